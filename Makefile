@@ -1,0 +1,52 @@
+# Tokenwire. `make help` lists the targets; `make up` is the one to start with.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UNIT_TESTS := tests/unit tests/properties tests/architecture tests/simulation
+SLOW_TESTS := tests/integration tests/faults
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up test check format test-unit test-integration lock schemas bench clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## Virtual environment, locked dependencies and broker jars
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) infra/setup_environment.py --venv $(VENV)
+	@touch $@
+
+up: setup  ## Set up if needed, then run everything on this machine (ctrl-C stops it)
+	@$(BIN)/tokenwire up
+
+test: test-unit test-integration  ## All tests: unit first, then on real parts
+
+test-unit: setup
+	$(BIN)/python -m pytest -q -n 2 $(wildcard $(UNIT_TESTS))
+
+test-integration: setup
+	$(BIN)/python -m pytest -q $(wildcard $(SLOW_TESTS))
+
+check: setup  ## Formatting, lint and types, as CI runs them
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## Format and mend what can be mended mechanically
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: setup  ## Regenerate the JSON Schema and the references made from the sources
+	$(BIN)/python -m tokenwire.generated_references
+
+bench: setup  ## Straight to the provider against the whole line, interleaved in one run
+	$(BIN)/tokenwire bench
+
+lock: setup  ## Resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q
+
+clean:  ## Remove the environment and everything a run kept
+	rm -rf $(VENV) .tokenwire .mypy_cache .ruff_cache .pytest_cache .hypothesis

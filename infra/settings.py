@@ -1,0 +1,229 @@
+"""Everything an operator can change, read from the environment once and checked at once.
+
+`load_settings()` reads `TOKENWIRE_*`; a fault never hides another: all are listed, each naming its variable.
+Objects built from these settings receive the numbers they need; nothing imports settings as a global.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["Settings", "SettingsError", "load_settings"]
+
+ENVIRONMENT_PREFIX = "TOKENWIRE_"
+SIMULATED_MODEL = "simulated"
+DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong. `faults` holds a sentence for each, naming the variable."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+class Settings(BaseSettings):
+    """The settings of every process. The variable of a field is TOKENWIRE_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    home: Path = Path(".tokenwire")
+    """Folder for everything kept: broker data and jars, database, keys, logs."""
+
+    # ---- Kafka
+    kafka: str = ""
+    """Bootstrap servers of an existing cluster, host:port,host:port. Set = no embedded broker."""
+    kafka_port: Port = 9092
+    """Port of the embedded broker on 127.0.0.1; 0 = a free one, printed."""
+    kafka_heap_mb: Annotated[int, Field(ge=128, le=65_536)] = 768
+    """Java heap of the embedded broker in MiB; 1,536 for 10,000 sessions a day in the dedicated layout."""
+    kafka_replication: Annotated[int, Field(ge=1, le=7)] = 1
+    """Replicas of every topic; 3 on a cluster (then min.insync.replicas is 2)."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How to talk to the brokers."""
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """SASL mechanism, with a SASL_ protocol."""
+    kafka_sasl_username: str = ""
+    """SASL user name."""
+    kafka_sasl_password: SecretStr = SecretStr("")
+    """SASL password."""
+    kafka_ssl_cafile: str = ""
+    """File of CA certificates that the brokers' certificates are checked against; empty = the system's."""
+    kafka_ssl_certfile: str = ""
+    """Client certificate (PEM), where the brokers ask for one."""
+    kafka_ssl_keyfile: str = ""
+    """Private key (PEM) of the client certificate."""
+    topic_layout: Literal["dedicated", "shared"] = "dedicated"
+    """A topic per session, or sessions as keys of a fixed set of partitions."""
+    session_retention_h: Annotated[int, Field(ge=1, le=24 * 365)] = 24
+    """Hours that a session's log is kept."""
+
+    # ---- Gateway
+    gateway_host: str = "127.0.0.1"
+    """Address the gateway listens on."""
+    gateway_port: Port = 8080
+    """Port of websocket, page, health and metrics; further gateways take the following ports."""
+    gateway_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated exact origins of pages that may connect; empty = the gateway's own on loopback."""
+    auth_secret: SecretStr = SecretStr("")
+    """Secret of HS256 access tokens (32 bytes or more); empty = a development key is generated and kept."""
+    auth_audience: str = "tokenwire"
+    """The `aud` that access tokens must carry."""
+    auth_issuer: str = "tokenwire"
+    """The `iss` that access tokens must carry."""
+    cursor_secret: SecretStr = SecretStr("")
+    """Secret that signs resume cursors, the same on every gateway; empty = generated and kept."""
+    connection_bytes_max: Annotated[int, Field(ge=16_384)] = 131_072
+    """Unsent bytes after which a slow client's connection is closed with a cursor to come back with."""
+    frame_bytes_max: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
+    """Largest websocket frame accepted from a client."""
+
+    # ---- Provider
+    provider_url: str = ""
+    """Base URL of an OpenAI-compatible API, ending in /v1; empty = OpenAI with a key, else the simulated one."""
+    provider_key: SecretStr = SecretStr("")
+    """API key for provider_url; empty = OPENAI_API_KEY."""
+    provider_port: Port = 8090
+    """Port of the simulated provider on 127.0.0.1; 0 = a free one, printed."""
+    model: str = ""
+    """Model used where a prompt names none; empty = the provider's default."""
+    models: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated models that prompts may name besides the default one."""
+    context_tokens: Annotated[int, Field(ge=256)] = 128_000
+    """Context window of the model; older history is cut to fit (and the cut recorded)."""
+    answer_tokens_max: Annotated[int, Field(ge=1)] = 4_096
+    """max_tokens of a prompt that names none."""
+    connect_s: Seconds = 10.0
+    """Deadline for a connection to the provider and its answer's headers."""
+    first_token_s: Seconds = 30.0
+    """Deadline from the request to the first token."""
+    between_tokens_s: Seconds = 30.0
+    """Longest silence between two tokens."""
+    turn_s: Seconds = 900.0
+    """Longest time an attempt may take in all."""
+
+    # ---- Worker
+    worker_group: str = "tokenwire-worker"
+    """Consumer group of the workers (Faust's app id)."""
+    session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
+    """Silence after which the group gives a worker's partitions to others."""
+    turns_running_max: Annotated[int, Field(ge=1)] = 512
+    """Turns that one worker runs at once; the rest wait in line."""
+    session_queue_max: Annotated[int, Field(ge=0)] = 32
+    """Prompts that may wait in one session behind the running turn."""
+    attempts_max: Annotated[int, Field(ge=1, le=20)] = 3
+    """Attempts of a turn whose worker keeps dying, before it ends in `error` and a dead letter."""
+    prompt_bytes_max: Annotated[int, Field(ge=1_024, le=131_072)] = 131_072
+    """Largest prompt (input or messages) in UTF-8 bytes."""
+    history_cache_bytes_max: Annotated[int, Field(ge=0)] = 67_108_864
+    """Bytes of conversations that a worker remembers; the rest is read again from the log."""
+
+    # ---- Analytics
+    clickhouse: str = ""
+    """DSN of an existing ClickHouse, such as https://user:password@host:8443/tokenwire. Set = no embedded engine."""
+    analytics_port: Port = 8123
+    """Port of the read-only ClickHouse HTTP endpoint on 127.0.0.1 (embedded engine); 0 = a free one, printed."""
+    analytics_query_s: Seconds = 30.0
+    """Longest time that one query at the read-only endpoint may take."""
+
+    # ---- Telemetry
+    metrics_port: Port = 9464
+    """Port of the worker's metrics; the analytics writer's is the next one."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """JSON lines, readable lines, or by whether the output is a terminal."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe events that are logged."""
+
+    @field_validator("gateway_origins", "models", mode="before")
+    @classmethod
+    def split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("provider_url")
+    @classmethod
+    def check_provider_url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https:// and end in /v1")
+        return value.rstrip("/")
+
+    @field_validator("auth_secret", "cursor_secret")
+    @classmethod
+    def check_secret_length(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value().encode()) < 32:
+            raise ValueError("must have at least 32 bytes, or be left out")
+        return value
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients find Kafka: the cluster's servers, else the embedded broker's."""
+        return self.kafka or f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def simulated(self) -> bool:
+        """Whether answers come from the simulated provider: neither a URL nor a key was given."""
+        return not self.provider_url and not self.provider_key.get_secret_value()
+
+    @property
+    def provider_base_url(self) -> str | None:
+        """Base URL for the openai client; None = the client's own default."""
+        if self.provider_url:
+            return self.provider_url
+        return f"http://127.0.0.1:{self.provider_port}/v1" if self.simulated else None
+
+    @property
+    def default_model(self) -> str:
+        """The model of a prompt that names none."""
+        return self.model or (SIMULATED_MODEL if self.simulated else DEFAULT_OPENAI_MODEL)
+
+    @property
+    def known_models(self) -> tuple[str, ...]:
+        """Every model that a prompt may name, the default one first."""
+        return tuple(dict.fromkeys((self.default_model, *self.models)))
+
+
+def load_settings(environment: Mapping[str, str] | None = None, **changes: object) -> Settings:
+    """Read and check the settings. Raises SettingsError with every fault found.
+
+    `environment` replaces the process's own (for tests); `changes` override both, as command-line options do.
+    An `OPENAI_API_KEY` stands in for TOKENWIRE_PROVIDER_KEY.
+    """
+    source = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    for name in Settings.model_fields:
+        raw = source.get(ENVIRONMENT_PREFIX + name.upper())
+        if raw is not None:
+            values[name] = raw
+    if "provider_key" not in values and source.get("OPENAI_API_KEY"):
+        values["provider_key"] = source["OPENAI_API_KEY"]
+    values.update(changes)
+    try:
+        return IsolatedSettings(**values)  # type: ignore[arg-type]  # checked by pydantic itself
+    except ValidationError as error:
+        raise SettingsError([fault_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]) from None
+
+
+class IsolatedSettings(Settings):
+    """Settings from the given values alone: the environment was read by load_settings, once."""
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: object, init_settings: object, **_: object) -> tuple[object]:  # type: ignore[override]
+        return (init_settings,)
+
+
+def fault_sentence(location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0]) if location else "settings"
+    return f"{ENVIRONMENT_PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}"
