@@ -1,0 +1,248 @@
+"""What a websocket client and the gateway say to each other, subprotocol `tokenwire.v1.json`.
+
+Each message is a JSON object with a `type`; a frame holds one or an array of them. `c` is a cursor and only for
+resuming; `seq` only for finding holes and duplicates (the next one is `seq + n`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from schemas.prompts import ChatMessage, OnBusy
+from schemas.session_events import EndReason, StartCause, TurnError, Usage
+
+__all__ = [
+    "SUBPROTOCOL",
+    "Accepted",
+    "Attach",
+    "Attached",
+    "Cancel",
+    "ClientMessage",
+    "Delta",
+    "Detach",
+    "Detached",
+    "Disconnect",
+    "End",
+    "Error",
+    "Gap",
+    "Hello",
+    "Ping",
+    "Pong",
+    "Prompt",
+    "Queued",
+    "ServerMessage",
+    "Snapshot",
+    "SnapshotTurn",
+    "Start",
+    "Welcome",
+]
+
+SUBPROTOCOL: Final = "tokenwire.v1.json"
+
+
+class Hello(msgspec.Struct, frozen=True, omit_defaults=True, tag="hello", kw_only=True):
+    """First message on a socket. `resume` attaches the named sessions at their cursors at once."""
+
+    token: str = ""
+    resume: dict[str, str] = {}
+
+
+class Attach(msgspec.Struct, frozen=True, omit_defaults=True, tag="attach", kw_only=True):
+    """Follow a session (absent: a new one, whose id the answer names) from a cursor, "start" or "tail"."""
+
+    session: str = ""
+    from_: str = msgspec.field(name="from", default="tail")
+
+
+class Detach(msgspec.Struct, frozen=True, omit_defaults=True, tag="detach", kw_only=True):
+    """Stop following a session."""
+
+    session: str
+
+
+class Prompt(msgspec.Struct, frozen=True, omit_defaults=True, tag="prompt", kw_only=True):
+    """Ask. `prompt_id` is the idempotency key and the cancel handle; the session is attached if it is not yet."""
+
+    prompt_id: str
+    session: str
+    input: str = ""
+    messages: tuple[ChatMessage, ...] | None = None
+    model: str = ""
+    max_tokens: int | None = None
+    on_busy: OnBusy = "enqueue"
+    metadata: dict[str, str] = {}
+
+
+class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", kw_only=True):
+    """End a prompt's turn, running, waiting or not yet arrived."""
+
+    session: str
+    prompt_id: str
+
+
+class Pong(msgspec.Struct, frozen=True, omit_defaults=True, tag="pong", kw_only=True):
+    """Answer to `ping`."""
+
+
+class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw_only=True):
+    """The token was good. Numbers the client should keep to."""
+
+    connection: str
+    user: str
+    ping_s: float
+    pong_s: float
+    frame_bytes_max: int
+    models: tuple[str, ...] = ()
+    """What a prompt may name, the default one first."""
+    simulated: bool = False
+    """True while answers come from the simulated provider."""
+
+
+class Attached(msgspec.Struct, frozen=True, omit_defaults=True, tag="attached", kw_only=True):
+    """The session is followed from here. `head`: a cursor at the newest record when it was attached."""
+
+    session: str
+    head: str
+    recovered: Literal["live", "replayed", "snapshot", "gap"]
+    source: Literal["none", "memory", "log"] = "none"
+    """Where the records that follow came from."""
+
+
+class Detached(msgspec.Struct, frozen=True, omit_defaults=True, tag="detached", kw_only=True):
+    """The session is no longer followed."""
+
+    session: str
+
+
+class Accepted(msgspec.Struct, frozen=True, omit_defaults=True, tag="accepted", kw_only=True):
+    """The broker has the prompt: it will end exactly once, whatever happens."""
+
+    session: str
+    prompt_id: str
+    turns: tuple[str, ...]
+
+
+class Queued(msgspec.Struct, frozen=True, omit_defaults=True, tag="queued", kw_only=True):
+    """A prompt of the session was taken in, from whichever device."""
+
+    session: str
+    turn: str
+    prompt_id: str
+    position: int = 0
+    input: str = ""
+    model: str = ""
+    eta_s: float | None = None
+    at_us: int = 0
+    c: str = ""
+
+
+class Start(msgspec.Struct, frozen=True, omit_defaults=True, tag="start", kw_only=True):
+    """An attempt begins: text of earlier attempts of this turn is void."""
+
+    session: str
+    turn: str
+    attempt: int
+    provider: str = ""
+    model: str = ""
+    cause: StartCause = "first"
+    history_messages_cut: int = 0
+    at_us: int = 0
+    c: str = ""
+
+
+class Delta(msgspec.Struct, frozen=True, omit_defaults=True, tag="delta", kw_only=True):
+    """`n` chunks of text, joined; the first has number `seq`."""
+
+    session: str
+    turn: str
+    attempt: int
+    seq: int
+    n: int
+    text: str
+    c: str = ""
+
+
+class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end", kw_only=True):
+    """The turn is over."""
+
+    session: str
+    turn: str
+    attempt: int
+    reason: EndReason
+    usage: Usage = Usage()
+    cost_nano_usd: int = 0
+    error: TurnError | None = None
+    text_sha256: str = ""
+    text_chars: int = 0
+    at_us: int = 0
+    c: str = ""
+
+
+class Gap(msgspec.Struct, frozen=True, omit_defaults=True, tag="gap", kw_only=True):
+    """Not everything after the cursor can be given; a `snapshot` of what there is follows."""
+
+    session: str
+    reason: Literal["expired", "recreated", "unknown_cursor", "log_lost"]
+
+
+class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A turn as it stands."""
+
+    turn: str
+    prompt_id: str
+    input: str = ""
+    model: str = ""
+    attempt: int = 0
+    next_seq: int = 0
+    text: str = ""
+    reason: EndReason | None = None
+    """None while the turn is open."""
+    usage: Usage = Usage()
+    cost_nano_usd: int = 0
+    error: TurnError | None = None
+    more: bool = False
+    """The text goes on in the next snapshot message for the same turn (a frame has a size limit)."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, tag="snapshot", kw_only=True):
+    """The session as it stands; deltas go on from each turn's `next_seq`."""
+
+    session: str
+    turns: tuple[SnapshotTurn, ...]
+    c: str = ""
+
+
+class Error(msgspec.Struct, frozen=True, omit_defaults=True, tag="error", kw_only=True):
+    """Something asked for was not done: what, and what to do about it."""
+
+    code: str
+    message: str
+    temporary: bool = False
+    session: str = ""
+    prompt_id: str = ""
+    field: str = ""
+    retry_after_s: float | None = None
+
+
+class Ping(msgspec.Struct, frozen=True, omit_defaults=True, tag="ping", kw_only=True):
+    """Answer with `pong`. `heads`: the newest cursor per attached session, so that a hole can be noticed."""
+
+    heads: dict[str, str] = {}
+
+
+class Disconnect(msgspec.Struct, frozen=True, omit_defaults=True, tag="disconnect", kw_only=True):
+    """Sent before every close: the code, why, and whether to come back (then with the cursors)."""
+
+    code: int
+    reason: str
+    reconnect: bool
+    retry_after_s: float | None = None
+    cursors: dict[str, str] = {}
+
+
+ClientMessage: TypeAlias = Hello | Attach | Detach | Prompt | Cancel | Pong
+ServerMessage: TypeAlias = (
+    Welcome | Attached | Detached | Accepted | Queued | Start | Delta | End | Gap | Snapshot | Error | Ping | Disconnect
+)

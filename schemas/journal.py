@@ -1,0 +1,51 @@
+"""What a worker remembers of a turn, on the compacted topic `tokenwire.turns` (key: turn id).
+
+An entry is written *before* what it describes is done, so that a new owner of the partition knows everything its
+predecessor may have begun. Ended turns stay a day without their prompt, for deduplication; then a tombstone.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from schemas.prompts import PromptSubmitted
+from schemas.session_events import EndReason
+
+__all__ = ["ENDED_KEPT_S", "JournalEntry", "TurnPhase"]
+
+TurnPhase: TypeAlias = Literal["cancelled_early", "queued", "running", "ended"]
+"""`cancelled_early`: the cancel came before the prompt. The others follow each other in this order."""
+
+ENDED_KEPT_S: Final = 86_400
+"""Seconds an ended turn is remembered: the window in which the same prompt id is answered once."""
+
+
+class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="journal", kw_only=True):
+    """The state of one turn. Offsets are those of the session's log; -1 means not known yet."""
+
+    turn: str
+    user: str
+    session: str
+    prompt_id: str
+    phase: TurnPhase
+    body_hash: str = ""
+    prompt: PromptSubmitted | None = None
+    """The prompt while the turn is open."""
+    accepted_at_us: int = 0
+    """When the broker stamped the prompt."""
+    cancel_requested: bool = False
+    attempt: int = 0
+    run: str = ""
+    """The run that is about to write, or was, when the entry was written."""
+    crashes: int = 0
+    """Attempts that a worker did not live to end."""
+    failures: int = 0
+    """Attempts that our own code failed."""
+    first_offset: int = -1
+    """At or before the turn's first record."""
+    last_offset: int = -1
+    """The offset of its TurnEnded."""
+    reason: EndReason | None = None
+    updated_at_us: int = 0

@@ -1,0 +1,93 @@
+"""Size and shape limits of a prompt: the same decision in the SDK, the gateway and the worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.errors import InvalidField
+from schemas.identifiers import check_prompt_id, check_session_id, check_user_id
+from schemas.prompts import PromptSubmitted
+
+__all__ = ["PromptLimits", "check_prompt", "prompt_bytes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLimits:
+    """What is accepted."""
+
+    prompt_bytes_max: int = 131_072
+    """UTF-8 bytes of the input, or of all messages together."""
+    messages_max: int = 512
+    """Messages in one prompt."""
+    metadata_entries_max: int = 16
+    """Entries of `metadata`."""
+    metadata_chars_max: int = 512
+    """Characters of each key and value."""
+    answer_tokens_max: int = 1_000_000
+    """Highest `max_tokens` that can be asked for."""
+    models: tuple[str, ...] = ()
+    """Models that may be named; empty = any (the SDK does not know them, the worker does)."""
+
+
+def check_prompt(prompt: PromptSubmitted, limits: PromptLimits) -> None:
+    """Raise InvalidField for the first field outside its limits; returning means the prompt is acceptable."""
+    check_user_id(prompt.user)
+    check_session_id(prompt.session)
+    check_prompt_id(prompt.prompt_id)
+    check_content(prompt, limits)
+    check_model(prompt.model, limits.models)
+    if prompt.max_tokens is not None and not 1 <= prompt.max_tokens <= limits.answer_tokens_max:
+        raise InvalidField("max_tokens", f"is {prompt.max_tokens}", f"ask for 1 to {limits.answer_tokens_max} tokens")
+    check_metadata(prompt.metadata, limits)
+
+
+def prompt_bytes(prompt: PromptSubmitted) -> int:
+    """UTF-8 bytes of everything that is sent to the model."""
+    messages = prompt.messages or ()
+    return len(encoded(prompt.input)) + sum(len(encoded(message.content)) for message in messages)
+
+
+def check_content(prompt: PromptSubmitted, limits: PromptLimits) -> None:
+    if prompt.messages is not None:
+        if prompt.input:
+            raise InvalidField("messages", "came together with input", "send one of the two")
+        if not prompt.messages:
+            raise InvalidField("messages", "is empty", "send at least one message, or input instead")
+        if len(prompt.messages) > limits.messages_max:
+            raise InvalidField(
+                "messages", f"holds {len(prompt.messages)}", f"send at most {limits.messages_max} messages"
+            )
+        if prompt.messages[-1].role != "user" or not prompt.messages[-1].content.strip():
+            raise InvalidField("messages", "does not end with a user's words", "put the question last, as user")
+    elif not prompt.input.strip():
+        raise InvalidField("input", "is empty", "write something to be answered", code="empty_prompt")
+    size = prompt_bytes(prompt)
+    if size > limits.prompt_bytes_max:
+        field = "input" if prompt.messages is None else "messages"
+        raise InvalidField(
+            field, f"has {size} bytes", f"send at most {limits.prompt_bytes_max} bytes", code="prompt_too_large"
+        )
+
+
+def check_model(model: str, models: tuple[str, ...]) -> None:
+    if model and models and model not in models:
+        raise InvalidField("model", "is not one we know", f"name one of: {', '.join(models)}", code="unknown_model")
+
+
+def check_metadata(metadata: dict[str, str], limits: PromptLimits) -> None:
+    if len(metadata) > limits.metadata_entries_max:
+        raise InvalidField(
+            "metadata", f"has {len(metadata)} entries", f"send at most {limits.metadata_entries_max} entries"
+        )
+    for key, value in metadata.items():
+        if max(len(key), len(value)) > limits.metadata_chars_max:
+            raise InvalidField(
+                "metadata", "has a long key or value", f"keep each within {limits.metadata_chars_max} characters"
+            )
+
+
+def encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidField("input", "holds half a surrogate pair", "send well-formed Unicode") from None

@@ -1,0 +1,133 @@
+"""The topic catalogue: the only place that builds a topic's name or chooses a partition.
+
+Everything keyed by a user is partitioned by murmur2 of the user id, as Java clients and librdkafka's
+`murmur2_random` do, so that one worker is the single writer of a user: quotas, order and idempotency then need no
+other store. Partition counts are fixed for life: changing one would move users to other partitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from schemas.identifiers import SessionKey
+
+__all__ = [
+    "ACTIVITY",
+    "DEAD_LETTERS",
+    "PROMPTS",
+    "RECORDS",
+    "SHARED_SESSIONS",
+    "TURNS",
+    "USER_PARTITIONS",
+    "Layout",
+    "LogPlace",
+    "TopicSpec",
+    "fixed_topics",
+    "murmur2",
+    "session_place",
+    "session_topic",
+    "user_partition",
+]
+
+PROMPTS: Final = "tokenwire.prompts"
+TURNS: Final = "tokenwire.turns"
+ACTIVITY: Final = "tokenwire.activity"
+RECORDS: Final = "tokenwire.records"
+DEAD_LETTERS: Final = "tokenwire.deadletters"
+SHARED_SESSIONS: Final = "tokenwire.sessions"
+DEDICATED_PREFIX: Final = "tokenwire.session."
+
+USER_PARTITIONS: Final = 12
+RECORD_PARTITIONS: Final = 12
+SHARED_PARTITIONS: Final = 32
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+RECORD_BYTES_MAX: Final = 262_144
+"""No record of ours is larger."""
+FOREIGN_PROMPT_BYTES_MAX: Final = 2_097_152
+"""Prompts of foreign producers may be larger than we accept: they get an answer saying so, not a silent refusal."""
+
+Layout: TypeAlias = Literal["dedicated", "shared"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it must exist: its name, partitions and configuration."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """Where a session's log lives: a partition of its own, or one shared with other sessions' keys."""
+
+    topic: str
+    partition: int
+    shared: bool
+
+
+def fixed_topics(layout: Layout, *, session_retention_h: int = 24) -> tuple[TopicSpec, ...]:
+    """Every topic that must exist before a process starts (dedicated session topics come later, one by one)."""
+    topics = (
+        TopicSpec(PROMPTS, USER_PARTITIONS, retained(7 * DAY_MS, bytes_max=FOREIGN_PROMPT_BYTES_MAX)),
+        TopicSpec(TURNS, USER_PARTITIONS, {"cleanup.policy": "compact", "segment.ms": str(HOUR_MS)} | sized()),
+        TopicSpec(ACTIVITY, RECORD_PARTITIONS, retained(HOUR_MS)),
+        TopicSpec(RECORDS, RECORD_PARTITIONS, retained(7 * DAY_MS)),
+        TopicSpec(DEAD_LETTERS, 1, retained(30 * DAY_MS)),
+    )
+    if layout == "shared":
+        sessions = TopicSpec(SHARED_SESSIONS, SHARED_PARTITIONS, retained(session_retention_h * HOUR_MS))
+        return (*topics, sessions)
+    return topics
+
+
+def session_topic(key: SessionKey, *, session_retention_h: int = 24) -> TopicSpec:
+    """The topic of one session in the dedicated layout."""
+    return TopicSpec(DEDICATED_PREFIX + key, 1, retained(session_retention_h * HOUR_MS))
+
+
+def session_place(key: SessionKey, layout: Layout) -> LogPlace:
+    """Session → topic and partition; the one function that knows the layouts."""
+    if layout == "dedicated":
+        return LogPlace(DEDICATED_PREFIX + key, 0, shared=False)
+    return LogPlace(SHARED_SESSIONS, positive_murmur2(key.encode()) % SHARED_PARTITIONS, shared=True)
+
+
+def user_partition(user: str) -> int:
+    """The partition of `tokenwire.prompts` and `tokenwire.turns` that belongs to a user."""
+    return positive_murmur2(user.encode()) % USER_PARTITIONS
+
+
+def retained(retention_ms: int, *, bytes_max: int = RECORD_BYTES_MAX) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(retention_ms)} | sized(bytes_max)
+
+
+def sized(bytes_max: int = RECORD_BYTES_MAX) -> dict[str, str]:
+    """`max.message.bytes` counts a whole batch: up to 1 MiB of records may travel together.
+
+    The broker stamps records itself, so that every reader shares one clock for looking offsets up by time.
+    """
+    return {"max.message.bytes": str(max(1_048_576, bytes_max)), "message.timestamp.type": "LogAppendTime"}
+
+
+def positive_murmur2(key: bytes) -> int:
+    return murmur2(key) & 0x7FFFFFFF
+
+
+def murmur2(key: bytes) -> int:
+    """The 32-bit hash of Kafka's default partitioner (org.apache.kafka.common.utils.Utils.murmur2)."""
+    mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
+    length = len(key)
+    state = (0x9747B28C ^ length) & mask
+    whole = length - length % 4
+    for start in range(0, whole, 4):
+        word = int.from_bytes(key[start : start + 4], "little") * multiplier & mask
+        word = (word ^ word >> 24) * multiplier & mask
+        state = state * multiplier & mask ^ word
+    if whole != length:
+        state = (state ^ int.from_bytes(key[whole:], "little")) * multiplier & mask
+    state = (state ^ state >> 13) * multiplier & mask
+    return state ^ state >> 15

@@ -1,0 +1,204 @@
+"""The one reading of a session's log, used by every reader: gateway, worker, recovery, tests.
+
+A session's log may hold the writing of workers that were frozen, fenced or killed; the fold says which records
+count. In log order:
+
+- the first `TurnQueued` of a turn opens it; another one is void;
+- the first `TurnStarted(n)` with n above the turn's attempt wins: it voids every earlier run;
+- `TokensEmitted` counts when it is of the current run and begins at the next chunk number;
+- the first `TurnEnded` of the current run (or of attempt 0 where none has started) is final: whatever comes after
+  it is void.
+
+So whichever of two owners appended first has won, and both can tell by reading. The fold is a plain state machine
+over records: no clock, no I/O. Cost per record: one dictionary look-up. Texts are kept only on request
+(`keep_text`); ended turns are remembered up to `ENDED_TURNS_KEPT_MAX`, so that memory is bounded by open turns.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas.prompts import ChatMessage
+from schemas.session_events import (
+    PromptRefused,
+    SessionEvent,
+    TokensEmitted,
+    TurnEnded,
+    TurnQueued,
+    TurnStarted,
+)
+
+__all__ = ["ENDED_TURNS_KEPT_MAX", "FoldedRun", "FoldedTurn", "SessionFold", "Verdict", "text_hash"]
+
+ENDED_TURNS_KEPT_MAX: Final = 1_024
+
+
+class Verdict(enum.Enum):
+    """What the fold says of a record."""
+
+    EFFECTIVE = "effective"
+    REPEATED = "repeated"
+    """The turn is open already, or the record's chunks are known."""
+    OTHER_RUN = "other_run"
+    """Written by a run that is void."""
+    AFTER_END = "after_end"
+    UNKNOWN_TURN = "unknown_turn"
+    """Its turn was not opened in what was read."""
+    HOLE = "hole"
+    """Chunks are missing before it: the log was damaged or read from too late."""
+
+
+@dataclass(slots=True)
+class FoldedRun:
+    """One attempt, as far as it got. `chunks` and `gaps_us` stay empty unless texts are kept."""
+
+    attempt: int
+    run: str
+    started: TurnStarted
+    next_seq: int = 0
+    chunks: list[str] = field(default_factory=list)
+    gaps_us: list[int] = field(default_factory=list)
+    first_at_us: int = 0
+    last_at_us: int = 0
+
+
+@dataclass(slots=True)
+class FoldedTurn:
+    """One turn as it stands after the records folded so far."""
+
+    queued: TurnQueued
+    first_offset: int
+    current: FoldedRun | None = None
+    void_runs: list[FoldedRun] = field(default_factory=list)
+    """Attempts that a later one replaced, oldest first."""
+    ended: TurnEnded | None = None
+    last_offset: int = -1
+
+    @property
+    def attempt(self) -> int:
+        """The current attempt; 0 while none has started."""
+        return self.current.attempt if self.current else 0
+
+    @property
+    def run(self) -> str:
+        """The current run; empty while none has started."""
+        return self.current.run if self.current else ""
+
+    @property
+    def next_seq(self) -> int:
+        """Number of the next chunk of the current run."""
+        return self.current.next_seq if self.current else 0
+
+    @property
+    def text(self) -> str:
+        """The answer so far (empty unless texts are kept)."""
+        return "".join(self.current.chunks) if self.current else ""
+
+    @property
+    def messages(self) -> tuple[ChatMessage, ...]:
+        """What the user said: the messages sent, or the input as one."""
+        return self.queued.messages or (ChatMessage(role="user", content=self.queued.input),)
+
+
+class SessionFold:
+    """Folds one session's records, in log order."""
+
+    __slots__ = ("ended_order", "keep_text", "next_offset", "turns")
+
+    def __init__(self, *, keep_text: bool = False) -> None:
+        self.keep_text = keep_text
+        self.turns: dict[str, FoldedTurn] = {}
+        self.next_offset = 0
+        """One past the newest record folded."""
+        self.ended_order: list[str] = []
+
+    def apply(self, event: SessionEvent, offset: int) -> Verdict:
+        """Fold the record at `offset` and say whether it counts."""
+        self.next_offset = offset + 1
+        match event:
+            case TurnQueued():
+                return self.apply_queued(event, offset)
+            case PromptRefused():
+                return Verdict.EFFECTIVE
+            case TurnStarted() | TokensEmitted() | TurnEnded():
+                turn = self.turns.get(event.turn)
+                if turn is None:
+                    return Verdict.UNKNOWN_TURN
+                if turn.ended is not None:
+                    return Verdict.AFTER_END
+                return self.apply_to_open(turn, event, offset)
+
+    def open_turns(self) -> Iterator[FoldedTurn]:
+        """The turns that have not ended, oldest first."""
+        return (turn for turn in self.turns.values() if turn.ended is None)
+
+    def read_from(self) -> int:
+        """The offset from which a new reader must fold to know what this fold knows of open turns."""
+        return min((turn.first_offset for turn in self.open_turns()), default=self.next_offset)
+
+    def apply_queued(self, event: TurnQueued, offset: int) -> Verdict:
+        if event.turn in self.turns:
+            return Verdict.REPEATED
+        self.turns[event.turn] = FoldedTurn(event, first_offset=offset, last_offset=offset)
+        return Verdict.EFFECTIVE
+
+    def apply_to_open(self, turn: FoldedTurn, event: TurnStarted | TokensEmitted | TurnEnded, offset: int) -> Verdict:
+        match event:
+            case TurnStarted():
+                verdict = start(turn, event)
+            case TokensEmitted():
+                verdict = extend(turn, event, keep_text=self.keep_text)
+            case TurnEnded():
+                verdict = end(turn, event)
+                if verdict is Verdict.EFFECTIVE:
+                    self.forget_oldest_ended(event.turn)
+        if verdict is Verdict.EFFECTIVE:
+            turn.last_offset = offset
+        return verdict
+
+    def forget_oldest_ended(self, newly_ended: str) -> None:
+        self.ended_order.append(newly_ended)
+        if self.keep_text:  # whoever keeps texts wants the whole history; the reader bounds what it reads
+            return
+        while len(self.ended_order) > ENDED_TURNS_KEPT_MAX:
+            del self.turns[self.ended_order.pop(0)]
+
+
+def start(turn: FoldedTurn, event: TurnStarted) -> Verdict:
+    if event.attempt <= turn.attempt:
+        return Verdict.OTHER_RUN
+    if turn.current is not None:
+        turn.void_runs.append(turn.current)
+    turn.current = FoldedRun(event.attempt, event.run, event)
+    return Verdict.EFFECTIVE
+
+
+def extend(turn: FoldedTurn, event: TokensEmitted, *, keep_text: bool) -> Verdict:
+    run = turn.current
+    if run is None or event.run != run.run or event.attempt != run.attempt:
+        return Verdict.OTHER_RUN
+    if event.seq != run.next_seq:
+        return Verdict.REPEATED if event.seq < run.next_seq else Verdict.HOLE
+    run.next_seq += len(event.chunks)
+    run.first_at_us = run.first_at_us or event.at_us
+    run.last_at_us = event.at_us
+    if keep_text:
+        run.chunks.extend(event.chunks)
+        run.gaps_us.extend(event.gaps_us)
+    return Verdict.EFFECTIVE
+
+
+def end(turn: FoldedTurn, event: TurnEnded) -> Verdict:
+    if event.attempt != turn.attempt or event.run != turn.run:
+        return Verdict.OTHER_RUN
+    turn.ended = event
+    return Verdict.EFFECTIVE
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of an answer, as `TurnEnded.text_sha256` carries it; lone surrogates are replaced."""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
