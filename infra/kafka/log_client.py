@@ -1,0 +1,244 @@
+"""Reads of a partition at a known offset: history, recovery, catch-up, read-back of an append.
+
+Each fetch stands alone (no consumer, no group, no fetch session), so any number of readers at any positions share
+one connection. Whoever follows the end of many partitions uses a fetch session instead.
+
+    LogError
+    ├── LogUnavailable      no broker answered in time; temporary
+    ├── UnknownLog          no such topic
+    └── OffsetOutOfRange    the offset is before the log's start or past its end
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka.errors import (
+    KafkaError,
+    NoError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record.memory_records import MemoryRecords
+
+from infra.kafka.connection import aiokafka_options
+from infra.kafka.sparse_metadata import SparseMetadataClient
+from infra.settings import Settings
+
+__all__ = [
+    "Fetched",
+    "LogBounds",
+    "LogClient",
+    "LogError",
+    "LogRecord",
+    "LogUnavailable",
+    "OffsetOutOfRange",
+    "UnknownLog",
+    "decode_records",
+]
+
+FETCH_BYTES_MAX: Final = 1_048_576
+REQUEST_TIMEOUT_S: Final = 15.0
+RETRIES_MAX: Final = 5
+RETRY_PAUSE_S: Final = 0.1
+EARLIEST: Final = -2
+LATEST: Final = -1
+
+
+class LogError(Exception):
+    """A log could not be read."""
+
+
+class LogUnavailable(LogError):
+    """No broker answered in time; try again later."""
+
+
+class UnknownLog(LogError):
+    """There is no such topic or partition."""
+
+
+class OffsetOutOfRange(LogError):
+    """The offset lies outside what the log still holds."""
+
+    def __init__(self, start: int, end: int) -> None:
+        super().__init__(f"the log holds offsets {start} to {end}")
+        self.start = start
+        self.end = end
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """A record as it lies on a log."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """What a partition holds: offsets start ≤ offset < end."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The answer to one fetch: records from the asked offset on, and the partition's end when it was answered."""
+
+    records: list[LogRecord]
+    end: int
+
+
+class LogClient:
+    """Sessionless reads over one connection of its own."""
+
+    def __init__(self, settings: Settings, *, client_id: str = "tokenwire-log") -> None:
+        self.options = aiokafka_options(settings)
+        self.client_id = client_id
+        self.client: SparseMetadataClient | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises LogUnavailable."""
+        client = SparseMetadataClient(
+            client_id=self.client_id, request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000), **self.options
+        )
+        try:
+            await client.bootstrap()
+        except KafkaError as error:
+            await client.close()
+            raise LogUnavailable(f"no Kafka broker answers at {self.options['bootstrap_servers']}") from error
+        self.client = client
+
+    async def stop(self) -> None:
+        """Close the connection."""
+        if self.client is not None:
+            client, self.client = self.client, None
+            await client.close()
+
+    async def bounds(self, topic: str, partition: int) -> LogBounds:
+        """First and next offset of a partition. Raises UnknownLog, LogUnavailable."""
+        start = await self.offset_of_time(topic, partition, EARLIEST)
+        return LogBounds(start, await self.offset_of_time(topic, partition, LATEST))
+
+    async def end(self, topic: str, partition: int) -> int:
+        """The offset of the next record. Raises UnknownLog, LogUnavailable."""
+        return await self.offset_of_time(topic, partition, LATEST)
+
+    async def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """The first offset stamped at or after a time, else the end. Raises UnknownLog, LogUnavailable."""
+        offset = await self.offset_of_time(topic, partition, timestamp_ms)
+        return offset if offset >= 0 else await self.end(topic, partition)
+
+    async def fetch(
+        self, topic: str, partition: int, offset: int, *, wait_ms: int = 0, bytes_max: int = FETCH_BYTES_MAX
+    ) -> Fetched:
+        """One fetch from `offset`; waits up to `wait_ms` for a first record.
+
+        Raises OffsetOutOfRange, UnknownLog, LogUnavailable.
+        """
+        request = FetchRequest(wait_ms, 1, bytes_max, 0, [(topic, [(partition, offset, bytes_max)])])
+        response = await self.ask(topic, partition, request)
+        for _, partitions in response.topics:
+            for _, error_code, high_water, _, log_start, *rest in partitions:
+                error = for_code(error_code)
+                if error is OffsetOutOfRangeError:
+                    raise OffsetOutOfRange(log_start, high_water)
+                return Fetched(decode_records(rest[-1], offset), high_water)
+        return Fetched([], offset)
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
+        """Batches of records with start ≤ offset < end. A start before the log's begins where it begins.
+
+        Raises UnknownLog, LogUnavailable. Stops early where compaction or retention left nothing more.
+        """
+        position = start
+        while position < end:
+            try:
+                fetched = await self.fetch(topic, partition, position)
+            except OffsetOutOfRange as error:
+                if error.start <= position:
+                    return
+                position = error.start
+                continue
+            records = [record for record in fetched.records if record.offset < end]
+            if records:
+                yield records
+            if not fetched.records or position >= fetched.end:
+                return
+            position = fetched.records[-1].offset + 1
+
+    async def offset_of_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        request = OffsetRequest(-1, 0, [(topic, [(partition, timestamp_ms)])])
+        response = await self.ask(topic, partition, request)
+        for _, partitions in response.topics:
+            for _, _, _, offset in partitions:
+                return int(offset)
+        raise LogUnavailable("the broker answered without an offset")
+
+    async def ask(self, topic: str, partition: int, request: Any) -> Any:
+        """Send a request to the partition's leader, finding the leader again where it moved or went away."""
+        client = self.client
+        if client is None:
+            raise LogUnavailable("the log client is not started")
+        last: BaseException | None = None
+        for attempt in range(RETRIES_MAX):
+            if attempt:
+                await asyncio.sleep(RETRY_PAUSE_S * attempt)
+            try:
+                async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                    response = await self.ask_once(client, topic, partition, request)
+            except (KafkaError, TimeoutError, OSError) as error:
+                last = error
+                client.forget(topic)
+                continue
+            code = first_error(response)
+            if code is None:
+                return response
+            last = code()
+            client.forget(topic)
+        if isinstance(last, UnknownTopicOrPartitionError):
+            raise UnknownLog(topic) from last
+        raise LogUnavailable(f"no answer about {topic}: {type(last).__name__}") from last
+
+    async def ask_once(self, client: SparseMetadataClient, topic: str, partition: int, request: Any) -> Any:
+        leader = client.cluster.leader_for_partition((topic, partition))
+        if leader is None or leader == -1:
+            if not await client.learn(topic):
+                raise UnknownTopicOrPartitionError(topic)
+            leader = client.cluster.leader_for_partition((topic, partition))
+        return await client.send(leader, request)
+
+
+def first_error(response: Any) -> type[KafkaError] | None:
+    """The first error of an answer that asking again may mend; None where there is none."""
+    for _, partitions in response.topics:
+        for _, error_code, *_ in partitions:
+            error: type[KafkaError] = for_code(error_code)
+            if error not in (NoError, OffsetOutOfRangeError):
+                return error
+    return None
+
+
+def decode_records(raw: bytes | None, from_offset: int) -> list[LogRecord]:
+    """The records of fetched bytes at or after `from_offset` (a batch may begin before it)."""
+    records: list[LogRecord] = []
+    batches = MemoryRecords(raw or b"")
+    while batches.has_next():
+        batch = batches.next_batch()
+        if batch.is_control_batch:
+            continue
+        records.extend(
+            LogRecord(record.offset, record.timestamp, record.key, record.value)
+            for record in batch
+            if record.offset >= from_offset
+        )
+    return records

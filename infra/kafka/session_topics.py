@@ -1,0 +1,206 @@
+"""The topics of sessions: created in batches, remembered in bounded memory, named by their Kafka topic id.
+
+A topic's id changes when it is deleted and created anew, so it serves as the *epoch* of a cursor: an offset of the
+old topic can't pass for one of the new. Creating is idempotent: gateways and workers may both ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.error import KafkaError
+
+from infra.kafka.connection import librdkafka_options
+from infra.settings import Settings
+from schemas.identifiers import SessionKey
+from schemas.topics import SHARED_SESSIONS, LogPlace, TopicSpec, session_place, session_topic
+
+__all__ = ["SessionLog", "SessionTopics", "SessionTopicsUnavailable"]
+
+log = structlog.get_logger(__name__)
+
+CREATE_BATCH_MAX: Final = 500
+REMEMBERED_MAX: Final = 20_000
+ADMIN_TIMEOUT_S: Final = 10.0
+ASK_DEADLINE_S: Final = 15.0
+
+
+class SessionTopicsUnavailable(Exception):
+    """The cluster did not create or describe a session's topic in time; temporary."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLog:
+    """Where a session's log is, and which incarnation of it."""
+
+    place: LogPlace
+    epoch: str
+
+
+class SessionTopics:
+    """Finds and creates session topics. One asker task gathers what arrives while a batch is under way."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.layout = settings.topic_layout
+        self.replication = settings.kafka_replication
+        self.retention_h = settings.session_retention_h
+        self.options = librdkafka_options(settings)
+        self.known: OrderedDict[str, SessionLog] = OrderedDict()
+        self.waiting: dict[SessionKey, asyncio.Future[SessionLog]] = {}
+        self.wake = asyncio.Event()
+        self.asker: asyncio.Task[None] | None = None
+        self.admin: AdminClient | None = None
+
+    async def start(self) -> None:
+        """Connect lazily and start the asker."""
+        self.admin = await asyncio.to_thread(AdminClient, self.options)
+        self.asker = asyncio.create_task(self.create_what_waits(), name="session-topics")
+
+    async def stop(self) -> None:
+        """End the asker; whoever still waits gets SessionTopicsUnavailable."""
+        if self.asker is not None:
+            self.asker.cancel()
+            await asyncio.gather(self.asker, return_exceptions=True)
+        self.fail_all(list(self.waiting.values()), "stopping")
+        self.waiting.clear()
+        self.admin = None
+
+    async def ensure(self, key: SessionKey) -> SessionLog:
+        """The session's log, created if absent. Raises SessionTopicsUnavailable.
+
+        Cancellation: the topic may still be created; asking again finds it.
+        """
+        found = self.remembered(key)
+        if found is not None:
+            return found
+        future = self.waiting.get(key)
+        if future is None:
+            future = self.waiting[key] = asyncio.get_running_loop().create_future()
+            self.wake.set()
+        try:
+            async with asyncio.timeout(ASK_DEADLINE_S):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            raise SessionTopicsUnavailable("the cluster did not answer in time") from None
+
+    async def find(self, key: SessionKey) -> SessionLog | None:
+        """The session's log if it exists. Raises SessionTopicsUnavailable."""
+        found = self.remembered(key)
+        if found is not None:
+            return found
+        place = session_place(key, self.layout)
+        epochs = await asyncio.to_thread(self.describe, [place.topic])
+        return self.remember(key, epochs[place.topic]) if place.topic in epochs else None
+
+    def forget(self, key: SessionKey) -> None:
+        """Ask the cluster again next time: the topic was deleted or created anew."""
+        self.known.pop(self.memory_key(key), None)
+
+    def remembered(self, key: SessionKey) -> SessionLog | None:
+        found = self.known.get(self.memory_key(key))
+        if found is None:
+            return None
+        self.known.move_to_end(self.memory_key(key))
+        return found if not found.place.shared else SessionLog(session_place(key, self.layout), found.epoch)
+
+    def remember(self, key: SessionKey, epoch: str) -> SessionLog:
+        found = SessionLog(session_place(key, self.layout), epoch)
+        self.known[self.memory_key(key)] = found
+        while len(self.known) > REMEMBERED_MAX:
+            self.known.popitem(last=False)
+        return found
+
+    def memory_key(self, key: SessionKey) -> str:
+        return SHARED_SESSIONS if self.layout == "shared" else key
+
+    async def create_what_waits(self) -> None:
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            while self.waiting:
+                keys = list(self.waiting)[:CREATE_BATCH_MAX]
+                futures = {key: self.waiting.pop(key) for key in keys}
+                try:
+                    await self.answer(futures)
+                except SessionTopicsUnavailable as error:
+                    log.warning("session_topics_unavailable", sessions=len(keys), reason=str(error))
+                    self.fail_all(list(futures.values()), str(error))
+
+    async def answer(self, futures: dict[SessionKey, asyncio.Future[SessionLog]]) -> None:
+        if self.layout == "dedicated":
+            specs = [session_topic(key, session_retention_h=self.retention_h) for key in futures]
+            await asyncio.to_thread(self.create, specs)
+        places = {key: session_place(key, self.layout) for key in futures}
+        epochs = await self.described({place.topic for place in places.values()})
+        for key, future in futures.items():
+            epoch = epochs.get(places[key].topic)
+            if future.done():
+                continue
+            if epoch is None:
+                future.set_exception(SessionTopicsUnavailable("the topic was not there after it was created"))
+            else:
+                future.set_result(self.remember(key, epoch))
+
+    async def described(self, topics: set[str]) -> dict[str, str]:
+        """Topic ids, asked again for a while: metadata lags behind the answer to a creation."""
+        epochs: dict[str, str] = {}
+        for pause_s in (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
+            await asyncio.sleep(pause_s)
+            epochs |= await asyncio.to_thread(self.describe, sorted(topics - epochs.keys()))
+            if topics <= epochs.keys():
+                break
+        return epochs
+
+    def create(self, specs: list[TopicSpec]) -> None:
+        config_of_replicas = {"min.insync.replicas": "2"} if self.replication >= 3 else {}
+        topics = [
+            NewTopic(
+                spec.name,
+                num_partitions=spec.partitions,
+                replication_factor=self.replication,
+                config=spec.config | config_of_replicas,
+            )
+            for spec in specs
+        ]
+        for future in self.client().create_topics(topics, request_timeout=ADMIN_TIMEOUT_S).values():
+            try:
+                future.result(timeout=ADMIN_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise SessionTopicsUnavailable(error.args[0].str()) from error
+            except TimeoutError as error:
+                raise SessionTopicsUnavailable("no answer to a topic's creation") from error
+
+    def describe(self, topics: list[str]) -> dict[str, str]:
+        if not topics:
+            return {}
+        answers = self.client().describe_topics(TopicCollection(topics), request_timeout=ADMIN_TIMEOUT_S)
+        epochs: dict[str, str] = {}
+        for topic, future in answers.items():
+            try:
+                described: Any = future.result(timeout=ADMIN_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    continue
+                raise SessionTopicsUnavailable(error.args[0].str()) from error
+            except TimeoutError as error:
+                raise SessionTopicsUnavailable("no answer about a topic") from error
+            epochs[topic] = str(described.topic_id)
+        return epochs
+
+    def client(self) -> AdminClient:
+        if self.admin is None:
+            raise SessionTopicsUnavailable("not started")
+        return self.admin
+
+    def fail_all(self, futures: list[asyncio.Future[SessionLog]], reason: str) -> None:
+        for future in futures:
+            if not future.done():
+                future.set_exception(SessionTopicsUnavailable(reason))
+                future.exception()  # a waiter that was cancelled leaves nobody to read it

@@ -1,0 +1,90 @@
+"""A Kafka client that learns topics one at a time and forgets them when asked.
+
+aiokafka's own client asks, at every topic it has not seen, for the metadata of every topic it ever used, and lets
+the broker create what is missing. With a topic per session both grow without end; this one asks for the one topic,
+merges the answer, and never lets a broker create anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import PartitionMetadata, TopicPartition
+
+__all__ = ["SparseMetadataClient"]
+
+LEARN_ATTEMPTS_MAX: Final = 50
+LEARN_BACKOFF_S: Final = 0.02
+
+
+class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
+    """An AIOKafkaClient whose metadata covers the topics in use, and only those."""
+
+    async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
+        """Refresh brokers and the topics in use; an empty list means "brokers only", not "everything"."""
+        request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
+        for node_id in [broker.nodeId for broker in self.cluster.brokers()]:
+            connection = await self._get_conn(node_id)
+            if connection is None:
+                continue
+            try:
+                metadata = await connection.send(request)
+            except (TimeoutError, KafkaError):
+                continue
+            if not metadata.brokers:
+                return False
+            cluster_metadata.update_metadata(metadata)
+            return True
+        cluster_metadata.failed_update(None)
+        return False
+
+    async def _wait_on_metadata(self, topic: str) -> set[int]:
+        """Partitions of a topic, learned with one small request if unknown. Raises UnknownTopicOrPartitionError."""
+        known: set[int] | None = self.cluster.partitions_for_topic(topic)
+        if known is not None:
+            return known
+        self._topics.add(topic)
+        for _ in range(LEARN_ATTEMPTS_MAX):
+            await self.learn(topic)
+            known = self.cluster.partitions_for_topic(topic)
+            if known is not None:
+                return known
+            await asyncio.sleep(LEARN_BACKOFF_S)  # a topic just created is known to the broker a little later
+        self._topics.discard(topic)
+        raise UnknownTopicOrPartitionError(topic)
+
+    async def learn(self, topic: str) -> bool:
+        """Ask for one topic and merge the answer; False where it does not exist or has no leader yet."""
+        node_id = self.get_random_node()
+        if node_id is None:
+            raise KafkaError("no broker is known")
+        response = await self.send(node_id, MetadataRequest([topic], allow_auto_topic_creation=False))
+        learned = False
+        for error_code, name, _, partitions in response.topics:
+            if for_code(error_code) is NoError:
+                learned = merge(self.cluster, name, partitions)
+        return learned
+
+    def forget(self, topic: str) -> None:
+        """Leave the topic out of later refreshes."""
+        self._topics.discard(topic)
+        for partition in self.cluster._partitions.pop(topic, {}).values():
+            self.cluster._broker_partitions[partition.leader].discard(TopicPartition(topic, partition.partition))
+
+
+def merge(cluster: Any, topic: str, partitions: Any) -> bool:
+    """Add one topic's partitions to what the client knows of the cluster."""
+    known = {}
+    for error, partition, leader, replicas, isr, *_ in partitions:
+        if leader == -1:
+            return False
+        known[partition] = PartitionMetadata(
+            topic=topic, partition=partition, leader=leader, replicas=replicas, isr=isr, error=error
+        )
+        cluster._broker_partitions[leader].add(TopicPartition(topic, partition))
+    cluster._partitions[topic] = known
+    return bool(known)
