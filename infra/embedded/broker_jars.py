@@ -1,0 +1,202 @@
+"""The broker's jars: 45 MB from Maven Central the first time, from the folder ever after.
+
+What belongs to the broker is written down in `broker_jars.lock`: coordinate, size and SHA-256 of every jar. jgo fetches
+them by their coordinates; a jar whose bytes differ is thrown away, so a download cut short or tampered with is never
+run. The list itself is made by jgo's resolver (`python -m infra.embedded.broker_jars`), with one trap: a coordinate
+without jgo's "raw" mark has its dependency management applied to all others, and log4j's would bring in the Kafka
+client of another version.
+
+Nothing is written outside the given folder: jgo's own entry points read the user's settings and keep caches in the
+user's home, and its environment builder downloads a second Java; its Maven context does neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from jgo.maven import Artifact, MavenContext
+from jgo.parse import Coordinate
+
+__all__ = ["BrokerJar", "BrokerJarsUnavailable", "JarsProgress", "resolve_broker_jars", "resolve_broker_jars_async"]
+
+LOCK_LIST: Final = Path(__file__).with_name("broker_jars.lock")
+LIST_HEADER: Final = (
+    "# The broker's jars: Maven coordinate, bytes, SHA-256. Made by `python -m infra.embedded.broker_jars`; "
+    "checked after every download.\n"
+)
+ROOTS: Final = ("org.apache.kafka:kafka_2.13:4.2.0",)
+RAW_ROOTS: Final = ("org.apache.logging.log4j:log4j-slf4j-impl:2.25.3",)
+DOWNLOADS_AT_ONCE: Final = 4
+DOWNLOAD_ATTEMPTS_MAX: Final = 3
+READ_DEADLINE_S: Final = 30
+OTHER_DOWNLOADER_DEADLINE_S: Final = 300.0
+OTHER_DOWNLOADER_POLL_S: Final = 0.2
+
+
+class BrokerJarsUnavailable(Exception):
+    """The jars are not in the folder and could not be fetched. The operator mends the network and starts again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerJar:
+    """One line of the list."""
+
+    coordinate: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class JarsProgress:
+    """How far the download has come."""
+
+    jars_done: int
+    jars_total: int
+    bytes_done: int
+    bytes_total: int
+
+
+def resolve_broker_jars(folder: Path, on_progress: Callable[[JarsProgress], None] | None = None) -> tuple[Path, ...]:
+    """The jars of the class path, downloaded into `folder` where they are missing; blocks while it does.
+
+    `on_progress` is called after each jar of a download, never when all are there. Several processes may call this
+    for one folder at once. Raises BrokerJarsUnavailable.
+    """
+    jars = read_list()
+    context = MavenContext(repo_cache=folder.absolute() / "maven", timeout=READ_DEADLINE_S)
+    artifacts = [context.create_dependency(Coordinate.parse(jar.coordinate)).artifact for jar in jars]
+    paths = tuple(path_of(artifact) for artifact in artifacts)
+    mark = folder / f"verified-{list_digest()}"
+    if mark.exists() and all(has_size(path, jar) for path, jar in zip(paths, jars, strict=True)):
+        return paths
+    folder.mkdir(parents=True, exist_ok=True)
+    with one_downloader(folder):
+        download(jars, artifacts, on_progress)
+        mark.touch()
+    return paths
+
+
+async def resolve_broker_jars_async(
+    folder: Path, on_progress: Callable[[JarsProgress], None] | None = None
+) -> tuple[Path, ...]:
+    """`resolve_broker_jars` off the event loop; `on_progress` is called on another thread.
+
+    Cancellation: the download goes on in its thread until its own deadlines, and is kept.
+    """
+    return await asyncio.to_thread(resolve_broker_jars, folder, on_progress)
+
+
+def download(
+    jars: Sequence[BrokerJar], artifacts: Sequence[Artifact], on_progress: Callable[[JarsProgress], None] | None
+) -> None:
+    bytes_done = 0
+    with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="broker-jars") as pool:
+        tasks = {pool.submit(fetch, jar, artifact): jar for jar, artifact in zip(jars, artifacts, strict=True)}
+        try:
+            for jars_done, task in enumerate(as_completed(tasks), start=1):
+                task.result()
+                bytes_done += tasks[task].size_bytes
+                if on_progress is not None:
+                    on_progress(JarsProgress(jars_done, len(jars), bytes_done, sum(jar.size_bytes for jar in jars)))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def fetch(jar: BrokerJar, artifact: Artifact) -> None:
+    """Make sure the jar is there with the bytes that the list promises."""
+    path = path_of(artifact)
+    fault = ""
+    for _ in range(DOWNLOAD_ATTEMPTS_MAX):
+        try:
+            if path.exists() and digest(path) == jar.sha256:
+                return
+            path.unlink(missing_ok=True)
+            artifact.resolve()
+        except (OSError, RuntimeError) as error:  # requests' errors are OSErrors; jgo raises RuntimeError for a 404
+            fault = type(error).__name__
+        else:
+            if digest(path) == jar.sha256:
+                return
+            fault = "its SHA-256 is not the one expected"
+    path.unlink(missing_ok=True)
+    raise BrokerJarsUnavailable(
+        f"Could not fetch {jar.coordinate} from Maven Central ({fault}). The Kafka broker's jars (45 MB) are needed "
+        "once; check the network or HTTPS_PROXY and start again, or set TOKENWIRE_KAFKA to use an existing broker."
+    )
+
+
+@contextmanager
+def one_downloader(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the kernel frees it when a holder dies."""
+    deadline_s = time.monotonic() + OTHER_DOWNLOADER_DEADLINE_S
+    with (folder / "download.lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise BrokerJarsUnavailable(
+                        f"Another process has been downloading into {folder} too long."
+                    ) from None
+                time.sleep(OTHER_DOWNLOADER_POLL_S)
+        yield
+
+
+def read_list() -> tuple[BrokerJar, ...]:
+    lines = [line.split() for line in LOCK_LIST.read_text().splitlines() if line and not line.startswith("#")]
+    return tuple(BrokerJar(coordinate, int(size), sha256) for coordinate, size, sha256 in lines)
+
+
+def list_digest() -> str:
+    return digest(LOCK_LIST)[:16]
+
+
+def path_of(artifact: Artifact) -> Path:
+    path: Path | None = artifact.cached_path
+    assert path is not None, "the Maven context was given a folder"
+    return path
+
+
+def has_size(path: Path, jar: BrokerJar) -> bool:
+    try:
+        return path.stat().st_size == jar.size_bytes
+    except FileNotFoundError:
+        return False
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_list(folder: Path) -> None:
+    """Resolve the roots anew and write the list: run this after changing a version above, and read the difference."""
+    context = MavenContext(repo_cache=folder.absolute() / "maven", timeout=READ_DEADLINE_S)
+    roots = [
+        context.create_dependency(replace(Coordinate.parse(text), scope="compile", raw=text in RAW_ROOTS))
+        for text in (*ROOTS, *RAW_ROOTS)
+    ]
+    inputs, transitive = context.resolver.resolve(roots)
+    lines = []
+    for dependency in (*inputs, *transitive):
+        if dependency.scope in ("compile", "runtime"):
+            path = Path(dependency.artifact.resolve())
+            coordinate = f"{dependency.groupId}:{dependency.artifactId}:{dependency.version}"
+            lines.append(f"{coordinate} {path.stat().st_size} {digest(path)}\n")
+    LOCK_LIST.write_text(LIST_HEADER + "".join(sorted(lines)))
+
+
+if __name__ == "__main__":
+    write_list(Path(os.environ.get("TOKENWIRE_HOME", ".tokenwire")) / "cache" / "jars")

@@ -1,0 +1,52 @@
+"""Real brokers for the tests: one shared by a whole session of pytest, or one of a test's own that it may kill.
+
+The jars are kept between runs in TOKENWIRE_TEST_CACHE, or in the checkout's own `.tokenwire/cache`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from infra.embedded.broker import EmbeddedBroker
+
+__all__ = ["TEST_HEAP_MB", "broker", "cache_folder", "new_broker", "private_broker"]
+
+TEST_HEAP_MB = 512
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def cache_folder() -> Path:
+    """Where what is downloaded once stays between runs."""
+    return Path(os.environ.get("TOKENWIRE_TEST_CACHE") or REPOSITORY / ".tokenwire" / "cache")
+
+
+def new_broker(folder: Path, *, port: int = 0) -> EmbeddedBroker:
+    """A broker in a folder of its own, not yet started; whoever starts it stops it."""
+    return EmbeddedBroker(folder=folder, jars_folder=cache_folder() / "jars", port=port, heap_mb=TEST_HEAP_MB)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedBroker]:
+    """The session's broker: running, empty at first, on a free port. Do not stop or kill it."""
+    shared = new_broker(tmp_path_factory.mktemp("broker"))
+    await shared.start()
+    try:
+        yield shared
+    finally:
+        await shared.stop()
+
+
+@pytest_asyncio.fixture
+async def private_broker(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
+    """A running broker for one test, which may kill, stop and restart it."""
+    private = new_broker(tmp_path / "broker")
+    await private.start()
+    try:
+        yield private
+    finally:
+        await private.stop()

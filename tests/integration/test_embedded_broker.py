@@ -1,0 +1,117 @@
+"""The embedded broker on its own: start, stop, kill, restart, ports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from infra.embedded.broker import BrokerStartFailed, EmbeddedBroker
+from infra.embedded.ports import PortTaken
+from tests.integration.broker_fixture import new_broker
+
+KILL_WAIT_S = 10.0
+READ_WAIT_S = 20.0
+STOP_SECONDS_MAX = 10.0
+
+
+async def create_topic(broker: EmbeddedBroker, topic: str) -> None:
+    administrator = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    created = administrator.create_topics([NewTopic(topic, 1, 1)])
+    await asyncio.to_thread(created[topic].result, 10)
+
+
+async def append(broker: EmbeddedBroker, topic: str, values: list[bytes]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        for value in values:
+            await producer.send_and_wait(topic, value)
+    finally:
+        await producer.stop()
+
+
+async def read(broker: EmbeddedBroker, topic: str, count: int) -> list[bytes]:
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        async with asyncio.timeout(READ_WAIT_S):
+            return [(await consumer.getone()).value for _ in range(count)]
+    finally:
+        await consumer.stop()
+
+
+async def test_broker_was_killed(private_broker: EmbeddedBroker) -> None:
+    """It comes back on the same port with every acknowledged record, and takes new ones."""
+    address = private_broker.bootstrap_servers
+    await create_topic(private_broker, "kept")
+    await append(private_broker, "kept", [b"before-1", b"before-2"])
+    assert private_broker.pid is not None
+    os.kill(private_broker.pid, signal.SIGKILL)
+    async with asyncio.timeout(KILL_WAIT_S):
+        code = await private_broker.wait()
+    await private_broker.start()
+    await append(private_broker, "kept", [b"after"])
+
+    assert code == -signal.SIGKILL
+    assert private_broker.bootstrap_servers == address
+    assert await read(private_broker, "kept", 3) == [b"before-1", b"before-2", b"after"]
+
+
+async def test_broker_is_stopped(private_broker: EmbeddedBroker) -> None:
+    """It ends by itself within the bound, and a second stop changes nothing."""
+    started_s = time.monotonic()
+    await private_broker.stop()
+    await private_broker.stop()
+
+    assert time.monotonic() - started_s < STOP_SECONDS_MAX
+    assert private_broker.pid is None
+    assert not await private_broker.is_ready()
+
+
+async def test_port_is_taken(tmp_path: Path) -> None:
+    """The sentence names the port and the setting, and nothing is started."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortTaken, match=rf"Port {port} .*TOKENWIRE_KAFKA_PORT"):
+            await new_broker(tmp_path / "broker", port=port).start()
+
+
+async def test_folder_is_in_use_by_another_broker(private_broker: EmbeddedBroker) -> None:
+    """The second broker says so and changes nothing; the first goes on."""
+    ports_before = (private_broker.folder / "ports.json").read_bytes()
+    with pytest.raises(BrokerStartFailed, match="Another broker runs in"):
+        await new_broker(private_broker.folder).start()
+
+    assert await private_broker.is_ready()
+    assert (private_broker.folder / "ports.json").read_bytes() == ports_before
+
+
+async def test_data_that_kafka_refuses(tmp_path: Path) -> None:
+    """The fault ends in the last words of the broker's own log, and the folder is free again."""
+    damaged = new_broker(tmp_path / "broker")
+    (tmp_path / "broker" / "data").mkdir(parents=True)
+    (tmp_path / "broker" / "data" / "meta.properties").write_text("version=1\ncluster.id=other\nnode.id=7\n")
+    with pytest.raises(BrokerStartFailed, match=r"(?s)broker\.(log|out).*node"):
+        await damaged.start()
+    await damaged.stop()
+
+    assert damaged.pid is None
+
+
+async def test_topic_that_nobody_made(broker: EmbeddedBroker) -> None:
+    """Asking for a topic does not create it."""
+    administrator = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    await asyncio.to_thread(administrator.list_topics, "never-made", 10)
+    topics = (await asyncio.to_thread(administrator.list_topics, None, 10)).topics
+
+    assert "never-made" not in topics
