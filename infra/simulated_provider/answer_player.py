@@ -1,0 +1,91 @@
+"""Plays a wire script onto a connection: one timer per answer, no task switch per token.
+
+A timer callback writes what is due straight to the transport, as one chunk of the body, and sets the next timer by
+the script's own schedule, so a late callback never shifts the tokens after it. While a slow client leaves more
+than UNSENT_BYTES_MAX unsent the answer waits, as a real provider would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from infra.simulated_provider.behaviour import Behaviour
+from infra.simulated_provider.call_log import Call
+from infra.simulated_provider.wire_script import Beat, Then
+
+__all__ = ["AnswerPlayer"]
+
+UNSENT_BYTES_MAX: Final = 65_536
+UNSENT_RETRY_S: Final = 0.01
+WRITE_BYTES_TARGET: Final = 32_768
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # linger for zero seconds: closing sends a reset
+
+
+class AnswerPlayer:
+    """One answer on its way. `finished` gives what the script's last beat led to."""
+
+    def __init__(self, transport: asyncio.Transport, script: Iterator[Beat], behaviour: Behaviour, call: Call) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.transport = transport
+        self.script = script
+        self.call = call
+        self.pace_s = behaviour.pace_ms / 1_000
+        self.jitter = behaviour.jitter
+        self.draw = random.Random(behaviour.seed)
+        self.finished: asyncio.Future[Then] = self.loop.create_future()
+        self.due_s = self.loop.time() + behaviour.first_ms / 1_000
+        self.timer = self.loop.call_at(self.due_s, self.play)
+
+    def stop(self) -> None:
+        """Write nothing more."""
+        self.timer.cancel()
+
+    def play(self) -> None:
+        """Write every beat that is due and set the timer for the next one."""
+        if self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+            self.due_s = self.loop.time() + UNSENT_RETRY_S
+            self.timer = self.loop.call_at(self.due_s, self.play)
+            return
+        then = self.write_due(self.loop.time())
+        if then is Then.GO_ON:
+            self.timer = self.loop.call_at(self.due_s, self.play)
+        elif then is not Then.STALL:
+            self.finished.set_result(then)
+
+    def write_due(self, now_s: float) -> Then:
+        payloads: list[bytes] = []
+        size = 0
+        then = Then.GO_ON
+        while then is Then.GO_ON and self.due_s <= now_s and size < WRITE_BYTES_TARGET:
+            beat = next(self.script)
+            payloads.append(beat.payload)
+            size += len(beat.payload)
+            self.call.tokens_sent += beat.tokens
+            self.due_s += self.gap_s(beat)
+            then = beat.then
+        if size:
+            self.transport.write(b"%x\r\n%b\r\n" % (size, b"".join(payloads)))
+        return then
+
+    def gap_s(self, beat: Beat) -> float:
+        if beat.gap_s is not None:
+            return beat.gap_s
+        if not self.jitter or not self.pace_s:
+            return self.pace_s
+        return self.pace_s * (1 + self.jitter * (2 * self.draw.random() - 1))
+
+    def reset(self) -> None:
+        """Close the connection so that the client sees a reset, not an end."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            # A twin of the descriptor: uvloop's stand-in for the socket refuses to set options.
+            with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as twin:
+                twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self.transport.abort()

@@ -1,0 +1,112 @@
+"""A request for an answer, understood: what was said, how it is to be answered, and what the answer is."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from typing import Final
+
+import msgspec
+
+from infra.simulated_provider.answer_text import Conversation, answer_of, conversation_of
+from infra.simulated_provider.behaviour import Behaviour, Fault, behaviour_for
+from infra.simulated_provider.call_log import Call, CallLog
+from infra.simulated_provider.wire_script import AnswerHead
+
+__all__ = ["CompletionRequest", "Exchange", "RequestMessage", "exchange_of"]
+
+HARMLESS_FAULTS: Final = frozenset({"no_done", "double_done", "keep_alive", "crlf", "split"})
+
+
+class ContentPart(msgspec.Struct):
+    """A part of a message's content; only text is understood."""
+
+    type: str = "text"
+    text: str = ""
+
+
+class RequestMessage(msgspec.Struct):
+    """A message as clients send it."""
+
+    role: str
+    content: str | list[ContentPart] | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    """What a client wants to have streamed besides the answer."""
+
+    include_usage: bool = False
+
+
+class CompletionRequest(msgspec.Struct):
+    """The parts of a chat completion request that make a difference here."""
+
+    model: str
+    messages: list[RequestMessage]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, understood: what to answer and how, what goes wrong, and where it is noted."""
+
+    head: AnswerHead
+    pieces: tuple[str, ...]
+    usage: dict[str, object]
+    behaviour: Behaviour
+    fault: Fault | None
+    call: Call
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the fault keeps the client from having the whole answer."""
+        return self.fault is not None and self.fault.kind not in HARMLESS_FAULTS
+
+    @property
+    def length_s(self) -> float:
+        """How long the whole answer takes at this pace."""
+        return (self.behaviour.first_ms + self.behaviour.pace_ms * len(self.pieces)) / 1_000
+
+
+def exchange_of(wanted: CompletionRequest, defaults: Behaviour, call_log: CallLog) -> Exchange:
+    """Understand a request, count it, and compose its answer. Raises DirectiveError."""
+    raw_prompt = next((text_of(message) for message in reversed(wanted.messages) if message.role == "user"), "")
+    behaviour = behaviour_for(raw_prompt, defaults)
+    conversation = conversation_of([{"role": message.role, "content": text_of(message)} for message in wanted.messages])
+    times_sent = call_log.count(raw_prompt)
+    fault = behaviour.fault if behaviour.times is None or times_sent <= behaviour.times else None
+    call = call_log.opened(conversation, model=wanted.model, stream=wanted.stream, at_s=time.time())
+    call.fault = fault.kind if fault else ""
+    whole = answer_of(conversation, behaviour.seed, behaviour.tokens)
+    pieces = whole[: wanted.max_completion_tokens or wanted.max_tokens]
+    usage = usage_of(conversation, len(pieces))
+    head = AnswerHead(
+        answer_id=f"chatcmpl-{uuid.uuid4().hex[:24]}",
+        created_s=int(call.started_at),
+        model=wanted.model,
+        finish_reason="stop" if len(pieces) == len(whole) else "length",
+        usage=usage if wanted.stream_options is not None and wanted.stream_options.include_usage else None,
+    )
+    return Exchange(head=head, pieces=pieces, usage=usage, behaviour=behaviour, fault=fault, call=call)
+
+
+def text_of(message: RequestMessage) -> str:
+    """The text of a message, its parts joined."""
+    if isinstance(message.content, list):
+        return "".join(part.text for part in message.content)
+    return message.content or ""
+
+
+def usage_of(conversation: Conversation, output_tokens: int) -> dict[str, object]:
+    """Input is counted roughly, at four characters a token, with what every message adds."""
+    input_tokens = 3 + sum(4 + math.ceil(len(text) / 4) for _, text in conversation)
+    return {
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }

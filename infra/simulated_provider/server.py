@@ -1,0 +1,236 @@
+"""The simulated model provider: `POST /v1/chat/completions`, `GET /v1/models`, and `GET /calls` for tests.
+
+Start it inside a test's event loop (`SimulatedProvider.start`) or as a process of its own (`serve`). Listens on
+127.0.0.1 only. Every request has an end: the answer's length is bounded (`behaviour`), silence by STALL_S_MAX.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from infra.simulated_provider.answer_player import AnswerPlayer
+from infra.simulated_provider.behaviour import Behaviour, DirectiveError, Fault
+from infra.simulated_provider.call_log import Call, CallLog
+from infra.simulated_provider.chat_exchange import CompletionRequest, Exchange, exchange_of
+from infra.simulated_provider.wire_script import Then, error_body, wire_script
+
+__all__ = ["SIMULATED_MODELS", "SimulatedProvider", "serve"]
+
+HOST: Final = "127.0.0.1"
+SIMULATED_MODELS: Final = ("simulated", "simulated-small", "simulated-large")
+REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
+STALL_S_MAX: Final = 3_600.0
+CLOSE_S: Final = 0.5
+STATUS_FAULTS: Final = {
+    "401": (401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
+    "404": (404, "The model does not exist.", "invalid_request_error", "model_not_found"),
+    "429": (429, "Rate limit reached.", "requests", "rate_limit_exceeded"),
+    "500": (500, "The server had an error while processing your request.", "server_error", None),
+    "503": (503, "The engine is currently overloaded.", "server_error", None),
+}
+WEB_PAGE: Final = "<!doctype html>\n<html><head><title>Gateway</title></head>\n<body>Please sign in.</body></html>\n"
+RETRY_AFTER_S: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class SimulatedProvider:
+    """The server. `port` is known after `start`; `calls` is what `GET /calls` shows."""
+
+    def __init__(self, *, port: int = 0, behaviour: Behaviour | None = None, api_key: str = "") -> None:
+        self.port = port
+        self.behaviour = behaviour or Behaviour()
+        self.api_key = api_key
+        self.call_log = CallLog()
+        self.runner: web.AppRunner | None = None
+        self.decoder = msgspec.json.Decoder(CompletionRequest)
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI client takes as its base URL."""
+        return f"http://{HOST}:{self.port}/v1"
+
+    async def start(self) -> None:
+        """Listen. Raises OSError if the port is taken."""
+        application = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        application.router.add_post("/v1/chat/completions", self.guarded(self.complete_chat))
+        application.router.add_get("/v1/models", self.guarded(self.list_models))
+        application.router.add_get("/calls", self.list_calls)
+        self.runner = web.AppRunner(
+            application, handler_cancellation=True, access_log=None, shutdown_timeout=CLOSE_S, handle_signals=False
+        )
+        await self.runner.setup()
+        site = web.TCPSite(self.runner, HOST, self.port, backlog=1_024)
+        try:
+            await site.start()
+        except OSError:
+            await self.runner.cleanup()
+            raise
+        self.port = int(self.runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stop listening and end every open answer. Safe to call twice."""
+        if self.runner is not None:
+            await self.runner.cleanup()
+            self.runner = None
+
+    async def __aenter__(self) -> SimulatedProvider:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def calls(self) -> list[Call]:
+        """The newest calls, oldest first."""
+        return list(self.call_log.calls)
+
+    def guarded(self, handler: Handler) -> Handler:
+        """Ask for the API key where one was set."""
+
+        async def check_key(request: web.Request) -> web.StreamResponse:
+            if self.api_key and request.headers.get("Authorization") != f"Bearer {self.api_key}":
+                return error_response(*STATUS_FAULTS["401"])
+            return await handler(request)
+
+        return check_key
+
+    async def list_models(self, _: web.Request) -> web.StreamResponse:
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "tokenwire"} for name in SIMULATED_MODELS]
+        return json_response({"object": "list", "data": models})
+
+    async def list_calls(self, request: web.Request) -> web.StreamResponse:
+        wanted = request.query.get("prompt_sha256")
+        return json_response([call for call in self.call_log.calls if wanted in (None, call.prompt_sha256)])
+
+    async def complete_chat(self, request: web.Request) -> web.StreamResponse:
+        try:
+            wanted = self.decoder.decode(await request.read())
+            exchange = exchange_of(wanted, self.behaviour, self.call_log)
+        except (msgspec.DecodeError, DirectiveError) as error:
+            return error_response(400, str(error), "invalid_request_error", None)
+        call = exchange.call
+        with noting_end(call):
+            early = await fault_response(exchange.fault)
+            if early is not None:
+                call.state, call.status = "faulted", early.status
+                return early
+            return await (stream_answer(request, exchange) if wanted.stream else whole_answer(exchange))
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def serve(
+    *,
+    port: int = 8_090,
+    behaviour: Behaviour | None = None,
+    api_key: str = "",
+    on_ready: Callable[[SimulatedProvider], None] | None = None,
+) -> None:
+    """Run the server until SIGINT or SIGTERM. `on_ready` hears of it once it listens. Raises OSError as `start`."""
+    import uvloop  # only the process of its own needs it
+
+    uvloop.run(serve_until_signal(SimulatedProvider(port=port, behaviour=behaviour, api_key=api_key), on_ready))
+
+
+async def serve_until_signal(provider: SimulatedProvider, on_ready: Callable[[SimulatedProvider], None] | None) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with provider:
+        log.info("provider_ready", port=provider.port)
+        if on_ready is not None:
+            on_ready(provider)
+        await stopping.wait()
+
+
+@contextlib.contextmanager
+def noting_end(call: Call) -> Iterator[None]:
+    """A call that ends in any other way than by its own word was left by its client."""
+    try:
+        yield
+    finally:
+        call.ended_at = time.time()
+        if call.state == "running":
+            call.state = "aborted"
+
+
+async def fault_response(fault: Fault | None) -> web.Response | None:
+    """The whole answer, if the fault is one of those that need no stream."""
+    if fault is None:
+        return None
+    if fault.kind == "stall_headers":
+        await asyncio.sleep(STALL_S_MAX)
+    if fault.kind == "html":
+        return web.Response(text=WEB_PAGE, content_type="text/html")
+    if fault.kind not in STATUS_FAULTS:
+        return None
+    response = error_response(*STATUS_FAULTS[fault.kind])
+    if fault.kind in ("429", "503"):
+        retry_after_s = RETRY_AFTER_S if fault.number is None else fault.number
+        response.headers["Retry-After"] = f"{math.ceil(retry_after_s)}"
+        response.headers["Retry-After-Ms"] = f"{retry_after_s * 1_000:g}"
+    return response
+
+
+async def stream_answer(request: web.Request, exchange: Exchange) -> web.StreamResponse:
+    """Cancellation: the client has left; nothing more is written and the call is noted as aborted."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client left before the answer began")
+    script = wire_script(exchange.head, exchange.pieces, exchange.fault)
+    player = AnswerPlayer(transport, script, exchange.behaviour, exchange.call)
+    try:
+        then = await asyncio.wait_for(player.finished, STALL_S_MAX + exchange.length_s)
+    finally:
+        player.stop()
+    exchange.call.state = "faulted" if exchange.interrupted else "finished"
+    if then is Then.RESET:
+        player.reset()
+    elif then is Then.DROP:
+        transport.close()
+    else:
+        await response.write_eof()
+    return response
+
+
+async def whole_answer(exchange: Exchange) -> web.Response:
+    """Not streamed: the answer in one piece, after the time that streaming it would have taken."""
+    await asyncio.sleep(STALL_S_MAX if exchange.interrupted else exchange.length_s)
+    exchange.call.tokens_sent = len(exchange.pieces)
+    exchange.call.state = "finished"
+    head = exchange.head
+    message = {"role": "assistant", "content": "".join(exchange.pieces), "refusal": None}
+    return json_response(
+        {
+            "id": head.answer_id,
+            "object": "chat.completion",
+            "created": head.created_s,
+            "model": head.model,
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": head.finish_reason}],
+            "usage": exchange.usage,
+        }
+    )
+
+
+def json_response(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+def error_response(status: int, message: str, kind: str, code: str | None) -> web.Response:
+    return web.Response(status=status, body=error_body(message, kind, code), content_type="application/json")
