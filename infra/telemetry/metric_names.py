@@ -1,0 +1,190 @@
+"""The catalogue of metrics: name, kind, labels and what a rise means to whoever is woken by it.
+
+Labels take few values (a reason, a close code), never an identifier. Counters end in `_total`; units come last.
+Add a metric here, then build it with `infra.telemetry.metrics.Metrics`; `docs/reference/metrics.md` is drawn from
+this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+__all__ = [
+    "ANALYTICS_FAILURES",
+    "ANALYTICS_INSERT_SECONDS",
+    "ANALYTICS_LAG_RECORDS",
+    "ANALYTICS_METRICS",
+    "ANALYTICS_ROWS",
+    "GATEWAY_BYTES_UNSENT",
+    "GATEWAY_CONNECTIONS",
+    "GATEWAY_EVICTIONS",
+    "GATEWAY_FRAMES",
+    "GATEWAY_METRICS",
+    "GATEWAY_RELAY_SECONDS",
+    "METRICS",
+    "WORKER_APPEND_SECONDS",
+    "WORKER_DEAD_LETTERS",
+    "WORKER_METRICS",
+    "WORKER_PROVIDER_TTFT_SECONDS",
+    "WORKER_TOKENS",
+    "WORKER_TURNS",
+    "WORKER_TURNS_QUEUED",
+    "WORKER_TURNS_RUNNING",
+    "Metric",
+    "MetricKind",
+]
+
+MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
+
+RELAY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+TTFT_BUCKETS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric, as `/metrics` shows it."""
+
+    name: str
+    kind: MetricKind
+    meaning: str
+    """What it counts or measures, in one sentence."""
+    rise: str
+    """What a rise means and where to look."""
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    """Upper bounds of a histogram's buckets, in the metric's unit."""
+
+
+# ---- Gateway
+GATEWAY_CONNECTIONS: Final = Metric(
+    name="tokenwire_gateway_connections",
+    kind="gauge",
+    meaning="Open websockets.",
+    rise="More clients, or clients that reconnect without closing; compare with evictions.",
+)
+GATEWAY_FRAMES: Final = Metric(
+    name="tokenwire_gateway_frames_total",
+    kind="counter",
+    labels=("direction",),
+    meaning="Frames received from (in) and sent to (out) clients.",
+    rise="More traffic; out far above in is normal while answers stream.",
+)
+GATEWAY_BYTES_UNSENT: Final = Metric(
+    name="tokenwire_gateway_unsent_bytes",
+    kind="gauge",
+    meaning="Bytes waiting for clients that read slowly, over all connections.",
+    rise="Clients or their networks cannot keep up; evictions follow at the cap of each connection.",
+)
+GATEWAY_EVICTIONS: Final = Metric(
+    name="tokenwire_gateway_evictions_total",
+    kind="counter",
+    labels=("code",),
+    meaning="Connections that the gateway closed, by close code.",
+    rise="4508: slow clients; 4429: floods; 4401: tokens run out; 4500: our fault, see the log.",
+)
+GATEWAY_RELAY_SECONDS: Final = Metric(
+    name="tokenwire_gateway_relay_seconds",
+    kind="histogram",
+    buckets=RELAY_BUCKETS_S,
+    meaning="From a record's stamp by its writer to the frame handed to a client's socket.",
+    rise="The broker or this gateway is short of CPU, or the clocks of two machines drifted apart.",
+)
+
+# ---- Worker
+WORKER_TURNS: Final = Metric(
+    name="tokenwire_worker_turns_total",
+    kind="counter",
+    labels=("reason",),
+    meaning="Turns ended, by reason.",
+    rise="error or incomplete: the provider fails or stalls; rejected or expired: look at who sends.",
+)
+WORKER_TURNS_RUNNING: Final = Metric(
+    name="tokenwire_worker_turns_running",
+    kind="gauge",
+    meaning="Turns whose answer is being produced.",
+    rise="More load or slower answers; at turns_running_max the rest waits.",
+)
+WORKER_TURNS_QUEUED: Final = Metric(
+    name="tokenwire_worker_turns_queued",
+    kind="gauge",
+    meaning="Turns taken in that wait for their session or for a free place.",
+    rise="Sessions send faster than they are answered, or the worker is full: add a worker.",
+)
+WORKER_TOKENS: Final = Metric(
+    name="tokenwire_worker_tokens_total",
+    kind="counter",
+    labels=("kind",),
+    meaning="Tokens paid for: input, output.",
+    rise="More use, and more cost; compare with turns for the price of one.",
+)
+WORKER_APPEND_SECONDS: Final = Metric(
+    name="tokenwire_worker_append_seconds",
+    kind="histogram",
+    buckets=RELAY_BUCKETS_S,
+    meaning="From handing a record to the producer to the broker's acknowledgement.",
+    rise="The broker is slow or unreachable; records grow meanwhile, nothing is lost.",
+)
+WORKER_PROVIDER_TTFT_SECONDS: Final = Metric(
+    name="tokenwire_worker_provider_ttft_seconds",
+    kind="histogram",
+    buckets=TTFT_BUCKETS_S,
+    meaning="From the request to the provider to the first content chunk of its answer.",
+    rise="The provider is slow or queues our requests.",
+)
+WORKER_DEAD_LETTERS: Final = Metric(
+    name="tokenwire_worker_dead_letters_total",
+    kind="counter",
+    labels=("reason",),
+    meaning="Records that could not be processed, by reason; they lie on tokenwire.deadletters.",
+    rise="A producer sends what does not follow the schema, or prompts crash workers.",
+)
+
+# ---- Analytics
+ANALYTICS_ROWS: Final = Metric(
+    name="tokenwire_analytics_rows_total",
+    kind="counter",
+    labels=("table",),
+    meaning="Rows inserted, by table.",
+    rise="More turns end; no rise while turns end means that the writer stands still.",
+)
+ANALYTICS_LAG_RECORDS: Final = Metric(
+    name="tokenwire_analytics_lag_records",
+    kind="gauge",
+    meaning="Records on the log that are not in ClickHouse yet.",
+    rise="ClickHouse is slow or down; the log keeps the records for 7 days.",
+)
+ANALYTICS_INSERT_SECONDS: Final = Metric(
+    name="tokenwire_analytics_insert_seconds",
+    kind="histogram",
+    buckets=RELAY_BUCKETS_S,
+    meaning="Duration of one insert.",
+    rise="ClickHouse merges too much or its disk is slow.",
+)
+ANALYTICS_FAILURES: Final = Metric(
+    name="tokenwire_analytics_failures_total",
+    kind="counter",
+    labels=("kind",),
+    meaning="Inserts that failed and are tried again (insert), records that do not decode (decode).",
+    rise="insert: ClickHouse is unreachable or refuses; decode: a writer of another version is about.",
+)
+
+GATEWAY_METRICS: Final = (
+    GATEWAY_CONNECTIONS,
+    GATEWAY_FRAMES,
+    GATEWAY_BYTES_UNSENT,
+    GATEWAY_EVICTIONS,
+    GATEWAY_RELAY_SECONDS,
+)
+WORKER_METRICS: Final = (
+    WORKER_TURNS,
+    WORKER_TURNS_RUNNING,
+    WORKER_TURNS_QUEUED,
+    WORKER_TOKENS,
+    WORKER_APPEND_SECONDS,
+    WORKER_PROVIDER_TTFT_SECONDS,
+    WORKER_DEAD_LETTERS,
+)
+ANALYTICS_METRICS: Final = (ANALYTICS_ROWS, ANALYTICS_LAG_RECORDS, ANALYTICS_INSERT_SECONDS, ANALYTICS_FAILURES)
+METRICS: Final[tuple[Metric, ...]] = (*GATEWAY_METRICS, *WORKER_METRICS, *ANALYTICS_METRICS)
+"""Every metric of every process."""

@@ -1,0 +1,109 @@
+"""A process's metrics, built from the catalogue, and the small server that shows them.
+
+One registry per `Metrics` object and none per interpreter, so that two apps in one process (or one test after
+another) never meet.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from infra.embedded.ports import LOOPBACK, PortTaken
+from infra.telemetry.metric_names import Metric
+
+__all__ = ["CONTENT_TYPE", "Metrics", "MetricsEndpoint"]
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_PORT_SETTING: Final = "TOKENWIRE_METRICS_PORT"
+SHUTDOWN_S: Final = 1.0
+
+
+class Metrics:
+    """Counters, gauges and histograms of one process. Keep what an accessor returns where it is used often."""
+
+    def __init__(self, catalogue: Iterable[Metric]) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.built: dict[str, Counter | Gauge | Histogram] = {
+            metric.name: build(metric, self.registry) for metric in catalogue
+        }
+
+    def counter(self, metric: Metric) -> Counter:
+        """The counter of this name; with labels, call `.labels(...)` on it."""
+        found = self.built[metric.name]
+        if not isinstance(found, Counter):
+            raise TypeError(f"{metric.name} is a {metric.kind}")
+        return found
+
+    def gauge(self, metric: Metric) -> Gauge:
+        """The gauge of this name."""
+        found = self.built[metric.name]
+        if not isinstance(found, Gauge):
+            raise TypeError(f"{metric.name} is a {metric.kind}")
+        return found
+
+    def histogram(self, metric: Metric) -> Histogram:
+        """The histogram of this name."""
+        found = self.built[metric.name]
+        if not isinstance(found, Histogram):
+            raise TypeError(f"{metric.name} is a {metric.kind}")
+        return found
+
+    def exposition(self) -> bytes:
+        """The body of an answer to `GET /metrics`, of CONTENT_TYPE."""
+        return generate_latest(self.registry)
+
+
+class MetricsEndpoint:
+    """Answers `GET /metrics` on loopback, for processes that have no other server."""
+
+    def __init__(self, metrics: Metrics, port: int, *, host: str = LOOPBACK) -> None:
+        self.metrics = metrics
+        self.host = host
+        self.port = port
+        """The port asked for; after `start()` the one in use."""
+        self.runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises PortTaken.
+
+        Cancellation: call `stop()`; nothing is left listening afterwards.
+        """
+        app = web.Application()
+        app.router.add_get("/metrics", self.answer)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        await self.runner.setup()
+        try:
+            await web.TCPSite(self.runner, self.host, self.port).start()
+        except OSError as error:
+            await self.stop()
+            if error.errno == errno.EADDRINUSE:
+                raise PortTaken(self.port, METRICS_PORT_SETTING) from error
+            raise
+        self.port = self.runner.addresses[0][1]
+        return self.port
+
+    async def stop(self) -> None:
+        """Stop listening; a second call does nothing."""
+        runner, self.runner = self.runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def answer(self, _: web.Request) -> web.Response:
+        return web.Response(body=self.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def build(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    help_text = f"{metric.meaning} A rise: {metric.rise}"
+    match metric.kind:
+        case "counter":
+            return Counter(metric.name, help_text, metric.labels, registry=registry)
+        case "gauge":
+            return Gauge(metric.name, help_text, metric.labels, registry=registry)
+        case "histogram":
+            return Histogram(metric.name, help_text, metric.labels, registry=registry, buckets=metric.buckets)
