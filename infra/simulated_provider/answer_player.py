@@ -23,6 +23,7 @@ __all__ = ["AnswerPlayer"]
 UNSENT_BYTES_MAX: Final = 65_536
 UNSENT_RETRY_S: Final = 0.01
 WRITE_BYTES_TARGET: Final = 32_768
+TIMER_GRAIN_S: Final = 0.001  # uvloop rounds timers to milliseconds: one that fires early must not fire again at once
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # linger for zero seconds: closing sends a reset
 
 
@@ -53,17 +54,17 @@ class AnswerPlayer:
             self.due_s = self.loop.time() + UNSENT_RETRY_S
             self.timer = self.loop.call_at(self.due_s, self.play)
             return
-        then = self.write_due(self.loop.time())
+        then = self.write_due(self.loop.time() + TIMER_GRAIN_S)
         if then is Then.GO_ON:
             self.timer = self.loop.call_at(self.due_s, self.play)
         elif then is not Then.STALL:
             self.finished.set_result(then)
 
-    def write_due(self, now_s: float) -> Then:
+    def write_due(self, until_s: float) -> Then:
         payloads: list[bytes] = []
         size = 0
         then = Then.GO_ON
-        while then is Then.GO_ON and self.due_s <= now_s and size < WRITE_BYTES_TARGET:
+        while then is Then.GO_ON and self.due_s <= until_s and size < WRITE_BYTES_TARGET:
             beat = next(self.script)
             payloads.append(beat.payload)
             size += len(beat.payload)
