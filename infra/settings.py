@@ -70,6 +70,14 @@ class Settings(BaseSettings):
     session_retention_h: Annotated[int, Field(ge=1, le=24 * 365)] = 24
     """Hours that a session's log is kept."""
 
+    # ---- Publishing prompts (gateway, SDK, command line)
+    publish_queue_max: Annotated[int, Field(ge=1)] = 10_000
+    """Prompts that may wait for the broker's acknowledgement; one more is refused at once."""
+    publish_queue_kib_max: Annotated[int, Field(ge=64, le=2_097_151)] = 32_768
+    """KiB of those prompts."""
+    publish_s: Annotated[float, Field(ge=0.5, le=300)] = 10.0
+    """Longest time from publishing a prompt to its acknowledgement; then its outcome is unknown."""
+
     # ---- Gateway
     gateway_host: str = "127.0.0.1"
     """Address the gateway listens on."""
