@@ -1,0 +1,81 @@
+"""When is a child that exited started again, and when is it given up?
+
+Theory. A child should never exit by itself, so every exit counts, whatever its code. A run that lasted `healthy_s`
+forgives everything before it: what is punished is failing often, not having failed. Between short runs the pause
+doubles from `pause_first_s` to `pause_max_s`, so that a broken child costs little and a killed one is back at once. A
+child that was never once ready is broken by its configuration, which no restart mends: it gets few tries, so that the
+operator sees the reason within seconds. There is no jitter: one supervisor restarts few children, all on one machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+__all__ = ["ChildExit", "GiveUp", "RestartAt", "RestartDecision", "RestartPolicy", "decide_restart"]
+
+DOUBLINGS_MAX: Final = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """The numbers of the decision."""
+
+    pause_first_s: float = 0.5
+    """Pause after the first short run."""
+    pause_max_s: float = 15.0
+    """Longest pause."""
+    healthy_s: float = 30.0
+    """A run this long forgives the ones before it."""
+    short_runs_max: int = 10
+    """Short runs in a row after which a child that worked once is given up."""
+    starts_before_ready_max: int = 3
+    """Short runs in a row after which a child that was never ready is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExit:
+    """One run of a child, from its start to its end."""
+
+    started_s: float
+    ended_s: float
+    was_ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAt:
+    """Start it again at this time."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """It will not work; stop everything and say why."""
+
+    reason: str
+
+
+RestartDecision: TypeAlias = RestartAt | GiveUp
+
+
+def decide_restart(policy: RestartPolicy, exits: Sequence[ChildExit]) -> RestartDecision:
+    """Decide after the last of `exits` (oldest first, at least one)."""
+    short_runs = count_short_runs(policy, exits)
+    if short_runs >= policy.starts_before_ready_max and not any(run.was_ready for run in exits):
+        return GiveUp(f"it was never ready in {short_runs} starts")
+    if short_runs >= policy.short_runs_max:
+        return GiveUp(f"it ran less than {policy.healthy_s:g} s {short_runs} times in a row")
+    doublings = min(max(short_runs - 1, 0), DOUBLINGS_MAX)
+    return RestartAt(exits[-1].ended_s + min(policy.pause_first_s * 2**doublings, policy.pause_max_s))
+
+
+def count_short_runs(policy: RestartPolicy, exits: Sequence[ChildExit]) -> int:
+    """Short runs at the end, in a row."""
+    count = 0
+    for run in reversed(exits):
+        if run.ended_s - run.started_s >= policy.healthy_s:
+            break
+        count += 1
+    return count

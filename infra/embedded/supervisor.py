@@ -1,0 +1,250 @@
+"""Runs children in the order of their needs, restarts those that die, stops them in reverse.
+
+Each child has a keeper, one task that alone starts, watches and stops it. A keeper waits until those its child depends
+on are ready; when everything is to stop it waits until those that depend on its child have ended. So order needs no
+central plan, and a child that is just being started when the stop comes is stopped by the one who started it.
+
+What children write goes to files; the supervisor itself says one clear line per event. When it is killed its children
+die with it (`child_process.py`). Restarts are decided in `decisions/restart_policy.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, assert_never
+
+from infra.embedded.child_process import ChildProcess, start_child
+from infra.embedded.child_spec import ChildSpec, check_order, until_ready
+from infra.embedded.decisions.restart_policy import ChildExit, GiveUp, RestartAt, RestartPolicy, decide_restart
+
+__all__ = ["Supervisor"]
+
+STOP_SECONDS_MAX: Final = 15.0
+KILL_RESERVE_S: Final = 1.0
+LOG_BYTES_MAX: Final = 10 * 1024**2
+LOG_CHECK_S: Final = 30.0
+EXITS_REMEMBERED: Final = 64
+TAIL_BYTES: Final = 1_500
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A child and what its keeper knows of it."""
+
+    spec: ChildSpec
+    log_file: Path
+    process: ChildProcess | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    exits: deque[ChildExit] = field(default_factory=lambda: deque(maxlen=EXITS_REMEMBERED))
+    restarts: int = 0
+    killed: bool = False
+
+
+class Supervisor:
+    """Runs a list of children, in which each comes after those that it depends on."""
+
+    def __init__(
+        self,
+        specs: Sequence[ChildSpec],
+        *,
+        logs_folder: Path,
+        say: Callable[[str], None],
+        on_all_ready: Callable[[], None] | None = None,
+        policy: RestartPolicy | None = None,
+    ) -> None:
+        check_order(tuple(specs))
+        self._children = {spec.name: Kept(spec, logs_folder / f"{spec.name}.log") for spec in specs}
+        self._say = say
+        self._on_all_ready = on_all_ready
+        self._policy = policy or RestartPolicy()
+        self._stopping = asyncio.Event()
+        self._kill_now = asyncio.Event()
+        self._stop_started_s = 0.0
+        self._all_ready_said = False
+        self._gave_up = False
+
+    def pid_of(self, name: str) -> int | None:
+        """The process id of a child while it runs."""
+        process = self._children[name].process
+        return None if process is None or process.exit_code is not None else process.pid
+
+    def request_stop(self) -> None:
+        """Begin to stop; asked a second time, kill what still runs."""
+        if self._stopping.is_set():
+            self._kill_now.set()
+            return
+        self._stop_started_s = time.monotonic()
+        self._stopping.set()
+
+    async def run(self, *, handle_signals: bool = True) -> int:
+        """Run until asked to stop or until a child is given up; 0 or 1, an exit code.
+
+        Cancellation: the children are killed.
+        """
+        loop = asyncio.get_running_loop()
+        if handle_signals:
+            for number in STOP_SIGNALS:
+                loop.add_signal_handler(number, self.request_stop)
+        try:
+            async with asyncio.TaskGroup() as keepers:
+                logs = keepers.create_task(self._bound_logs())
+                for child in self._children.values():
+                    keepers.create_task(self._keep(child))
+                await self._stopping.wait()
+                self._say(f"stopping {len(self._children)} processes")
+                await all_set(child.ended for child in self._children.values())
+                logs.cancel()
+        finally:
+            if handle_signals:
+                for number in STOP_SIGNALS:
+                    loop.remove_signal_handler(number)
+        self._say(self._summary())
+        return 1 if self._gave_up else 0
+
+    async def _keep(self, child: Kept) -> None:
+        try:
+            while not self._stopping.is_set():
+                needs_ready = all_set(self._children[name].ready for name in child.spec.depends_on)
+                if await first_of(needs_ready, self._stopping.wait()) == 0:
+                    await self._run_once(child)
+                    await self._pause(child)
+        finally:
+            child.ended.set()
+
+    async def _run_once(self, child: Kept) -> None:
+        """One run, from start to exit. Once everything is to stop, this is also who stops it."""
+        started_s = time.monotonic()
+        bound_log(child.log_file, LOG_BYTES_MAX)
+        environment = {**os.environ, **child.spec.environment}
+        process = child.process = await start_child(child.spec.argv, log_file=child.log_file, environment=environment)
+        was_ready = False
+        try:
+            was_ready = await self._until_ready(child, process)
+            if was_ready:
+                self._note_ready(child, time.monotonic() - started_s)
+            await first_of(process.wait(), self._stopping.wait())
+            if process.exit_code is None:
+                await self._stop(child, process)
+        finally:
+            child.ready.clear()
+            if process.exit_code is None:
+                await process.kill()
+        child.exits.append(ChildExit(started_s, time.monotonic(), was_ready))
+
+    async def _until_ready(self, child: Kept, process: ChildProcess) -> bool:
+        """False if it exited first, took too long (then it is killed) or everything is to stop."""
+        try:
+            async with asyncio.timeout(child.spec.ready_deadline_s):
+                return await first_of(process.wait(), self._stopping.wait(), until_ready(child.spec)) == 2
+        except TimeoutError:
+            self._say(f"{child.spec.name} was not ready after {child.spec.ready_deadline_s:g} s; see {child.log_file}")
+            await process.kill()
+            return False
+
+    def _note_ready(self, child: Kept, seconds: float) -> None:
+        child.ready.set()
+        self._say(f"{child.spec.name} is ready ({seconds:.1f} s)")
+        if not self._all_ready_said and all(other.ready.is_set() for other in self._children.values()):
+            self._all_ready_said = True
+            if self._on_all_ready is not None:
+                self._on_all_ready()
+
+    async def _pause(self, child: Kept) -> None:
+        """After an exit that nobody asked for: wait for the time of the restart, or give up."""
+        if self._stopping.is_set() or child.process is None:
+            return
+        ended = f"{child.spec.name} {exit_sentence(child.process.exit_code)}"
+        decision = decide_restart(self._policy, tuple(child.exits))
+        match decision:
+            case RestartAt(at_s=at_s):
+                pause_s = max(0.0, at_s - time.monotonic())
+                self._say(f"{ended}; restarting in {pause_s:.1f} s")
+                child.restarts += 1
+                await first_of(asyncio.sleep(pause_s), self._stopping.wait())
+            case GiveUp(reason=reason):
+                self._say(f"{ended}; giving up: {reason}. The last lines of {child.log_file}:\n{tail(child.log_file)}")
+                self._gave_up = True
+                self.request_stop()
+            case unreachable:
+                assert_never(unreachable)
+
+    async def _stop(self, child: Kept, process: ChildProcess) -> None:
+        """Stop it once its dependents have ended, within its own time and what is left of everybody's."""
+        dependents = [other for other in self._children.values() if child.spec.name in other.spec.depends_on]
+        await first_of(all_set(other.ended for other in dependents), process.wait())
+        left_s = self._stop_started_s + STOP_SECONDS_MAX - KILL_RESERVE_S - time.monotonic()
+        deadline_s = max(0.0, min(child.spec.stop_deadline_s, left_s))
+        await first_of(process.stop(deadline_s), self._kill_now.wait())
+        if process.exit_code is None:
+            await process.kill()
+        if process.exit_code == -signal.SIGKILL:
+            child.killed = True
+            self._say(f"{child.spec.name} did not stop in time and was killed")
+
+    async def _bound_logs(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_CHECK_S)
+            for child in self._children.values():
+                bound_log(child.log_file, LOG_BYTES_MAX)
+
+    def _summary(self) -> str:
+        seconds = time.monotonic() - self._stop_started_s
+        restarts = [f"{child.spec.name} {child.restarts}×" for child in self._children.values() if child.restarts]
+        killed = [child.spec.name for child in self._children.values() if child.killed]
+        parts = [f"stopped {len(self._children)} processes in {seconds:.1f} s"]
+        parts += [f"killed: {', '.join(killed)}"] if killed else []
+        parts += [f"restarted: {', '.join(restarts)}"] if restarts else []
+        return "; ".join(parts)
+
+
+async def first_of(*awaitables: Awaitable[object]) -> int:
+    """Wait for the first of several; the others are cancelled and awaited. Its place; its error is raised.
+
+    Cancellation: all are cancelled and awaited.
+    """
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    first = next(place for place, task in enumerate(tasks) if task in done)
+    tasks[first].result()
+    return first
+
+
+async def all_set(events: Iterable[asyncio.Event]) -> None:
+    for event in tuple(events):
+        await event.wait()
+
+
+def exit_sentence(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"exited with code {code}"
+
+
+def bound_log(file: Path, bytes_max: int) -> None:
+    """Keep one older file. Copied and cut, not renamed: a running child goes on writing at the end of the same file."""
+    if file.exists() and file.stat().st_size > bytes_max:
+        shutil.copyfile(file, file.with_suffix(".log.1"))
+        os.truncate(file, 0)
+
+
+def tail(file: Path) -> str:
+    if not file.exists():
+        return "(empty)"
+    with file.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
+        return stream.read().decode(errors="replace").strip() or "(empty)"

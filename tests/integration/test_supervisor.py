@@ -1,0 +1,183 @@
+"""The supervisor with real children: order, restarts, giving up, stopping, dying."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from infra.embedded.child_spec import ChildSpec
+from infra.embedded.decisions.restart_policy import RestartPolicy
+from infra.embedded.ports import find_free_port
+from infra.embedded.supervisor import STOP_SECONDS_MAX, Supervisor
+from tests.integration.process_probe import is_alive, run_script, until, wait_for_line
+
+WAITING = "import signal\nwhile True: signal.pause()\n"
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\n" + WAITING
+FAILING = "raise SystemExit('the reason of the failure')"
+WEB_SERVER = """
+import http.server, sys
+http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")
+"""
+NOTING = """
+import signal, sys
+def end(*_):
+    with open(sys.argv[1], "a") as file:
+        file.write(sys.argv[2])
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("up", flush=True)
+while True: signal.pause()
+"""
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from infra.embedded.child_spec import ChildSpec
+from infra.embedded.supervisor import Supervisor
+
+child = (sys.executable, "-c", sys.argv[2])
+specs = [ChildSpec(name="first", argv=child), ChildSpec(name="second", argv=child, depends_on=("first",))]
+
+async def main():
+    supervisor = Supervisor(specs, logs_folder=Path(sys.argv[1]), say=lambda line: print(line, flush=True),
+        on_all_ready=lambda: print("pids", supervisor.pid_of("first"), supervisor.pid_of("second"), flush=True))
+    return await supervisor.run()
+
+sys.exit(asyncio.run(main()))
+"""
+
+
+def child(name: str, script: str, *arguments: str, **fields: object) -> ChildSpec:
+    return ChildSpec(name=name, argv=(sys.executable, "-c", script, *arguments), **fields)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def running(specs: list[ChildSpec], folder: Path, lines: list[str]) -> AsyncIterator[Supervisor]:
+    """A supervisor whose children are all ready; stopped at the end."""
+    all_ready = asyncio.Event()
+    supervisor = Supervisor(specs, logs_folder=folder, say=lines.append, on_all_ready=all_ready.set)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supervisor.run(handle_signals=False))
+        try:
+            async with asyncio.timeout(20):
+                await all_ready.wait()
+            yield supervisor
+        finally:
+            supervisor.request_stop()
+
+
+async def test_child_is_killed(tmp_path: Path) -> None:
+    """It is started again within a second, alone, and the line says what happened."""
+    lines: list[str] = []
+    async with running([child("one", WAITING), child("two", WAITING)], tmp_path, lines) as supervisor:
+        first, other = supervisor.pid_of("one"), supervisor.pid_of("two")
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: supervisor.pid_of("one") not in (None, first))
+
+        assert supervisor.pid_of("two") == other
+    assert "one was ended by SIGKILL; restarting in 0.5 s" in lines
+    assert lines[-1].endswith("restarted: one 1×")
+
+
+async def test_child_needs_another(tmp_path: Path) -> None:
+    """It starts only when the page of the other one answers, and stops before it."""
+    lines: list[str] = []
+    port = find_free_port()
+    server = child("server", WEB_SERVER, str(port), ready=f"http://127.0.0.1:{port}/")
+    async with running([server, child("client", WAITING, depends_on=("server",))], tmp_path, lines):
+        assert [line.split()[0] for line in lines] == ["server", "client"]
+
+
+async def test_dependents_stop_first(tmp_path: Path) -> None:
+    """A child gets its SIGTERM only after the one that needs it has ended."""
+    order = tmp_path / "order"
+    lines: list[str] = []
+
+    def is_up(name: str) -> bool:
+        return (tmp_path / f"{name}.log").read_text() == "up\n"
+
+    specs = [
+        child("base", NOTING, str(order), "base "),
+        child("top", NOTING, str(order), "top ", depends_on=("base",)),
+    ]
+    async with running(specs, tmp_path, lines):
+        await until(lambda: is_up("base") and is_up("top"))
+
+    assert order.read_text() == "top base "
+
+
+async def test_child_that_never_works(tmp_path: Path) -> None:
+    """It is given up after a few tries, everything stops, and its last words are shown."""
+    lines: list[str] = []
+    policy = RestartPolicy(pause_first_s=0.05)
+
+    async def never() -> bool:
+        return False
+
+    specs = [child("good", WAITING), child("bad", FAILING, ready=never)]
+    async with asyncio.timeout(20):
+        code = await Supervisor(specs, logs_folder=tmp_path, say=lines.append, policy=policy).run(handle_signals=False)
+
+    assert code == 1
+    assert any(line.startswith("bad exited with code 1; restarting in") for line in lines)
+    last_words = next(line for line in lines if "giving up" in line)
+    assert "the reason of the failure" in last_words
+    assert lines[-1].startswith("stopped 2 processes")
+
+
+async def test_child_that_ignores_sigterm(tmp_path: Path) -> None:
+    """It is killed at its deadline, well within the bound of the whole, and the summary says so."""
+    lines: list[str] = []
+    async with running([child("deaf", STUBBORN, stop_deadline_s=0.2)], tmp_path, lines):
+        await until(lambda: (tmp_path / "deaf.log").read_text() == "deaf\n")
+        started_s = time.monotonic()
+
+    assert time.monotonic() - started_s < STOP_SECONDS_MAX
+    assert "deaf did not stop in time and was killed" in lines
+    assert "killed: deaf" in lines[-1]
+
+
+async def test_child_that_is_never_ready(tmp_path: Path) -> None:
+    """At its deadline it is killed and counts as failed."""
+    lines: list[str] = []
+
+    async def never() -> bool:
+        return False
+
+    specs = [child("slow", WAITING, ready=never, ready_deadline_s=0.2)]
+    policy = RestartPolicy(pause_first_s=0.01)
+    async with asyncio.timeout(20):
+        code = await Supervisor(specs, logs_folder=tmp_path, say=lines.append, policy=policy).run(handle_signals=False)
+
+    assert code == 1
+    assert lines[0].startswith("slow was not ready after 0.2 s")
+
+
+async def test_supervisor_is_killed(tmp_path: Path) -> None:
+    """No child outlives it."""
+    owner = await run_script(OWNER, str(tmp_path), STUBBORN)
+    pids = [int(pid) for pid in (await wait_for_line(owner, "pids")).split()[1:]]
+    assert all(is_alive(pid) for pid in pids)
+    owner.kill()
+    await owner.wait()
+
+    await until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+async def test_supervisor_gets_ctrl_c(tmp_path: Path) -> None:
+    """It stops its children, says so in one line, and exits with 0."""
+    owner = await run_script(OWNER, str(tmp_path), WAITING)
+    pids = [int(pid) for pid in (await wait_for_line(owner, "pids")).split()[1:]]
+    owner.send_signal(signal.SIGINT)
+    summary = await wait_for_line(owner, "stopped 2 processes in")
+    code = await owner.wait()
+
+    assert code == 0
+    assert "killed" not in summary
+    assert not any(is_alive(pid) for pid in pids)

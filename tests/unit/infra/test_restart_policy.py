@@ -1,0 +1,51 @@
+"""When a child that exited is started again."""
+
+from __future__ import annotations
+
+from infra.embedded.decisions.restart_policy import ChildExit, GiveUp, RestartAt, RestartPolicy, decide_restart
+
+POLICY = RestartPolicy(pause_first_s=1.0, pause_max_s=5.0, healthy_s=30.0, short_runs_max=6, starts_before_ready_max=3)
+
+
+def short_runs(count: int, *, was_ready: bool = True) -> list[ChildExit]:
+    return [ChildExit(float(start), start + 0.5, was_ready) for start in range(count)]
+
+
+def pause_after(exits: list[ChildExit]) -> float:
+    decision = decide_restart(POLICY, exits)
+    assert isinstance(decision, RestartAt)
+    return decision.at_s - exits[-1].ended_s
+
+
+def test_short_runs_in_a_row() -> None:
+    """The pause doubles and stops growing at its limit."""
+    pauses = [pause_after(short_runs(count)) for count in range(1, 6)]
+
+    assert pauses == [1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+def test_long_run_after_short_ones() -> None:
+    """It forgives them: the next pause is the first one again."""
+    exits = [*short_runs(5), ChildExit(10.0, 40.0, True)]
+
+    assert pause_after(exits) == 1.0
+
+
+def test_worked_once_and_keeps_failing() -> None:
+    """It is given up at the limit, with the figures in the reason."""
+    decision = decide_restart(POLICY, short_runs(6))
+
+    assert decision == GiveUp("it ran less than 30 s 6 times in a row")
+
+
+def test_was_never_ready() -> None:
+    """Few tries, then the operator hears of it."""
+    assert isinstance(decide_restart(POLICY, short_runs(2, was_ready=False)), RestartAt)
+    assert decide_restart(POLICY, short_runs(3, was_ready=False)) == GiveUp("it was never ready in 3 starts")
+
+
+def test_was_ready_once_long_ago() -> None:
+    """One ready run is enough to be treated as a child that works."""
+    exits = [ChildExit(0.0, 0.5, True), *short_runs(4, was_ready=False)]
+
+    assert isinstance(decide_restart(POLICY, exits), RestartAt)
