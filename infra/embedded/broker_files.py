@@ -6,16 +6,19 @@ so that the broker is ready in seconds; nothing is created by being asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from infra.embedded.ports import LOOPBACK
 
-__all__ = ["MESSAGE_BYTES_MAX", "log_configuration", "server_properties"]
+__all__ = ["MESSAGE_BYTES_MAX", "NO_PROPERTIES", "log_configuration", "server_properties"]
 
 MESSAGE_BYTES_MAX: Final = 2 * 1024**2 + 64 * 1024
 """Largest record batch: 2 MiB of records and their frame."""
 INTERNAL_PARTITIONS: Final = 8
+NO_PROPERTIES: Final[Mapping[str, str]] = MappingProxyType({})
 
 FIXED: Final = {
     "process.roles": "broker,controller",
@@ -61,15 +64,18 @@ FIXED: Final = {
 }
 
 
-def server_properties(*, data_folder: Path, port: int, controller_port: int) -> str:
-    """The text of server.properties."""
+def server_properties(
+    *, data_folder: Path, port: int, controller_port: int, extra_properties: Mapping[str, str] = NO_PROPERTIES
+) -> str:
+    """The text of server.properties; `extra_properties` win over ours."""
     values = FIXED | {
         "listeners": f"CLIENT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
         "advertised.listeners": f"CLIENT://{LOOPBACK}:{port}",
         "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
-        "log.dirs": escape_property(str(data_folder.absolute())),
+        "log.dirs": str(data_folder.absolute()),
+        **extra_properties,
     }
-    return "".join(f"{name}={value}\n" for name, value in values.items())
+    return "".join(f"{name}={escape_property(value)}\n" for name, value in values.items())
 
 
 def log_configuration(log_file: Path) -> str:

@@ -6,13 +6,13 @@ The jars are kept between runs in TOKENWIRE_TEST_CACHE, or in the checkout's own
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from infra.embedded.broker import EmbeddedBroker
+from infra.embedded.broker import NO_PROPERTIES, EmbeddedBroker
 
 __all__ = ["TEST_HEAP_MB", "broker", "cache_folder", "new_broker", "private_broker"]
 
@@ -25,9 +25,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TOKENWIRE_TEST_CACHE") or REPOSITORY / ".tokenwire" / "cache")
 
 
-def new_broker(folder: Path, *, port: int = 0) -> EmbeddedBroker:
+def new_broker(folder: Path, *, port: int = 0, extra_properties: Mapping[str, str] = NO_PROPERTIES) -> EmbeddedBroker:
     """A broker in a folder of its own, not yet started; whoever starts it stops it."""
-    return EmbeddedBroker(folder=folder, jars_folder=cache_folder() / "jars", port=port, heap_mb=TEST_HEAP_MB)
+    return EmbeddedBroker(
+        folder=folder,
+        jars_folder=cache_folder() / "jars",
+        port=port,
+        heap_mb=TEST_HEAP_MB,
+        extra_properties=extra_properties,
+    )
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
