@@ -6,6 +6,7 @@ the bytes. One decoder per union, made once: msgspec compiles them.
 
 from __future__ import annotations
 
+import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -31,6 +32,7 @@ __all__ = [
 
 Decoded = TypeVar("Decoded")
 
+QUOTED_VALUE: Final = re.compile(r" '.*'", re.DOTALL)
 ENCODER: Final = msgspec.json.Encoder()
 PROMPT_COMMANDS: Final[msgspec.json.Decoder[PromptCommand]] = msgspec.json.Decoder(PromptCommand)
 SESSION_EVENTS: Final[msgspec.json.Decoder[SessionEvent]] = msgspec.json.Decoder(SessionEvent)
@@ -91,15 +93,14 @@ def decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | str) -> Decoded
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        text = str(error)
+        text = QUOTED_VALUE.sub("", str(error))  # msgspec repeats a wrong value as it came
         kind = UnknownTag if text.startswith("Invalid value") and text.endswith(".type`") else MalformedRecord
         raise kind(text) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeError):
         raise MalformedRecord("is not valid JSON in UTF-8") from None
     except RecursionError:
         raise MalformedRecord("is nested too deeply") from None
 
 
 def is_array(raw: bytes | str) -> bool:
-    head = raw[:64].lstrip()
-    return head[:1] in (b"[", "[")
+    return raw.lstrip()[:1] in (b"[", "[")

@@ -25,6 +25,7 @@ __all__ = [
     "UserId",
     "check_prompt_id",
     "check_session_id",
+    "check_tenant_id",
     "check_user_id",
     "session_key_of",
     "turn_id_of",
@@ -49,6 +50,11 @@ REMEDY: Final = f"use 1 to {IDENTIFIER_CHARS_MAX} letters, digits or . _ : @ - a
 def check_user_id(value: str) -> UserId:
     """Return `value` as a user id. Raises InvalidField naming `user`."""
     return UserId(checked("user", value))
+
+
+def check_tenant_id(value: str) -> TenantId:
+    """Return `value` as a tenant id. Raises InvalidField naming `tenant`."""
+    return TenantId(checked("tenant", value))
 
 
 def check_session_id(value: str) -> SessionId:

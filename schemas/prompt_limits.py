@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from schemas.errors import InvalidField
-from schemas.identifiers import check_prompt_id, check_session_id, check_user_id
+from schemas.identifiers import check_prompt_id, check_session_id, check_tenant_id, check_user_id
 from schemas.prompts import PromptSubmitted
 
 __all__ = ["PromptLimits", "check_prompt", "prompt_bytes"]
+
+WALL_US_MAX: Final = 2**53 - 1
+"""The year 2255, and the largest whole number that every JSON reader keeps exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,8 @@ class PromptLimits:
     """Characters of each key and value."""
     answer_tokens_max: int = 1_000_000
     """Highest `max_tokens` that can be asked for."""
+    model_chars_max: int = 256
+    """Characters of a model's name."""
     models: tuple[str, ...] = ()
     """Models that may be named; empty = any (the SDK does not know them, the worker does)."""
 
@@ -34,17 +40,21 @@ def check_prompt(prompt: PromptSubmitted, limits: PromptLimits) -> None:
     check_user_id(prompt.user)
     check_session_id(prompt.session)
     check_prompt_id(prompt.prompt_id)
+    if prompt.tenant:
+        check_tenant_id(prompt.tenant)
     check_content(prompt, limits)
-    check_model(prompt.model, limits.models)
+    check_model(prompt.model, limits)
     if prompt.max_tokens is not None and not 1 <= prompt.max_tokens <= limits.answer_tokens_max:
         raise InvalidField("max_tokens", f"is {prompt.max_tokens}", f"ask for 1 to {limits.answer_tokens_max} tokens")
+    if not 0 <= prompt.submitted_at_us <= WALL_US_MAX:
+        raise InvalidField("submitted_at_us", "is no time of this age", "send microseconds since 1970, or leave it out")
     check_metadata(prompt.metadata, limits)
 
 
 def prompt_bytes(prompt: PromptSubmitted) -> int:
     """UTF-8 bytes of everything that is sent to the model."""
     messages = prompt.messages or ()
-    return len(encoded(prompt.input)) + sum(len(encoded(message.content)) for message in messages)
+    return utf8_bytes("input", prompt.input) + sum(utf8_bytes("messages", message.content) for message in messages)
 
 
 def check_content(prompt: PromptSubmitted, limits: PromptLimits) -> None:
@@ -69,9 +79,13 @@ def check_content(prompt: PromptSubmitted, limits: PromptLimits) -> None:
         )
 
 
-def check_model(model: str, models: tuple[str, ...]) -> None:
-    if model and models and model not in models:
-        raise InvalidField("model", "is not one we know", f"name one of: {', '.join(models)}", code="unknown_model")
+def check_model(model: str, limits: PromptLimits) -> None:
+    if model and limits.models and model not in limits.models:
+        remedy = f"name one of: {', '.join(limits.models)}"
+        raise InvalidField("model", "is not one we know", remedy, code="unknown_model")
+    if len(model) > limits.model_chars_max:
+        raise InvalidField("model", f"has {len(model)} characters", f"use at most {limits.model_chars_max}")
+    utf8_bytes("model", model)
 
 
 def check_metadata(metadata: dict[str, str], limits: PromptLimits) -> None:
@@ -84,10 +98,11 @@ def check_metadata(metadata: dict[str, str], limits: PromptLimits) -> None:
             raise InvalidField(
                 "metadata", "has a long key or value", f"keep each within {limits.metadata_chars_max} characters"
             )
+        utf8_bytes("metadata", f"{key} {value}")
 
 
-def encoded(text: str) -> bytes:
+def utf8_bytes(field: str, text: str) -> int:
     try:
-        return text.encode()
+        return len(text.encode())
     except UnicodeEncodeError:
-        raise InvalidField("input", "holds half a surrogate pair", "send well-formed Unicode") from None
+        raise InvalidField(field, "holds half a surrogate pair", "send well-formed Unicode") from None

@@ -11,7 +11,12 @@ count. In log order:
 
 So whichever of two owners appended first has won, and both can tell by reading. The fold is a plain state machine
 over records: no clock, no I/O. Cost per record: one dictionary look-up. Texts are kept only on request
-(`keep_text`); ended turns are remembered up to `ENDED_TURNS_KEPT_MAX`, so that memory is bounded by open turns.
+(`keep_text`); otherwise ended turns are remembered without their prompts and up to `ENDED_TURNS_KEPT_MAX`, so that
+memory is bounded by open turns.
+
+What a fold cannot know: a second `TurnQueued` of a turn that ended before the fold's first record (or so long ago
+that it was forgotten) looks like a first one. Whoever acts on turns asks the journal, which knows ended turns for
+a day.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from schemas.prompts import ChatMessage
 from schemas.session_events import (
@@ -118,7 +125,7 @@ class SessionFold:
 
     def apply(self, event: SessionEvent, offset: int) -> Verdict:
         """Fold the record at `offset` and say whether it counts."""
-        self.next_offset = offset + 1
+        self.next_offset = max(self.next_offset, offset + 1)
         match event:
             case TurnQueued():
                 return self.apply_queued(event, offset)
@@ -155,15 +162,16 @@ class SessionFold:
             case TurnEnded():
                 verdict = end(turn, event)
                 if verdict is Verdict.EFFECTIVE:
-                    self.forget_oldest_ended(event.turn)
+                    self.remember_ended(turn)
         if verdict is Verdict.EFFECTIVE:
             turn.last_offset = offset
         return verdict
 
-    def forget_oldest_ended(self, newly_ended: str) -> None:
-        self.ended_order.append(newly_ended)
+    def remember_ended(self, turn: FoldedTurn) -> None:
         if self.keep_text:  # whoever keeps texts wants the whole history; the reader bounds what it reads
             return
+        turn.queued = msgspec.structs.replace(turn.queued, input="", messages=None)
+        self.ended_order.append(turn.queued.turn)
         while len(self.ended_order) > ENDED_TURNS_KEPT_MAX:
             del self.turns[self.ended_order.pop(0)]
 

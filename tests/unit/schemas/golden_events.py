@@ -1,0 +1,329 @@
+"""Every event of the contract with each of its fields set, beside the bytes it has had since it was added.
+
+`golden/<tag>.<version>.json` holds the bytes (no line end) that version wrote. They are never changed: what lies on
+somebody's log stays as it is. When a field is added, leave the old file and its expectation here (the new field has
+its default there), set the field in a new event and write it with
+
+    python -m tests.unit.schemas.golden_events
+
+which makes the files that are missing and touches no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from schemas import client_messages as wire
+from schemas import codec
+from schemas.dead_letters import DeadLetter
+from schemas.journal import JournalEntry
+from schemas.prompts import ChatMessage, ExpireSession, PromptCancelled, PromptSubmitted
+from schemas.records import AttemptOutcome, TurnRecord
+from schemas.session_events import (
+    PromptRefused,
+    TokensEmitted,
+    TurnEnded,
+    TurnError,
+    TurnQueued,
+    TurnStarted,
+    Usage,
+)
+
+__all__ = ["GOLDEN", "Golden"]
+
+FOLDER: Final = Path(__file__).parent / "golden"
+AT_US: Final = 1_750_000_000_123_456
+CURSOR: Final = "k1.AAECAwQFBgc.c2lnbmF0dXJl"
+MESSAGES: Final = (
+    ChatMessage(role="system", content="Be brief."),
+    ChatMessage(role="user", content='Grüße, 世界 — "why" is\nthe sky blue? 🙂'),
+)
+USAGE: Final = Usage(input_tokens=12, output_tokens=34, cached_tokens=5, reasoning_tokens=6, estimated=True)
+ERROR: Final = TurnError(code="provider_overloaded", message="asked us to slow down", temporary=True, retry_after_s=1.5)
+PROMPT: Final = PromptSubmitted(
+    user="alice",
+    session="s1",
+    prompt_id="p1",
+    input="Why is the sky blue?",
+    messages=MESSAGES,
+    model="simulated",
+    max_tokens=256,
+    metadata={"client": "page"},
+    tenant="acme",
+    submitted_at_us=AT_US,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """An event and how its topic's readers decode it."""
+
+    event: msgspec.Struct
+    decode: Callable[[bytes], Any]
+    version: int = 1
+    current: bool = True
+    """Whether today's build still writes these bytes; False for versions that only have to be read."""
+
+    @property
+    def name(self) -> str:
+        """Tag and version, as the file is called."""
+        return f"{self.event.__struct_config__.tag}.{self.version}"
+
+    @property
+    def path(self) -> Path:
+        """The file with the bytes."""
+        return FOLDER / f"{self.name}.json"
+
+
+def from_client(raw: bytes) -> wire.ClientMessage:
+    (message,) = codec.decode_client_messages(raw)
+    return message
+
+
+def from_server(raw: bytes) -> wire.ServerMessage:
+    (message,) = codec.decode_server_messages(raw)
+    return message
+
+
+COMMANDS: Final = (
+    PROMPT,
+    PromptCancelled(user="alice", session="s1", prompt_id="p1"),
+    ExpireSession(user="alice", session="s1"),
+)
+
+SESSION_EVENTS: Final = (
+    TurnQueued(
+        turn="t1",
+        prompt_id="p1",
+        input="Why is the sky blue?",
+        messages=MESSAGES,
+        model="simulated",
+        position=2,
+        eta_s=1.25,
+        at_us=AT_US,
+    ),
+    TurnStarted(
+        turn="t1",
+        attempt=2,
+        run="r2",
+        provider="openai",
+        model="gpt-4.1-mini",
+        cause="crash",
+        history_messages_cut=3,
+        at_us=AT_US,
+    ),
+    TokensEmitted(
+        turn="t1", attempt=2, run="r2", seq=7, chunks=("Ray", "leigh ", "🙂"), gaps_us=(20, 0, 7), at_us=AT_US
+    ),
+    TurnEnded(
+        turn="t1",
+        attempt=2,
+        run="r2",
+        reason="incomplete",
+        usage=USAGE,
+        cost_nano_usd=4_321,
+        price_version="2026-11-01",
+        error=ERROR,
+        text_sha256="ab" * 32,
+        text_chars=99,
+        at_us=AT_US,
+    ),
+    PromptRefused(prompt_id="p1", code="id_reused", message="sent before with another body", at_us=AT_US),
+)
+
+JOURNAL: Final = JournalEntry(
+    turn="t1",
+    user="alice",
+    session="s1",
+    prompt_id="p1",
+    phase="running",
+    body_hash="cd" * 32,
+    prompt=PROMPT,
+    accepted_at_us=AT_US,
+    cancel_requested=True,
+    attempt=2,
+    run="r2",
+    crashes=1,
+    failures=1,
+    first_offset=41,
+    last_offset=57,
+    reason="complete",
+    updated_at_us=AT_US + 1,
+)
+
+RECORD: Final = TurnRecord(
+    user="alice",
+    tenant="acme",
+    session="s1",
+    turn="t1",
+    attempt=2,
+    run="r2",
+    prompt_id="p1",
+    part=1,
+    seq=7,
+    texts=("Ray", "leigh"),
+    gaps_us=(20, 7),
+    outcome=AttemptOutcome(
+        reason="void",
+        cause="append_lost",
+        error_code="provider_stalled",
+        provider="openai",
+        model="gpt-4.1-mini",
+        usage=USAGE,
+        cost_nano_usd=4_321,
+        price_version="2026-11-01",
+        text_sha256="ab" * 32,
+        text_chars=99,
+        chunks=9,
+        accepted_at_us=AT_US,
+        dequeued_at_us=AT_US + 1,
+        requested_at_us=AT_US + 2,
+        first_chunk_at_us=AT_US + 3,
+        published_at_us=AT_US + 4,
+        ended_at_us=AT_US + 5,
+        ttft_us=250_000,
+        tpot_us=20_000,
+        history_messages_cut=3,
+    ),
+)
+
+DEAD_LETTER: Final = DeadLetter(
+    reason="malformed",
+    message="is not valid JSON in UTF-8",
+    topic="tokenwire.prompts",
+    partition=3,
+    offset=12,
+    key=b"alice",
+    value=b"\x00\xff{",
+    value_bytes=3,
+    value_sha256="ef" * 32,
+    user="alice",
+    session="s1",
+    prompt_id="p1",
+    at_us=AT_US,
+)
+
+CLIENT_MESSAGES: Final = (
+    wire.Hello(token="header.payload.signature", resume={"s1": CURSOR}),
+    wire.Attach(session="s1", from_=CURSOR),
+    wire.Detach(session="s1"),
+    wire.Prompt(
+        prompt_id="p1",
+        session="s1",
+        input="Why is the sky blue?",
+        messages=MESSAGES,
+        model="simulated",
+        max_tokens=256,
+        metadata={"client": "page"},
+    ),
+    wire.Cancel(session="s1", prompt_id="p1"),
+    wire.Pong(),
+)
+
+SERVER_MESSAGES: Final = (
+    wire.Welcome(
+        connection="c1",
+        user="alice",
+        ping_s=20.0,
+        pong_s=10.0,
+        frame_bytes_max=65_536,
+        models=("simulated", "other"),
+        simulated=True,
+    ),
+    wire.Attached(session="s1", head=CURSOR, recovered="replayed", source="log"),
+    wire.Detached(session="s1"),
+    wire.Accepted(session="s1", prompt_id="p1", turns=("t1",)),
+    wire.Queued(
+        session="s1",
+        turn="t1",
+        prompt_id="p1",
+        position=2,
+        input="Why is the sky blue?",
+        model="simulated",
+        eta_s=1.25,
+        at_us=AT_US,
+        c=CURSOR,
+    ),
+    wire.Start(
+        session="s1",
+        turn="t1",
+        attempt=2,
+        provider="openai",
+        model="gpt-4.1-mini",
+        cause="crash",
+        history_messages_cut=3,
+        at_us=AT_US,
+        c=CURSOR,
+    ),
+    wire.Delta(session="s1", turn="t1", attempt=2, seq=7, n=2, text="Rayleigh", c=CURSOR),
+    wire.End(
+        session="s1",
+        turn="t1",
+        attempt=2,
+        reason="error",
+        usage=USAGE,
+        cost_nano_usd=4_321,
+        error=ERROR,
+        text_sha256="ab" * 32,
+        text_chars=99,
+        at_us=AT_US,
+        c=CURSOR,
+    ),
+    wire.Gap(session="s1", reason="expired"),
+    wire.Snapshot(
+        session="s1",
+        turns=(
+            wire.SnapshotTurn(
+                turn="t1",
+                prompt_id="p1",
+                input="Why is the sky blue?",
+                model="simulated",
+                attempt=2,
+                next_seq=9,
+                text="Rayleigh",
+                reason="complete",
+                usage=USAGE,
+                cost_nano_usd=4_321,
+                error=ERROR,
+                more=True,
+            ),
+        ),
+        c=CURSOR,
+    ),
+    wire.Error(
+        code="unknown_model",
+        message="model is not one we know; name one of: simulated",
+        temporary=True,
+        session="s1",
+        prompt_id="p1",
+        field="model",
+        retry_after_s=1.5,
+    ),
+    wire.Ping(heads={"s1": CURSOR}),
+    wire.Disconnect(code=4508, reason="slow", reconnect=True, retry_after_s=1.5, cursors={"s1": CURSOR}),
+)
+
+GOLDEN: Final[tuple[Golden, ...]] = (
+    *(Golden(event, codec.decode_prompt_command) for event in COMMANDS),
+    *(Golden(event, codec.decode_session_event) for event in SESSION_EVENTS),
+    Golden(JOURNAL, codec.decode_journal_entry),
+    Golden(RECORD, codec.decode_record),
+    Golden(DEAD_LETTER, codec.decode_dead_letter),
+    *(Golden(event, from_client) for event in CLIENT_MESSAGES),
+    *(Golden(event, from_server) for event in SERVER_MESSAGES),
+)
+
+
+def write_missing() -> None:
+    for golden in GOLDEN:
+        if not golden.path.exists():
+            golden.path.write_bytes(codec.encode(golden.event))
+
+
+if __name__ == "__main__":
+    write_missing()
