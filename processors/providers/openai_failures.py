@@ -1,0 +1,124 @@
+"""Where the errors of the openai client and of HTTP become ours, and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final, assert_never
+
+import aiohttp
+import httpx2
+import openai
+
+from processors.decisions.chat_chunks import InBandError, safe_code
+from processors.decisions.sse_events import SseFault
+from processors.decisions.stream_watchdog import Deadline, StreamDeadlines
+from processors.providers.provider import (
+    ProviderCut,
+    ProviderError,
+    ProviderFailed,
+    ProviderGarbled,
+    ProviderOverloaded,
+    ProviderRefused,
+    ProviderTimedOut,
+    ProviderUnreachable,
+)
+
+__all__ = [
+    "CONNECTION_ERRORS",
+    "cut",
+    "failure_before_answer",
+    "failure_in_band",
+    "garbled_line",
+    "retry_after_s",
+    "timed_out",
+]
+
+# What reading a response may raise: the transport translates most of aiohttp's errors into httpx2's, not all.
+CONNECTION_ERRORS: Final = (httpx2.HTTPError, aiohttp.ClientError, OSError)
+TEMPORARY_STATUSES: Final = (408, 409)
+LASTING_CODES: Final = ("insufficient_quota", "billing_not_active")  # said with 429, but waiting does not help
+RETRY_AFTER_S_MAX: Final = 86_400.0
+
+
+def failure_before_answer(
+    error: openai.OpenAIError | OSError | aiohttp.ClientError | httpx2.HTTPError,
+) -> ProviderError:
+    """The request was refused, or never arrived."""
+    if isinstance(error, openai.APIStatusError):
+        body = error.body if isinstance(error.body, dict) else {}
+        code = safe_code(body.get("code")) or safe_code(body.get("type"))
+        return failure_of_status(error.status_code, code, retry_after_s(error.response.headers, time.time()))
+    return ProviderUnreachable(f"the provider cannot be reached: {innermost_name(error)}")
+
+
+def failure_of_status(status: int, code: str, after_s: float | None) -> ProviderError:
+    """An HTTP status, as a status line or inside the stream, in our words."""
+    if status == 429 and code not in LASTING_CODES:
+        return ProviderOverloaded("the provider asks to slow down", retry_after_s=after_s, provider_code=code)
+    if status >= 500 or status in TEMPORARY_STATUSES:
+        return ProviderFailed(f"the provider failed with status {status}", retry_after_s=after_s, provider_code=code)
+    return ProviderRefused(f"the provider refused with status {status}", retry_after_s=after_s, provider_code=code)
+
+
+def failure_in_band(error: InBandError) -> ProviderError:
+    """The provider said 200 and failed afterwards."""
+    if error.status is not None:
+        return failure_of_status(error.status, error.code, None)
+    return ProviderFailed("the provider failed in the middle of its answer", provider_code=error.code)
+
+
+def garbled_line(fault: SseFault) -> ProviderGarbled:
+    """The bytes are no event stream."""
+    match fault:
+        case "oversized_line":
+            return ProviderGarbled("the provider sent a line beyond the limit")
+        case "foreign_line":
+            return ProviderGarbled("the provider sent a line that is no part of an event stream")
+        case unreachable:
+            assert_never(unreachable)
+
+
+def cut(error: BaseException | None) -> ProviderCut:
+    """The body ended or broke before the finish reason."""
+    how = "ended" if error is None else f"broke ({innermost_name(error)})"
+    return ProviderCut(f"the provider's answer {how} without a finish reason")
+
+
+def timed_out(deadline: Deadline, deadlines: StreamDeadlines) -> ProviderTimedOut:
+    """A deadline of ours ran out."""
+    return ProviderTimedOut(deadline, getattr(deadlines, f"{deadline}_s"))
+
+
+def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
+    """Seconds until the provider wants to hear from us again: milliseconds, seconds or a date; None if unsaid."""
+    milliseconds = number_in(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return min(milliseconds / 1_000, RETRY_AFTER_S_MAX)
+    text = headers.get("retry-after", "")
+    seconds = number_in(text)
+    if seconds is None and text:
+        try:
+            seconds = max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return None if seconds is None else min(seconds, RETRY_AFTER_S_MAX)
+
+
+def number_in(text: str) -> float | None:
+    """A plain number that is not negative; `nan` and `inf` are none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None
+
+
+def innermost_name(error: BaseException) -> str:
+    """The kind of the error at the bottom of the chain: it says most, and holds no text of anybody's."""
+    seen = {id(error)}
+    while error.__cause__ is not None and id(error.__cause__) not in seen:
+        error = error.__cause__
+        seen.add(id(error))
+    return type(error).__name__

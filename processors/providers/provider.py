@@ -1,0 +1,138 @@
+"""What a turn asks of a model provider, and every way in which the provider can fail it.
+
+A stream that ends without an exception is a whole answer: it had a finish reason. Everything else is one of these,
+whatever client library and network are underneath:
+
+ProviderError                 an attempt failed; says whose fault, whether it may pass, and when to come back
+├── ProviderUnreachable       no connection, or it broke before the answer began    network or provider   temporary
+├── ProviderTimedOut          one of our deadlines ran out (`deadline` says which)  provider              temporary
+├── ProviderOverloaded        it asked us to slow down: 429                         ours or our tenants'  temporary
+├── ProviderFailed            it failed by its own account: 5xx, or in the stream   provider              temporary
+├── ProviderRefused           it will not answer this: other 4xx                    caller or operator    lasting
+├── ProviderGarbled           it said something that is no answer                   provider              temporary
+└── ProviderCut               the answer broke off without a finish reason          network or provider   temporary
+
+Messages and codes never hold prompt text, keys or the provider's own words beyond a short error code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from processors.decisions.chat_chunks import FinishChunk, ProviderChunk, TextChunk, UsageChunk
+from processors.decisions.stream_watchdog import Deadline
+from schemas.prompts import ChatMessage
+
+__all__ = [
+    "ChatProvider",
+    "ChatRequest",
+    "FinishChunk",
+    "ProviderChunk",
+    "ProviderCut",
+    "ProviderError",
+    "ProviderFailed",
+    "ProviderGarbled",
+    "ProviderOverloaded",
+    "ProviderRefused",
+    "ProviderTimedOut",
+    "ProviderUnreachable",
+    "TextChunk",
+    "UsageChunk",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A conversation to be continued."""
+
+    model: str
+    messages: tuple[ChatMessage, ...]
+    max_tokens: int
+    temperature: float | None = None
+
+
+class ChatProvider(Protocol):
+    """A model provider."""
+
+    @property
+    def name(self) -> str:
+        """How records and metrics call it."""
+        ...
+
+    def stream(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[list[ProviderChunk]]]:
+        """The answer, in batches: everything that one read from the network brought is one list, never empty.
+
+            async with provider.stream(request) as batches:
+                async for batch in batches: ...
+
+        Entering sends the request and returns once the provider has begun to answer; both it and the iteration
+        raise ProviderError. Everything that arrived before a failure is given first.
+
+        Cancellation: leaving the block, by any way, closes the request; the provider may have been paid by then.
+        """
+        ...
+
+
+class ProviderError(Exception):
+    """An attempt failed. `code` is for programs, the message for people."""
+
+    code = "provider_error"
+    temporary = True
+    """Whether the same request may succeed later or elsewhere."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, provider_code: str = "") -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """When the provider asked us to come back, if it did."""
+        self.provider_code = provider_code
+        """The provider's own short error code, where it has one."""
+
+
+class ProviderUnreachable(ProviderError):
+    """No connection, or it broke before the answer began."""
+
+    code = "provider_unreachable"
+
+
+class ProviderTimedOut(ProviderError):
+    """One of our deadlines ran out."""
+
+    code = "provider_timed_out"
+
+    def __init__(self, deadline: Deadline, after_s: float) -> None:
+        super().__init__(f"the provider missed the deadline {deadline} of {after_s:g} s")
+        self.deadline = deadline
+
+
+class ProviderOverloaded(ProviderError):
+    """The provider asked us to slow down."""
+
+    code = "provider_overloaded"
+
+
+class ProviderFailed(ProviderError):
+    """The provider failed by its own account."""
+
+    code = "provider_failed"
+
+
+class ProviderRefused(ProviderError):
+    """The provider will not answer this request: a bad key, an unknown model, a prompt that is too long."""
+
+    code = "provider_refused"
+    temporary = False
+
+
+class ProviderGarbled(ProviderError):
+    """The provider said something that is no answer."""
+
+    code = "provider_garbled"
+
+
+class ProviderCut(ProviderError):
+    """The answer broke off without a finish reason."""
+
+    code = "provider_cut"

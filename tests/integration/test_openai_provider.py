@@ -1,0 +1,339 @@
+"""The OpenAI adapter against the simulated provider: rows R26, R27 and R28 of the fault table, and what is whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import openai
+import pytest
+
+from infra.simulated_provider.answer_text import answer_for
+from infra.simulated_provider.behaviour import Behaviour
+from infra.simulated_provider.call_log import Call
+from infra.simulated_provider.server import SimulatedProvider
+from processors.decisions.stream_watchdog import StreamDeadlines
+from processors.providers.openai_provider import OpenAIProvider
+from processors.providers.provider import (
+    ChatProvider,
+    ChatRequest,
+    FinishChunk,
+    ProviderChunk,
+    ProviderCut,
+    ProviderError,
+    ProviderFailed,
+    ProviderGarbled,
+    ProviderOverloaded,
+    ProviderRefused,
+    ProviderTimedOut,
+    ProviderUnreachable,
+    TextChunk,
+    UsageChunk,
+)
+from schemas.prompts import ChatMessage
+
+FAST = Behaviour(first_ms=2, pace_ms=1, jitter=0)
+DEADLINES = StreamDeadlines(connect_s=0.5, first_token_s=0.5, between_tokens_s=0.5, total_s=10, trailer_s=0.5)
+ABORT_S_MAX = 1.0
+
+
+@dataclass
+class Heard:
+    """What one stream gave."""
+
+    batches: list[list[ProviderChunk]] = field(default_factory=list)
+    failure: ProviderError | None = None
+
+    @property
+    def items(self) -> list[ProviderChunk]:
+        return [item for batch in self.batches for item in batch]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(item.text for item in self.items if isinstance(item, TextChunk))
+
+    @property
+    def finish(self) -> list[str]:
+        return [item.reason for item in self.items if isinstance(item, FinishChunk)]
+
+
+@pytest.fixture
+async def simulated() -> AsyncIterator[SimulatedProvider]:
+    async with SimulatedProvider(behaviour=FAST) as server:
+        yield server
+
+
+@pytest.fixture
+async def provider(simulated: SimulatedProvider) -> AsyncIterator[OpenAIProvider]:
+    adapter = OpenAIProvider(name="simulated", api_key="", base_url=simulated.base_url, deadlines=DEADLINES)
+    yield adapter
+    await adapter.aclose()
+
+
+def request_for(text: str, *, max_tokens: int = 4_096, earlier: tuple[ChatMessage, ...] = ()) -> ChatRequest:
+    messages = (*earlier, ChatMessage("user", text))
+    return ChatRequest(model="simulated", messages=messages, max_tokens=max_tokens)
+
+
+async def heard_from(provider: ChatProvider, request: ChatRequest) -> Heard:
+    heard = Heard()
+    try:
+        async with provider.stream(request) as batches:
+            async for batch in batches:
+                assert batch
+                heard.batches.append(batch)
+    except ProviderError as error:
+        heard.failure = error
+    return heard
+
+
+def expected(text: str, tokens: int | None = None) -> tuple[str, ...]:
+    return answer_for([ChatMessage("user", text)], tokens=tokens)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until the server's own record shows it; the server runs on this loop, so each look lets it work."""
+    async with asyncio.timeout(ABORT_S_MAX):
+        while not condition():  # noqa: ASYNC110  # a list of calls, as tests of other processes see it, has no event
+            await asyncio.sleep(0.001)
+
+
+async def ended(call: Call) -> None:
+    await until(lambda: call.state != "running")
+
+
+async def test_plain_answer(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
+    """Every token arrives in order, then the finish reason and the provider's usage; one call was paid."""
+    heard = await heard_from(provider, request_for("Tell me about rivers"))
+
+    assert heard.failure is None
+    assert heard.texts == expected("Tell me about rivers")
+    assert heard.finish == ["stop"]
+    usage = [item.usage for item in heard.items if isinstance(item, UsageChunk)]
+    assert [u.output_tokens for u in usage] == [len(heard.texts)]
+    assert not usage[0].estimated
+    assert [call.state for call in simulated.call_log.for_prompt("Tell me about rivers")] == ["finished"]
+
+
+async def test_chunks_that_arrive_together(provider: OpenAIProvider) -> None:
+    """An answer without pauses comes in a few batches, not one for each token."""
+    heard = await heard_from(provider, request_for("[[sim tokens=500 pace_ms=0]] hurry"))
+
+    assert heard.texts == expected("hurry", 500)
+    assert len(heard.batches) < 50
+
+
+async def test_answer_longer_than_allowed(provider: OpenAIProvider) -> None:
+    """max_tokens is sent, and the finish reason says that it cut the answer."""
+    heard = await heard_from(provider, request_for("[[sim tokens=50]] long", max_tokens=7))
+
+    assert heard.texts == expected("long", 50)[:7]
+    assert heard.finish == ["length"]
+
+
+async def test_second_turn_with_history(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
+    """The earlier messages reach the provider, in order."""
+    earlier = (ChatMessage("user", "first"), ChatMessage("assistant", "answer"))
+    heard = await heard_from(provider, request_for("second", earlier=earlier))
+
+    assert heard.texts == answer_for([*earlier, ChatMessage("user", "second")])
+    assert simulated.calls[-1].messages == 3
+
+
+async def test_connection_is_used_again(provider: OpenAIProvider) -> None:
+    """A finished answer leaves its connection for the next one."""
+    for number in range(3):
+        assert (await heard_from(provider, request_for(f"[[sim tokens=3]] {number}"))).failure is None
+
+    transport = provider.client._client._transport
+    connector = transport.client.connector  # type: ignore[attr-defined]  # the aiohttp session inside the transport
+    assert sum(len(idle) for idle in connector._conns.values()) == 1
+
+
+@pytest.mark.parametrize("fault", ["no_done", "double_done", "keep_alive", "crlf", "split"])
+async def test_answer_spelled_differently(provider: OpenAIProvider, fault: str) -> None:
+    """R27: what is odd but right is read right."""
+    text = f"naïve question about {fault}"
+    heard = await heard_from(provider, request_for(f"[[sim tokens=80 fault={fault}]] {text}"))
+
+    assert heard.failure is None
+    assert heard.texts == expected(text, 80)
+    assert heard.finish == ["stop"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("broken_json:3", ProviderGarbled),
+        ("invalid_line:3", ProviderGarbled),
+        ("huge_line:3", ProviderGarbled),
+        ("error_after:3", ProviderFailed),
+        ("cut_after:3", ProviderCut),
+        ("drop_after:3", ProviderCut),
+        ("eof_after:3", ProviderCut),
+        ("stall_after:3", ProviderTimedOut),
+    ],
+)
+async def test_answer_that_breaks(provider: OpenAIProvider, fault: str, kind: type[ProviderError]) -> None:
+    """R26 to R28: the tokens before the fault are given, then its own failure, and never a finish reason."""
+    heard = await heard_from(provider, request_for(f"[[sim tokens=20 fault={fault}]] break"))
+
+    assert type(heard.failure) is kind
+    assert heard.failure.temporary
+    assert heard.texts == expected("break", 20)[:3]
+    assert heard.finish == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "code"),
+    [
+        ("401", ProviderRefused, "invalid_api_key"),
+        ("404", ProviderRefused, "model_not_found"),
+        ("429:7", ProviderOverloaded, "rate_limit_exceeded"),
+        ("500", ProviderFailed, "server_error"),
+        ("503:0.5", ProviderFailed, "server_error"),
+        ("html", ProviderGarbled, ""),
+        ("stall_headers", ProviderTimedOut, ""),
+        ("stall_first", ProviderTimedOut, ""),
+    ],
+)
+async def test_no_answer(provider: OpenAIProvider, fault: str, kind: type[ProviderError], code: str) -> None:
+    """What goes wrong before the first token has its own failure."""
+    heard = await heard_from(provider, request_for(f"[[sim fault={fault}]] none"))
+
+    assert type(heard.failure) is kind
+    assert heard.failure.provider_code == code
+    assert heard.failure.temporary is (kind is not ProviderRefused)
+    assert heard.items == []
+
+
+async def test_time_to_come_back(provider: OpenAIProvider) -> None:
+    """Retry-After is handed on in seconds."""
+    slow_down = await heard_from(provider, request_for("[[sim fault=429:7]] x"))
+    overloaded = await heard_from(provider, request_for("[[sim fault=503:0.5]] x"))
+
+    assert slow_down.failure is not None
+    assert slow_down.failure.retry_after_s == 7
+    assert overloaded.failure is not None
+    assert overloaded.failure.retry_after_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("fault", "deadline"),
+    [("stall_headers", "connect"), ("stall_first", "first_token"), ("stall_after:2", "between_tokens")],
+)
+async def test_deadline_that_ran_out(
+    provider: OpenAIProvider, simulated: SimulatedProvider, fault: str, deadline: str
+) -> None:
+    """R26: the failure names the deadline, and the connection is freed within a second."""
+    heard = await heard_from(provider, request_for(f"[[sim fault={fault}]] silence"))
+
+    assert isinstance(heard.failure, ProviderTimedOut)
+    assert heard.failure.deadline == deadline
+    await ended(simulated.calls[-1])
+    assert simulated.calls[-1].state == "aborted"
+
+
+async def test_answer_that_takes_too_long(simulated: SimulatedProvider) -> None:
+    """The total deadline ends a stream that is otherwise healthy."""
+    deadlines = StreamDeadlines(total_s=0.3)
+    adapter = OpenAIProvider(name="simulated", api_key="", base_url=simulated.base_url, deadlines=deadlines)
+    heard = await heard_from(adapter, request_for("[[sim tokens=500 pace_ms=20]] endless"))
+    await adapter.aclose()
+
+    assert isinstance(heard.failure, ProviderTimedOut)
+    assert heard.failure.deadline == "total"
+    assert heard.texts
+
+
+async def test_reader_that_is_slow(provider: OpenAIProvider) -> None:
+    """Time that the caller spends elsewhere is not held against the provider."""
+    texts: list[str] = []
+    async with provider.stream(request_for("[[sim tokens=12 pace_ms=30]] patience")) as batches:
+        async for batch in batches:
+            if not texts:
+                await asyncio.sleep(DEADLINES.between_tokens_s * 1.5)  # the caller's own pause is what is tested
+            texts.extend(item.text for item in batch if isinstance(item, TextChunk))
+
+    assert tuple(texts) == expected("patience", 12)
+
+
+async def test_leaving_early(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
+    """Leaving the block aborts the request: the server sees it within a second."""
+    async with provider.stream(request_for("[[sim tokens=1000 pace_ms=10]] leave")) as batches:
+        async for _ in batches:
+            break
+
+    await ended(simulated.calls[-1])
+    assert simulated.calls[-1].state == "aborted"
+    assert simulated.calls[-1].tokens_sent < 1_000
+
+
+async def test_cancelled_while_waiting(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
+    """Cancelling the task that reads aborts the request as well."""
+    reading = asyncio.create_task(heard_from(provider, request_for("[[sim fault=stall_after:2]] cancel me")))
+    await until(lambda: bool(simulated.calls) and simulated.calls[-1].tokens_sent == 2)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+    await ended(simulated.calls[-1])
+    assert simulated.calls[-1].state == "aborted"
+
+
+async def test_nobody_listens() -> None:
+    """A provider that is not there is unreachable, and quickly."""
+    async with SimulatedProvider() as gone:
+        url = gone.base_url
+    adapter = OpenAIProvider(name="gone", api_key="", base_url=url, deadlines=DEADLINES)
+    heard = await heard_from(adapter, request_for("anyone?"))
+    await adapter.aclose()
+
+    assert isinstance(heard.failure, ProviderUnreachable)
+
+
+async def test_wrong_key() -> None:
+    """A refused key is the operator's fault and lasting; the key is in no message."""
+    async with SimulatedProvider(api_key="right") as server:
+        adapter = OpenAIProvider(name="locked", api_key="wrong-key", base_url=server.base_url, deadlines=DEADLINES)
+        heard = await heard_from(adapter, request_for("open"))
+        await adapter.aclose()
+
+    assert isinstance(heard.failure, ProviderRefused)
+    assert "wrong-key" not in str(heard.failure)
+    assert server.calls == []
+
+
+async def test_fault_of_the_first_calls_only(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
+    """`times=1` lets the same prompt through the second time, and both calls are counted."""
+    request = request_for("[[sim tokens=5 fault=500 times=1]] again")
+    first = await heard_from(provider, request)
+    second = await heard_from(provider, request)
+
+    assert isinstance(first.failure, ProviderFailed)
+    assert second.texts == expected("again", 5)
+    assert [call.status for call in simulated.call_log.for_prompt("again")] == [500, 200]
+
+
+async def test_many_streams_at_once(provider: OpenAIProvider) -> None:
+    """Streams do not mix."""
+    prompts = [f"stream number {number}" for number in range(40)]
+    heard = await asyncio.gather(*(heard_from(provider, request_for(f"[[sim tokens=30]] {p}")) for p in prompts))
+
+    assert [h.texts for h in heard] == [expected(p, 30) for p in prompts]
+    assert all(h.finish == ["stop"] for h in heard)
+
+
+async def test_official_client(simulated: SimulatedProvider) -> None:
+    """The simulated provider is close enough to the real one for the openai client's own models."""
+    async with openai.AsyncOpenAI(api_key="any", base_url=simulated.base_url) as client:
+        whole = await client.chat.completions.create(
+            model="simulated", messages=[{"role": "user", "content": "[[sim tokens=9]] official"}]
+        )
+        models = await client.models.list()
+
+    assert whole.choices[0].message.content == "".join(expected("official", 9))
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 9
+    assert "simulated" in {model.id for model in models.data}
