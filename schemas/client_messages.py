@@ -132,6 +132,8 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True, tag="queued", kw_o
     prompt_id: str
     position: int = 0
     input: str = ""
+    input_chars: int = 0
+    """Characters of the whole input where `input` holds only its beginning; else 0."""
     model: str = ""
     eta_s: float | None = None
     at_us: int = 0
@@ -193,6 +195,8 @@ class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     turn: str
     prompt_id: str
     input: str = ""
+    input_chars: int = 0
+    """Characters of the whole input where `input` holds only its beginning; else 0."""
     model: str = ""
     attempt: int = 0
     next_seq: int = 0

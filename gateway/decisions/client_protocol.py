@@ -1,0 +1,278 @@
+"""What a client may say, and when: frames in, intents out. No socket, no clock.
+
+    AWAITING_HELLO ──hello──► READY ──close──► CLOSING
+          └────────────close───────────────────►┘
+
+A frame is one message or an array of them; each message stands alone, so a bad one costs itself and leaves its
+neighbours and the connection's other sessions unharmed. Every refusal is a `Fault` that names what is wrong and what
+to do. Faults of form (not JSON, wrong shape, no hello first) are strikes; the third closes with 4400, since a client
+that cannot speak the protocol will not learn it here. Faults of content (an empty prompt, a strange session id, a
+type of a newer protocol) are answered for as long as the message rate allows.
+
+`hello` on a READY connection refreshes the token and may attach more sessions. Who the token belongs to is decided
+by the shell, which alone can verify it; `authenticated` moves the machine on.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import msgspec
+
+from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Pong, Prompt
+from schemas.codec import decode_client_messages
+from schemas.errors import InvalidField, MalformedRecord, UnknownTag
+from schemas.identifiers import IDENTIFIER_CHARS_MAX, UserId, check_prompt_id, check_session_id
+from schemas.prompt_limits import PromptLimits, check_prompt
+from schemas.prompts import PromptCancelled, PromptSubmitted
+
+__all__ = [
+    "MESSAGES_PER_FRAME_MAX",
+    "STRIKES_MAX",
+    "TRANSITIONS",
+    "Authenticate",
+    "CancelPrompt",
+    "ClientProtocol",
+    "Fault",
+    "FollowSession",
+    "HeardPong",
+    "Intent",
+    "ProtocolEvent",
+    "ProtocolState",
+    "SubmitPrompt",
+    "UnfollowSession",
+]
+
+STRIKES_MAX: Final = 3
+MESSAGES_PER_FRAME_MAX: Final = 1_024
+
+ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+PATH_IN_MESSAGE: Final = re.compile(
+    r" - at `\$\.(?P<path>[a-z_.\[\]]{1,64})|required field `(?P<missing>[a-z_]{1,64})`"
+)
+
+
+class ProtocolState(enum.Enum):
+    """How far a connection has come."""
+
+    AWAITING_HELLO = "awaiting_hello"
+    READY = "ready"
+    CLOSING = "closing"
+
+
+class ProtocolEvent(enum.Enum):
+    """What moves it."""
+
+    AUTHENTICATED = "authenticated"
+    CLOSED = "closed"
+
+
+TRANSITIONS: Final[dict[tuple[ProtocolState, ProtocolEvent], ProtocolState]] = {
+    (ProtocolState.AWAITING_HELLO, ProtocolEvent.AUTHENTICATED): ProtocolState.READY,
+    (ProtocolState.READY, ProtocolEvent.AUTHENTICATED): ProtocolState.READY,
+    (ProtocolState.AWAITING_HELLO, ProtocolEvent.CLOSED): ProtocolState.CLOSING,
+    (ProtocolState.READY, ProtocolEvent.CLOSED): ProtocolState.CLOSING,
+    (ProtocolState.CLOSING, ProtocolEvent.CLOSED): ProtocolState.CLOSING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Verify the token (empty: the one of the header), then follow the sessions at their cursors."""
+
+    token: str
+    resume: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowSession:
+    """Attach; an empty session asks for a new one."""
+
+    session: str
+    from_: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnfollowSession:
+    """Detach."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitPrompt:
+    """Publish; the prompt is within the limits."""
+
+    session: str
+    prompt: PromptSubmitted
+
+
+@dataclass(frozen=True, slots=True)
+class CancelPrompt:
+    """Publish the wish."""
+
+    session: str
+    command: PromptCancelled
+
+
+@dataclass(frozen=True, slots=True)
+class HeardPong:
+    """The client is alive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A message that is not acted on: what to tell the client, and whether its strikes are used up."""
+
+    code: str
+    message: str
+    field: str = ""
+    session: str = ""
+    prompt_id: str = ""
+    closes: bool = False
+
+
+Intent: TypeAlias = Authenticate | FollowSession | UnfollowSession | SubmitPrompt | CancelPrompt | HeardPong | Fault
+
+
+class ClientProtocol:
+    """One connection's side of the conversation."""
+
+    __slots__ = ("limits", "state", "strikes", "user")
+
+    def __init__(self, limits: PromptLimits) -> None:
+        self.limits = limits
+        self.state = ProtocolState.AWAITING_HELLO
+        self.user: UserId | None = None
+        self.strikes = 0
+
+    def receive(self, frame: str | bytes) -> Iterator[Intent]:
+        """What the messages of a frame ask for, in order.
+
+        Each intent must be dealt with before the next is asked for: a `hello` decides how its neighbours are read.
+        A closing connection asks for nothing any more.
+        """
+        if not isinstance(frame, str):
+            yield self.strike("malformed", "the frame is binary; send JSON in text frames")
+            return
+        try:
+            elements = split(frame)
+        except MalformedRecord as error:
+            yield self.strike(error.code, f"the frame {error}; send a JSON object with a type, or an array of them")
+            return
+        if len(elements) > MESSAGES_PER_FRAME_MAX:
+            yield self.strike("malformed", f"the frame holds more than {MESSAGES_PER_FRAME_MAX} messages; send fewer")
+            return
+        for element in elements:
+            if self.state is ProtocolState.CLOSING:
+                return
+            yield self.receive_one(element)
+
+    def authenticated(self, user: UserId) -> None:
+        """The token was good and belongs to `user`."""
+        self.user = user
+        self.move(ProtocolEvent.AUTHENTICATED)
+
+    def closed(self) -> None:
+        """The connection is closing: whatever arrives from now on is not read."""
+        self.move(ProtocolEvent.CLOSED)
+
+    def move(self, event: ProtocolEvent) -> None:
+        self.state = TRANSITIONS[(self.state, event)]
+
+    def receive_one(self, element: bytes | str) -> Intent:
+        try:
+            message = decode_one(element)
+        except UnknownTag as error:
+            return Fault(code=error.code, message="type is not one we know; see the protocol reference", field="type")
+        except MalformedRecord as error:
+            return self.strike(error.code, f"the message {problem_of(str(error))}", field=field_of(str(error)))
+        if isinstance(message, Hello):
+            return Authenticate(message.token, message.resume)
+        if self.user is None:
+            return self.strike("hello_expected", "the first message must be hello; send it with your token first")
+        try:
+            return self.intent_of(message, self.user)
+        except InvalidField as error:
+            return Fault(
+                code=error.code,
+                message=str(error),
+                field=error.field,
+                session=shown(getattr(message, "session", "")),
+                prompt_id=shown(getattr(message, "prompt_id", "")),
+            )
+
+    def intent_of(self, message: Attach | Detach | Prompt | Cancel | Pong, user: UserId) -> Intent:
+        match message:
+            case Attach():
+                return FollowSession(check_session_id(message.session) if message.session else "", message.from_)
+            case Detach():
+                return UnfollowSession(check_session_id(message.session))
+            case Prompt():
+                prompt = prompt_of(message, user)
+                check_prompt(prompt, self.limits)
+                return SubmitPrompt(message.session, prompt)
+            case Cancel():
+                session, prompt_id = check_session_id(message.session), check_prompt_id(message.prompt_id)
+                return CancelPrompt(session, PromptCancelled(user=user, session=session, prompt_id=prompt_id))
+            case Pong():
+                return HeardPong()
+
+    def strike(self, code: str, message: str, *, field: str = "") -> Fault:
+        self.strikes += 1
+        return Fault(code=code, message=message, field=field, closes=self.strikes >= STRIKES_MAX)
+
+
+def split(frame: str) -> Sequence[bytes | str]:
+    """The messages of a frame, each still undecoded."""
+    if not frame[:64].lstrip().startswith("["):
+        return (frame,)
+    try:
+        return [bytes(element) for element in ELEMENTS.decode(frame)]
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        raise MalformedRecord("is not valid JSON in UTF-8") from None
+    except RecursionError:
+        raise MalformedRecord("is nested too deeply") from None
+
+
+def decode_one(element: bytes | str) -> ClientMessage:
+    try:
+        messages = decode_client_messages(element)
+    except UnicodeEncodeError:
+        raise MalformedRecord("is not valid JSON in UTF-8") from None
+    if len(messages) != 1 or element[:64].lstrip()[:1] in (b"[", "["):
+        raise MalformedRecord("is an array inside an array")
+    return messages[0]
+
+
+def prompt_of(message: Prompt, user: UserId) -> PromptSubmitted:
+    return PromptSubmitted(
+        user=user,
+        session=message.session,
+        prompt_id=message.prompt_id,
+        input=message.input,
+        messages=message.messages,
+        model=message.model,
+        max_tokens=message.max_tokens,
+        on_busy=message.on_busy,
+        metadata=message.metadata,
+    )
+
+
+def problem_of(text: str) -> str:
+    """The decoder's sentence after our own words; it never quotes more than a tag."""
+    return f"{text[0].lower()}{text[1:]}; see the protocol reference" if text else "is malformed"
+
+
+def field_of(text: str) -> str:
+    found = PATH_IN_MESSAGE.search(text)
+    return (found["path"] or found["missing"]) if found else ""
+
+
+def shown(identifier: str) -> str:
+    """An identifier to answer with, unless it is itself what is wrong."""
+    return identifier if len(identifier) <= IDENTIFIER_CHARS_MAX and identifier.isprintable() else ""

@@ -1,0 +1,68 @@
+"""A session as it stands, told anew after a gap.
+
+Holds the turns of what is left of the log, oldest first, each with its text so far. One `snapshot` message fits a
+frame; a long text goes on in the next message for the same turn (`more`). A turn whose own messages go on afterwards
+continues at its `next_seq`. Bounded: of a very long log the newest turns within `SNAPSHOT_CHARS_MAX` are told; the
+`gap` before has said that not everything can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.decisions.session_messages import TOLD_INPUT_CHARS_MAX
+from schemas.client_messages import Snapshot, SnapshotTurn
+from schemas.session_events import Usage
+from schemas.turn_fold import FoldedTurn, SessionFold
+
+__all__ = ["SNAPSHOT_CHARS_MAX", "snapshot_messages"]
+
+SNAPSHOT_CHARS_MAX: Final = 2_097_152
+PIECE_CHARS_MAX: Final = 12_288
+"""Text per message: 12 Ki characters stay below 64 KiB however they are escaped, save for control characters."""
+
+
+def snapshot_messages(fold: SessionFold, session: str, cursor: str) -> Iterator[Snapshot]:
+    """The messages, the last one (perhaps the only one, and empty) with the cursor to go on from."""
+    pending: SnapshotTurn | None = None
+    for turn in newest_within(fold, SNAPSHOT_CHARS_MAX):
+        for piece in pieces_of(turn):
+            if pending is not None:
+                yield Snapshot(session=session, turns=(pending,))
+            pending = piece
+    yield Snapshot(session=session, turns=() if pending is None else (pending,), c=cursor)
+
+
+def newest_within(fold: SessionFold, chars_max: int) -> list[FoldedTurn]:
+    """The newest turns whose texts fit; open turns are always among them."""
+    chosen: list[FoldedTurn] = []
+    chars = 0
+    for turn in reversed(list(fold.turns.values())):
+        chars += len(turn.text) + min(len(turn.messages[-1].content), TOLD_INPUT_CHARS_MAX)
+        if chars <= chars_max or turn.ended is None:
+            chosen.append(turn)
+    return chosen[::-1]
+
+
+def pieces_of(turn: FoldedTurn) -> Iterator[SnapshotTurn]:
+    text = turn.text
+    starts = range(0, max(1, len(text)), PIECE_CHARS_MAX)
+    asked = turn.messages[-1].content
+    ended = turn.ended
+    for start in starts:
+        yield SnapshotTurn(
+            turn=turn.queued.turn,
+            prompt_id=turn.queued.prompt_id,
+            input=asked[:TOLD_INPUT_CHARS_MAX] if start == 0 else "",
+            input_chars=len(asked) if start == 0 and len(asked) > TOLD_INPUT_CHARS_MAX else 0,
+            model=turn.queued.model,
+            attempt=turn.attempt,
+            next_seq=turn.next_seq,
+            text=text[start : start + PIECE_CHARS_MAX],
+            reason=ended.reason if ended else None,
+            usage=ended.usage if ended else Usage(),
+            cost_nano_usd=ended.cost_nano_usd if ended else 0,
+            error=ended.error if ended else None,
+            more=start + PIECE_CHARS_MAX < len(text),
+        )

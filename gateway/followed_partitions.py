@@ -1,0 +1,117 @@
+"""The partitions that are followed, who follows them, and how far each has been read.
+
+One position per partition, whoever follows it: in the shared layout several sessions meet in one partition and their
+records are told apart by key. Purely bookkeeping, so both of the reader's loops may feed it: whatever was asked for
+from an offset at or before the position can only repeat, never skip, and what repeats is cut off here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway.decisions.resume_cursor import GapReason
+from gateway.kafka_fetch import FetchedPartition, PartitionName
+from gateway.log_reader import LogFollower
+from infra.kafka.log_client import LogRecord
+from schemas.identifiers import SessionKey
+from schemas.topics import LogPlace
+
+__all__ = ["FollowedPartition", "FollowedPartitions"]
+
+
+@dataclass(slots=True)
+class FollowedPartition:
+    """One partition: its position and followers by session key."""
+
+    place: LogPlace
+    position: int
+    followers: dict[bytes, LogFollower] = field(default_factory=dict)
+    retry_at_s: float = 0.0
+    """Not asked for before this moment: the broker answered with an error."""
+    failing_since_s: float | None = None
+
+
+class FollowedPartitions:
+    """All of them, by name."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[PartitionName, FollowedPartition] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_name)
+
+    def follow(self, place: LogPlace, key: SessionKey, offset: int, follower: LogFollower) -> bool:
+        """Add a follower; False where the partition has been read beyond `offset`."""
+        name = (place.topic, place.partition)
+        partition = self.by_name.get(name)
+        if partition is None:
+            partition = self.by_name[name] = FollowedPartition(place, offset)
+        elif partition.position > offset:
+            return False
+        partition.followers[key.encode()] = follower
+        return True
+
+    def unfollow(self, place: LogPlace, key: SessionKey) -> None:
+        """Remove a follower, and the partition with its last one."""
+        name = (place.topic, place.partition)
+        partition = self.by_name.get(name)
+        if partition is not None:
+            partition.followers.pop(key.encode(), None)
+            if not partition.followers:
+                del self.by_name[name]
+
+    def position(self, place: LogPlace) -> int | None:
+        """How far the partition has been read."""
+        partition = self.by_name.get((place.topic, place.partition))
+        return None if partition is None else partition.position
+
+    def wanted(self, now_s: float) -> dict[PartitionName, int]:
+        """What to ask for now."""
+        return {name: part.position for name, part in self.by_name.items() if part.retry_at_s <= now_s}
+
+    def take(self, fetched: FetchedPartition, asked_from: int) -> int:
+        """Deliver what is new; the number of records. An answer that began beyond the position is of no use."""
+        partition = self.by_name.get(fetched.name)
+        if partition is None or asked_from > partition.position:
+            return 0
+        partition.failing_since_s = None
+        records, next_offset = fetched.records(partition.position)
+        partition.position = max(partition.position, next_offset)
+        if records:
+            for follower, batch in batches(partition, records):
+                follower.deliver(batch)
+        return len(records)
+
+    def fail(self, name: PartitionName, *, now_s: float, pause_s: float) -> float:
+        """The broker answered with an error: leave the partition out for a while. Seconds it has been failing."""
+        partition = self.by_name.get(name)
+        if partition is None:
+            return 0.0
+        partition.failing_since_s = now_s if partition.failing_since_s is None else partition.failing_since_s
+        partition.retry_at_s = now_s + pause_s
+        return now_s - partition.failing_since_s
+
+    def lose(self, name: PartitionName, reason: GapReason) -> None:
+        """Drop the partition and tell its followers."""
+        partition = self.by_name.pop(name, None)
+        if partition is not None:
+            for follower in list(partition.followers.values()):
+                follower.lost(reason)
+
+
+def batches(partition: FollowedPartition, records: list[LogRecord]) -> Iterator[tuple[LogFollower, list[LogRecord]]]:
+    """Each follower with its records. Followers may come and go while they are served."""
+    if not partition.place.shared:
+        for follower in list(partition.followers.values()):
+            yield follower, records
+        return
+    by_key: defaultdict[bytes, list[LogRecord]] = defaultdict(list)
+    for record in records:
+        if record.key is not None and record.key in partition.followers:
+            by_key[record.key].append(record)
+    for key, batch in by_key.items():
+        follower = partition.followers.get(key)
+        if follower is not None:
+            yield follower, batch

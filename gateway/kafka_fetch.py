@@ -1,0 +1,118 @@
+"""Kafka's fetch request and response, version 11, as values.
+
+aiokafka's own request class always asks without a fetch session; this subclass names one. The answer is decoded to
+plain values here, so that nothing else in the gateway knows the layout of a response.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, TypeAlias
+
+from aiokafka.protocol.api import Request
+from aiokafka.protocol.fetch import FetchRequest_v11
+from aiokafka.record.memory_records import MemoryRecords
+
+from infra.kafka.log_client import LogRecord
+
+__all__ = [
+    "FetchedPartition",
+    "PartitionName",
+    "SessionFetchRequest",
+    "answer_of",
+    "sessionless",
+]
+
+PartitionName: TypeAlias = tuple[str, int]
+
+ANY_LEADER_EPOCH: Final = -1
+NOT_A_REPLICA: Final = -1
+SESSIONLESS_EPOCH: Final = -1
+BYTES_MIN: Final = 1
+
+
+class SessionFetchRequest(Request[FetchRequest_v11]):  # type: ignore[misc]  # aiokafka ships no types
+    """A fetch that belongs to an incremental fetch session (epoch 0 opens one, -1: none)."""
+
+    API_KEY: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        changed: dict[PartitionName, int],
+        forgotten: Iterable[PartitionName] = (),
+        *,
+        session_id: int,
+        epoch: int,
+        wait_ms: int,
+        bytes_max: int,
+        partition_bytes_max: int,
+    ) -> None:
+        self.session = (session_id, epoch)
+        self.limits = (wait_ms, BYTES_MIN, bytes_max)
+        self.topics = grouped(
+            (topic, (partition, ANY_LEADER_EPOCH, offset, -1, partition_bytes_max))
+            for (topic, partition), offset in changed.items()
+        )
+        self.forgotten = grouped(forgotten)
+
+    def build(self, request_struct_class: type[FetchRequest_v11]) -> FetchRequest_v11:
+        return request_struct_class(NOT_A_REPLICA, *self.limits, 0, *self.session, self.topics, self.forgotten, "")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedPartition:
+    """What the answer says of one partition. `raw` is decoded by `records`, from the offset that matters."""
+
+    name: PartitionName
+    error_code: int
+    log_start: int
+    raw: bytes
+
+    def records(self, from_offset: int) -> tuple[list[LogRecord], int]:
+        """Records at or after `from_offset`, and the offset behind all that was fetched."""
+        records: list[LogRecord] = []
+        next_offset = from_offset
+        batches = MemoryRecords(self.raw)
+        while batches.has_next():
+            batch = batches.next_batch()
+            next_offset = max(next_offset, batch.next_offset)
+            if batch.is_control_batch:
+                continue
+            records.extend(
+                LogRecord(record.offset, record.timestamp, record.key, record.value)
+                for record in batch
+                if record.offset >= from_offset
+            )
+        return records, next_offset
+
+
+def sessionless(positions: dict[PartitionName, int], *, wait_ms: int, bytes_max: int) -> SessionFetchRequest:
+    """A fetch on its own."""
+    return SessionFetchRequest(
+        positions,
+        session_id=0,
+        epoch=SESSIONLESS_EPOCH,
+        wait_ms=wait_ms,
+        bytes_max=bytes_max,
+        partition_bytes_max=bytes_max,
+    )
+
+
+def answer_of(response: Any) -> tuple[int, int, Iterator[FetchedPartition]]:
+    """Error code of the whole, session id, and the partitions."""
+    return response.error_code, response.session_id, partitions_of(response)
+
+
+def partitions_of(response: Any) -> Iterator[FetchedPartition]:
+    for topic, partitions in response.topics:
+        for partition, error_code, _, _, log_start, _, _, raw in partitions:
+            yield FetchedPartition((topic, partition), error_code, log_start, raw or b"")
+
+
+def grouped(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, list[Any]]]:
+    by_topic: defaultdict[str, list[Any]] = defaultdict(list)
+    for topic, entry in pairs:
+        by_topic[topic].append(entry)
+    return list(by_topic.items())
