@@ -26,6 +26,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
 
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.sparse_metadata import SparseMetadataClient
@@ -210,11 +211,11 @@ class LogClient:
         raise LogUnavailable(f"no answer about {topic}: {type(last).__name__}") from last
 
     async def ask_once(self, client: SparseMetadataClient, topic: str, partition: int, request: Any) -> Any:
-        leader = client.cluster.leader_for_partition((topic, partition))
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
         if leader is None or leader == -1:
             if not await client.learn(topic):
                 raise UnknownTopicOrPartitionError(topic)
-            leader = client.cluster.leader_for_partition((topic, partition))
+            leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
         return await client.send(leader, request)
 
 

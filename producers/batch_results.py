@@ -1,0 +1,102 @@
+"""The results of a batch: one JSON object a line, appended as answers come, valid after any kill.
+
+A prompt's newest line counts. A line with a `reason` is final; one without (our own failure: no acknowledgement, no
+answer in time) is tried again when the batch is run again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+import msgspec
+
+from schemas.session_events import EndReason, TurnError, Usage
+
+__all__ = ["BatchResult", "ResultsDamaged", "ResultsFile"]
+
+TAIL_BYTES_MAX: Final = 4_194_304
+"""More than any line of ours: how far back the end of the last whole line is looked for."""
+
+
+class ResultsDamaged(Exception):
+    """The file holds something that is no result: probably another file's name was given."""
+
+
+class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How one line of the batch ended."""
+
+    line: int
+    user: str
+    session: str
+    prompt_id: str
+    turn: str
+    reason: EndReason | None = None
+    """None: not known; running the batch again finds out."""
+    text: str = ""
+    usage: Usage = Usage()
+    cost_nano_usd: int = 0
+    error: TurnError | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names the prompt."""
+        return self.user, self.session, self.prompt_id
+
+
+class ResultsFile:
+    """Appends results; knows which prompts were finished by earlier runs. Use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.finished: set[tuple[str, str, str]] = set()
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Read what is there, cut off a line that a kill left unfinished. Raises ResultsDamaged, OSError."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            cut_unfinished_line(self.path)
+            self._read_finished()
+        self._file = self.path.open("ab", buffering=0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def append(self, result: BatchResult) -> None:
+        """Add a line, in one write."""
+        if self._file is None:
+            raise ResultsDamaged(f"{self.path} is not open")
+        self._file.write(msgspec.json.encode(result) + b"\n")
+        if result.reason is not None:
+            self.finished.add(result.key)
+
+    def _read_finished(self) -> None:
+        decoder = msgspec.json.Decoder(BatchResult)
+        with self.path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                try:
+                    result = decoder.decode(raw)
+                except msgspec.MsgspecError:
+                    raise ResultsDamaged(
+                        f"{self.path}, line {number}, is no result of a batch; name another results file"
+                    ) from None
+                if result.reason is not None:
+                    self.finished.add(result.key)
+
+
+def cut_unfinished_line(path: Path) -> None:
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(0, size - TAIL_BYTES_MAX)
+        file.seek(start)
+        tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            file.truncate(start + tail.rfind(b"\n") + 1)
