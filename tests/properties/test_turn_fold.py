@@ -1,0 +1,221 @@
+"""The fold under every interleaving: workers that start the same turns, freeze, wake up late and write twice.
+
+Each generated log is the merge of several workers' writing. A worker writes a turn as our worker does (queued,
+started, tokens, ended), may die anywhere, knows nothing of the others, and any of its records may appear again later.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hypothesis import event as note
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.session_events import PromptRefused, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
+from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
+
+__all__: list[str] = []
+
+Log: TypeAlias = list[SessionEvent]
+TURNS = ("t1", "t2", "t3")
+WORKERS = 3
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A log, the fold of it and what the fold said of each record."""
+
+    log: Log
+    fold: SessionFold
+    verdicts: list[Verdict]
+
+    def effective(self, turn: str) -> Log:
+        return [
+            event
+            for event, verdict in zip(self.log, self.verdicts, strict=True)
+            if verdict is Verdict.EFFECTIVE and not isinstance(event, PromptRefused) and event.turn == turn
+        ]
+
+
+@st.composite
+def writings(draw: st.DrawFn, run_suffix: str) -> Log:
+    """What one worker writes of one turn before it is done or dies."""
+    turn = draw(st.sampled_from(TURNS))
+    written: Log = [TurnQueued(turn=turn, prompt_id=f"p-{turn}", input=f"question of {turn}")]
+    if draw(st.integers(0, 5)) == 0:
+        written.append(TurnEnded(turn=turn, attempt=0, run="", reason="cancelled"))
+        return written
+    attempt, run = draw(st.integers(1, 3)), f"{turn}-{run_suffix}"
+    written.append(TurnStarted(turn=turn, attempt=attempt, run=run))
+    seq = 0
+    for count in draw(st.lists(st.integers(1, 3), max_size=4)):
+        chunks = tuple(f"{run}#{number} " for number in range(seq, seq + count))
+        written.append(TokensEmitted(turn=turn, attempt=attempt, run=run, seq=seq, chunks=chunks, gaps_us=(1,) * count))
+        seq += count
+    written.append(TurnEnded(turn=turn, attempt=attempt, run=run, reason="complete", text_chars=seq))
+    return written[: draw(st.integers(1, len(written)))]
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> Log:
+    """A merge of the workers' writing, with records that appear a second time."""
+    remaining = [
+        [
+            record
+            for number in range(draw(st.integers(1, 2)))  # a worker may come back to a turn, with another run
+            for record in draw(writings(f"w{worker}-{number}"))
+        ]
+        for worker in range(WORKERS)
+    ]
+    merged: Log = []
+    while any(remaining):
+        writer = draw(st.sampled_from([left for left in remaining if left]))
+        burst = draw(st.integers(1, len(writer)))
+        merged.extend(writer[:burst])
+        del writer[:burst]
+    for _ in range(draw(st.integers(0, 4))):
+        source = draw(st.integers(0, len(merged) - 1))
+        merged.insert(draw(st.integers(source + 1, len(merged))), merged[source])
+    if draw(st.booleans()):
+        merged.insert(draw(st.integers(0, len(merged))), PromptRefused(prompt_id="p-t1", code="id_reused", message="m"))
+    return merged
+
+
+def folded(log: Log) -> Folded:
+    fold = SessionFold(keep_text=True)
+    verdicts = [fold.apply(event, offset) for offset, event in enumerate(log)]
+    return Folded(log, fold, verdicts)
+
+
+@given(logs())
+def test_a_turn_ends_at_most_once_and_for_good(log: Log) -> None:
+    """P2: of all endings written at most one counts, and nothing of the turn counts after it."""
+    result = folded(log)
+    for turn in TURNS:
+        effective = result.effective(turn)
+        endings = [position for position, event in enumerate(effective) if isinstance(event, TurnEnded)]
+        assert len(endings) <= 1
+        assert endings in ([], [len(effective) - 1])
+        known = result.fold.turns.get(turn)
+        assert (known is not None and known.ended is not None) == bool(endings)
+        note(f"ended: {bool(endings)}")
+
+
+@given(logs())
+def test_chunks_of_a_run_have_no_hole_and_no_double(log: Log) -> None:
+    """P3: what counts of a run is numbered 0, 1, 2 … in its order."""
+    result = folded(log)
+    next_seq: dict[tuple[str, int, str], int] = defaultdict(int)
+    for event, verdict in zip(log, result.verdicts, strict=True):
+        if isinstance(event, TokensEmitted) and verdict is Verdict.EFFECTIVE:
+            name = (event.turn, event.attempt, event.run)
+            assert event.seq == next_seq[name]
+            next_seq[name] += len(event.chunks)
+        assert verdict is not Verdict.HOLE
+
+
+@given(logs())
+def test_text_is_the_winning_runs_own(log: Log) -> None:
+    """The text is made of the current run's chunks only; a turn that ended has all of them."""
+    for turn in folded(log).fold.turns.values():
+        text_of_run = "".join(f"{turn.run}#{number} " for number in range(turn.next_seq))
+        assert turn.text == text_of_run
+        if turn.ended is not None:
+            assert (turn.ended.run, turn.ended.attempt) == (turn.run, turn.attempt)
+            assert turn.ended.text_chars == turn.next_seq
+        note(f"void runs: {len(turn.void_runs)}")
+
+
+@given(logs())
+def test_attempts_that_count_rise(log: Log) -> None:
+    """Each effective start has a higher attempt than the one before, and voids it."""
+    result = folded(log)
+    for turn, known in result.fold.turns.items():
+        attempts = [event.attempt for event in result.effective(turn) if isinstance(event, TurnStarted)]
+        assert attempts == sorted(set(attempts))
+        assert [run.attempt for run in known.void_runs] == attempts[:-1]
+        assert known.attempt == (attempts[-1] if attempts else 0)
+
+
+@given(logs())
+def test_void_records_change_nothing(log: Log) -> None:
+    """A record that does not count leaves every turn as it was."""
+    fold = SessionFold(keep_text=True)
+    for offset, event in enumerate(log):
+        before = copy.deepcopy(fold.turns)
+        verdict = fold.apply(event, offset)
+        if verdict is not Verdict.EFFECTIVE or isinstance(event, PromptRefused):
+            assert fold.turns == before
+        note(verdict.value)
+
+
+@given(logs())
+def test_log_without_its_void_records_folds_to_the_same(log: Log) -> None:
+    """What counts does not depend on what does not."""
+    result = folded(log)
+    alone = SessionFold(keep_text=True)
+    for offset, (event, verdict) in enumerate(zip(log, result.verdicts, strict=True)):
+        if verdict is Verdict.EFFECTIVE:
+            assert alone.apply(event, offset) is Verdict.EFFECTIVE
+
+    assert alone.turns == result.fold.turns
+
+
+@given(logs(), st.data())
+def test_folding_in_two_pieces_is_folding_at_once(log: Log, data: st.DataObject) -> None:
+    """Wherever a reader pauses, and however much it reads again when it goes on, it knows the same in the end."""
+    cut = data.draw(st.integers(0, len(log)))
+    overlap = data.draw(st.integers(0, cut))
+    in_pieces = folded(log[:cut]).fold
+    for offset in range(cut - overlap, len(log)):
+        in_pieces.apply(log[offset], offset)
+    at_once = folded(log).fold
+
+    assert in_pieces.turns == at_once.turns
+    assert in_pieces.next_offset == at_once.next_offset
+
+
+@given(logs(), st.data())
+def test_reader_that_begins_at_read_from_knows_the_open_turns(log: Log, data: st.DataObject) -> None:
+    """Of every turn opened from there on, a new reader knows all that one who read everything knows."""
+    begin = folded(log[: data.draw(st.integers(0, len(log)))]).fold.read_from()
+    late = SessionFold(keep_text=True)
+    for offset in range(begin, len(log)):
+        late.apply(log[offset], offset)
+    complete = folded(log).fold
+    expected = {name: turn for name, turn in complete.turns.items() if turn.first_offset >= begin}
+
+    assert {name: turn for name, turn in late.turns.items() if name in expected} == expected
+    for name in late.turns.keys() - expected.keys():  # queued once more after its end: the journal knows better
+        assert complete.turns[name].ended is not None
+        note("queued again after its end")
+
+
+@given(logs())
+def test_every_open_turn_lies_in_what_read_from_names(log: Log) -> None:
+    """No open turn begins before the offset from which it must be read."""
+    fold = folded(log).fold
+
+    assert all(turn.first_offset >= fold.read_from() for turn in fold.open_turns())
+    assert fold.read_from() <= fold.next_offset == len(log)
+
+
+@given(logs())
+def test_fold_without_texts_says_the_same_of_each_record(log: Log) -> None:
+    """Whether texts are kept changes memory and nothing else."""
+    with_texts, without = folded(log), SessionFold()
+    verdicts = [without.apply(event, offset) for offset, event in enumerate(log)]
+
+    assert verdicts == with_texts.verdicts
+    assert {name: outline(turn) for name, turn in without.turns.items()} == {
+        name: outline(turn) for name, turn in with_texts.fold.turns.items()
+    }
+    assert all(turn.text == "" for turn in without.turns.values())
+
+
+def outline(turn: FoldedTurn) -> tuple[object, ...]:
+    return (turn.attempt, turn.run, turn.next_seq, turn.ended, turn.first_offset, turn.last_offset)
