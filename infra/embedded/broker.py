@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from infra.embedded.broker_files import NO_PROPERTIES, log_configuration, server_properties
-from infra.embedded.broker_jars import JarsProgress, resolve_broker_jars_async
+from infra.embedded.broker_jars import JarsProgress, jars_folder, resolve_broker_jars_async
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.ports import LOOPBACK, choose_port, find_free_port, is_port_free
 from infra.kafka.readiness import answers_metadata
@@ -82,7 +82,7 @@ class EmbeddedBroker:
         """The broker of `tokenwire up`."""
         return cls(
             folder=settings.home / "kafka",
-            jars_folder=settings.home / "cache" / "jars",
+            jars_folder=jars_folder(settings.home),
             port=settings.kafka_port,
             heap_mb=settings.kafka_heap_mb,
             on_jars_progress=on_jars_progress,

@@ -2,9 +2,9 @@
 
 What belongs to the broker is written down in `broker_jars.lock`: coordinate, size and SHA-256 of every jar. jgo fetches
 them by their coordinates; a jar whose bytes differ is thrown away, so a download cut short or tampered with is never
-run. The list itself is made by jgo's resolver (`python -m infra.embedded.broker_jars`), with one trap: a coordinate
-without jgo's "raw" mark has its dependency management applied to all others, and log4j's would bring in the Kafka
-client of another version.
+run. The list itself is made by jgo's resolver (`python -m infra.embedded.broker_jars --write-list`), with one trap: a
+coordinate without jgo's "raw" mark has its dependency management applied to all others, and log4j's would bring in
+the Kafka client of another version.
 
 Nothing is written outside the given folder: jgo's own entry points read the user's settings and keep caches in the
 user's home, and its environment builder downloads a second Java; its Maven context does neither.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
-import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -27,12 +27,22 @@ from typing import Final
 from jgo.maven import Artifact, MavenContext
 from jgo.parse import Coordinate
 
-__all__ = ["BrokerJar", "BrokerJarsUnavailable", "JarsProgress", "resolve_broker_jars", "resolve_broker_jars_async"]
+from infra.settings import SettingsError, load_settings
+
+__all__ = [
+    "BrokerJar",
+    "BrokerJarsUnavailable",
+    "JarsProgress",
+    "jars_folder",
+    "resolve_broker_jars",
+    "resolve_broker_jars_async",
+    "show_progress",
+]
 
 LOCK_LIST: Final = Path(__file__).with_name("broker_jars.lock")
 LIST_HEADER: Final = (
-    "# The broker's jars: Maven coordinate, bytes, SHA-256. Made by `python -m infra.embedded.broker_jars`; "
-    "checked after every download.\n"
+    "# The broker's jars: Maven coordinate, bytes, SHA-256; checked after every download.\n"
+    "# Made by `python -m infra.embedded.broker_jars --write-list`.\n"
 )
 ROOTS: Final = ("org.apache.kafka:kafka_2.13:4.2.0",)
 RAW_ROOTS: Final = ("org.apache.logging.log4j:log4j-slf4j-impl:2.25.3",)
@@ -41,6 +51,7 @@ DOWNLOAD_ATTEMPTS_MAX: Final = 3
 READ_DEADLINE_S: Final = 30
 OTHER_DOWNLOADER_DEADLINE_S: Final = 300.0
 OTHER_DOWNLOADER_POLL_S: Final = 0.2
+MEGABYTE: Final = 1_000_000
 
 
 class BrokerJarsUnavailable(Exception):
@@ -64,6 +75,11 @@ class JarsProgress:
     jars_total: int
     bytes_done: int
     bytes_total: int
+
+
+def jars_folder(home: Path) -> Path:
+    """Where the jars are kept below the folder of everything kept."""
+    return home / "cache" / "jars"
 
 
 def resolve_broker_jars(folder: Path, on_progress: Callable[[JarsProgress], None] | None = None) -> tuple[Path, ...]:
@@ -198,5 +214,29 @@ def write_list(folder: Path) -> None:
     LOCK_LIST.write_text(LIST_HEADER + "".join(sorted(lines)))
 
 
+def show_progress(progress: JarsProgress) -> None:
+    """One line that grows over itself in a terminal; in a log, a few lines."""
+    text = f"  {progress.jars_done} of {progress.jars_total} jars, {progress.bytes_done / MEGABYTE:.0f} MB"
+    if sys.stdout.isatty():
+        sys.stdout.write(f"\r{text}" + ("\n" if progress.jars_done == progress.jars_total else ""))
+    elif progress.jars_done % (progress.jars_total // 4 + 1) == 0 or progress.jars_done == progress.jars_total:
+        sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """Fetch the jars for the home folder in force, or with --write-list make the list anew; an exit code."""
+    try:
+        folder = jars_folder(load_settings().home)
+        if arguments == ["--write-list"]:
+            write_list(folder)
+        else:
+            resolve_broker_jars(folder, show_progress)
+    except (SettingsError, BrokerJarsUnavailable) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    write_list(Path(os.environ.get("TOKENWIRE_HOME", ".tokenwire")) / "cache" / "jars")
+    sys.exit(main(sys.argv[1:]))
