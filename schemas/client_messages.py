@@ -1,7 +1,12 @@
 """What a websocket client and the gateway say to each other, subprotocol `tokenwire.v1.json`.
 
-Each message is a JSON object with a `type`; a frame holds one or an array of them. `c` is a cursor and only for
-resuming; `seq` only for finding holes and duplicates (the next one is `seq + n`).
+Each message is a JSON object with a `type`; a frame holds one or an array of them. Fields that recur:
+
+- `session`: the session's id, private to the user; `prompt_id`: the client's own name for a prompt in its session;
+  `turn`: the id of the answer to it, made by the gateway
+- `attempt`: which try of the turn, from 1 (0: it never started)
+- `c`: a cursor, only for resuming; `seq`: a chunk's number within its attempt, only for finding holes and duplicates
+- `at_us`: wall clock of the writer, microseconds since 1970
 """
 
 from __future__ import annotations
@@ -46,7 +51,9 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True, tag="hello", kw_onl
     """First message on a socket. `resume` attaches the named sessions at their cursors at once."""
 
     token: str = ""
+    """Access token, unless it came in the `Authorization` header."""
     resume: dict[str, str] = {}
+    """Session id → cursor."""
 
 
 class Attach(msgspec.Struct, frozen=True, omit_defaults=True, tag="attach", kw_only=True):
@@ -54,6 +61,7 @@ class Attach(msgspec.Struct, frozen=True, omit_defaults=True, tag="attach", kw_o
 
     session: str = ""
     from_: str = msgspec.field(name="from", default="tail")
+    """A cursor, `start` or `tail`."""
 
 
 class Detach(msgspec.Struct, frozen=True, omit_defaults=True, tag="detach", kw_only=True):
@@ -68,11 +76,17 @@ class Prompt(msgspec.Struct, frozen=True, omit_defaults=True, tag="prompt", kw_o
     prompt_id: str
     session: str
     input: str = ""
+    """What the user says; continues the session."""
     messages: tuple[ChatMessage, ...] | None = None
+    """The whole conversation, in place of `input` and of the session's history."""
     model: str = ""
+    """One of `welcome.models`; empty: the default one."""
     max_tokens: int | None = None
+    """Longest answer, in tokens."""
     on_busy: OnBusy = "enqueue"
+    """What to do while another turn of the session runs."""
     metadata: dict[str, str] = {}
+    """Texts of the client's own, kept with the prompt."""
 
 
 class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", kw_only=True):
@@ -90,10 +104,14 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw
     """The token was good. Numbers the client should keep to."""
 
     connection: str
+    """Names this connection in logs."""
     user: str
     ping_s: float
+    """Seconds between two `ping`."""
     pong_s: float
+    """Seconds to answer one."""
     frame_bytes_max: int
+    """Largest frame that the gateway accepts."""
     models: tuple[str, ...] = ()
     """What a prompt may name, the default one first."""
     simulated: bool = False
@@ -105,7 +123,9 @@ class Attached(msgspec.Struct, frozen=True, omit_defaults=True, tag="attached", 
 
     session: str
     head: str
+    """A cursor at the newest record."""
     recovered: Literal["live", "replayed", "snapshot", "gap"]
+    """Whether what follows is new, everything since the cursor, a picture, or less than asked for."""
     source: Literal["none", "memory", "log"] = "none"
     """Where the records that follow came from."""
 
@@ -122,6 +142,7 @@ class Accepted(msgspec.Struct, frozen=True, omit_defaults=True, tag="accepted", 
     session: str
     prompt_id: str
     turns: tuple[str, ...]
+    """The turns that answer it, one per model."""
 
 
 class Queued(msgspec.Struct, frozen=True, omit_defaults=True, tag="queued", kw_only=True):
@@ -131,11 +152,13 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True, tag="queued", kw_o
     turn: str
     prompt_id: str
     position: int = 0
+    """Turns of the session before it."""
     input: str = ""
     input_chars: int = 0
     """Characters of the whole input where `input` holds only its beginning; else 0."""
     model: str = ""
     eta_s: float | None = None
+    """Seconds until it starts, where that can be said."""
     at_us: int = 0
     c: str = ""
 
@@ -149,7 +172,9 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, tag="start", kw_onl
     provider: str = ""
     model: str = ""
     cause: StartCause = "first"
+    """Why: the first attempt, or what became of the one before."""
     history_messages_cut: int = 0
+    """Oldest messages left out so that the prompt fits the model's context."""
     at_us: int = 0
     c: str = ""
 
@@ -162,6 +187,7 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True, tag="delta", kw_onl
     attempt: int
     seq: int
     n: int
+    """Chunks joined here; the next `seq` is `seq + n`."""
     text: str
     c: str = ""
 
@@ -175,9 +201,13 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end", kw_only=Tr
     reason: EndReason
     usage: Usage = Usage()
     cost_nano_usd: int = 0
+    """Billionths of a US dollar."""
     error: TurnError | None = None
+    """Why, where `reason` is not enough."""
     text_sha256: str = ""
+    """Of the whole text, to check what was put together."""
     text_chars: int = 0
+    """Its length in Unicode code points."""
     at_us: int = 0
     c: str = ""
 
@@ -200,6 +230,7 @@ class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     model: str = ""
     attempt: int = 0
     next_seq: int = 0
+    """Number of the first chunk that is not in `text` yet."""
     text: str = ""
     reason: EndReason | None = None
     """None while the turn is open."""
@@ -222,11 +253,15 @@ class Error(msgspec.Struct, frozen=True, omit_defaults=True, tag="error", kw_onl
     """Something asked for was not done: what, and what to do about it."""
 
     code: str
+    """For programs."""
     message: str
+    """For people."""
     temporary: bool = False
+    """The same may work later."""
     session: str = ""
     prompt_id: str = ""
     field: str = ""
+    """The field at fault, where there is one."""
     retry_after_s: float | None = None
 
 
@@ -240,10 +275,12 @@ class Disconnect(msgspec.Struct, frozen=True, omit_defaults=True, tag="disconnec
     """Sent before every close: the code, why, and whether to come back (then with the cursors)."""
 
     code: int
+    """The close code that follows."""
     reason: str
     reconnect: bool
     retry_after_s: float | None = None
     cursors: dict[str, str] = {}
+    """Session id → cursor to resume from."""
 
 
 ClientMessage: TypeAlias = Hello | Attach | Detach | Prompt | Cancel | Pong

@@ -14,8 +14,8 @@ from schemas.session_events import EndReason, StartCause, Usage
 
 __all__ = ["RECORD_PART_TEXT_BYTES_MAX", "AttemptOutcome", "AttemptReason", "TurnRecord"]
 
-RECORD_PART_TEXT_BYTES_MAX: Final = 98_304
-"""Text in one part; with its JSON escapes and gaps a part stays below 256 KiB."""
+RECORD_PART_TEXT_BYTES_MAX: Final = 32_768
+"""Text in one part; even if every byte needs a JSON escape of six, a part stays below 256 KiB."""
 
 AttemptReason: TypeAlias = EndReason | Literal["void"]
 """How an attempt ended; `void`: a later attempt took its place."""

@@ -40,9 +40,10 @@ END_REASONS: Final[tuple[str, ...]] = (
     "error",
 )
 
-StartCause: TypeAlias = Literal["first", "crash", "handler_error", "append_lost"]
+StartCause: TypeAlias = Literal["first", "crash", "handler_error", "handover", "append_lost"]
 """Why an attempt was started. `crash`: its predecessor's worker died or lost the partition; `append_lost`: an
-append whose outcome could not be learned; `handler_error`: our own code failed and the turn is retried."""
+append whose outcome could not be learned; `handler_error`: our own code failed and the turn is retried;
+`handover`: its worker was told to stop and left it to another."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -25,6 +25,7 @@ __all__ = [
     "TopicSpec",
     "fixed_topics",
     "murmur2",
+    "record_partition",
     "session_place",
     "session_topic",
     "user_partition",
@@ -99,6 +100,11 @@ def session_place(key: SessionKey, layout: Layout) -> LogPlace:
 def user_partition(user: str) -> int:
     """The partition of `tokenwire.prompts` and `tokenwire.turns` that belongs to a user."""
     return positive_murmur2(user.encode()) % USER_PARTITIONS
+
+
+def record_partition(key: SessionKey) -> int:
+    """The partition of `tokenwire.records` that holds a session's records, in order."""
+    return positive_murmur2(key.encode()) % RECORD_PARTITIONS
 
 
 def retained(retention_ms: int, *, bytes_max: int = RECORD_BYTES_MAX) -> dict[str, str]:

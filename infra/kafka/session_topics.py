@@ -98,6 +98,12 @@ class SessionTopics:
         epochs = await asyncio.to_thread(self.describe, [place.topic])
         return self.remember(key, epochs[place.topic]) if place.topic in epochs else None
 
+    async def delete(self, key: SessionKey) -> None:
+        """Delete a session's own topic; nothing happens where it shares one. Raises SessionTopicsUnavailable."""
+        if self.layout == "dedicated":
+            await asyncio.to_thread(self.delete_topic, session_place(key, self.layout).topic)
+        self.forget(key)
+
     def forget(self, key: SessionKey) -> None:
         """Ask the cluster again next time: the topic was deleted or created anew."""
         self.known.pop(self.memory_key(key), None)
@@ -176,6 +182,16 @@ class SessionTopics:
                     raise SessionTopicsUnavailable(error.args[0].str()) from error
             except TimeoutError as error:
                 raise SessionTopicsUnavailable("no answer to a topic's creation") from error
+
+    def delete_topic(self, topic: str) -> None:
+        for future in self.client().delete_topics([topic], request_timeout=ADMIN_TIMEOUT_S).values():
+            try:
+                future.result(timeout=ADMIN_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise SessionTopicsUnavailable(error.args[0].str()) from error
+            except TimeoutError as error:
+                raise SessionTopicsUnavailable("no answer to a topic's deletion") from error
 
     def describe(self, topics: list[str]) -> dict[str, str]:
         if not topics:

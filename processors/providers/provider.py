@@ -75,6 +75,10 @@ class ChatProvider(Protocol):
         """
         ...
 
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
+
 
 class ProviderError(Exception):
     """An attempt failed. `code` is for programs, the message for people."""

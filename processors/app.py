@@ -1,0 +1,197 @@
+"""The worker process: a Faust app built from settings, and the parts that its agent hands prompts to."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import faust
+import structlog
+from faust.types import TP  # noqa: F401  # faust resolves it lazily, which fails inside its own consumer thread
+
+from infra.clock import Clock, SystemClock
+from infra.kafka.connection import aiokafka_options
+from infra.kafka.log_client import LogClient
+from infra.kafka.session_topics import SessionTopics
+from infra.settings import Settings
+from infra.telemetry.metric_names import WORKER_METRICS
+from infra.telemetry.metrics import Metrics, MetricsEndpoint
+from processors.conversation import Conversations
+from processors.dead_letter_writer import DeadLetterWriter
+from processors.decisions.stream_watchdog import StreamDeadlines
+from processors.log_appender import LogAppender
+from processors.ordered_commits import OrderedCommitsConsumer
+from processors.ownership import Ownership
+from processors.partition_owner import OwnerLimits, WorkerParts
+from processors.prompt_agent import add_prompt_agent
+from processors.providers.openai_provider import OpenAIProvider
+from processors.providers.provider import ChatProvider
+from processors.turn_runner import TurnRunner
+from schemas.prompt_limits import PromptLimits
+from schemas.topics import PROMPTS
+
+__all__ = ["Worker", "build_app", "run_worker"]
+
+log = structlog.get_logger(__name__)
+
+COMMIT_EVERY_S: Final = 0.5
+DRAIN_S: Final = 6.0
+STOP_S: Final = 5.0
+HEARTBEATS_PER_SESSION: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A Faust app with the parts that it stands on, not yet started."""
+
+    faust: Any
+    ownership: Ownership
+    parts: WorkerParts
+    metrics: Metrics
+
+
+def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock: Clock | None = None) -> Worker:
+    """Build a worker. Nothing lives at module level: several can be built in one process."""
+    clock = clock or SystemClock()
+    metrics = Metrics(WORKER_METRICS)
+    appender = LogAppender(settings, clock)
+    runner = TurnRunner(
+        appender=appender,
+        provider=provider or openai_provider(settings),
+        conversations=Conversations(bytes_max=settings.history_cache_bytes_max, context_tokens=settings.context_tokens),
+        clock=clock,
+        metrics=metrics,
+        default_model=settings.default_model,
+        answer_tokens_max=settings.answer_tokens_max,
+        provider_url=settings.provider_base_url or "",
+    )
+    parts = WorkerParts(
+        appender=appender,
+        reader=LogClient(settings, client_id="tokenwire-worker-reads"),
+        topics=SessionTopics(settings),
+        runner=runner,
+        dead_letters=DeadLetterWriter(appender, clock, metrics),
+        clock=clock,
+        capacity=asyncio.Semaphore(settings.turns_running_max),
+        prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=settings.known_models),
+        limits=OwnerLimits(session_queue_max=settings.session_queue_max, attempts_max=settings.attempts_max),
+    )
+    ownership = Ownership(parts)
+    app = faust_app(settings)
+    app.transport.Consumer = type(
+        "PromptsConsumer", (OrderedCommitsConsumer,), {"listener": ownership, "topic": PROMPTS}
+    )
+    ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
+    add_prompt_agent(app, ownership)
+    return Worker(app, ownership, parts, metrics)
+
+
+def openai_provider(settings: Settings) -> OpenAIProvider:
+    """The provider that the settings name: the simulated one, OpenAI, or any that speaks its language."""
+    deadlines = StreamDeadlines(
+        connect_s=settings.connect_s,
+        first_token_s=settings.first_token_s,
+        between_tokens_s=settings.between_tokens_s,
+        total_s=settings.turn_s,
+    )
+    key = settings.provider_key.get_secret_value() or "none-needed"
+    host = urlsplit(settings.provider_base_url or "").hostname or "openai"
+    name = "simulated" if settings.simulated else host
+    return OpenAIProvider(name=name, api_key=key, base_url=settings.provider_base_url, deadlines=deadlines)
+
+
+def faust_app(settings: Settings) -> Any:
+    """The Faust app: one consumer of the prompts topic, no tables, no web server, nothing created on the broker."""
+    return faust.App(
+        settings.worker_group,
+        broker="kafka://" + ";".join(settings.bootstrap_servers.split(",")),
+        broker_credentials=faust_credentials(settings),
+        broker_commit_interval=COMMIT_EVERY_S,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.session_timeout_s / HEARTBEATS_PER_SESSION,
+        broker_rebalance_timeout=max(settings.session_timeout_s * 2, 10.0),
+        broker_request_timeout=max(90.0, settings.session_timeout_s),
+        broker_commit_livelock_soft_timeout=86_400.0,  # an idle partition commits nothing, which is no fault
+        consumer_auto_offset_reset="earliest",
+        datadir=str(settings.home / "faust"),
+        producer_partitioner=None,
+        store="memory://",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_replication_factor=settings.kafka_replication,
+        value_serializer="raw",
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+
+
+def faust_credentials(settings: Settings) -> Any:
+    options = aiokafka_options(settings)
+    context: ssl.SSLContext | None = options.get("ssl_context")
+    if "sasl_mechanism" in options:
+        return faust.SASLCredentials(
+            mechanism=options["sasl_mechanism"],
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None
+
+
+async def run_worker(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:
+    """Run a worker until SIGTERM or SIGINT; `on_ready` is called with the port of its metrics.
+
+    On a signal it takes nothing more in, gives running answers DRAIN_S to end, hands the rest over and leaves.
+    Raises what stopped it where it can't go on: the supervisor starts another.
+    """
+    worker = build_app(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    endpoint = MetricsEndpoint(worker.metrics, settings.metrics_port)
+    parts = worker.parts
+    try:
+        await parts.appender.start()
+        await parts.reader.start()
+        await parts.topics.start()
+        port = await endpoint.start()
+        await worker.faust.start()
+        if on_ready is not None:
+            on_ready(port)
+        log.info("worker_ready", metrics_port=port, group=settings.worker_group)
+        await until_stopped(worker, stop)
+    finally:
+        await stop_worker(worker)
+        await endpoint.stop()
+
+
+async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
+    waits = {asyncio.create_task(stop.wait()), asyncio.create_task(worker.faust.wait_until_stopped())}
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    if not stop.is_set():
+        raise RuntimeError(f"the Faust app stopped by itself: {worker.faust.crash_reason!r}")
+
+
+async def stop_worker(worker: Worker) -> None:
+    parts = worker.parts
+    await worker.ownership.drain(DRAIN_S)
+    try:
+        async with asyncio.timeout(STOP_S):
+            await worker.faust.stop()
+    except TimeoutError:
+        log.warning("worker_stop_slow", after_s=STOP_S)
+    await parts.runner.provider.aclose()
+    await parts.topics.stop()
+    await parts.reader.stop()
+    await parts.appender.stop()
+    log.info("worker_stopped")

@@ -1,0 +1,84 @@
+"""An attempt's record for analytics, sent in parts while the answer streams, so that memory stays flat.
+
+The parts are named by (turn, attempt, run, part): sent again by whoever closes the turn after a crash, they are the
+same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from processors.log_appender import LogAppender
+from schemas.codec import encode
+from schemas.identifiers import SessionKey
+from schemas.journal import JournalEntry
+from schemas.records import RECORD_PART_TEXT_BYTES_MAX, AttemptOutcome, TurnRecord
+from schemas.topics import RECORDS, record_partition
+
+__all__ = ["AttemptRecorder"]
+
+PART_CHUNKS_MAX: Final = 8_192  # gaps and quotes of tiny chunks outgrow their text
+
+
+class AttemptRecorder:
+    """Collects one attempt's stream and sends its record."""
+
+    def __init__(self, appender: LogAppender, key: SessionKey, entry: JournalEntry, *, attempt: int, run: str) -> None:
+        self.appender = appender
+        self.key = key
+        self.identity = TurnRecord(
+            user=entry.user,
+            tenant=entry.prompt.tenant if entry.prompt else "",
+            session=entry.session,
+            turn=entry.turn,
+            attempt=attempt,
+            run=run,
+            prompt_id=entry.prompt_id,
+        )
+        self.parts_sent = 0
+        self.seq = 0
+        self.texts: list[str] = []
+        self.gaps_us: list[int] = []
+        self.text_bytes = 0
+        self.chars = 0
+        self.hash = hashlib.sha256()
+
+    async def add(self, texts: list[str], gaps_us: list[int]) -> None:
+        """Take in chunks; a part that is full is sent and acknowledged before this returns."""
+        for text, gap_us in zip(texts, gaps_us, strict=True):
+            raw = text.encode(errors="replace")
+            self.hash.update(raw)
+            self.text_bytes += len(raw)
+            self.chars += len(text)
+            self.texts.append(text)
+            self.gaps_us.append(gap_us)
+            if self.text_bytes > RECORD_PART_TEXT_BYTES_MAX or len(self.texts) >= PART_CHUNKS_MAX:
+                await self.send(None)
+
+    async def finish(self, outcome: AttemptOutcome) -> None:
+        """Send the last part. Raises AppendFailed. The text's hash, length and chunks are filled in here."""
+        await self.send(
+            msgspec.structs.replace(
+                outcome,
+                text_sha256=self.hash.hexdigest(),
+                text_chars=self.chars,
+                chunks=self.seq + len(self.texts),
+            )
+        )
+
+    async def send(self, outcome: AttemptOutcome | None) -> None:
+        record = msgspec.structs.replace(
+            self.identity,
+            part=self.parts_sent,
+            seq=self.seq,
+            texts=tuple(self.texts),
+            gaps_us=tuple(self.gaps_us),
+            outcome=outcome,
+        )
+        self.parts_sent += 1
+        self.seq += len(self.texts)
+        self.texts, self.gaps_us, self.text_bytes = [], [], 0
+        await self.appender.append(RECORDS, record_partition(self.key), encode(record), key=self.key.encode())

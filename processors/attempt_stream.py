@@ -1,0 +1,178 @@
+"""One call to the provider, chunk by chunk onto the session's log.
+
+Measures what analytics wants (time to first token, gaps), holds the read from the provider back while the log is
+behind, and turns whatever ends the stream into an ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from infra.clock import Clock
+from processors.attempt_recorder import AttemptRecorder
+from processors.decisions.token_count import estimated_usage
+from processors.decisions.turn_ending import CANCELLED, Ending, ending_of_failure, ending_of_finish
+from processors.providers.provider import (
+    ChatProvider,
+    ChatRequest,
+    FinishChunk,
+    ProviderChunk,
+    ProviderError,
+    TextChunk,
+    UsageChunk,
+)
+from processors.session_lane import OpenTurn
+from processors.session_writer import SessionWriter
+from processors.token_publisher import TokenPublisher
+from schemas.prompts import ChatMessage
+from schemas.session_events import TurnError, Usage
+
+__all__ = ["AttemptStream", "StreamResult"]
+
+CHUNK_CHARS_MAX: Final = 8_192
+"""A longer chunk is cut into several, so that no record is large."""
+KEPT_TEXT_CHARS_MAX: Final = 1_048_576
+"""An answer beyond this is not remembered for the conversation; the log has it."""
+
+
+@dataclass(slots=True)
+class StreamResult:
+    """How the call went. Wall clocks in microseconds, 0 = did not happen; durations from the monotonic clock."""
+
+    ending: Ending
+    usage: Usage
+    text: str = ""
+    requested_at_us: int = 0
+    first_chunk_at_us: int = 0
+    published_at_us: int = 0
+    ttft_us: int | None = None
+    tpot_us: int | None = None
+
+
+class AttemptStream:
+    """Runs one call."""
+
+    def __init__(
+        self,
+        *,
+        provider: ChatProvider,
+        writer: SessionWriter,
+        clock: Clock,
+        recorder: AttemptRecorder,
+    ) -> None:
+        self.provider = provider
+        self.writer = writer
+        self.clock = clock
+        self.recorder = recorder
+        self.texts: list[str] = []
+        self.chars = 0
+        self.chunks = 0
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self.requested_at_us = 0
+        self.requested_s = 0.0
+        self.first_chunk_at_us = 0
+        self.first_s = 0.0
+        self.last_s = 0.0
+
+    async def run(self, turn: OpenTurn, request: ChatRequest, *, attempt: int, run: str) -> StreamResult:
+        """Call the provider and publish until it ends, fails or is stopped. Raises RunVoided, AppendFailed.
+
+        Cancellation: closes the call; chunks that were not acknowledged may or may not be on the log.
+        """
+        publisher = TokenPublisher(
+            self.writer, self.clock, turn=turn.turn, attempt=attempt, run=run, since_ms=turn.since_ms
+        )
+        self.requested_at_us = self.clock.now_us()
+        self.requested_s = self.last_s = self.clock.monotonic_s()
+        async with publisher:
+            ending = await self.streamed(turn, request, publisher)
+            await publisher.finish()
+        return self.result(ending, request, publisher.published_at_us)
+
+    async def streamed(self, turn: OpenTurn, request: ChatRequest, publisher: TokenPublisher) -> Ending:
+        try:
+            async with asyncio.timeout(None) as turn.scope:
+                if turn.entry.cancel_requested:
+                    return CANCELLED
+                async with self.provider.stream(request) as batches:
+                    await self.publish_all(batches, publisher)
+            return ending_of_finish(self.finish_reason)
+        except ProviderError as error:
+            shown = TurnError(
+                code=error.code, message=str(error), temporary=error.temporary, retry_after_s=error.retry_after_s
+            )
+            return ending_of_failure(shown, chunks=self.chunks)
+        except TimeoutError:
+            if turn.entry.cancel_requested:
+                return CANCELLED
+            raise
+        finally:
+            turn.scope = None
+
+    async def publish_all(self, batches: AsyncIterator[list[ProviderChunk]], publisher: TokenPublisher) -> None:
+        async for batch in batches:
+            texts = list(self.texts_of(batch))
+            if not texts:
+                continue
+            gaps_us = self.gaps_of(texts)
+            self.keep(texts)
+            await publisher.offer(texts, gaps_us)
+            await self.recorder.add(texts, gaps_us)
+
+    def texts_of(self, batch: Iterable[ProviderChunk]) -> Iterable[str]:
+        for item in batch:
+            match item:
+                case TextChunk(text):
+                    yield from (text[at : at + CHUNK_CHARS_MAX] for at in range(0, len(text), CHUNK_CHARS_MAX))
+                case FinishChunk(reason):
+                    self.finish_reason = reason
+                case UsageChunk(usage):
+                    self.usage = usage
+
+    def gaps_of(self, texts: Sequence[str]) -> list[int]:
+        """The first text of a batch waited since the one before it; the rest came with it."""
+        now_s = self.clock.monotonic_s()
+        gap_us = max(0, round((now_s - self.last_s) * 1e6))
+        if not self.first_chunk_at_us:
+            self.first_chunk_at_us = self.clock.now_us()
+            self.first_s = now_s
+        self.last_s = now_s
+        return [gap_us] + [0] * (len(texts) - 1)
+
+    def keep(self, texts: Sequence[str]) -> None:
+        self.chunks += len(texts)
+        self.chars += sum(map(len, texts))
+        if self.chars <= KEPT_TEXT_CHARS_MAX:
+            self.texts += texts
+        else:
+            self.texts.clear()
+
+    def result(self, ending: Ending, request: ChatRequest, published_at_us: int) -> StreamResult:
+        text = "".join(self.texts)
+        usage = self.usage or Usage(estimated=True)
+        if self.usage is None and self.chunks:
+            usage = self.counted_usage(request.messages, text, request.model)
+        return StreamResult(
+            ending=ending,
+            usage=usage,
+            text=text,
+            requested_at_us=self.requested_at_us,
+            first_chunk_at_us=self.first_chunk_at_us,
+            published_at_us=published_at_us,
+            ttft_us=round((self.first_s - self.requested_s) * 1e6) if self.first_chunk_at_us else None,
+            tpot_us=self.time_per_token_us(usage),
+        )
+
+    def time_per_token_us(self, usage: Usage) -> int | None:
+        if not self.first_chunk_at_us or usage.output_tokens < 2:
+            return None
+        return round((self.last_s - self.first_s) * 1e6 / (usage.output_tokens - 1))
+
+    @staticmethod
+    def counted_usage(messages: Sequence[ChatMessage], text: str, model: str) -> Usage:
+        """Usage as we count it, where the provider reported none: what was sent and what came back."""
+        return estimated_usage(messages, text, model)

@@ -1,0 +1,220 @@
+"""Takes one command of the prompts topic in: decides, journals, tells the session, and starts or queues the turn.
+
+Whatever is wrong with a command is answered, never raised: bytes that can't be read become a dead letter, a prompt
+outside its limits ends `rejected` where it can be told whose it was. What does raise is the cluster's weather
+(AppendFailed, LogError, SessionTopicsUnavailable), after which the same command is taken in again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from processors.decisions.admission import (
+    Admit,
+    EndAtOnce,
+    IdReused,
+    Repetition,
+    body_hash_of,
+    decide_admission,
+)
+from processors.decisions.turn_ending import CANCELLED, Ending
+from processors.session_lane import OpenTurn, SessionLane
+from processors.side_by_side import both
+from schemas.codec import decode_prompt_command
+from schemas.errors import InvalidField, SchemaError
+from schemas.identifiers import (
+    PromptId,
+    SessionId,
+    UserId,
+    check_prompt_id,
+    check_session_id,
+    check_user_id,
+    turn_id_of,
+)
+from schemas.journal import JournalEntry
+from schemas.prompt_limits import check_prompt
+from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted
+from schemas.session_events import PromptRefused, TurnError, TurnQueued
+from schemas.topics import PROMPTS, user_partition
+
+if TYPE_CHECKING:
+    from processors.partition_owner import Delivery, PartitionOwner
+
+__all__ = ["CommandIntake"]
+
+log = structlog.get_logger(__name__)
+
+
+class CommandIntake:
+    """Takes commands in for one partition's owner."""
+
+    def __init__(self, owner: PartitionOwner) -> None:
+        self.owner = owner
+
+    async def take_in(self, delivery: Delivery) -> None:
+        """Do what a command asks, up to the acknowledgement of everything that makes it durable."""
+        try:
+            command = decode_prompt_command(delivery.value or b"")
+            check_identifiers(command)
+        except SchemaError as error:
+            await self.bury(delivery, error)
+            return
+        if user_partition(command.user) != self.owner.partition:
+            await self.forward(command, delivery)
+            return
+        lane = self.owner.lane_of(command.user, command.session)
+        async with lane.lock:
+            await self.owner.open_log(lane)
+            match command:
+                case PromptSubmitted():
+                    await self.submit(lane, command, delivery)
+                case PromptCancelled():
+                    await self.cancel(lane, command, delivery)
+                case ExpireSession():
+                    await self.expire(lane, delivery)
+
+    async def submit(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
+        body_hash = body_hash_of(prompt)
+        turn_id = turn_id_of(UserId(prompt.user), SessionId(prompt.session), PromptId(prompt.prompt_id))
+        known = self.owner.journal.get(turn_id)
+        decision = decide_admission(
+            known,
+            body_hash,
+            accepted_at_us=delivery.timestamp_ms * 1_000,
+            now_us=self.owner.parts.clock.now_us(),
+            waiting=lane.open_turns,
+            waiting_max=self.owner.parts.limits.session_queue_max,
+        )
+        entry = JournalEntry(
+            turn=turn_id,
+            user=prompt.user,
+            session=prompt.session,
+            prompt_id=prompt.prompt_id,
+            phase="queued",
+            body_hash=body_hash,
+            prompt=prompt,
+            accepted_at_us=delivery.timestamp_ms * 1_000,
+            updated_at_us=self.owner.parts.clock.now_us(),
+        )
+        turn = OpenTurn(entry, prompt, delivery.received_at_us)
+        match decision:
+            case Repetition():
+                return
+            case IdReused():
+                await self.refuse(lane, prompt, turn)
+            case EndAtOnce(reason, code, message, temporary):
+                ending = Ending(reason, TurnError(code=code, message=message, temporary=temporary))
+                await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
+            case Admit():
+                await self.admit(lane, turn)
+
+    async def admit(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Start the turn at once where nothing is before it, else put it in line."""
+        try:
+            check_prompt(turn.prompt, self.owner.parts.prompt_limits)
+        except InvalidField as error:
+            ending = Ending("rejected", TurnError(code=error.code, message=str(error)))
+            await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
+            return
+        queued = self.queued(lane, turn)
+        if lane.open_turns or self.owner.parts.capacity.locked():
+            await self.enqueue(lane, turn, queued)
+            return
+        await self.owner.parts.capacity.acquire()
+        lane.running = turn
+        try:
+            attempt = await self.owner.parts.runner.begin(lane, turn, queued=queued)
+        except BaseException:
+            lane.running = None
+            self.owner.parts.capacity.release()
+            raise
+        self.owner.lines.start(lane, turn, attempt)
+
+    async def enqueue(self, lane: SessionLane, turn: OpenTurn, queued: TurnQueued) -> None:
+        _, (_, offset) = await both(
+            self.owner.journal.write(turn.entry), lane.log().append([queued], since_ms=turn.since_ms)
+        )
+        turn.entry = msgspec.structs.replace(turn.entry, first_offset=offset)
+        lane.waiting.append(turn)
+        self.owner.lines.wake(lane)
+
+    def queued(self, lane: SessionLane, turn: OpenTurn) -> TurnQueued:
+        return TurnQueued(
+            turn=turn.turn,
+            prompt_id=turn.prompt.prompt_id,
+            input=turn.prompt.input,
+            messages=turn.prompt.messages,
+            model=turn.prompt.model,
+            position=lane.open_turns,
+            at_us=self.owner.parts.clock.now_us(),
+        )
+
+    async def refuse(self, lane: SessionLane, prompt: PromptSubmitted, turn: OpenTurn) -> None:
+        refused = PromptRefused(
+            prompt_id=prompt.prompt_id,
+            code="id_reused",
+            message="prompt_id was used in this session for other words; send the prompt with a new one",
+            at_us=self.owner.parts.clock.now_us(),
+        )
+        await lane.log().append([refused], since_ms=turn.since_ms, certain=False)
+
+    async def cancel(self, lane: SessionLane, command: PromptCancelled, delivery: Delivery) -> None:
+        """End the turn if it is open; remember the cancel if its prompt has not come yet."""
+        turn_id = turn_id_of(UserId(command.user), SessionId(command.session), PromptId(command.prompt_id))
+        known = self.owner.journal.get(turn_id)
+        now_us = self.owner.parts.clock.now_us()
+        if known is None:
+            early = JournalEntry(
+                turn=turn_id,
+                user=command.user,
+                session=command.session,
+                prompt_id=command.prompt_id,
+                phase="cancelled_early",
+                updated_at_us=now_us,
+            )
+            await self.owner.journal.write(early)
+            return
+        turn = lane.find(turn_id)
+        if known.phase not in ("queued", "running") or turn is None:
+            return
+        turn.entry = msgspec.structs.replace(turn.entry, cancel_requested=True, updated_at_us=now_us)
+        await self.owner.journal.write(turn.entry)
+        if turn is lane.running:
+            turn.stop_call()
+            return
+        lane.waiting.remove(turn)
+        await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
+
+    async def expire(self, lane: SessionLane, delivery: Delivery) -> None:
+        if lane.open_turns:
+            log.info("session_not_expired", offset=delivery.offset, open_turns=lane.open_turns)
+            return
+        await self.owner.parts.topics.delete(lane.key)
+        lane.writer = None
+
+    async def forward(self, command: PromptCommand, delivery: Delivery) -> None:
+        """Re-publish a command that a producer put on another user's partition."""
+        right = user_partition(command.user)
+        log.warning("command_misplaced", partition=self.owner.partition, right_partition=right)
+        await self.owner.parts.appender.append(PROMPTS, right, delivery.value or b"", key=command.user.encode())
+
+    async def bury(self, delivery: Delivery, error: SchemaError) -> None:
+        await self.owner.parts.dead_letters.write(
+            reason=error.code,
+            message=str(error),
+            topic=PROMPTS,
+            partition=self.owner.partition,
+            offset=delivery.offset,
+            key=delivery.key,
+            value=delivery.value,
+        )
+
+
+def check_identifiers(command: PromptCommand) -> None:
+    check_user_id(command.user)
+    check_session_id(command.session)
+    if not isinstance(command, ExpireSession):
+        check_prompt_id(command.prompt_id)

@@ -1,0 +1,63 @@
+"""Puts what could not be processed where an operator finds it, with the reason and the place it came from."""
+
+from __future__ import annotations
+
+import hashlib
+
+import structlog
+
+from infra.clock import Clock
+from infra.telemetry.metric_names import WORKER_DEAD_LETTERS
+from infra.telemetry.metrics import Metrics
+from processors.log_appender import LogAppender
+from schemas.codec import encode
+from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter
+from schemas.topics import DEAD_LETTERS
+
+__all__ = ["DeadLetterWriter"]
+
+log = structlog.get_logger(__name__)
+
+
+class DeadLetterWriter:
+    """Appends to `tokenwire.deadletters`."""
+
+    def __init__(self, appender: LogAppender, clock: Clock, metrics: Metrics) -> None:
+        self.appender = appender
+        self.clock = clock
+        self.counted = metrics.counter(WORKER_DEAD_LETTERS)
+
+    async def write(
+        self,
+        *,
+        reason: str,
+        message: str,
+        topic: str,
+        partition: int,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        user: str = "",
+        session: str = "",
+        prompt_id: str = "",
+    ) -> None:
+        """Append a dead letter and wait for the acknowledgement. Raises AppendFailed."""
+        whole = value or b""
+        letter = DeadLetter(
+            reason=reason,
+            message=message,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            key=key[:1_024] if key else None,
+            value=whole[:DEAD_LETTER_VALUE_BYTES_MAX] if value is not None else None,
+            value_bytes=len(whole),
+            value_sha256=hashlib.sha256(whole).hexdigest(),
+            user=user,
+            session=session,
+            prompt_id=prompt_id,
+            at_us=self.clock.now_us(),
+        )
+        await self.appender.append(DEAD_LETTERS, 0, encode(letter))
+        self.counted.labels(reason=reason).inc()
+        log.warning("dead_letter", reason=reason, topic=topic, partition=partition, offset=offset)

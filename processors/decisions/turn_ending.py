@@ -1,0 +1,44 @@
+"""How an attempt's outcome at the provider becomes the end of a turn.
+
+A model that says it is done makes a turn `complete`; one that was cut off, by its own limit or by a failure after
+the first token, `incomplete`; a failure before the first token `error`. Nothing that went wrong is ever `complete`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.session_events import EndReason, TurnError
+
+__all__ = ["CANCELLED", "Ending", "ending_of_failure", "ending_of_finish"]
+
+COMPLETE_FINISHES: Final = frozenset({"stop", "tool_calls", "function_call"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Reason and, where there is one, the error to show."""
+
+    reason: EndReason
+    error: TurnError | None = None
+
+
+CANCELLED: Final = Ending("cancelled", TurnError(code="cancelled", message="The turn was cancelled."))
+
+
+def ending_of_finish(finish_reason: str | None) -> Ending:
+    """The end after a stream that closed without a failure; None: the model never said that it was done."""
+    if finish_reason in COMPLETE_FINISHES:
+        return Ending("complete")
+    if finish_reason is None:
+        return Ending("incomplete", TurnError(code="provider_cut", message="The model's answer broke off."))
+    if finish_reason == "length":
+        message = "The answer reached the most tokens it may have; ask for more with max_tokens, or go on from here."
+        return Ending("incomplete", TurnError(code="max_output_tokens", message=message))
+    return Ending("incomplete", TurnError(code=finish_reason, message=f"The model stopped: {finish_reason}."))
+
+
+def ending_of_failure(error: TurnError, *, chunks: int) -> Ending:
+    """The end after a failed call, `chunks` chunks of text into the answer."""
+    return Ending("incomplete" if chunks else "error", error)

@@ -1,0 +1,150 @@
+"""Appends to Kafka with the broker's acknowledgement, for everything a worker writes.
+
+One idempotent producer serves every topic, so that what is sent in the same instant travels in one request. An append
+whose outcome can't be learned is sent again: every reader folds (`schemas.turn_fold`, the journal by key, records by
+identity), so a record that lies twice on a log counts once. After an error that a producer can't recover from, such
+as a refused sequence number, it is replaced by a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from infra.clock import Clock
+from infra.kafka.connection import aiokafka_options
+from infra.kafka.sparse_metadata import SparseMetadataClient
+from infra.settings import Settings
+from schemas.topics import RECORD_BYTES_MAX
+
+__all__ = ["AppendFailed", "AppendRefused", "LogAppender"]
+
+log = structlog.get_logger(__name__)
+
+BATCH_BYTES_MAX: Final = 262_144
+REQUEST_BYTES_MAX: Final = 2_097_152
+DELIVERY_S: Final = 60.0
+"""How long a producer tries to deliver a record before its outcome counts as unknown."""
+APPEND_S: Final = 180.0
+"""How long an append is tried in all, over as many producers as it takes."""
+REPLACE_PAUSE_S: Final = 0.2
+STOP_S: Final = 5.0
+
+
+class AppendFailed(Exception):
+    """The broker did not take the records in time; whether they lie on the log is unknown."""
+
+
+class AppendRefused(Exception):
+    """The records can't be appended whatever is tried: too large."""
+
+
+class LogAppender:
+    """One producer, replaced when it breaks."""
+
+    def __init__(self, settings: Settings, clock: Clock, *, client_id: str = "tokenwire-worker") -> None:
+        self.options = aiokafka_options(settings)
+        self.clock = clock
+        self.client_id = client_id
+        self.producer: Any = None
+        self.replacing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect. Raises aiokafka's KafkaConnectionError where no broker answers."""
+        self.producer = await self.connected_producer()
+
+    async def stop(self) -> None:
+        """Deliver what is pending, as far as that takes no longer than STOP_S, and disconnect."""
+        if self.producer is not None:
+            producer, self.producer = self.producer, None
+            await self.discard(producer)
+
+    async def append(self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None) -> int:
+        """Append one record; returns its offset once acknowledged. See `append_all`."""
+        return (await self.append_all(topic, partition, [value], key=key))[0]
+
+    async def append_all(
+        self, topic: str, partition: int, values: Sequence[bytes | None], *, key: bytes | None = None
+    ) -> list[int]:
+        """Append records in order; returns their offsets once all are acknowledged.
+
+        Raises AppendRefused, AppendFailed (tried for APPEND_S).
+        Cancellation: the records may still be appended, whole or in part.
+        """
+        for value in values:
+            if value is not None and len(value) > RECORD_BYTES_MAX:
+                raise AppendRefused(f"a record of {len(value)} bytes; at most {RECORD_BYTES_MAX} are allowed")
+        give_up_s = self.clock.monotonic_s() + APPEND_S
+        while True:
+            producer = self.producer
+            if producer is None:
+                raise AppendFailed("the producer is stopped")
+            try:
+                return await sent(producer, topic, partition, values, key)
+            except MessageSizeTooLargeError as error:
+                raise AppendRefused(str(error)) from error
+            except KafkaError as error:
+                log.warning("append_failed", topic=topic, error=type(error).__name__)
+                if self.clock.monotonic_s() > give_up_s:
+                    raise AppendFailed(f"{topic}: {type(error).__name__}") from error
+                await self.replace(producer)
+
+    def forget(self, topic: str) -> None:
+        """Stop refreshing the metadata of a topic that is out of use."""
+        if self.producer is not None:
+            self.producer.client.forget(topic)
+
+    async def replace(self, broken: Any) -> None:
+        """Put a new producer in the place of a broken one, once, however many appends it failed."""
+        async with self.replacing:
+            if self.producer is not broken:
+                return
+            await asyncio.sleep(REPLACE_PAUSE_S)
+            try:
+                self.producer = await self.connected_producer()
+            except KafkaError as error:
+                log.warning("producer_not_replaced", error=type(error).__name__)
+                return
+            await self.discard(broken)
+
+    async def connected_producer(self) -> Any:
+        producer = AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=BATCH_BYTES_MAX,
+            max_request_size=REQUEST_BYTES_MAX,
+            request_timeout_ms=int(DELIVERY_S * 1000),
+            client_id=self.client_id,
+            **self.options,
+        )
+        producer.client.__class__ = SparseMetadataClient  # a session has a topic; see that module
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+    async def discard(self, producer: Any) -> None:
+        try:
+            async with asyncio.timeout(STOP_S):
+                await producer.stop()
+        except (TimeoutError, KafkaError) as error:
+            log.warning("producer_stop_failed", error=type(error).__name__)
+
+
+async def sent(
+    producer: Any, topic: str, partition: int, values: Sequence[bytes | None], key: bytes | None
+) -> list[int]:
+    if len(values) == 1:
+        metadata = await producer.send_and_wait(topic, values[0], key=key, partition=partition)
+        return [metadata.offset]
+    futures = [await producer.send(topic, value, key=key, partition=partition) for value in values]
+    await asyncio.wait(futures)  # all of them: one that failed must not leave another unread
+    return [future.result().offset for future in futures]

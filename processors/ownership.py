@@ -1,0 +1,93 @@
+"""Which partitions of users this worker owns, as its consumer group says.
+
+A group hands all partitions out anew at every change. Those that come back in the very next generation were nobody
+else's meanwhile: their turns go on. Any other was, or may have been: its owner is stopped without a further word, and
+a new one loads the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from processors.partition_owner import Delivery, PartitionOwner, WorkerParts
+
+__all__ = ["Ownership"]
+
+log = structlog.get_logger(__name__)
+
+DRAIN_POLL_S: Final = 0.05
+
+
+class Ownership:
+    """The owners of this worker's partitions."""
+
+    def __init__(self, parts: WorkerParts) -> None:
+        self.parts = parts
+        self.owners: dict[int, PartitionOwner] = {}
+        self.generation = -1
+        self.mark_finished: Callable[[int, int, int], None] = lambda *_: None
+        """Set to the consumer's; see `processors.ordered_commits`."""
+        self.draining = False
+
+    async def on_owned(self, partitions: set[int], generation: int) -> None:
+        """Own these partitions from now on, and only these."""
+        unbroken = generation == self.generation + 1
+        kept = {partition for partition in self.owners if unbroken and partition in partitions}
+        lost = [self.owners.pop(partition) for partition in list(self.owners) if partition not in kept]
+        log.info("partitions_owned", owned=sorted(partitions), kept=len(kept), lost=len(lost), generation=generation)
+        self.generation = generation
+        await asyncio.gather(*(owner.stop() for owner in lost))
+        for partition in kept:
+            self.owners[partition].kept(generation)
+        for partition in partitions - kept:
+            owner = PartitionOwner(partition, self.parts, self.finished, generation)
+            self.owners[partition] = owner
+            owner.start()
+
+    async def deliver(self, message: Any) -> None:
+        """Hand a consumed message to its partition's owner; one of a past generation comes again to its owner."""
+        owner = self.owners.get(message.partition)
+        if owner is None or message.generation_id != self.generation or self.draining:
+            return
+        await owner.deliver(
+            Delivery(
+                message.offset,
+                int(message.timestamp * 1_000),
+                message.key,
+                message.value,
+                self.parts.clock.now_us(),
+            )
+        )
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take nothing more in, let turns end until the deadline, then hand the rest over and stop.
+
+        Turns handed over are journalled, so that the next owner does not count them as crashes.
+        """
+        self.draining = True
+        until_s = self.parts.clock.monotonic_s() + deadline_s
+        while self.running_turns() and self.parts.clock.monotonic_s() < until_s:  # noqa: ASYNC110  # once per process
+            await asyncio.sleep(DRAIN_POLL_S)
+        owners, self.owners = list(self.owners.values()), {}
+        left = [(owner, turn) for owner in owners for turn in owner.running_turns()]
+        await asyncio.gather(*(owner.stop() for owner in owners))
+        for owner, turn in left:
+            await owner.hand_over(turn)
+        if left:
+            log.info("turns_handed_over", turns=len(left))
+
+    def running_turns(self) -> int:
+        """Turns whose answer is under way."""
+        return sum(len(owner.running_turns()) for owner in self.owners.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every owned partition has its journal loaded."""
+        return all(owner.ready.is_set() for owner in self.owners.values())
+
+    def finished(self, partition: int, next_offset: int, generation: int) -> None:
+        self.mark_finished(partition, next_offset, generation)

@@ -1,0 +1,232 @@
+"""The single writer of one partition of users, for as long as this worker owns it.
+
+Loads the journal, mends what its predecessor left open, then takes commands in, side by side between sessions and in
+order within one. A command is finished once the journal and the session's log have it; the offset to commit follows
+behind in order. Turns run on their own: a long answer holds up neither the partition nor a cancel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from infra.clock import Clock
+from infra.kafka.log_client import LogClient
+from infra.kafka.session_topics import SessionTopics
+from processors.command_intake import CommandIntake
+from processors.dead_letter_writer import DeadLetterWriter
+from processors.decisions.ack_window import AckWindow
+from processors.log_appender import LogAppender
+from processors.session_lane import OpenTurn, SessionLane
+from processors.session_writer import SessionWriter
+from processors.turn_journal import TurnJournal
+from processors.turn_lines import WEATHER, TurnLines
+from processors.turn_recovery import TurnRecovery
+from processors.turn_runner import TurnRunner
+from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
+from schemas.prompt_limits import PromptLimits
+
+__all__ = ["Delivery", "OwnerLimits", "PartitionOwner", "WorkerParts"]
+
+log = structlog.get_logger(__name__)
+
+RETRY_PAUSE_S: Final = 1.0
+SWEEP_EVERY_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One record of the prompts topic."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    received_at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerLimits:
+    """Bounds of one partition's owner."""
+
+    inbox_bytes_max: int = 16_777_216
+    """Commands waiting to be taken in; beyond it the partition's consumer waits."""
+    intake_max: int = 64
+    """Commands taken in side by side."""
+    lanes_max: int = 4_096
+    """Sessions remembered; idle ones beyond it are forgotten and read again when they come back."""
+    session_queue_max: int = 32
+    """Prompts that may wait in one session."""
+    attempts_max: int = 3
+    """Crashes after which a prompt is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerParts:
+    """What the owners of one worker share."""
+
+    appender: LogAppender
+    reader: LogClient
+    topics: SessionTopics
+    runner: TurnRunner
+    dead_letters: DeadLetterWriter
+    clock: Clock
+    capacity: asyncio.Semaphore
+    prompt_limits: PromptLimits
+    limits: OwnerLimits
+
+
+class PartitionOwner:
+    """Everything this worker does for one partition of users."""
+
+    def __init__(
+        self, partition: int, parts: WorkerParts, mark_finished: Callable[[int, int, int], None], generation: int
+    ) -> None:
+        self.partition = partition
+        self.parts = parts
+        self.mark_finished = mark_finished
+        self.generation = generation
+        self.journal = TurnJournal(partition, appender=parts.appender, reader=parts.reader, clock=parts.clock)
+        self.lanes: OrderedDict[SessionKey, SessionLane] = OrderedDict()
+        self.window = AckWindow()
+        self.inbox: deque[Delivery] = deque()
+        self.inbox_bytes = 0
+        self.arrived = asyncio.Event()
+        self.room = asyncio.Event()
+        self.room.set()
+        self.intake_slots = asyncio.Semaphore(parts.limits.intake_max)
+        self.ready = asyncio.Event()
+        """Set once the journal is loaded and the predecessor's turns are in line."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.lines = TurnLines(self)
+        self.intake = CommandIntake(self)
+        self.stopping = False
+
+    def start(self) -> None:
+        """Begin to load and to take in."""
+        self.spawn(self.work(), name=f"partition-{self.partition}")
+
+    async def stop(self) -> None:
+        """End every task of the partition, turns included, without a further word.
+
+        Cancellation: what was being appended may be on its log; the next owner's fold settles it.
+        """
+        self.stopping = True
+        self.room.set()
+        while self.tasks:
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def kept(self, generation: int) -> None:
+        """The group was shuffled and the partition came back: what was not finished is delivered again."""
+        self.generation = generation
+        self.window = AckWindow()
+        self.inbox.clear()
+        self.inbox_bytes = 0
+        self.room.set()
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Take a record from the consumer; waits while the inbox is full."""
+        self.inbox.append(delivery)
+        self.inbox_bytes += len(delivery.value or b"")
+        self.arrived.set()
+        if self.inbox_bytes > self.parts.limits.inbox_bytes_max:
+            self.room.clear()
+            await self.room.wait()
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a piece of work that ends with this owner."""
+        task = asyncio.create_task(work, name=name)
+        self.tasks.add(task)
+        task.add_done_callback(self.ended)
+        return task
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("partition_task_failed", task=task.get_name(), exc_info=task.exception())
+
+    async def work(self) -> None:
+        await self.until_done("journal", self.journal.load)
+        await TurnRecovery(self).recover_all()
+        self.ready.set()
+        self.spawn(self.sweep_now_and_then(), name=f"sweep-{self.partition}")
+        while True:
+            if not self.inbox:
+                self.arrived.clear()
+                await self.arrived.wait()
+                continue
+            delivery = self.inbox.popleft()
+            self.inbox_bytes -= len(delivery.value or b"")
+            self.room.set()
+            if self.window.hand_out(delivery.offset):
+                await self.intake_slots.acquire()
+                self.spawn(self.take_in(delivery, self.window), name=f"intake-{self.partition}-{delivery.offset}")
+
+    async def take_in(self, delivery: Delivery, window: AckWindow) -> None:
+        """Take one command in, as often as the cluster's weather needs, then let the offset pass."""
+        try:
+            await self.until_done("intake", lambda: self.intake.take_in(delivery))
+        finally:
+            self.intake_slots.release()
+        if window is self.window and window.finish(delivery.offset):
+            self.mark_finished(self.partition, window.next_offset, self.generation)
+
+    async def until_done(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Repeat work that failed for want of a broker; it can be repeated because every reader folds."""
+        while True:
+            try:
+                await work()
+                return
+            except WEATHER as error:
+                log.warning("partition_work_repeated", partition=self.partition, what=what, reason=str(error))
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def sweep_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            await self.until_done("sweep", self.sweep)
+
+    async def sweep(self) -> None:
+        forgotten = await self.journal.sweep()
+        if forgotten:
+            log.info("turns_forgotten", partition=self.partition, turns=forgotten)
+
+    def lane_of(self, user: str, session: str) -> SessionLane:
+        """The session's lane, made if it is new."""
+        key = session_key_of(UserId(user), SessionId(session))
+        lane = self.lanes.get(key)
+        if lane is None:
+            lane = self.lanes[key] = SessionLane(key, user, session, self.journal)
+            self.forget_idle_lanes()
+        self.lanes.move_to_end(key)
+        return lane
+
+    async def open_log(self, lane: SessionLane) -> None:
+        """Find or create the lane's log. Raises SessionTopicsUnavailable."""
+        if lane.writer is None:
+            session_log = await self.parts.topics.ensure(lane.key)
+            lane.writer = SessionWriter(lane.key, session_log, appender=self.parts.appender, reader=self.parts.reader)
+
+    def running_turns(self) -> list[OpenTurn]:
+        """The turns whose answer is under way."""
+        return [lane.running for lane in self.lanes.values() if lane.running is not None]
+
+    async def hand_over(self, turn: OpenTurn) -> None:
+        """Journal that a turn was left on purpose. Raises AppendFailed."""
+        entry = msgspec.structs.replace(turn.entry, phase="queued", updated_at_us=self.parts.clock.now_us())
+        await self.journal.write(entry)
+
+    def forget_idle_lanes(self) -> None:
+        surplus = len(self.lanes) - self.parts.limits.lanes_max
+        for key in [key for key, lane in self.lanes.items() if surplus > 0 and lane.idle][: max(0, surplus)]:
+            lane = self.lanes.pop(key)
+            if lane.writer is not None and not lane.writer.place.shared:
+                self.parts.appender.forget(lane.writer.place.topic)

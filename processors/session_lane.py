@@ -1,0 +1,86 @@
+"""One session's turns, one after another: its log, the turn that runs and the line behind it.
+
+Everything that appends to the session's log goes through its lane, in order, so that the log tells what happened in
+the order in which it was decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from processors.session_writer import SessionWriter
+from processors.turn_journal import TurnJournal
+from schemas.identifiers import SessionKey
+from schemas.journal import JournalEntry
+from schemas.prompts import PromptSubmitted
+from schemas.session_events import StartCause
+
+__all__ = ["OpenTurn", "SessionLane"]
+
+
+@dataclass(slots=True)
+class OpenTurn:
+    """A turn that has not ended, as its worker sees it."""
+
+    entry: JournalEntry
+    prompt: PromptSubmitted
+    dequeued_at_us: int
+    cause: StartCause = "first"
+    """Why its next attempt is started."""
+    scope: asyncio.Timeout | None = None
+    """Around the call to the provider; moving it to now ends the call."""
+
+    @property
+    def turn(self) -> str:
+        """The turn's id."""
+        return self.entry.turn
+
+    @property
+    def since_ms(self) -> int:
+        """No record of the turn is older."""
+        return self.entry.accepted_at_us // 1_000
+
+    def stop_call(self) -> None:
+        """End the call to the provider, if one is under way."""
+        if self.scope is not None and not self.scope.expired():
+            self.scope.reschedule(asyncio.get_running_loop().time())
+
+
+class SessionLane:
+    """One session as its single writer sees it."""
+
+    def __init__(self, key: SessionKey, user: str, session: str, journal: TurnJournal) -> None:
+        self.key = key
+        self.user = user
+        self.session = session
+        self.journal = journal
+        self.lock = asyncio.Lock()
+        """Held while events are appended, in the order of the prompts."""
+        self.writer: SessionWriter | None = None
+        self.running: OpenTurn | None = None
+        self.waiting: deque[OpenTurn] = deque()
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def open_turns(self) -> int:
+        """Turns running or in line."""
+        return len(self.waiting) + (1 if self.running else 0)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the lane can be forgotten."""
+        return not self.open_turns and not self.lock.locked() and (self.task is None or self.task.done())
+
+    def find(self, turn: str) -> OpenTurn | None:
+        """The open turn of this id."""
+        if self.running is not None and self.running.turn == turn:
+            return self.running
+        return next((waiting for waiting in self.waiting if waiting.turn == turn), None)
+
+    def log(self) -> SessionWriter:
+        """The session's log; it was opened before the first turn was taken in."""
+        if self.writer is None:
+            raise RuntimeError("the lane's log is not open")
+        return self.writer

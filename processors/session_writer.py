@@ -1,0 +1,121 @@
+"""The single writer of one session's log, which knows at each append whether it is still the single one.
+
+In the dedicated layout an append that lands exactly where the last one ended proves that nobody wrote in between; any
+other offset, and every append that must be certain in the shared layout, is checked by reading the log back. The
+fold then says whether the record counts: a worker that was frozen past its time finds out here, before it calls a
+provider or ends a turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from infra.kafka.log_client import LogClient, LogRecord
+from infra.kafka.session_topics import SessionLog
+from processors.log_appender import LogAppender
+from schemas.codec import decode_session_event, encode
+from schemas.errors import MalformedRecord
+from schemas.identifiers import SessionKey
+from schemas.session_events import SessionEvent
+from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
+
+__all__ = ["SessionWriter"]
+
+log = structlog.get_logger(__name__)
+
+READ_VERDICTS_MAX: Final = 4_096
+CLOCK_SLACK_MS: Final = 1_000
+"""How far the clocks of two brokers may differ when an offset is looked up by time."""
+
+
+class SessionWriter:
+    """Appends events to a session's log and folds them."""
+
+    def __init__(self, key: SessionKey, session_log: SessionLog, *, appender: LogAppender, reader: LogClient) -> None:
+        self.key = key.encode()
+        self.place = session_log.place
+        self.appender = appender
+        self.reader = reader
+        self.fold = SessionFold()
+        self.synced = False
+        """Whether the fold covers the log from where it began up to `fold.next_offset`."""
+        self.folding = asyncio.Lock()
+        self.read_verdicts: dict[int, Verdict] = {}
+        """Verdicts on records that were read back, for an append that is acknowledged before it folds."""
+
+    async def append(
+        self, events: Sequence[SessionEvent], *, since_ms: int, certain: bool = True
+    ) -> tuple[list[Verdict], int]:
+        """Append events in order; returns the fold's verdict on each, and the offset of the first.
+
+        `since_ms`: no record of the turn concerned is older; bounds what is read back. `certain`: do not return
+        before it is known that the verdict holds (in the shared layout that costs a read).
+        Raises AppendFailed, AppendRefused, LogError. Cancellation: the events may be on the log.
+        """
+        offsets = await self.appender.append_all(
+            self.place.topic,
+            self.place.partition,
+            [encode(event) for event in events],
+            key=self.key if self.place.shared else None,
+        )
+        if self.place.shared and not certain:
+            return [Verdict.EFFECTIVE] * len(events), offsets[0]
+        async with self.folding:
+            return await self.verdicts_of(events, offsets, since_ms=since_ms), offsets[0]
+
+    async def sync(self, *, since_ms: int) -> None:
+        """Fold what the log holds from `since_ms` to its end. Raises LogError."""
+        end = await self.reader.end(self.place.topic, self.place.partition)
+        async with self.folding:
+            await self.read_to(end, since_ms=since_ms)
+
+    def folded(self, turn: str) -> FoldedTurn | None:
+        """The turn as the log shows it, as far as it was folded."""
+        return self.fold.turns.get(turn)
+
+    async def records_between(self, start: int, end: int) -> SessionFold:
+        """A fold with texts of this session's records with start ≤ offset < end. Raises LogError."""
+        fold = SessionFold(keep_text=True)
+        async for records in self.reader.read(self.place.topic, self.place.partition, start, end):
+            for record in records:
+                self.take(record, fold)
+        return fold
+
+    async def verdicts_of(self, events: Sequence[SessionEvent], offsets: list[int], *, since_ms: int) -> list[Verdict]:
+        if not self.place.shared and self.nothing_between(offsets):
+            self.synced = True
+            return [self.fold.apply(event, offset) for event, offset in zip(events, offsets, strict=True)]
+        await self.read_to(offsets[-1] + 1, since_ms=since_ms)
+        return [self.read_verdicts.pop(offset, Verdict.UNKNOWN_TURN) for offset in offsets]
+
+    def nothing_between(self, offsets: list[int]) -> bool:
+        expected = self.fold.next_offset if self.synced else 0
+        return offsets == list(range(expected, expected + len(offsets)))
+
+    async def read_to(self, end: int, *, since_ms: int) -> None:
+        if not self.synced:
+            timestamp_ms = max(0, since_ms - CLOCK_SLACK_MS)
+            start = await self.reader.offset_at(self.place.topic, self.place.partition, timestamp_ms)
+            self.fold.next_offset = max(self.fold.next_offset, min(start, end))
+            self.synced = True
+        async for records in self.reader.read(self.place.topic, self.place.partition, self.fold.next_offset, end):
+            for record in records:
+                verdict = self.take(record, self.fold)
+                if verdict is not None:
+                    self.read_verdicts[record.offset] = verdict
+        while len(self.read_verdicts) > READ_VERDICTS_MAX:
+            del self.read_verdicts[next(iter(self.read_verdicts))]
+        self.fold.next_offset = max(self.fold.next_offset, end)
+
+    def take(self, record: LogRecord, fold: SessionFold) -> Verdict | None:
+        if record.value is None or (self.place.shared and record.key != self.key):
+            return None
+        try:
+            return fold.apply(decode_session_event(record.value), record.offset)
+        except MalformedRecord:
+            log.error("session_record_unreadable", topic=self.place.topic, offset=record.offset)
+            return None

@@ -1,0 +1,121 @@
+"""Appends an attempt's chunks to the session's log: one append in flight, what arrives meanwhile goes into the next.
+
+The first chunk leaves at once; under load records grow while their number falls, and no timer delays anything. The
+bytes that wait are bounded: `offer` then holds its caller back, and with it the read from the provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from infra.clock import Clock
+from processors.session_writer import SessionWriter
+from schemas.session_events import TokensEmitted
+from schemas.turn_fold import Verdict
+
+__all__ = ["PENDING_BYTES_MAX", "RunVoided", "TokenPublisher"]
+
+PENDING_BYTES_MAX: Final = 262_144
+RECORD_TEXT_BYTES_MAX: Final = 32_768  # even if every byte needs an escape of six, a record stays below 256 KiB
+CHUNK_OVERHEAD_BYTES: Final = 32
+
+
+class RunVoided(Exception):
+    """Another owner of the session took the turn over; this run must not write any more."""
+
+
+class TokenPublisher:
+    """Publishes one run. Use as a context manager: it owns a task, which ends with it."""
+
+    def __init__(
+        self, writer: SessionWriter, clock: Clock, *, turn: str, attempt: int, run: str, since_ms: int
+    ) -> None:
+        self.writer = writer
+        self.clock = clock
+        self.turn = turn
+        self.attempt = attempt
+        self.run = run
+        self.since_ms = since_ms
+        self.next_seq = 0
+        self.chunks: list[str] = []
+        self.gaps_us: list[int] = []
+        self.sizes: list[int] = []
+        self.pending_bytes = 0
+        self.published_at_us = 0
+        """When the first record was acknowledged; 0 before."""
+        self.closing = False
+        self.wake = asyncio.Event()
+        self.room = asyncio.Event()
+        self.room.set()
+        self.pump: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> TokenPublisher:
+        self.pump = asyncio.create_task(self.publish_what_waits(), name=f"publish-{self.turn}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.pump is not None:
+            self.pump.cancel()
+            await asyncio.gather(self.pump, return_exceptions=True)
+
+    async def offer(self, chunks: list[str], gaps_us: list[int]) -> None:
+        """Queue chunks; waits while PENDING_BYTES_MAX are queued. Raises RunVoided, AppendFailed."""
+        for chunk in chunks:
+            size = len(chunk.encode(errors="replace")) + CHUNK_OVERHEAD_BYTES
+            self.sizes.append(size)
+            self.pending_bytes += size
+        self.chunks += chunks
+        self.gaps_us += gaps_us
+        self.wake.set()
+        if self.pending_bytes > PENDING_BYTES_MAX:
+            self.room.clear()
+            await self.room.wait()
+        if self.pump is not None and self.pump.done():
+            self.pump.result()
+
+    async def finish(self) -> None:
+        """Wait until everything offered is acknowledged. Raises RunVoided, AppendFailed."""
+        self.closing = True
+        self.wake.set()
+        if self.pump is not None:
+            await self.pump
+
+    async def publish_what_waits(self) -> None:
+        try:
+            while self.chunks or not self.closing:
+                if not self.chunks:
+                    self.wake.clear()
+                    await self.wake.wait()
+                    continue
+                await self.publish(self.take_record())
+        finally:
+            self.room.set()
+
+    async def publish(self, record: TokensEmitted) -> None:
+        verdicts, _ = await self.writer.append([record], since_ms=self.since_ms, certain=False)
+        if verdicts[0] not in (Verdict.EFFECTIVE, Verdict.REPEATED):
+            raise RunVoided(f"turn {self.turn}, attempt {self.attempt}: {verdicts[0].value}")
+        self.published_at_us = self.published_at_us or self.clock.now_us()
+        if self.pending_bytes <= PENDING_BYTES_MAX:
+            self.room.set()
+
+    def take_record(self) -> TokensEmitted:
+        count, size = 0, 0
+        for chunk_size in self.sizes:
+            if count and size + chunk_size > RECORD_TEXT_BYTES_MAX:
+                break
+            count, size = count + 1, size + chunk_size
+        record = TokensEmitted(
+            turn=self.turn,
+            attempt=self.attempt,
+            run=self.run,
+            seq=self.next_seq,
+            chunks=tuple(self.chunks[:count]),
+            gaps_us=tuple(self.gaps_us[:count]),
+            at_us=self.clock.now_us(),
+        )
+        del self.chunks[:count], self.gaps_us[:count], self.sizes[:count]
+        self.pending_bytes -= size
+        self.next_seq += count
+        return record

@@ -1,0 +1,106 @@
+"""The journal of one partition of users: what was begun, in memory and on `tokenwire.turns`.
+
+Loaded from the topic before the partition's prompts are read, written before what it describes is done. The memory
+copy changes only after the broker acknowledged, so that a decision never rests on an entry that a successor would
+not find. Ended turns stay ENDED_KEPT_S for deduplication, then leave a tombstone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+
+from infra.clock import Clock
+from infra.kafka.log_client import LogClient
+from processors.decisions.recovery import newer_entry
+from processors.log_appender import LogAppender
+from schemas.codec import decode_journal_entry, encode
+from schemas.errors import MalformedRecord
+from schemas.journal import ENDED_KEPT_S, JournalEntry
+from schemas.topics import TURNS
+
+__all__ = ["TurnJournal"]
+
+log = structlog.get_logger(__name__)
+
+SECOND_US: Final = 1_000_000
+SWEEP_BATCH_MAX: Final = 500
+
+
+class TurnJournal:
+    """The entries of one partition."""
+
+    def __init__(self, partition: int, *, appender: LogAppender, reader: LogClient, clock: Clock) -> None:
+        self.partition = partition
+        self.appender = appender
+        self.reader = reader
+        self.clock = clock
+        self.entries: dict[str, JournalEntry] = {}
+        self.first_offsets: dict[tuple[str, str], int] = {}
+
+    async def load(self) -> None:
+        """Read the whole partition. Raises LogError."""
+        bounds = await self.reader.bounds(TURNS, self.partition)
+        async for records in self.reader.read(TURNS, self.partition, bounds.start, bounds.end):
+            for record in records:
+                turn = (record.key or b"").decode(errors="replace")
+                if record.value is None:
+                    self.forget(turn)
+                    continue
+                self.take(turn, record.value, record.offset)
+        log.info("journal_loaded", partition=self.partition, turns=len(self.entries))
+
+    def get(self, turn: str) -> JournalEntry | None:
+        """What is known of a turn."""
+        return self.entries.get(turn)
+
+    def open_entries(self) -> Iterator[JournalEntry]:
+        """Turns that have not ended, as they were journalled."""
+        return (entry for entry in self.entries.values() if entry.phase in ("queued", "running"))
+
+    def first_offset_of(self, user: str, session: str) -> int:
+        """Where the oldest remembered turn of a session begins on its log; -1: none is remembered."""
+        return self.first_offsets.get((user, session), -1)
+
+    async def write(self, entry: JournalEntry) -> None:
+        """Append the entry and wait for the acknowledgement. Raises AppendFailed, AppendRefused.
+
+        Cancellation: the entry may be on the topic and not in memory; the next owner reads it.
+        """
+        await self.appender.append(TURNS, self.partition, encode(entry), key=entry.turn.encode())
+        self.remember(entry)
+
+    async def sweep(self) -> int:
+        """Forget what ended more than ENDED_KEPT_S ago; returns how many entries that were."""
+        horizon_us = self.clock.now_us() - ENDED_KEPT_S * SECOND_US
+        old = [
+            entry.turn
+            for entry in self.entries.values()
+            if entry.phase in ("ended", "cancelled_early") and entry.updated_at_us < horizon_us
+        ][:SWEEP_BATCH_MAX]
+        for turn in old:
+            await self.appender.append(TURNS, self.partition, None, key=turn.encode())
+            self.forget(turn)
+        return len(old)
+
+    def remember(self, entry: JournalEntry) -> None:
+        self.entries[entry.turn] = entry
+        session = (entry.user, entry.session)
+        if entry.first_offset >= 0:
+            known = self.first_offsets.get(session, entry.first_offset)
+            self.first_offsets[session] = min(known, entry.first_offset)
+
+    def forget(self, turn: str) -> None:
+        entry = self.entries.pop(turn, None)
+        if entry is not None and self.first_offsets.get((entry.user, entry.session)) == entry.first_offset:
+            del self.first_offsets[(entry.user, entry.session)]  # the next turn that ends sets it anew
+
+    def take(self, turn: str, value: bytes, offset: int) -> None:
+        try:
+            entry = decode_journal_entry(value)
+        except MalformedRecord:
+            log.error("journal_entry_unreadable", partition=self.partition, offset=offset)
+            return
+        self.remember(newer_entry(self.entries.get(turn), entry))

@@ -1,0 +1,121 @@
+"""Runs the turns of each session one after another, and keeps a failing turn from taking anything else down.
+
+A turn whose attempt fails for want of a broker is tried again as a new attempt; one that our own code fails is
+retried FAILURES_MAX times and then ends in `error`, with its prompt kept as a dead letter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+
+from infra.kafka.log_client import LogError
+from infra.kafka.session_topics import SessionTopicsUnavailable
+from processors.decisions.turn_ending import Ending
+from processors.log_appender import AppendFailed
+from processors.session_lane import OpenTurn, SessionLane
+from processors.turn_runner import Attempt
+from schemas.codec import encode
+from schemas.session_events import TurnError
+from schemas.topics import PROMPTS
+
+if TYPE_CHECKING:
+    from processors.partition_owner import PartitionOwner
+
+__all__ = ["FAILURES_MAX", "WEATHER", "TurnLines"]
+
+log = structlog.get_logger(__name__)
+
+FAILURES_MAX: Final = 3
+RETRY_PAUSE_S: Final = 1.0
+WEATHER: Final = (AppendFailed, LogError, SessionTopicsUnavailable)
+"""Failures of the cluster, not of a prompt: the same work is done again later."""
+
+
+class TurnLines:
+    """The lines of one partition's sessions."""
+
+    def __init__(self, owner: PartitionOwner) -> None:
+        self.owner = owner
+
+    def start(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None) -> None:
+        """Carry a turn on that has begun (None: it turned out to be over) and then whatever waits behind it."""
+        lane.task = self.owner.spawn(self.run_from(lane, turn, attempt), name=f"turns-{lane.key}")
+
+    def wake(self, lane: SessionLane) -> None:
+        """Make sure that somebody works through the lane's line."""
+        if lane.task is None or lane.task.done():
+            lane.task = self.owner.spawn(self.run_waiting(lane), name=f"turns-{lane.key}")
+
+    async def run_from(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None) -> None:
+        try:
+            if attempt is not None:
+                await self.run(lane, turn, attempt)
+        finally:
+            lane.running = None
+            self.owner.parts.capacity.release()
+        await self.run_waiting(lane)
+
+    async def run_waiting(self, lane: SessionLane) -> None:
+        while lane.waiting:
+            async with self.owner.parts.capacity:
+                async with lane.lock:
+                    if not lane.waiting:
+                        return
+                    lane.running = turn = lane.waiting.popleft()
+                try:
+                    await self.run(lane, turn, None)
+                finally:
+                    lane.running = None
+
+    async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None) -> None:
+        """Attempt after attempt until the turn is over, or another owner's."""
+        while True:
+            try:
+                if attempt is None:
+                    async with lane.lock:
+                        attempt = await self.owner.parts.runner.begin(lane, turn)
+                if attempt is not None:
+                    await self.owner.parts.runner.carry_on(lane, turn, attempt)
+                return
+            except WEATHER as error:
+                log.warning("attempt_lost", turn=turn.turn, reason=str(error))
+                turn.cause = "append_lost"
+            except Exception as error:  # noqa: BLE001  # whatever a prompt provokes must not take its partition down
+                if await self.failed(lane, turn, error):
+                    return
+            attempt = None
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def failed(self, lane: SessionLane, turn: OpenTurn, error: Exception) -> bool:
+        """Note a failure of our own code; True once the turn is given up."""
+        failures = turn.entry.failures + 1
+        turn.entry = msgspec.structs.replace(turn.entry, failures=failures)
+        turn.cause = "handler_error"
+        log.error("turn_failed", turn=turn.turn, failures=failures, error=type(error).__name__, exc_info=error)
+        if failures < FAILURES_MAX:
+            return False
+        await self.owner.until_done(
+            "give_up", lambda: self.give_up(lane, turn, code="handler_error", message=type(error).__name__)
+        )
+        return True
+
+    async def give_up(self, lane: SessionLane, turn: OpenTurn, *, code: str, message: str) -> None:
+        """Keep the prompt as a dead letter, then end its turn in `error`."""
+        await self.owner.parts.dead_letters.write(
+            reason=code,
+            message=message,
+            topic=PROMPTS,
+            partition=self.owner.partition,
+            offset=-1,
+            key=turn.prompt.user.encode(),
+            value=encode(turn.prompt),
+            user=turn.prompt.user,
+            session=turn.prompt.session,
+            prompt_id=turn.prompt.prompt_id,
+        )
+        shown = TurnError(code=code, message="The prompt could not be processed; an operator was told.")
+        await self.owner.parts.runner.end_unstarted(lane, turn, Ending("error", shown))

@@ -1,0 +1,334 @@
+"""The shell of one turn: begin an attempt, stream the model's answer onto the log, end it, record it.
+
+The order, and what a death between two lines leaves behind:
+
+1. journal entry `running` and `TurnStarted`, sent together, both acknowledged: a successor finds either of them and
+   starts the next attempt;
+2. the fold says that this run is the current one: only now the provider is called, and paid;
+3. tokens, as they come: a successor voids the run and starts the next attempt;
+4. `TurnEnded` acknowledged and effective: from here on the turn has its one ending;
+5. the record, then the journal entry `ended`: a successor that finds 4 without 5 writes both anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from infra.clock import Clock
+from infra.telemetry.metric_names import (
+    WORKER_PROVIDER_TTFT_SECONDS,
+    WORKER_TOKENS,
+    WORKER_TURNS,
+    WORKER_TURNS_RUNNING,
+)
+from infra.telemetry.metrics import Metrics
+from processors.attempt_recorder import AttemptRecorder
+from processors.attempt_stream import AttemptStream, StreamResult
+from processors.conversation import Conversations
+from processors.decisions.history_cut import CutHistory
+from processors.decisions.pricing import cost_of
+from processors.decisions.turn_ending import Ending
+from processors.log_appender import LogAppender
+from processors.providers.provider import ChatProvider, ChatRequest
+from processors.session_lane import OpenTurn, SessionLane
+from processors.side_by_side import both
+from processors.token_publisher import RunVoided
+from schemas.journal import JournalEntry
+from schemas.records import AttemptOutcome
+from schemas.session_events import EndReason, SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
+from schemas.turn_fold import FoldedRun, Verdict
+
+__all__ = ["Attempt", "TurnRunner"]
+
+log = structlog.get_logger(__name__)
+
+BEGIN_TRIES_MAX: Final = 5
+"""Starts of an attempt that others may void before this worker leaves the turn alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt whose `TurnStarted` is on the log and counts."""
+
+    number: int
+    run: str
+    history: CutHistory
+
+
+class TurnRunner:
+    """Runs turns of any session; holds no state of its own between them."""
+
+    def __init__(
+        self,
+        *,
+        appender: LogAppender,
+        provider: ChatProvider,
+        conversations: Conversations,
+        clock: Clock,
+        metrics: Metrics,
+        default_model: str,
+        answer_tokens_max: int,
+        provider_url: str,
+    ) -> None:
+        self.appender = appender
+        self.provider = provider
+        self.conversations = conversations
+        self.clock = clock
+        self.default_model = default_model
+        self.answer_tokens_max = answer_tokens_max
+        self.provider_url = provider_url
+        self.running = metrics.gauge(WORKER_TURNS_RUNNING)
+        self.turns = metrics.counter(WORKER_TURNS)
+        self.tokens = metrics.counter(WORKER_TOKENS)
+        self.ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)
+
+    async def begin(self, lane: SessionLane, turn: OpenTurn, *, queued: TurnQueued | None = None) -> Attempt | None:
+        """Start the next attempt; None: the log shows that the turn is over or another's.
+
+        `queued` is appended before it, in the same request. Raises AppendFailed, LogError.
+        """
+        history = await self.history_of(lane, turn)
+        leading: list[SessionEvent] = [queued] if queued else []
+        for _ in range(BEGIN_TRIES_MAX):
+            folded = lane.log().folded(turn.turn)
+            number = max(turn.entry.attempt, folded.attempt if folded else 0) + 1
+            run = uuid4().hex[:12]
+            entry = msgspec.structs.replace(
+                turn.entry, phase="running", attempt=number, run=run, updated_at_us=self.clock.now_us()
+            )
+            started = TurnStarted(
+                turn=turn.turn,
+                attempt=number,
+                run=run,
+                provider=self.provider.name,
+                model=self.model_of(turn),
+                cause=turn.cause,
+                history_messages_cut=history.messages_cut,
+                at_us=self.clock.now_us(),
+            )
+            _, (verdicts, first_offset) = await both(
+                lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
+            )
+            known_from = first_offset if queued and turn.entry.first_offset < 0 else turn.entry.first_offset
+            turn.entry = msgspec.structs.replace(entry, first_offset=known_from)
+            if verdicts[-1] is Verdict.EFFECTIVE:
+                await self.record_void_runs(lane, turn)
+                return Attempt(number, run, history)
+            if verdicts[-1] is Verdict.AFTER_END:
+                await self.close(lane, turn)
+                return None
+            turn.cause = "crash"
+        log.warning("turn_left_to_another", turn=turn.turn, tries=BEGIN_TRIES_MAX)
+        return None
+
+    async def carry_on(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> None:
+        """Stream the answer of an attempt that has begun and end its turn. Raises AppendFailed, LogError.
+
+        Cancellation: the call is closed and nothing more is written; the next owner starts another attempt.
+        """
+        recorder = AttemptRecorder(self.appender, lane.key, turn.entry, attempt=attempt.number, run=attempt.run)
+        stream = AttemptStream(provider=self.provider, writer=lane.log(), clock=self.clock, recorder=recorder)
+        request = ChatRequest(
+            model=self.model_of(turn), messages=attempt.history.messages, max_tokens=self.answer_tokens(turn)
+        )
+        self.running.inc()
+        try:
+            result = await stream.run(turn, request, attempt=attempt.number, run=attempt.run)
+        except RunVoided as voided:
+            log.warning("run_voided", turn=turn.turn, attempt=attempt.number, reason=str(voided))
+            return
+        finally:
+            self.running.dec()
+        await self.end(lane, turn, attempt, recorder, result)
+
+    async def end(
+        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, recorder: AttemptRecorder, result: StreamResult
+    ) -> None:
+        """Write the ending, the record and the closed entry, in this order."""
+        price = cost_of(result.usage, self.model_of(turn), self.clock.now_us(), provider_url=self.provider_url)
+        ended = TurnEnded(
+            turn=turn.turn,
+            attempt=attempt.number,
+            run=attempt.run,
+            reason=result.ending.reason,
+            usage=result.usage,
+            cost_nano_usd=price.cost_nano_usd,
+            price_version=price.version,
+            error=result.ending.error,
+            text_sha256=recorder.hash.hexdigest(),
+            text_chars=recorder.chars,
+            at_us=self.clock.now_us(),
+        )
+        offset = await self.append_end(lane, turn, ended)
+        if offset < 0:
+            return
+        self.conversations.add(lane.log(), turn.prompt, result.text)
+        self.count(ended, result)
+        await recorder.finish(self.outcome(turn, attempt, ended, result))
+        await self.close_entry(lane, turn, ended, offset)
+
+    async def end_unstarted(
+        self, lane: SessionLane, turn: OpenTurn, ending: Ending, *, queued: TurnQueued | None = None
+    ) -> None:
+        """End a turn without a(nother) call: cancelled in line, rejected, expired, given up.
+
+        Raises AppendFailed, LogError.
+        """
+        folded = lane.log().folded(turn.turn)
+        ended = TurnEnded(
+            turn=turn.turn,
+            attempt=folded.attempt if folded else 0,
+            run=folded.run if folded else "",
+            reason=ending.reason,
+            error=ending.error,
+            at_us=self.clock.now_us(),
+        )
+        offset = await self.append_end(lane, turn, ended, queued=queued)
+        if offset < 0:
+            await self.close(lane, turn)
+            return
+        self.turns.labels(reason=ended.reason).inc()
+        await self.record_rest(lane, turn, offset + 1)
+        await self.close_entry(lane, turn, ended, offset)
+
+    async def close(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Close a turn that the log shows ended: write what may be missing of its records, then the entry."""
+        end = await lane.log().reader.end(lane.log().place.topic, lane.log().place.partition)
+        ended, offset = await self.record_rest(lane, turn, end)
+        if ended is not None:
+            await self.close_entry(lane, turn, ended, offset)
+
+    async def append_end(
+        self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, *, queued: TurnQueued | None = None
+    ) -> int:
+        """Append the ending; its offset, or -1 where another's counts."""
+        events: list[SessionEvent] = [queued, ended] if queued else [ended]
+        verdicts, first_offset = await lane.log().append(events, since_ms=turn.since_ms)
+        if verdicts[-1] is not Verdict.EFFECTIVE:
+            log.warning("ending_void", turn=turn.turn, attempt=ended.attempt, verdict=verdicts[-1].value)
+            return -1
+        if queued:
+            turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
+        return first_offset + len(events) - 1
+
+    async def record_void_runs(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Records of the attempts that the one just started made void, as far as they got."""
+        folded = lane.log().folded(turn.turn)
+        if folded is None or not folded.void_runs:
+            return
+        fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
+        full = fold.turns.get(turn.turn)
+        for run in full.void_runs if full else ():
+            await self.record_run(lane, turn, run, None)
+
+    async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> tuple[TurnEnded | None, int]:
+        """Records of all runs of a turn that the log shows ended, rebuilt from the log."""
+        start = await self.first_offset_of(lane, turn)
+        fold = await lane.log().records_between(start, end)
+        full = fold.turns.get(turn.turn)
+        if full is None or full.ended is None:
+            return None, -1
+        for run in full.void_runs:
+            await self.record_run(lane, turn, run, None)
+        await self.record_run(lane, turn, full.current, full.ended)
+        return full.ended, full.last_offset
+
+    async def record_run(
+        self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None, ended: TurnEnded | None
+    ) -> None:
+        """The record of a run as the log shows it; usage is estimated where nobody reported it."""
+        recorder = AttemptRecorder(
+            self.appender, lane.key, turn.entry, attempt=run.attempt if run else 0, run=run.run if run else ""
+        )
+        if run is not None:
+            await recorder.add(run.chunks, run.gaps_us)
+        usage = ended.usage if ended else await self.estimated(lane, turn, run)
+        price = cost_of(usage, self.model_of(turn), self.clock.now_us(), provider_url=self.provider_url)
+        await recorder.finish(
+            AttemptOutcome(
+                reason=ended.reason if ended else "void",
+                cause=run.started.cause if run else "first",
+                error_code=ended.error.code if ended and ended.error else "",
+                provider=run.started.provider if run else "",
+                model=run.started.model if run else self.model_of(turn),
+                usage=usage,
+                cost_nano_usd=price.cost_nano_usd,
+                price_version=price.version,
+                accepted_at_us=turn.entry.accepted_at_us,
+                requested_at_us=run.started.at_us if run else 0,
+                first_chunk_at_us=run.first_at_us if run else 0,
+                ended_at_us=ended.at_us if ended else (run.last_at_us or run.started.at_us if run else 0),
+                history_messages_cut=run.started.history_messages_cut if run else 0,
+            )
+        )
+
+    async def estimated(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None) -> Usage:
+        history = await self.history_of(lane, turn)
+        counted = AttemptStream.counted_usage(history.messages, "".join(run.chunks if run else ()), self.model_of(turn))
+        return counted if run else Usage(estimated=True)
+
+    async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, offset: int) -> None:
+        await lane.journal.write(closed(turn.entry, ended.reason, offset, self.clock.now_us()))
+
+    async def history_of(self, lane: SessionLane, turn: OpenTurn) -> CutHistory:
+        return await self.conversations.prepare(
+            lane.log(),
+            turn.prompt,
+            read_from=lane.journal.first_offset_of(turn.entry.user, turn.entry.session),
+            answer_tokens=self.answer_tokens(turn),
+        )
+
+    async def first_offset_of(self, lane: SessionLane, turn: OpenTurn) -> int:
+        if turn.entry.first_offset >= 0:
+            return turn.entry.first_offset
+        folded = lane.log().folded(turn.turn)
+        if folded is not None:
+            return folded.first_offset
+        place = lane.log().place
+        return await lane.log().reader.offset_at(place.topic, place.partition, max(0, turn.since_ms - 1_000))
+
+    def count(self, ended: TurnEnded, result: StreamResult) -> None:
+        self.turns.labels(reason=ended.reason).inc()
+        self.tokens.labels(kind="input").inc(ended.usage.input_tokens)
+        self.tokens.labels(kind="output").inc(ended.usage.output_tokens)
+        if result.ttft_us is not None:
+            self.ttft.observe(result.ttft_us / 1e6)
+
+    def outcome(self, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult) -> AttemptOutcome:
+        return AttemptOutcome(
+            reason=ended.reason,
+            cause=turn.cause,
+            error_code=ended.error.code if ended.error else "",
+            provider=self.provider.name,
+            model=self.model_of(turn),
+            usage=ended.usage,
+            cost_nano_usd=ended.cost_nano_usd,
+            price_version=ended.price_version,
+            accepted_at_us=turn.entry.accepted_at_us,
+            dequeued_at_us=turn.dequeued_at_us,
+            requested_at_us=result.requested_at_us,
+            first_chunk_at_us=result.first_chunk_at_us,
+            published_at_us=result.published_at_us,
+            ended_at_us=ended.at_us,
+            ttft_us=result.ttft_us,
+            tpot_us=result.tpot_us,
+            history_messages_cut=attempt.history.messages_cut,
+        )
+
+    def model_of(self, turn: OpenTurn) -> str:
+        return turn.prompt.model or self.default_model
+
+    def answer_tokens(self, turn: OpenTurn) -> int:
+        return turn.prompt.max_tokens or self.answer_tokens_max
+
+
+def closed(entry: JournalEntry, reason: EndReason, offset: int, now_us: int) -> JournalEntry:
+    """The entry of a turn that is over: without its prompt, for deduplication only."""
+    return msgspec.structs.replace(
+        entry, phase="ended", prompt=None, reason=reason, last_offset=offset, updated_at_us=now_us
+    )
