@@ -13,13 +13,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Final, assert_never, cast
+from typing import Final, assert_never
 from urllib.parse import urlsplit
 
 import httpx2
 import openai
-from openai import AsyncAPIResponse
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionChunk
 
 from processors.decisions.chat_chunks import (
     Decoded,
@@ -86,20 +85,33 @@ class OpenAIProvider:
         """One call. See ChatProvider.stream."""
         return OpenAIStream(self, request)
 
-    def open_response(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncAPIResponse[object]]:
-        """The request, not yet sent. OpenAI's newest models know only `max_completion_tokens`, others `max_tokens`."""
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        response = self.client.chat.completions.with_streaming_response.create(
-            model=request.model,
-            messages=cast("list[ChatCompletionMessageParam]", messages),
+    async def open_stream(self, request: ChatRequest) -> openai.AsyncStream[ChatCompletionChunk]:
+        """Send the request and wait for the response's headers.
+
+        The client's generic `post` instead of `chat.completions.create`: the same authentication and errors, without
+        the walk through typed parameters that costs as much as the rest of a request (0.5 ms of CPU).
+        """
+        return await self.client.post(
+            "/chat/completions",
+            cast_to=ChatCompletionChunk,
+            body=self.body_of(request),
+            options={"headers": HEADERS},
             stream=True,
-            stream_options={"include_usage": True},
-            max_completion_tokens=request.max_tokens if self.speaks_newest else openai.omit,
-            max_tokens=openai.omit if self.speaks_newest else request.max_tokens,
-            temperature=openai.omit if request.temperature is None else request.temperature,
-            extra_headers=HEADERS,
+            stream_cls=openai.AsyncStream[ChatCompletionChunk],
         )
-        return cast("AbstractAsyncContextManager[AsyncAPIResponse[object]]", response)
+
+    def body_of(self, request: ChatRequest) -> dict[str, object]:
+        """The request in JSON. OpenAI's newest models know only `max_completion_tokens`, others only `max_tokens`."""
+        body: dict[str, object] = {
+            "model": request.model,
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "max_completion_tokens" if self.speaks_newest else "max_tokens": request.max_tokens,
+        }
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        return body
 
     async def aclose(self) -> None:
         """Close every connection. Open streams fail as cut."""
@@ -116,7 +128,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.loop = asyncio.get_running_loop()
         self.progress = StreamProgress(requested_s=self.loop.time())
         self.splitter = SseSplitter()
-        self.response: AsyncAPIResponse[object] | None = None
+        self.response: httpx2.Response | None = None
         self.network: AsyncIterator[bytes]
         self.left_s = 0.0
         self.body_ended = False
@@ -131,7 +143,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         if self.response.headers.get("content-type", "").startswith("text/html"):
             await self.close()
             raise ProviderGarbled("the provider answered with a web page")
-        self.network = self.response.iter_bytes()
+        self.network = self.response.aiter_bytes()
         return self
 
     async def __aexit__(
@@ -155,7 +167,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             raise self.failure
         raise StopAsyncIteration
 
-    async def connected(self) -> AsyncAPIResponse[object]:
+    async def connected(self) -> httpx2.Response:
         """The response, once its headers are there."""
         verdict = watch(self.progress, self.deadlines, self.progress.requested_s)
         if isinstance(verdict, Stalled):
@@ -163,7 +175,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         scope = asyncio.timeout_at(verdict.look_at_s)
         try:
             async with scope:
-                return await self.provider.open_response(self.request).__aenter__()
+                return (await self.provider.open_stream(self.request)).response
         except (openai.OpenAIError, *CONNECTION_ERRORS) as error:  # our own TimeoutError is an OSError
             if scope.expired():
                 raise timed_out(verdict.next_deadline, self.deadlines) from error
@@ -251,4 +263,4 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         if self.response is not None:
             with contextlib.suppress(*CONNECTION_ERRORS):
                 async with asyncio.timeout(CLOSE_S):
-                    await self.response.close()
+                    await self.response.aclose()
