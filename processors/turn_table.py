@@ -12,7 +12,8 @@ __all__ = ["ClickHouseTurnTable", "TurnTable"]
 
 SELECT_PRESENT: Final = f"""
 SELECT user, session, turn, attempt, run, part FROM {TABLE}
-WHERE (user, session, turn, attempt, run, part) IN {{identities:Array(Tuple(String, String, String, UInt16, String, UInt32))}}"""
+WHERE (user, session, turn, attempt, run, part)
+    IN {{identities:Array(Tuple(String, String, String, UInt16, String, UInt32))}}"""
 IDENTITIES_PER_QUERY_MAX: Final = 200
 
 

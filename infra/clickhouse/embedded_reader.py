@@ -1,0 +1,260 @@
+"""Runs readers' queries on the embedded engine, each in a session of its own that cannot write.
+
+A session costs 0.3 ms, so every query gets a new one: no SET, USE or limit of one reader ever reaches another, nor
+the writer, whose inserts run beside the queries. Threads, waiting queries, time, memory and the size of an answer are
+bounded. An abandoned query is killed by the mark at its head: chDB has no other way to end a call that runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, assert_never
+from urllib.parse import urlencode
+
+import chdb
+import structlog
+
+from infra.clickhouse.decisions.read_policy import READONLY_CODE, Allowed, Refused, format_of, judge
+from infra.clickhouse.engine_files import READER_MEMORY_BYTES_MAX, EngineFiles
+from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, ResultTooLarge
+
+__all__ = ["Answer", "EmbeddedReader", "ReadRequest", "ReaderLimits"]
+
+log = structlog.get_logger(__name__)
+
+SYNTAX_ERROR: Final = 62
+UNKNOWN_FORMAT: Final = 73
+UNKNOWN_SETTING: Final = 115
+TIMEOUT_EXCEEDED: Final = 159
+TOO_MANY_QUERIES: Final = 202
+RESULT_TOO_LARGE: Final = 396
+GRACE_S: Final = 3.0
+"""Time that the engine has to notice its own limit before the query is killed."""
+STOP_S: Final = 5.0
+STREAMABLE: Final = frozenset({"Native", "TabSeparated", "TSV", "CSV", "RowBinary", "JSONEachRow"})
+"""Formats whose blocks can stand behind each other; the others are made whole, within the query's memory."""
+ERROR_CODE: Final = re.compile(r"Code: (\d+)\.")
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderLimits:
+    """What readers may use together."""
+
+    queries_max: int = 4
+    """Queries that run at once."""
+    waiting_max: int = 16
+    """Queries that may wait for a place; further ones are refused."""
+    query_s_max: float = 30.0
+    """Longest time of one query; also the longest wait for a place."""
+    answer_bytes_max: int = 67_108_864
+    """Largest answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRequest:
+    """One query as a client sent it."""
+
+    sql: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Values of {name:Type} in the text, escaped as in ClickHouse's HTTP interface."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    database: str = "tokenwire"
+    default_format: str = "TabSeparated"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The bytes of an answer and the format they are in."""
+
+    body: bytes
+    format: str
+    rows_read: int
+    bytes_read: int
+
+
+class EmbeddedReader:
+    """Queries on the engine that this process has open (`ClickHouseConnection` opens it first)."""
+
+    def __init__(self, files: EngineFiles, limits: ReaderLimits) -> None:
+        self.limits = limits
+        options = {
+            "config-file": str(files.config),
+            "readonly": "2",
+            "max_execution_time": f"{limits.query_s_max:g}",
+            "max_memory_usage": str(READER_MEMORY_BYTES_MAX),
+        }
+        plain = {"config-file": str(files.config)}
+        self.address = f"{files.data}?{urlencode(options, safe='/')}"
+        self.control_address = f"{files.data}?{urlencode(plain, safe='/')}"
+        self.threads = ThreadPoolExecutor(max_workers=limits.queries_max, thread_name_prefix="reader")
+        self.control = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader-control")
+        self.places = asyncio.Semaphore(limits.queries_max)
+        self.waiting = 0
+        self.running: set[asyncio.Future[Answer]] = set()
+
+    async def stop(self) -> None:
+        """Kill what runs and end the threads."""
+        for task in self.running:
+            task.cancel()
+        if self.running:
+            await self.kill("/* reader:")
+            await asyncio.wait(self.running, timeout=STOP_S)
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.control.shutdown(wait=False, cancel_futures=True)
+
+    async def read(self, request: ReadRequest) -> Answer:
+        """Run one reading statement.
+
+        Raises ClickHouseRefused (also for what does more than read), ClickHouseUnavailable, ResultTooLarge.
+        Cancellation: the query is killed; its place is free once it has ended.
+        """
+        await self.take_place()
+        mark = f"/* reader:{secrets.token_hex(12)} */"
+        work = asyncio.get_running_loop().run_in_executor(self.threads, self.answer, request, mark)
+        self.running.add(work)
+        work.add_done_callback(self.give_place)
+        try:
+            return await asyncio.wait_for(asyncio.shield(work), self.limits.query_s_max + GRACE_S)
+        except TimeoutError:
+            await self.kill(mark)
+            raise ClickHouseRefused("The query took too long and was stopped.", code=TIMEOUT_EXCEEDED) from None
+        except asyncio.CancelledError:
+            await asyncio.shield(self.kill(mark))
+            raise
+
+    async def take_place(self) -> None:
+        busy = ClickHouseUnavailable(
+            f"{self.limits.queries_max} queries run and {self.limits.waiting_max} wait; try again later.",
+            code=TOO_MANY_QUERIES,
+        )
+        if self.places.locked() and self.waiting >= self.limits.waiting_max:
+            raise busy
+        self.waiting += 1
+        try:
+            await asyncio.wait_for(self.places.acquire(), self.limits.query_s_max)
+        except TimeoutError:
+            raise busy from None
+        finally:
+            self.waiting -= 1
+
+    def give_place(self, work: asyncio.Future[Answer]) -> None:
+        self.running.discard(work)
+        self.places.release()
+        if not work.cancelled() and work.exception() is not None:
+            return  # its reader hears of it, or has left
+
+    async def kill(self, mark: str) -> None:
+        quoted = mark.replace("'", "")
+        sql = f"KILL QUERY WHERE startsWith(query, '{quoted}') ASYNC"
+        await asyncio.get_running_loop().run_in_executor(self.control, self.run_control, sql)
+
+    def run_control(self, sql: str) -> None:
+        session = chdb.connect(self.control_address)
+        try:
+            session.query(sql, "TabSeparated")
+        except RuntimeError as error:
+            log.warning("query_not_killed", error=str(error)[:200])
+        finally:
+            session.close()
+
+    def answer(self, request: ReadRequest, mark: str) -> Answer:
+        """In a thread: judge the statement and run it in a session of its own."""
+        if NAME.match(request.default_format) is None:
+            raise ClickHouseRefused(f"Unknown format {request.default_format!r}.", code=UNKNOWN_FORMAT)
+        session = open_session(self.address)
+        try:
+            canonical = canonical_text(session, request.sql)
+            match judge(canonical):
+                case Refused(reason):
+                    raise ClickHouseRefused(reason, code=READONLY_CODE)
+                case Allowed(streams):
+                    prepare(session, request)
+                    output = format_of(canonical, request.default_format)
+                    marked = f"{mark} {canonical}"
+                    if streams and output in STREAMABLE:
+                        return self.streamed(session, marked, output, request.parameters)
+                    return self.whole(session, marked, output, request.parameters)
+                case unreachable:
+                    assert_never(unreachable)
+        except RuntimeError as error:
+            raise translated(error) from error
+        finally:
+            session.close()
+
+    def streamed(self, session: Any, sql: str, output: str, parameters: Mapping[str, str]) -> Answer:
+        stream = session.send_query(sql, output, params=dict(parameters))
+        body, rows_read, bytes_read = bytearray(), 0, 0
+        for block in stream:
+            body += block.bytes()
+            rows_read += block.rows_read()
+            bytes_read += block.bytes_read()
+            if len(body) > self.limits.answer_bytes_max:
+                stream.cancel()
+                raise self.too_large()
+        return Answer(bytes(body), output, rows_read, bytes_read)
+
+    def whole(self, session: Any, sql: str, output: str, parameters: Mapping[str, str]) -> Answer:
+        result = session.query(sql, output, params=dict(parameters))
+        body = result.bytes() or b""
+        if len(body) > self.limits.answer_bytes_max:
+            raise self.too_large()
+        return Answer(body, output, result.rows_read(), result.bytes_read())
+
+    def too_large(self) -> ClickHouseError:
+        return ResultTooLarge(
+            f"The answer is larger than {self.limits.answer_bytes_max} bytes: ask for fewer columns or rows "
+            "(WHERE, LIMIT), or aggregate.",
+            code=RESULT_TOO_LARGE,
+        )
+
+
+def open_session(address: str) -> Any:
+    try:
+        return chdb.connect(address)
+    except RuntimeError as error:
+        raise ClickHouseUnavailable(plain_message(str(error)), code=code_of(str(error))) from error
+
+
+def canonical_text(session: Any, sql: str) -> str:
+    """The engine's one-line text of a statement. Raises ClickHouseRefused for bad syntax and for more than one."""
+    literal = sql.replace("\\", "\\\\").replace("'", "\\'")
+    try:
+        raw: bytes = session.query(f"SELECT formatQuerySingleLine('{literal}')", "TSVRaw").bytes()
+    except RuntimeError as error:
+        head = str(error).split(": In scope SELECT formatQuerySingleLine", 1)[0]
+        raise ClickHouseRefused(plain_message(head), code=code_of(str(error)) or SYNTAX_ERROR) from error
+    return raw.decode(errors="surrogateescape").removesuffix("\n")
+
+
+def prepare(session: Any, request: ReadRequest) -> None:
+    """The session's database and settings; it is read-only already, so neither can undo that."""
+    for name, value in request.settings.items():
+        if NAME.match(name) is None:
+            raise ClickHouseRefused(f"Unknown setting {name!r}.", code=UNKNOWN_SETTING)
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        session.query(f"SET {name} = '{quoted}'", "TabSeparated")
+    if request.database:
+        quoted = request.database.replace("\\", "\\\\").replace("`", "\\`")
+        session.query(f"USE `{quoted}`", "TabSeparated")
+
+
+def translated(error: RuntimeError) -> ClickHouseError:
+    text = str(error)
+    return ClickHouseRefused(plain_message(text), code=code_of(text))
+
+
+def plain_message(text: str) -> str:
+    """ClickHouse's own words, said once: chDB wraps them in further `Code: … DB::Exception:`."""
+    start = text.rfind("DB::Exception: ")
+    return text[start + len("DB::Exception: ") :].strip() if start >= 0 else text.strip()
+
+
+def code_of(text: str) -> int:
+    found = ERROR_CODE.search(text)
+    return int(found[1]) if found else 0

@@ -1,0 +1,100 @@
+"""What the embedded engine is told at start: one user with grants on its own database, and nothing outside it.
+
+chDB runs as its user `default`, who may do anything: read any file of this account, fetch any address, run programs.
+A query must not be able to, so the engine is started with a users file of ours. Its grants leave out every external
+source (file, url, s3, remote, databases, executables), for readers and the writer alike, and its profile bounds the
+limits that a reader's own SETTINGS clause could otherwise lift. Without a configuration file of its own the engine
+would read any `config.xml` of the working directory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from xml.sax.saxutils import escape
+
+__all__ = ["READER_MEMORY_BYTES_MAX", "EngineFiles"]
+
+READER_MEMORY_BYTES_MAX: Final = 1_073_741_824
+"""Memory of one query at the read-only endpoint."""
+READER_THREADS_MAX: Final = 8
+EXECUTION_S_MIN: Final = 0.001  # 0 would mean no limit
+SYSTEM_TABLES: Final = (
+    "aggregate_function_combinators",
+    "build_options",
+    "columns",
+    "data_skipping_indices",
+    "data_type_families",
+    "databases",
+    "formats",
+    "functions",
+    "macros",
+    "numbers",
+    "numbers_mt",
+    "one",
+    "parts",
+    "parts_columns",
+    "processes",
+    "settings",
+    "table_functions",
+    "tables",
+    "time_zones",
+    "zeros",
+)
+OWN_RIGHTS: Final = (
+    "SHOW, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW, OPTIMIZE"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFiles:
+    """Where the embedded engine lies below TOKENWIRE_HOME."""
+
+    home: Path
+
+    @property
+    def data(self) -> Path:
+        """The engine's data; one process at a time."""
+        return self.home.resolve() / "clickhouse"
+
+    @property
+    def config(self) -> Path:
+        """The engine's configuration, written anew at every start."""
+        return self.home.resolve() / "clickhouse-config" / "config.xml"
+
+    def write(self, *, query_s_max: float) -> None:
+        """Write the configuration; `query_s_max` bounds what a reader may ask for."""
+        users = self.config.with_name("users.xml")
+        self.config.parent.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(parents=True, exist_ok=True)
+        users.write_text(users_xml(query_s_max), encoding="utf-8")
+        self.config.write_text(
+            f"<clickhouse><users_config>{escape(str(users))}</users_config></clickhouse>\n", encoding="utf-8"
+        )
+
+
+def users_xml(query_s_max: float) -> str:
+    grants = [f"GRANT {OWN_RIGHTS} ON tokenwire.*", "GRANT SELECT ON information_schema.*"]
+    grants += ["GRANT SELECT ON INFORMATION_SCHEMA.*"]
+    grants += [f"GRANT SELECT ON system.{name}" for name in SYSTEM_TABLES]
+    queries = "\n        ".join(f"<query>{grant}</query>" for grant in grants)
+    return f"""<clickhouse>
+  <profiles><default><constraints>
+    <max_execution_time><min>{EXECUTION_S_MIN}</min><max>{query_s_max:g}</max></max_execution_time>
+    <max_memory_usage><min>1</min><max>{READER_MEMORY_BYTES_MAX}</max></max_memory_usage>
+    <max_threads><min>1</min><max>{READER_THREADS_MAX}</max></max_threads>
+    <timeout_overflow_mode><const/></timeout_overflow_mode>
+  </constraints></default></profiles>
+  <users><default>
+    <password></password>
+    <networks><ip>::1</ip><ip>127.0.0.1</ip></networks>
+    <profile>default</profile>
+    <quota>default</quota>
+    <grants>
+        {queries}
+    </grants>
+  </default></users>
+  <quotas><default/></quotas>
+</clickhouse>
+"""
