@@ -1,0 +1,16 @@
+"""How a command for people begins: settings of the line that runs, and logs quiet enough to read its output."""
+
+from __future__ import annotations
+
+from infra.settings import Settings
+from infra.telemetry.log_setup import configure_logging
+from tokenwire.running_line import client_settings
+
+__all__ = ["client_start"]
+
+
+def client_start() -> Settings:
+    """Settings, with logging set up. What goes wrong is told in the command's own line; logs speak at `debug`."""
+    settings = client_settings()
+    configure_logging(settings.log_format, "debug" if settings.log_level == "debug" else "error", "tokenwire")
+    return settings

@@ -1,0 +1,56 @@
+"""`tokenwire token`: an access token for a websocket client."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+
+__all__ = ["issue_page_token", "token"]
+
+HOUR_S: Final = 3_600
+
+
+@click.command()
+@click.option("--user", required=True, help="Whom the token lets in.")
+@click.option("--hours", type=click.FloatRange(0.01, 24 * 365), default=24.0, show_default=True, help="How long.")
+@click.option("--json", "as_json", is_flag=True, help="Print token, user and expiry as one JSON object.")
+def token(user: str, hours: float, as_json: bool) -> None:
+    """Print an access token for a client.
+
+    Signed with TOKENWIRE_AUTH_SECRET, else with the development key in TOKENWIRE_HOME.
+
+    \b
+    Example:
+      tokenwire token --user alice
+    """
+    from tokenwire.client_start import client_start
+
+    settings = client_start()
+    now_s = time.time()
+    issued = issue_page_token(settings, user, ttl_s=hours * HOUR_S, now_s=now_s)
+    if as_json:
+        click.echo(json.dumps({"token": issued, "user": user, "expires_at_s": int(now_s + hours * HOUR_S)}))
+    else:
+        click.echo(issued)
+
+
+def issue_page_token(settings: Settings, user: str, *, ttl_s: float, now_s: float) -> str:
+    """A token that the gateways of these settings accept. Raises InvalidField, SecretDamaged."""
+    from infra.access_tokens import issue_token
+    from infra.keys import load_or_create_secret
+
+    secret = settings.auth_secret.get_secret_value().encode() or load_or_create_secret(settings.home / "keys", "auth")
+    return issue_token(
+        secret,
+        user,
+        ttl_s=ttl_s,
+        now_s=now_s,
+        audience=settings.auth_audience,
+        issuer=settings.auth_issuer,
+    )

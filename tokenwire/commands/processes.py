@@ -1,0 +1,121 @@
+"""`tokenwire gateway | worker | analytics | provider | broker`: one process each, as `tokenwire up` runs them too."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+
+__all__ = ["analytics", "broker", "gateway", "provider", "worker"]
+
+
+@click.command()
+def gateway() -> None:
+    """Run a gateway: websockets, chat page, health, metrics.
+
+    \b
+    Example:
+      TOKENWIRE_KAFKA=kafka-1:9092 TOKENWIRE_GATEWAY_PORT=8081 tokenwire gateway
+    """
+    settings = process_settings("gateway")
+    from gateway.server import run_gateway
+
+    run_gateway(settings)
+
+
+@click.command()
+def worker() -> None:
+    """Run a worker: prompts in, answers out.
+
+    \b
+    Example:
+      TOKENWIRE_KAFKA=kafka-1:9092 OPENAI_API_KEY=… tokenwire worker
+    """
+    settings = process_settings("worker")
+    from processors.app import run_worker
+
+    run_worker(settings)
+
+
+@click.command()
+def analytics() -> None:
+    """Run the analytics writer and the read-only ClickHouse endpoint.
+
+    \b
+    Example:
+      TOKENWIRE_CLICKHOUSE=https://writer:…@clickhouse:8443/tokenwire tokenwire analytics
+    """
+    settings = process_settings("analytics")
+    from processors.analytics_writer import run_analytics
+
+    run_analytics(settings)
+
+
+@click.command()
+def provider() -> None:
+    """Run the simulated model provider.
+
+    OpenAI's HTTP interface, deterministic answers, faults on demand.
+
+    \b
+    Example:
+      TOKENWIRE_PROVIDER_PORT=8090 tokenwire provider
+    """
+    settings = process_settings("provider")
+    from infra.simulated_provider.server import serve
+
+    serve(port=settings.provider_port, on_ready=lambda running: click.echo(f"Listening at {running.base_url}"))
+
+
+@click.command(hidden=True)
+def broker() -> None:
+    """Run the embedded Kafka broker alone, with its topics.
+
+    \b
+    Example:
+      TOKENWIRE_KAFKA_PORT=9092 tokenwire broker
+    """
+    asyncio.run(run_broker(process_settings("broker")))
+
+
+async def run_broker(settings: Settings) -> None:
+    from infra.embedded.broker import EmbeddedBroker
+    from infra.kafka.topic_admin import ensure_topics
+    from infra.settings import load_settings
+    from schemas.topics import fixed_topics
+    from tokenwire.jars_progress import show_jars_progress
+
+    stopping = asyncio.Event()
+    embedded = EmbeddedBroker.from_settings(settings, show_jars_progress)
+    await embedded.start()
+    try:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopping.set)
+        reached = load_settings(None, kafka=embedded.bootstrap_servers)
+        specs = fixed_topics(settings.topic_layout, session_retention_h=settings.session_retention_h)
+        await ensure_topics(reached, specs)
+        click.echo(f"Kafka is ready at {embedded.bootstrap_servers}")
+        ended = asyncio.ensure_future(embedded.wait())
+        asked = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not stopping.is_set():
+            raise click.ClickException(f"the broker ended with code {ended.result()}; see {embedded.log_file}")
+    finally:
+        await embedded.stop()
+
+
+def process_settings(name: str) -> Settings:
+    """The settings, and logging set up by them: what every process begins with."""
+    from infra.settings import load_settings
+    from infra.telemetry.log_setup import configure_logging
+
+    settings = load_settings()
+    configure_logging(settings.log_format, settings.log_level, name)
+    return settings

@@ -1,0 +1,41 @@
+"""`tokenwire query`: SQL against the analytics tables, of the running line or of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+__all__ = ["query"]
+
+
+@click.command()
+@click.argument("sql", required=False)
+@click.option(
+    "--format", "output_format", help="A ClickHouse format.  [default: PrettyCompact, in a pipe TabSeparated]"
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a row (JSONEachRow).")
+def query(sql: str | None, output_format: str | None, as_json: bool) -> None:
+    """Ask ClickHouse, read-only.
+
+    \b
+    Examples:
+      tokenwire query "SELECT model, count(), avg(ttft_us) / 1000 FROM turns GROUP BY model"
+      tokenwire query --json "SELECT * FROM turns LIMIT 3"
+    """
+    if not sql or sql == "-":
+        if not sql and sys.stdin.isatty():
+            raise click.UsageError('Give a query, as in: tokenwire query "SELECT count() FROM turns"')
+        sql = click.get_text_stream("stdin").read()
+    chosen = "JSONEachRow" if as_json else output_format
+    if chosen is None:
+        chosen = "PrettyCompact" if sys.stdout.isatty() else "TabSeparatedWithNames"
+    asyncio.run(show_rows(sql, chosen))
+
+
+async def show_rows(sql: str, output_format: str) -> None:
+    from infra.clickhouse.run_query import run_query
+    from tokenwire.client_start import client_start
+
+    click.echo(await run_query(client_start(), sql, output_format=output_format), nl=False)

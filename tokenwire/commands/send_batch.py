@@ -1,0 +1,161 @@
+"""`tokenwire send --file`: a batch with its progress on the terminal and its results in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import click
+
+if TYPE_CHECKING:
+    from producers.batch_results import BatchResult
+
+__all__ = ["BatchOptions", "send_batch"]
+
+LINE_EVERY_S: Final = 10.0
+NANO: Final = 1_000_000_000
+UNKNOWN: Final = "not known"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """What the command line says about a batch."""
+
+    user: str
+    results: Path
+    lanes: int
+    name: str
+    line_s: float
+    as_json: bool
+
+    @classmethod
+    def chosen(cls, file: Path, options: dict[str, Any]) -> Self:
+        """From the options of `tokenwire send`; those that are about a single prompt are refused."""
+        for option in ("session", "prompt_id", "model", "max_tokens", "no_wait"):
+            if options[option]:
+                raise click.UsageError(f"--{option.replace('_', '-')} goes into the lines of the file.")
+        return cls(
+            user=options["user"],
+            results=options["results"] or file.with_name(file.name + ".results.jsonl"),
+            lanes=options["lanes"],
+            name=options["batch_name"] or str(file.resolve()),
+            line_s=options["answer_s"],
+            as_json=options["as_json"],
+        )
+
+
+class BatchCount:
+    """What has come of the lines so far."""
+
+    def __init__(self, total: int, finished_before: int) -> None:
+        self.total = total
+        self.finished_before = finished_before
+        self.reasons: Counter[str] = Counter()
+        self.output_tokens = 0
+        self.cost_nano_usd = 0
+
+    def add(self, result: BatchResult) -> None:
+        self.reasons[result.reason or UNKNOWN] += 1
+        self.output_tokens += result.usage.output_tokens
+        self.cost_nano_usd += result.cost_nano_usd
+
+    @property
+    def done(self) -> int:
+        """Lines with a result, those of earlier runs included."""
+        return self.finished_before + self.reasons.total()
+
+    @property
+    def all_complete(self) -> bool:
+        """Whether every line of this run was answered whole."""
+        return set(self.reasons) <= {"complete"}
+
+    def sentence(self) -> str:
+        """For people."""
+        parts = [f"{number} {reason}" for reason, number in self.reasons.most_common()]
+        parts += [f"{self.finished_before} answered before"] if self.finished_before else []
+        cost = f", ${self.cost_nano_usd / NANO:.6f}" if self.cost_nano_usd else ""
+        return f"{self.done} of {self.total}: {', '.join(parts) or 'nothing yet'}; {self.output_tokens} tokens{cost}"
+
+
+def send_batch(file: Path, options: BatchOptions) -> int:
+    """Send what is not finished; exit code 0 when every line was answered whole."""
+    from producers.batch_file import read_batch
+    from producers.batch_results import ResultsFile
+    from schemas.prompt_limits import PromptLimits
+    from tokenwire.client_start import client_start
+
+    settings = client_start()
+    limits = PromptLimits(prompt_bytes_max=settings.prompt_bytes_max)
+    lines = read_batch(file, user=options.user, name=options.name, limits=limits)
+    with ResultsFile(options.results) as results:
+        left = [
+            line
+            for line in lines
+            if (line.prompt.user, line.prompt.session, line.prompt.prompt_id) not in results.finished
+        ]
+        count = BatchCount(len(lines), len(lines) - len(left))
+        try:
+            if left:
+                run_lines(settings, left, results, count, options)
+        except KeyboardInterrupt:
+            click.echo(f"\nStopped at {count.sentence()}. Run the same command to go on.", err=True)
+            return 130
+    tell(count, options)
+    return 0 if count.all_complete else 1
+
+
+def run_lines(settings: Any, left: list[Any], results: Any, count: BatchCount, options: BatchOptions) -> None:
+    from producers.batch import Batch
+
+    with progress(count) as advance:
+
+        def on_result(result: BatchResult) -> None:
+            results.append(result)
+            count.add(result)
+            advance()
+
+        asyncio.run(Batch(lines=left, lanes=options.lanes, line_s=options.line_s).run(settings, on_result))
+
+
+@contextmanager
+def progress(count: BatchCount) -> Iterator[Any]:
+    """A bar on a terminal; elsewhere a line every LINE_EVERY_S seconds."""
+    if sys.stderr.isatty():
+        with click.progressbar(length=count.total, label="Answered", file=sys.stderr, show_pos=True) as bar:
+            bar.update(count.finished_before)
+            yield lambda: bar.update(1)
+        return
+    told_s = time.monotonic()
+
+    def advance() -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s >= LINE_EVERY_S:
+            told_s = time.monotonic()
+            click.echo(count.sentence(), err=True)
+
+    yield advance
+
+
+def tell(count: BatchCount, options: BatchOptions) -> None:
+    if options.as_json:
+        summary = {
+            "results": str(options.results),
+            "lines": count.total,
+            "answered_before": count.finished_before,
+            "reasons": dict(count.reasons),
+            "output_tokens": count.output_tokens,
+            "cost_nano_usd": count.cost_nano_usd,
+        }
+        click.echo(json.dumps(summary))
+    else:
+        click.echo(f"{count.sentence()}. Results: {options.results}", err=True)
+        if UNKNOWN in count.reasons:
+            click.echo("Run the same command again for those whose end is not known.", err=True)

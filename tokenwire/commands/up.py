@@ -1,0 +1,192 @@
+"""`tokenwire up`: everything on this machine, under one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from tokenwire.commands.access_token import issue_page_token
+from tokenwire.commands.send import DEFAULT_USER
+
+if TYPE_CHECKING:
+    from infra.embedded.broker import EmbeddedBroker
+    from infra.settings import Settings
+    from tokenwire.launch_plan import LaunchPlan
+    from tokenwire.running_line import HeldHome, RunningLine
+
+__all__ = ["up"]
+
+PAGE_TOKEN_S: Final = 7 * 24 * 3_600.0
+PROCESSES_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpOptions:
+    """What the command line says."""
+
+    provider: bool
+    workers: int
+    gateways: int
+    as_json: bool
+
+
+@click.command()
+@click.option("--no-provider", is_flag=True, help="Leave the simulated provider out: another one runs at its address.")
+@click.option(
+    "--workers", type=click.IntRange(1, PROCESSES_MAX), default=1, show_default=True, help="Worker processes."
+)
+@click.option("--gateways", type=click.IntRange(1, PROCESSES_MAX), default=1, show_default=True, help="Gateways.")
+@click.option(
+    "--topic-layout",
+    type=click.Choice(["dedicated", "shared"]),
+    help="A topic per session, or sessions in shared topics.  [default: TOKENWIRE_TOPIC_LAYOUT, else dedicated]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Once ready, print the addresses as one JSON object.")
+def up(*, no_provider: bool, workers: int, gateways: int, topic_layout: str | None, as_json: bool) -> int:
+    """Run everything on this machine; ctrl-C stops it.
+
+    Kafka, ClickHouse, the model, worker, gateway and chat page, restarted when they fail.
+
+    With OPENAI_API_KEY or TOKENWIRE_PROVIDER_URL set it talks to a real model, else to a simulated one.
+
+    \b
+    Examples:
+      tokenwire up
+      TOKENWIRE_GATEWAY_PORT=0 tokenwire up --workers 2 --gateways 2
+    """
+    from infra.settings import load_settings
+    from infra.telemetry.log_setup import configure_logging
+
+    changes: dict[str, object] = {} if topic_layout is None else {"topic_layout": topic_layout}
+    settings = load_settings(None, **changes)
+    configure_logging(settings.log_format, "debug" if settings.log_level == "debug" else "error", "up")
+    options = UpOptions(
+        provider=settings.simulated and not no_provider, workers=workers, gateways=gateways, as_json=as_json
+    )
+    return asyncio.run(run_line(settings, options))
+
+
+async def run_line(settings: Settings, options: UpOptions) -> int:
+    """Check, prepare, run until stopped; the exit code."""
+    from infra.embedded.broker import EmbeddedBroker
+    from infra.embedded.disk_space import require_disk_space
+    from tokenwire.jars_progress import show_jars_progress
+    from tokenwire.launch_plan import LaunchPlan
+    from tokenwire.line_ports import choose_line_ports
+    from tokenwire.running_line import hold_home
+
+    require_disk_space(settings.home)
+    with hold_home(settings.home) as held:
+        ports = choose_line_ports(
+            settings, workers=options.workers, gateways=options.gateways, provider=options.provider
+        )
+        if settings.kafka:
+            plan = LaunchPlan(settings=settings, ports=ports, kafka=settings.kafka, provider=options.provider)
+            await ensure_line_topics(plan)
+            return await supervise(plan, None, held, options)
+        broker = EmbeddedBroker.from_settings(settings, show_jars_progress)
+        try:
+            command = await broker.prepare()
+            plan = LaunchPlan(settings=settings, ports=ports, kafka=broker.bootstrap_servers, provider=options.provider)
+            return await supervise(plan, (broker, command), held, options)
+        finally:
+            await broker.stop()
+
+
+async def supervise(
+    plan: LaunchPlan, broker: tuple[EmbeddedBroker, list[str]] | None, held: HeldHome, options: UpOptions
+) -> int:
+    from infra.embedded.supervisor import Supervisor
+
+    topics_made = False
+
+    async def broker_ready() -> bool:
+        nonlocal topics_made
+        if broker is None or not await broker[0].is_ready():
+            return False
+        if not topics_made:
+            await ensure_line_topics(plan)
+            topics_made = True
+        return True
+
+    def on_all_ready() -> None:
+        line = line_of(plan)
+        held.announce(line)
+        click.echo(json.dumps(addresses(line)) if options.as_json else welcome(line, plan))
+
+    supervisor = Supervisor(
+        plan.children(None if broker is None else broker[1], broker_ready),
+        logs_folder=plan.settings.home.absolute() / "logs",
+        say=lambda sentence: click.echo(sentence, err=True),
+        on_all_ready=on_all_ready,
+    )
+    return await supervisor.run()
+
+
+async def ensure_line_topics(plan: LaunchPlan) -> None:
+    from infra.kafka.topic_admin import ensure_topics
+    from schemas.topics import fixed_topics
+
+    settings = plan.settings.model_copy(update={"kafka": plan.kafka})
+    specs = fixed_topics(settings.topic_layout, session_retention_h=settings.session_retention_h)
+    await ensure_topics(settings, specs)
+
+
+def line_of(plan: LaunchPlan) -> RunningLine:
+    import os
+
+    from tokenwire.running_line import RunningLine
+
+    settings = plan.settings
+    issued = issue_page_token(settings, DEFAULT_USER, ttl_s=PAGE_TOKEN_S, now_s=time.time())
+    analytics = settings.clickhouse.rpartition("@")[2] or f"http://127.0.0.1:{plan.ports.analytics}"
+    return RunningLine(
+        pid=os.getpid(),
+        page=f"{plan.gateway_address(plan.ports.gateways[0])}/#token={issued}",
+        kafka=plan.kafka,
+        analytics=analytics,
+        provider="simulated" if settings.simulated else settings.provider_base_url or "https://api.openai.com/v1",
+        model=settings.default_model,
+        logs=str(settings.home / "logs"),
+        environment=plan.environment,
+    )
+
+
+def addresses(line: RunningLine) -> dict[str, Any]:
+    """What a script needs to know."""
+    return {
+        "page": line.page,
+        "gateway": line.page.partition("/#")[0],
+        "kafka": line.kafka,
+        "analytics": line.analytics,
+        "provider": line.provider,
+        "model": line.model,
+        "logs": line.logs,
+    }
+
+
+def welcome(line: RunningLine, plan: LaunchPlan) -> str:
+    """What a person needs to know."""
+    answers = f"{line.model} at {line.provider}"
+    if plan.settings.simulated:
+        answers = "the simulated provider (set OPENAI_API_KEY or TOKENWIRE_PROVIDER_URL for a real model)"
+    others = [plan.gateway_address(port) for port in plan.ports.gateways[1:]]
+    rows = [
+        ("Chat page", click.style(line.page, bold=True)),
+        *([("More gateways", ", ".join(others))] if others else []),
+        ("Kafka", line.kafka),
+        ("Analytics", f"{line.analytics} (ClickHouse over HTTP, read-only)"),
+        ("Answers from", answers),
+        ("Logs", line.logs),
+    ]
+    table = "\n".join(f"  {name:<14}{value}" for name, value in rows)
+    return (
+        f"\n{click.style('Tokenwire is ready.', bold=True)} Open the chat page:\n\n{table}\n\n"
+        f'  Another terminal: tokenwire send "Why is the sky blue?"\n'
+        f"  Ctrl-C stops everything; what was said stays in {plan.settings.home}.\n"
+    )

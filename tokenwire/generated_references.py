@@ -1,0 +1,337 @@
+"""The references that are drawn from the sources: JSON Schema of every record, and `docs/reference/`.
+
+`make schemas` (`python -m tokenwire.generated_references`, in a checkout) writes them; a test fails while one is not
+what the sources say. Nothing here is written by hand twice: names, types, defaults and meanings come from the structs,
+the settings, the catalogue of metrics and of close codes, and their docstrings.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
+
+import msgspec
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from gateway.close_codes import CLOSE_CODES
+from infra.settings import ENVIRONMENT_PREFIX, Settings
+from infra.telemetry.metric_names import METRICS
+from schemas import client_messages, dead_letters, prompts, records, session_events
+from schemas.topics import TopicSpec, fixed_topics, session_topic
+
+__all__ = ["main", "references"]
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+DOCS: Final = Path("docs/reference")
+HOUR_MS: Final = 3_600_000
+DAY_H: Final = 24
+
+Struct: TypeAlias = type[msgspec.Struct]
+
+
+def references() -> dict[Path, str]:
+    """The text of every generated file, by its path in the checkout."""
+    return {
+        **json_schemas(),
+        DOCS / "protocol.md": protocol_page(),
+        DOCS / "events.md": events_page(),
+        DOCS / "settings.md": settings_page(),
+        DOCS / "metrics.md": metrics_page(),
+    }
+
+
+def main() -> None:
+    """Write the files that changed."""
+    for relative, text in references().items():
+        path = ROOT / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            print(f"wrote {relative}")
+
+
+# ---- JSON Schema
+
+
+def json_schemas() -> dict[Path, str]:
+    described = {
+        "prompts": (prompts, prompts.PromptCommand),
+        "session_events": (session_events, session_events.SessionEvent),
+        "records": (records, records.TurnRecord),
+        "dead_letters": (dead_letters, dead_letters.DeadLetter),
+        "client_messages": (client_messages, client_messages.ClientMessage),
+        "server_messages": (client_messages, client_messages.ServerMessage),
+    }
+    return {
+        Path("schemas/json_schema") / f"{name}.json": json_schema(name, first_sentence(module.__doc__), subject)
+        for name, (module, subject) in described.items()
+    }
+
+
+def json_schema(name: str, description: str, subject: Any) -> str:
+    """One file: what the subject is, and each struct with the meaning of its fields."""
+    (schema,), components = msgspec.json.schema_components([subject], ref_template="#/$defs/{name}")
+    for struct in structs_in(subject):
+        properties = components[struct.__name__]["properties"]
+        for field, meaning in field_meanings(struct).items():
+            properties[field]["description"] = meaning
+    head = {"$schema": DRAFT, "$id": f"tokenwire:{name}", "description": description}
+    return json.dumps(head | schema | {"$defs": components}, indent=2, ensure_ascii=False) + "\n"
+
+
+# ---- Pages
+
+
+def protocol_page() -> str:
+    nested: list[Struct] = [
+        session_events.TurnError,
+        session_events.Usage,
+        prompts.ChatMessage,
+        client_messages.SnapshotTurn,
+    ]
+    return page(
+        "The websocket protocol",
+        "`schemas/client_messages.py` and `gateway/close_codes.py`",
+        paragraphs(client_messages.__doc__),
+        f"Connect to `/v1/connect` with subprotocol `{client_messages.SUBPROTOCOL}`; the first message is `hello`. "
+        "Fields at their default are left out. JSON Schema: `schemas/json_schema/client_messages.json` and "
+        "`server_messages.json`.",
+        "## Client → gateway",
+        *struct_sections(get_args(client_messages.ClientMessage)),
+        "## Gateway → client",
+        *struct_sections(get_args(client_messages.ServerMessage)),
+        "## Objects inside messages",
+        *struct_sections(nested),
+        "## Close codes",
+        table(
+            ("code", "reason", "reconnect"),
+            [(str(code.number), code.reason, "yes" if code.reconnect else "no") for code in CLOSE_CODES],
+        ),
+    )
+
+
+def events_page() -> str:
+    session_log = session_topic(typing.cast("Any", "<session key>"))
+    shared = next(topic for topic in fixed_topics("shared") if topic not in fixed_topics("dedicated"))
+    return page(
+        "Topics and their records",
+        "`schemas/topics.py`, `prompts.py`, `session_events.py`, `records.py` and `dead_letters.py`",
+        "## Topics",
+        table(
+            ("topic", "partitions", "kept"),
+            [
+                (f"`{topic.name}`", str(topic.partitions), kept(topic))
+                for topic in (*fixed_topics("dedicated"), session_log, shared)
+            ],
+        ),
+        "A session's log is a topic of its own (layout `dedicated`) or lies among others in "
+        f"`{shared.name}` (layout `shared`). Values are JSON; fields at their default are left out. JSON Schema: "
+        "`schemas/json_schema/`.",
+        "## Prompts and other commands",
+        paragraphs(prompts.__doc__),
+        *struct_sections([*get_args(prompts.PromptCommand), prompts.ChatMessage]),
+        "## A session's log",
+        paragraphs(session_events.__doc__),
+        *struct_sections([*get_args(session_events.SessionEvent), session_events.Usage, session_events.TurnError]),
+        "## Records",
+        paragraphs(records.__doc__),
+        *struct_sections([records.TurnRecord, records.AttemptOutcome]),
+        "## Dead letters",
+        paragraphs(dead_letters.__doc__),
+        *struct_sections([dead_letters.DeadLetter]),
+    )
+
+
+def settings_page() -> str:
+    sections: list[str] = []
+    for title, names in settings_by_section():
+        rows = [setting_row(name, Settings.model_fields[name]) for name in names]
+        sections.extend((f"## {title}", table(("variable", "default", "allowed", "meaning"), rows)))
+    return page(
+        "Settings",
+        "`infra/settings.py`",
+        "Each is read from the environment once, at start; all faults are listed at once. Lists are separated by "
+        "commas. `OPENAI_API_KEY` stands in for `TOKENWIRE_PROVIDER_KEY`.",
+        *sections,
+    )
+
+
+def metrics_page() -> str:
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.kind,
+            ", ".join(f"`{label}`" for label in metric.labels) or "–",
+            metric.meaning,
+            metric.rise,
+        )
+        for metric in METRICS
+    ]
+    return page(
+        "Metrics",
+        "`infra/telemetry/metric_names.py`",
+        "Each process shows its own under `/metrics`: the gateway beside its page, the worker on "
+        "`TOKENWIRE_METRICS_PORT`, the analytics writer on the port after it.",
+        table(("metric", "kind", "labels", "meaning", "what a rise means"), rows),
+    )
+
+
+def page(title: str, sources: str, *blocks: str) -> str:
+    note = f"<!-- Drawn from {sources} by `make schemas`: change those, not this. -->"
+    return "\n\n".join((f"# {title}", note, *blocks)) + "\n"
+
+
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+# ---- Structs
+
+
+def struct_sections(structs: Iterable[Struct]) -> list[str]:
+    return [block for struct in structs for block in struct_section(struct)]
+
+
+def struct_section(struct: Struct) -> list[str]:
+    tag = struct.__struct_config__.tag
+    title = f"### `{tag}`" if tag else f"### {struct.__name__}"
+    fields = msgspec.structs.fields(struct)
+    if not fields:
+        return [title, paragraphs(struct.__doc__)]
+    meanings = field_meanings(struct)
+    rows = [
+        (
+            f"`{field.encode_name}`",
+            type_words(field.type),
+            default_words(field),
+            meanings.get(field.encode_name, ""),
+        )
+        for field in fields
+    ]
+    return [title, paragraphs(struct.__doc__), table(("field", "type", "default", "meaning"), rows)]
+
+
+def field_meanings(struct: Struct) -> dict[str, str]:
+    """The docstrings below a struct's fields, by the name on the wire."""
+    names = dict(zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True))
+    definition = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
+    assert isinstance(definition, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, after in zip(definition.body, definition.body[1:], strict=False):
+        match field, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as meaning)):
+                found[names[name]] = " ".join(meaning.split())
+            case _:
+                continue
+    return found
+
+
+def structs_in(subject: Any) -> set[Struct]:
+    """Every struct that the subject is made of."""
+    found: set[Struct] = set()
+    waiting: list[Any] = [subject]
+    while waiting:
+        kind = waiting.pop()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            if kind not in found:
+                found.add(kind)
+                waiting.extend(field.type for field in msgspec.structs.fields(kind))
+        else:
+            waiting.extend(argument for argument in get_args(kind) if not isinstance(argument, str))
+    return found
+
+
+def type_words(kind: Any) -> str:
+    if kind is types.NoneType:
+        return "null"
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return ", ".join(f"`{json.dumps(value)}`" for value in arguments)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(type_words(argument) for argument in arguments)
+    if origin is tuple:
+        return f"list of {type_words(arguments[0])}"
+    if origin is dict:
+        return f"object of {type_words(arguments[1])}"
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    plain = {str: "text", int: "whole number", float: "number", bool: "true or false", bytes: "text in base64"}
+    return plain[kind]
+
+
+def default_words(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "*required*"
+    if field.default_factory is not msgspec.NODEFAULT:
+        return f"`{json.dumps(msgspec.to_builtins(field.default_factory()))}`"
+    return f"`{json.dumps(msgspec.to_builtins(field.default))}`"
+
+
+# ---- Settings and topics
+
+
+def settings_by_section() -> list[tuple[str, list[str]]]:
+    """The fields under each `# ---- Title` comment of the class, in order; those before the first: General."""
+    sections: list[tuple[str, list[str]]] = [("General", [])]
+    for line in inspect.getsource(Settings).splitlines():
+        if title := re.match(r"    # ---- (.+)", line):
+            sections.append((title[1].strip(), []))
+        elif (field := re.match(r"    (\w+): ", line)) and field[1] in Settings.model_fields:
+            sections[-1][1].append(field[1])
+    return [section for section in sections if section[1]]
+
+
+def setting_row(name: str, field: FieldInfo) -> tuple[str, ...]:
+    meaning = " ".join((field.description or "").split())
+    return (f"`{ENVIRONMENT_PREFIX}{name.upper()}`", setting_default(field.default), allowed_words(field), meaning)
+
+
+def setting_default(value: object) -> str:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value in ("", ()):
+        return "–"
+    return f"`{','.join(value) if isinstance(value, tuple) else value}`"
+
+
+def allowed_words(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(field.annotation))
+    bounds = {
+        name: getattr(constraint, name)
+        for constraint in field.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(constraint, name, None) is not None
+    }
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return ", ".join(f"{signs[name]} {bound:,}" for name, bound in bounds.items()) or "–"
+
+
+def kept(topic: TopicSpec) -> str:
+    if topic.config.get("cleanup.policy") == "compact":
+        return "compacted"
+    hours = int(topic.config["retention.ms"]) // HOUR_MS
+    return f"{hours} h" if hours <= DAY_H else f"{hours // DAY_H} d"
+
+
+def paragraphs(docstring: str | None) -> str:
+    return inspect.cleandoc(docstring or "")
+
+
+def first_sentence(docstring: str | None) -> str:
+    return paragraphs(docstring).split("\n\n")[0].replace("\n", " ")
+
+
+if __name__ == "__main__":
+    main()

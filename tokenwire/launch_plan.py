@@ -1,0 +1,131 @@
+"""The children of `tokenwire up`: which processes, with which environment, ready when, in which order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from infra.embedded.child_spec import ChildSpec, ReadyProbe
+from infra.settings import Settings
+from tokenwire.line_ports import LinePorts
+
+__all__ = ["BROKER", "LaunchPlan"]
+
+BROKER: Final = "kafka"
+LOOPBACK: Final = "127.0.0.1"
+BROKER_STOP_S: Final = 10.0
+WORKER_STOP_S: Final = 10.0
+READY_S: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPlan:
+    """Everything that decides the children. `settings` are the effective ones, layout included."""
+
+    settings: Settings
+    ports: LinePorts
+    kafka: str
+    """Bootstrap servers."""
+    provider: bool
+    """Whether the simulated provider is one of the children."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every child is given to find the others."""
+        settings, ports = self.settings, self.ports
+        found = {
+            "TOKENWIRE_HOME": str(settings.home.absolute()),
+            "TOKENWIRE_TOPIC_LAYOUT": settings.topic_layout,
+            "TOKENWIRE_PROVIDER_PORT": str(ports.provider),
+            "TOKENWIRE_GATEWAY_PORT": str(ports.gateways[0]),
+        }
+        if not settings.clickhouse:
+            found["TOKENWIRE_ANALYTICS_PORT"] = str(ports.analytics)
+        if not settings.kafka:
+            found["TOKENWIRE_KAFKA_PORT"] = self.kafka.rpartition(":")[2]
+        return found
+
+    def children(self, broker_command: Sequence[str] | None, broker_ready: ReadyProbe) -> list[ChildSpec]:
+        """In the order of their needs. Without a broker command the cluster is somebody else's."""
+        needs = (BROKER,) if broker_command is not None else ()
+        specs = [] if broker_command is None else [self.broker(broker_command, broker_ready)]
+        if self.provider:
+            specs.append(self.simulated_provider())
+        specs.append(self.analytics(needs))
+        specs.extend(self.workers(needs))
+        specs.extend(self.gateways((*needs, *(spec.name for spec in specs if spec.name.startswith("worker")))))
+        return specs
+
+    def broker(self, command: Sequence[str], ready: ReadyProbe) -> ChildSpec:
+        """The Java process itself."""
+        return ChildSpec(
+            name=BROKER, argv=tuple(command), ready=ready, ready_deadline_s=READY_S, stop_deadline_s=BROKER_STOP_S
+        )
+
+    def simulated_provider(self) -> ChildSpec:
+        """Ready when it lists its models."""
+        ready = f"http://{LOOPBACK}:{self.ports.provider}/v1/models"
+        return ChildSpec(name="provider", argv=own_command("provider"), environment=self.environment, ready=ready)
+
+    def analytics(self, needs: tuple[str, ...]) -> ChildSpec:
+        """Ready when its endpoint answers; with a database of somebody else's, once its metrics do."""
+        own_metrics = {"TOKENWIRE_METRICS_PORT": str(self.ports.analytics_metrics - 1)}  # the writer's is the next one
+        page = f"http://{LOOPBACK}:{self.ports.analytics}/ping"
+        if self.settings.clickhouse:
+            page = f"http://{LOOPBACK}:{self.ports.analytics_metrics}/metrics"
+        return ChildSpec(
+            name="analytics",
+            argv=own_command("analytics"),
+            environment=self.environment | own_metrics,
+            ready=page,
+            depends_on=needs,
+            ready_deadline_s=READY_S,
+        )
+
+    def workers(self, needs: tuple[str, ...]) -> list[ChildSpec]:
+        """Ready when their metrics answer; whether a prompt could be answered is for a gateway's /readyz to say."""
+        return [
+            ChildSpec(
+                name=name,
+                argv=own_command("worker"),
+                environment=self.environment | {"TOKENWIRE_METRICS_PORT": str(port)},
+                ready=f"http://{LOOPBACK}:{port}/metrics",
+                depends_on=needs,
+                ready_deadline_s=READY_S,
+                stop_deadline_s=WORKER_STOP_S,
+            )
+            for name, port in named("worker", self.ports.worker_metrics)
+        ]
+
+    def gateways(self, needs: tuple[str, ...]) -> list[ChildSpec]:
+        """Ready when a prompt could be answered."""
+        return [
+            ChildSpec(
+                name=name,
+                argv=own_command("gateway"),
+                environment=self.environment | {"TOKENWIRE_GATEWAY_PORT": str(port)},
+                ready=f"{self.gateway_address(port)}/readyz",
+                depends_on=needs,
+                ready_deadline_s=READY_S,
+            )
+            for name, port in named("gateway", self.ports.gateways)
+        ]
+
+    def gateway_address(self, port: int) -> str:
+        """Where this machine finds a gateway."""
+        host = self.settings.gateway_host
+        return f"http://{LOOPBACK if host in ('0.0.0.0', '::', '') else host}:{port}"
+
+
+def own_command(name: str) -> tuple[str, ...]:
+    """Our command line under this very Python. -P: a folder called `gateway` where the user stands is not ours."""
+    return (sys.executable, "-P", "-m", "tokenwire", name)
+
+
+def named(kind: str, ports: tuple[int, ...]) -> list[tuple[str, int]]:
+    """One child goes by its kind; several are numbered."""
+    if len(ports) == 1:
+        return [(kind, ports[0])]
+    return [(f"{kind}-{place}", port) for place, port in enumerate(ports, start=1)]
