@@ -3,7 +3,8 @@
 Counted with OpenAI's own encodings, which come inside the `bpe-openai` wheel, so nothing is downloaded. For models
 of other makers it is an estimate, and every usage made here says so (`estimated`). Of a text above
 COUNTED_CHARS_MAX only the beginning is counted and the rest taken in proportion: counting runs on the event loop,
-and 128,000 tokens would hold it up for 20 ms. An encoding takes 0.2 s to build, once: `load_encoding` at start.
+and 128,000 tokens would hold it up for 20 ms. The package takes 0.8 s to import and an encoding 0.2 s to build,
+150 MB together, so it is loaded when it is first needed: a worker calls `load_encoding` in a thread at its start.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
-
-import bpe_openai
 
 from schemas.prompts import ChatMessage
 from schemas.session_events import Usage
@@ -48,7 +47,7 @@ def estimated_usage(messages: Iterable[ChatMessage], answer: str, model: str = "
 
 
 def load_encoding(model: str = "") -> None:
-    """Build the model's encoding now, so that the first count does not wait for it."""
+    """Build the model's encoding now, so that the first count does not wait for it. Safe in a thread."""
     encoding_of(encoding_name(model))
 
 
@@ -58,4 +57,6 @@ def encoding_name(model: str) -> str:
 
 @lru_cache(maxsize=2)
 def encoding_of(name: str) -> Any:  # the package ships no types
+    import bpe_openai  # slow and large: see above
+
     return bpe_openai.get_encoding(name)

@@ -1,0 +1,69 @@
+"""What the event stream splitter makes of bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+from processors.decisions.sse_events import SseSplitter
+
+
+def read(*pieces: bytes, event_bytes_max: int = 1_000) -> tuple[list[bytes], str | None]:
+    splitter = SseSplitter(event_bytes_max=event_bytes_max)
+    events = [event for piece in pieces for event in splitter.feed(piece)]
+    return events + splitter.finish(), splitter.fault
+
+
+@pytest.mark.parametrize(
+    ("raw", "events"),
+    [
+        (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data:a\n\n", [b"a"]),
+        (b"data:  a\n\n", [b" a"]),
+        (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data: a\r\n\r\ndata: b\r\rdata: c\n\n", [b"a", b"b", b"c"]),
+        (b": comment\n\nevent: x\nid: 1\nretry: 5\ndata: a\n\n", [b"a"]),
+        (b"data\n\ndata: \n\n\n\n", []),
+        (b"data: a", [b"a"]),
+        (b"data: a\n", [b"a"]),
+        (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+        (b"", []),
+    ],
+)
+def test_right_streams(raw: bytes, events: list[bytes]) -> None:
+    """Events as the rules of server-sent events have them, and the one that the end left open."""
+    assert read(raw) == (events, None)
+
+
+def test_character_cut_in_two() -> None:
+    """The bytes come together again."""
+    assert read(b'data: "na\xc3', b'\xafve"\n\n') == (['"naïve"'.encode()], None)
+
+
+@pytest.mark.parametrize("raw", [b"<html>\n", b"nonsense", b'{"error": {}}\n', b"\xef\xbb"])
+def test_line_that_is_no_field(raw: bytes) -> None:
+    """It is a fault, and what came before it is given."""
+    assert read(b"data: a\n\n" + raw) == ([b"a"], "foreign_line")
+
+
+def test_nothing_after_a_fault() -> None:
+    """Bytes after a fault are not looked at."""
+    assert read(b"junk\n", b"data: a\n\n") == ([], "foreign_line")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"data: " + b"x" * 40 + b"\n\n",),
+        (b"data: " + b"x" * 20, b"x" * 20),
+        (b": " + b"x" * 40 + b"\n",),
+        (b"data: " + b"x" * 14 + b"\ndata: " + b"x" * 14 + b"\n\n",),
+    ],
+)
+def test_line_or_event_beyond_the_limit(pieces: tuple[bytes, ...]) -> None:
+    """It is a fault as soon as it is known, and nothing of it is kept."""
+    assert read(*pieces, event_bytes_max=24) == ([], "oversized_line")
+
+
+def test_line_at_the_limit() -> None:
+    """The limit itself is allowed."""
+    assert read(b"data: " + b"x" * 18 + b"\n\n", event_bytes_max=24) == ([b"x" * 18], None)

@@ -1,0 +1,89 @@
+"""How statuses and headers become failures."""
+
+from __future__ import annotations
+
+import pytest
+
+from processors.decisions.chat_chunks import InBandError
+from processors.decisions.stream_watchdog import StreamDeadlines
+from processors.providers.openai_failures import (
+    cut,
+    failure_before_answer,
+    failure_in_band,
+    failure_of_status,
+    garbled_line,
+    retry_after_s,
+    timed_out,
+)
+from processors.providers.provider import (
+    ProviderError,
+    ProviderFailed,
+    ProviderOverloaded,
+    ProviderRefused,
+    ProviderUnreachable,
+)
+
+NOW_S = 1_000_000_000.0  # Sun, 09 Sep 2001 01:46:40 GMT
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0"}, 0),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
+        ({"retry-after": "Sun, 09 Sep 2001 01:47:10 GMT"}, 30),
+        ({"retry-after": "Sun, 09 Sep 2001 01:46:00 GMT"}, 0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "999999999"}, 86_400),
+    ],
+)
+def test_time_to_come_back(headers: dict[str, str], seconds: float | None) -> None:
+    """Milliseconds, seconds and dates are understood, nonsense is nothing, and there is a longest time."""
+    assert retry_after_s(headers, NOW_S) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "", ProviderRefused),
+        (401, "invalid_api_key", ProviderRefused),
+        (408, "", ProviderFailed),
+        (409, "", ProviderFailed),
+        (429, "rate_limit_exceeded", ProviderOverloaded),
+        (429, "insufficient_quota", ProviderRefused),
+        (500, "", ProviderFailed),
+        (529, "", ProviderFailed),
+    ],
+)
+def test_statuses(status: int, code: str, kind: type[ProviderError]) -> None:
+    """An account without money is refused: waiting does not help it."""
+    failure = failure_of_status(status, code, None)
+
+    assert type(failure) is kind
+    assert failure.provider_code == code
+
+
+def test_errors_in_the_stream() -> None:
+    """With a status they are as that status, without one the provider has failed."""
+    assert isinstance(failure_in_band(InBandError("x", 429)), ProviderOverloaded)
+    assert isinstance(failure_in_band(InBandError("x", None)), ProviderFailed)
+
+
+def test_messages_hold_no_foreign_words() -> None:
+    """Only the kind of a foreign error is shown, never its text."""
+    secret = OSError("the prompt itself")
+    failures = [failure_before_answer(secret), cut(secret), cut(None)]
+
+    assert isinstance(failures[0], ProviderUnreachable)
+    assert all("prompt" not in str(failure) for failure in failures)
+
+
+def test_other_failures_say_what_happened() -> None:
+    """Deadlines are named with their length, garbled lines by their kind."""
+    assert str(timed_out("connect", StreamDeadlines(connect_s=3))) == "the provider missed the deadline connect of 3 s"
+    assert "limit" in str(garbled_line("oversized_line"))
+    assert "no part" in str(garbled_line("foreign_line"))
