@@ -228,6 +228,7 @@ class IsolatedSettings(Settings):
     """Settings from the given values alone: the environment was read by load_settings, once."""
 
     @classmethod
+    # the ignore: pydantic's signature lists each source by name, and all but one are left out here
     def settings_customise_sources(cls, settings_cls: object, init_settings: object, **_: object) -> tuple[object]:  # type: ignore[override]
         return (init_settings,)
 
