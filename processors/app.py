@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import faust
 import structlog
+import uvloop
 from faust.types import TP  # noqa: F401  # faust resolves it lazily, which fails inside its own consumer thread
 
 from infra.clock import Clock, SystemClock
@@ -35,7 +36,7 @@ from processors.turn_runner import TurnRunner
 from schemas.prompt_limits import PromptLimits
 from schemas.topics import PROMPTS
 
-__all__ = ["Worker", "build_app", "run_worker"]
+__all__ = ["Worker", "build_app", "run_worker", "serve_worker"]
 
 log = structlog.get_logger(__name__)
 
@@ -107,6 +108,8 @@ def openai_provider(settings: Settings) -> OpenAIProvider:
 
 def faust_app(settings: Settings) -> Any:
     """The Faust app: one consumer of the prompts topic, no tables, no web server, nothing created on the broker."""
+    folder = settings.home.absolute() / "faust"  # faust keeps nothing there without tables, but insists on it
+    folder.mkdir(parents=True, exist_ok=True)
     return faust.App(
         settings.worker_group,
         broker="kafka://" + ";".join(settings.bootstrap_servers.split(",")),
@@ -118,7 +121,7 @@ def faust_app(settings: Settings) -> Any:
         broker_request_timeout=max(90.0, settings.session_timeout_s),
         broker_commit_livelock_soft_timeout=86_400.0,  # an idle partition commits nothing, which is no fault
         consumer_auto_offset_reset="earliest",
-        datadir=str(settings.home / "faust"),
+        datadir=str(folder),
         producer_partitioner=None,
         store="memory://",
         topic_allow_declare=False,
@@ -143,7 +146,12 @@ def faust_credentials(settings: Settings) -> Any:
     return faust.SSLCredentials(context) if context is not None else None
 
 
-async def run_worker(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:
+def run_worker(settings: Settings) -> None:
+    """Run a worker in this process until SIGTERM or SIGINT; see `serve_worker`."""
+    uvloop.run(serve_worker(settings))
+
+
+async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:
     """Run a worker until SIGTERM or SIGINT; `on_ready` is called with the port of its metrics.
 
     On a signal it takes nothing more in, gives running answers DRAIN_S to end, hands the rest over and leaves.

@@ -50,7 +50,8 @@ class TurnJournal:
                     self.forget(turn)
                     continue
                 self.take(turn, record.value, record.offset)
-        log.info("journal_loaded", partition=self.partition, turns=len(self.entries))
+        if self.entries:
+            log.info("journal_loaded", partition=self.partition, turns=len(self.entries))
 
     def get(self, turn: str) -> JournalEntry | None:
         """What is known of a turn."""
