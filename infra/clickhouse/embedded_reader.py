@@ -39,6 +39,7 @@ STOP_S: Final = 5.0
 STREAMABLE: Final = frozenset({"Native", "TabSeparated", "TSV", "CSV", "RowBinary", "JSONEachRow"})
 """Formats whose blocks can stand behind each other; the others are made whole, within the query's memory."""
 ERROR_CODE: Final = re.compile(r"Code: (\d+)\.")
+MARK: Final = re.compile(r"/\* reader:\w+ \*/ ")
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -176,7 +177,7 @@ class EmbeddedReader:
                 case Allowed(streams):
                     prepare(session, request)
                     output = format_of(canonical, request.default_format)
-                    marked = f"{mark} {canonical}"
+                    marked = f"{mark} {canonical}".encode(errors="surrogateescape")  # a literal may hold any byte
                     if streams and output in STREAMABLE:
                         return self.streamed(session, marked, output, request.parameters)
                     return self.whole(session, marked, output, request.parameters)
@@ -187,7 +188,7 @@ class EmbeddedReader:
         finally:
             session.close()
 
-    def streamed(self, session: Any, sql: str, output: str, parameters: Mapping[str, str]) -> Answer:
+    def streamed(self, session: Any, sql: bytes, output: str, parameters: Mapping[str, str]) -> Answer:
         stream = session.send_query(sql, output, params=dict(parameters))
         body, rows_read, bytes_read = bytearray(), 0, 0
         for block in stream:
@@ -199,7 +200,7 @@ class EmbeddedReader:
                 raise self.too_large()
         return Answer(bytes(body), output, rows_read, bytes_read)
 
-    def whole(self, session: Any, sql: str, output: str, parameters: Mapping[str, str]) -> Answer:
+    def whole(self, session: Any, sql: bytes, output: str, parameters: Mapping[str, str]) -> Answer:
         result = session.query(sql, output, params=dict(parameters))
         body = result.bytes() or b""
         if len(body) > self.limits.answer_bytes_max:
@@ -252,7 +253,8 @@ def translated(error: RuntimeError) -> ClickHouseError:
 def plain_message(text: str) -> str:
     """ClickHouse's own words, said once: chDB wraps them in further `Code: … DB::Exception:`."""
     start = text.rfind("DB::Exception: ")
-    return text[start + len("DB::Exception: ") :].strip() if start >= 0 else text.strip()
+    said = text[start + len("DB::Exception: ") :] if start >= 0 else text
+    return MARK.sub("", said).strip()
 
 
 def code_of(text: str) -> int:

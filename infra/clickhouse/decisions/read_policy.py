@@ -17,6 +17,7 @@ A forbidden name is refused wherever it stands, as a function can also be named 
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -28,12 +29,12 @@ READONLY_CODE: Final = 164
 
 READING_VERBS: Final = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "EXISTS", "EXPLAIN"})
 EXPLAINED_VERBS: Final = frozenset({"INSERT", "CREATE", "ALTER", "DROP", "SYSTEM", "ANALYZE"})
-FORBIDDEN_NAMES: Final = frozenset({"file", "python", "executable", "executablepool", "input"})
+FORBIDDEN_NAMES: Final = frozenset({"file", "python", "executable", "executablepool"})
 FORBIDDEN_PAIRS: Final = frozenset({("INTO", "OUTFILE"), ("PARALLEL", "WITH"), ("EXECUTE", "AS")})
 TOKEN: Final = re.compile(
     r"""
-    (?P<string>'(?:[^'\\]|\\.|'')*')
-    | `(?P<quoted>(?:[^`\\]|\\.|``)*)`
+    (?P<string>'(?:[^'\\]|\\.)*')
+    | `(?P<quoted>(?:[^`\\]|\\.)*)`
     | (?P<word>[^\W\d]\w*)
     | (?P<other>\d\w*|\s+|.)
     """,
@@ -86,7 +87,7 @@ def format_of(canonical: str, default: str) -> str:
 def judge_words(words: list[str]) -> Verdict:
     if not words or words[0] not in READING_VERBS:
         return Refused("Only reading is allowed here: SELECT, WITH, SHOW, DESCRIBE, EXISTS, EXPLAIN.")
-    for pair in zip(words, words[1:], strict=False):
+    for pair in itertools.pairwise(words):
         if pair in FORBIDDEN_PAIRS:
             return Refused(f"{' '.join(pair)} is not available here.")
     if words[0] == "EXPLAIN" and EXPLAINED_VERBS.intersection(words[1:3]):

@@ -1,0 +1,225 @@
+"""A read-only ClickHouse HTTP endpoint on loopback, in the process that owns the embedded engine.
+
+Speaks what `clickhouse_connect.get_client(host=…, port=…)`, curl and Grafana use: GET and POST, the query in the
+address, the body or a form, `param_*`, settings, `database`, `default_format`, gzip, `/ping`, errors with
+`X-ClickHouse-Exception-Code`. There are no users and no sessions: whoever may connect on this machine may read, and
+every request stands alone. Pages of other sites can't use it: a Host that is not loopback is refused, and nothing
+allows another origin to read. What may run is decided in `infra/clickhouse/decisions/read_policy.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from infra.clickhouse.embedded_reader import Answer, EmbeddedReader, ReadRequest
+from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, ResultTooLarge
+from infra.embedded.ports import LOOPBACK, PortTaken
+
+__all__ = ["ClickHouseEndpoint"]
+
+log = structlog.get_logger(__name__)
+
+PORT_SETTING: Final = "TOKENWIRE_ANALYTICS_PORT"
+REQUEST_BYTES_MAX: Final = 1_048_576
+SHUTDOWN_S: Final = 2.0
+COMPRESS_FROM_BYTES: Final = 1_024
+BAD_ARGUMENTS: Final = 36
+NOT_IMPLEMENTED: Final = 48
+SYNTAX_ERROR: Final = 62
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+TRANSPORT_PARAMETERS: Final = frozenset(
+    {
+        "add_http_cors_header",
+        "buffer_size",
+        "cancel_http_readonly_queries_on_client_close",
+        "client_protocol_version",
+        "compress",
+        "database",
+        "decompress",
+        "default_format",
+        "enable_http_compression",
+        "http_headers_progress_interval_ms",
+        "password",
+        "query",
+        "query_id",
+        "quota_key",
+        "role",
+        "send_progress_in_http_headers",
+        "session_check",
+        "session_id",
+        "session_timeout",
+        "stacktrace",
+        "user",
+        "wait_end_of_query",
+    }
+)
+CONTENT_TYPES: Final = {
+    "JSON": "application/json; charset=UTF-8",
+    "JSONCompact": "application/json; charset=UTF-8",
+    "JSONEachRow": "application/x-ndjson; charset=UTF-8",
+    "CSV": "text/csv; charset=UTF-8; header=absent",
+    "CSVWithNames": "text/csv; charset=UTF-8; header=present",
+    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
+    "Native": "application/octet-stream",
+}
+STATUS_OF_CODE: Final = {
+    164: 403,  # READONLY
+    497: 403,  # ACCESS_DENIED
+    452: 403,  # SETTING_CONSTRAINT_VIOLATION
+    60: 404,  # UNKNOWN_TABLE
+    81: 404,  # UNKNOWN_DATABASE
+    396: 413,  # TOO_MANY_ROWS_OR_BYTES
+    159: 408,  # TIMEOUT_EXCEEDED
+    202: 503,  # TOO_MANY_SIMULTANEOUS_QUERIES
+}
+
+
+class ClickHouseEndpoint:
+    """The server. `start` before use, `stop` after."""
+
+    def __init__(self, reader: EmbeddedReader, port: int, *, host: str = LOOPBACK) -> None:
+        self.reader = reader
+        self.host = host
+        self.port = port
+        """The port asked for; after `start()` the one in use."""
+        self.runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises PortTaken.
+
+        Cancellation: call `stop()`; nothing is left listening afterwards.
+        """
+        app = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        app.router.add_get("/ping", self.ping)
+        app.router.add_get("/", self.answer)
+        app.router.add_post("/", self.answer)
+        self.runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True, max_field_size=65_536
+        )
+        await self.runner.setup()
+        try:
+            await web.TCPSite(self.runner, self.host, self.port).start()
+        except OSError as error:
+            await self.stop()
+            if error.errno == errno.EADDRINUSE:
+                raise PortTaken(self.port, PORT_SETTING) from error
+            raise
+        self.port = self.runner.addresses[0][1]
+        return self.port
+
+    async def stop(self) -> None:
+        """Stop listening and end the queries that run; a second call does nothing."""
+        runner, self.runner = self.runner, None
+        if runner is not None:
+            await self.reader.stop()
+            await runner.cleanup()
+
+    async def ping(self, request: web.Request) -> web.Response:
+        return forbidden_host(request) or web.Response(text="Ok.\n")
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Run the query of a request.
+
+        Cancellation: the client has left; the query is killed.
+        """
+        refused = forbidden_host(request)
+        if refused is not None:
+            return refused
+        try:
+            wanted = await read_request(request)
+            if not wanted.sql.strip():
+                return web.Response(text="Ok.\n")
+            answer = await self.reader.read(wanted)
+        except ClickHouseError as error:
+            log.info("query_refused", code=error.code, kind=type(error).__name__)
+            return error_response(error, request)
+        return answer_response(answer, request)
+
+
+def forbidden_host(request: web.Request) -> web.Response | None:
+    """Refuse a page that reaches us through a name of its own (DNS rebinding), and requests of foreign pages."""
+    host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
+    foreign = request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+    if host.lower() in LOOPBACK_HOSTS and not foreign:
+        return None
+    return web.Response(status=403, text="This endpoint answers programs on this machine only.\n")
+
+
+async def read_request(request: web.Request) -> ReadRequest:
+    parameters = dict(request.query)
+    body = ""
+    if request.method == "POST":
+        if request.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+            parameters |= await form_fields(request)
+        else:
+            body = await body_text(request)
+    if parameters.get("compress", "0") not in ("0", "false") or parameters.get("decompress", "0") not in ("0", "false"):
+        raise ClickHouseRefused("Native compression is not offered here; use gzip over HTTP.", code=NOT_IMPLEMENTED)
+    sql = "\n".join(part for part in (parameters.get("query", ""), body) if part)
+    if "\0" in sql:
+        raise ClickHouseRefused("The query holds a zero byte.", code=SYNTAX_ERROR)
+    return ReadRequest(
+        sql=sql,
+        parameters={name[6:]: value for name, value in parameters.items() if name.startswith("param_")},
+        settings=settings_of(parameters),
+        database=parameters.get("database") or request.headers.get("X-ClickHouse-Database") or "tokenwire",
+        default_format=parameters.get("default_format") or request.headers.get("X-ClickHouse-Format") or "TabSeparated",
+    )
+
+
+async def form_fields(request: web.Request) -> dict[str, str]:
+    fields = await request.post()
+    if any(not isinstance(value, str) for value in fields.values()):
+        raise ClickHouseRefused("External tables are not offered here.", code=NOT_IMPLEMENTED)
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
+async def body_text(request: web.Request) -> str:
+    try:
+        return (await request.read()).decode()
+    except UnicodeDecodeError:
+        raise ClickHouseRefused("The query is not UTF-8.", code=BAD_ARGUMENTS) from None
+    except web.HTTPRequestEntityTooLarge:
+        raise ResultTooLarge(f"The query is larger than {REQUEST_BYTES_MAX} bytes.", code=396) from None
+
+
+def settings_of(parameters: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name not in TRANSPORT_PARAMETERS and not name.startswith("param_")
+    }
+
+
+def answer_response(answer: Answer, request: web.Request) -> web.Response:
+    summary = {"read_rows": str(answer.rows_read), "read_bytes": str(answer.bytes_read)}
+    headers = common_headers(request) | {
+        "X-ClickHouse-Format": answer.format,
+        "X-ClickHouse-Summary": json.dumps(summary),
+        "Content-Type": CONTENT_TYPES.get(answer.format, "text/plain; charset=UTF-8"),
+    }
+    body = answer.body
+    wants = request.query.get("enable_http_compression") == "1"
+    if wants and len(body) >= COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
+        body = gzip.compress(body, compresslevel=1)
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, headers=headers)
+
+
+def error_response(error: ClickHouseError, request: web.Request) -> web.Response:
+    status = STATUS_OF_CODE.get(error.code, 503 if isinstance(error, ClickHouseUnavailable) else 400)
+    headers = common_headers(request) | {"X-ClickHouse-Exception-Code": str(error.code)}
+    return web.Response(status=status, text=f"Code: {error.code}. DB::Exception: {error}\n", headers=headers)
+
+
+def common_headers(request: web.Request) -> dict[str, str]:
+    query_id = request.query.get("query_id", "")
+    safe_id = "".join(sign for sign in query_id if sign.isprintable() and sign.isascii())
+    return {"X-ClickHouse-Query-Id": safe_id, "X-ClickHouse-Timezone": "UTC", "X-Content-Type-Options": "nosniff"}

@@ -1,0 +1,146 @@
+"""The process `tokenwire analytics`: migrations, the exact writer, and in embedded mode the read-only endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from infra.clickhouse.connection import ClickHouseConnection
+from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits
+from infra.clickhouse.errors import ClickHouseUnavailable
+from infra.clickhouse.migrate import migrate
+from infra.clock import Clock, SystemClock
+from infra.embedded.clickhouse_http import ClickHouseEndpoint
+from infra.settings import Settings
+from infra.telemetry.metric_names import ANALYTICS_METRICS, WORKER_DEAD_LETTERS
+from infra.telemetry.metrics import Metrics, MetricsEndpoint
+from processors.analytics_writer import AnalyticsWriter
+from processors.dead_letter_writer import DeadLetterWriter
+from processors.log_appender import LogAppender
+from processors.records_consumer import RecordsConsumer
+from processors.turn_table import ClickHouseTurnTable
+
+__all__ = ["AnalyticsReady", "run_analytics"]
+
+log = structlog.get_logger(__name__)
+
+START_PAUSE_S: Final = 1.0
+WRITER_STOP_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticsReady:
+    """Where the process answers. `query_port` is None where an existing server is used."""
+
+    query_port: int | None
+    metrics_port: int
+
+
+async def run_analytics(
+    settings: Settings,
+    on_ready: Callable[[AnalyticsReady], None] | None = None,
+    *,
+    stopping: asyncio.Event | None = None,
+) -> None:
+    """Run until SIGTERM, SIGINT or `stopping`. `on_ready` hears once rows are written and queries answered.
+
+    Raises DataFolderInUse, MigrationConflict, ClickHouseRefused, PortTaken: an operator must act. A ClickHouse or
+    Kafka that does not answer is waited for.
+    Cancellation: everything is stopped as by a signal.
+    """
+    stop = stopping or asyncio.Event()
+    heed_signals(stop)
+    clock, metrics = SystemClock(), Metrics((*ANALYTICS_METRICS, WORKER_DEAD_LETTERS))
+    async with contextlib.AsyncExitStack() as stack:
+        connection = ClickHouseConnection(settings)
+        stack.push_async_callback(connection.close)
+        if not await patiently(lambda: opened(connection), stop, "clickhouse_awaited"):
+            return
+        query_port = await serve_queries(settings, connection, stack)
+        endpoint = MetricsEndpoint(metrics, settings.metrics_port + 1 if settings.metrics_port else 0)
+        stack.push_async_callback(endpoint.stop)
+        metrics_port = await endpoint.start()
+        writer = await patiently_started(settings, connection, metrics, clock, stack, stop)
+        if writer is None:
+            return
+        async with running(writer):
+            log.info("analytics_ready", query_port=query_port, metrics_port=metrics_port)
+            if on_ready is not None:
+                on_ready(AnalyticsReady(query_port, metrics_port))
+            await stop.wait()
+            log.info("analytics_stopping")
+
+
+async def opened(connection: ClickHouseConnection) -> None:
+    await connection.open()
+    await migrate(connection)
+
+
+async def serve_queries(
+    settings: Settings, connection: ClickHouseConnection, stack: contextlib.AsyncExitStack
+) -> int | None:
+    if not connection.embedded:
+        return None
+    reader = EmbeddedReader(connection.files, ReaderLimits(query_s_max=settings.analytics_query_s))
+    endpoint = ClickHouseEndpoint(reader, settings.analytics_port)
+    stack.push_async_callback(endpoint.stop)
+    return await endpoint.start()
+
+
+async def patiently_started(
+    settings: Settings,
+    connection: ClickHouseConnection,
+    metrics: Metrics,
+    clock: Clock,
+    stack: contextlib.AsyncExitStack,
+    stop: asyncio.Event,
+) -> AnalyticsWriter | None:
+    consumer = RecordsConsumer(settings)
+    appender = LogAppender(settings, clock, client_id="tokenwire-analytics")
+    stack.push_async_callback(appender.stop)
+    stack.push_async_callback(consumer.stop)
+    if not await patiently(appender.start, stop, "kafka_awaited"):
+        return None
+    if not await patiently(consumer.start, stop, "kafka_awaited"):
+        return None
+    letters = DeadLetterWriter(appender, clock, metrics)
+    return AnalyticsWriter(consumer, ClickHouseTurnTable(connection), letters, metrics, clock)
+
+
+@contextlib.asynccontextmanager
+async def running(writer: AnalyticsWriter) -> AsyncIterator[None]:
+    """The writer's task; an error of it ends the process, a stop cancels it."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(writer.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task}, timeout=WRITER_STOP_S)
+
+
+async def patiently(start: Callable[[], Awaitable[None]], stop: asyncio.Event, event: str) -> bool:
+    """Try until it starts; False when told to stop first."""
+    while not stop.is_set():
+        try:
+            await start()
+            return True
+        except (ClickHouseUnavailable, KafkaError) as error:
+            log.warning(event, error=type(error).__name__)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), START_PAUSE_S)
+    return False
+
+
+def heed_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(RuntimeError, ValueError):  # only the main thread hears signals
+            loop.add_signal_handler(number, stop.set)
