@@ -39,6 +39,11 @@ def test_character_cut_in_two() -> None:
     assert read(b'data: "na\xc3', b'\xafve"\n\n') == (['"naïve"'.encode()], None)
 
 
+def test_line_end_cut_in_two() -> None:
+    """CR and LF in two reads are one line end; CR alone is one too."""
+    assert read(b"data: a\r", b"\n\r", b"\ndata: b\r", b"\rdata: c\n\n") == ([b"a", b"b", b"c"], None)
+
+
 @pytest.mark.parametrize("raw", [b"<html>\n", b"nonsense", b'{"error": {}}\n', b"\xef\xbb"])
 def test_line_that_is_no_field(raw: bytes) -> None:
     """It is a fault, and what came before it is given."""
