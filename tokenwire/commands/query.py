@@ -21,7 +21,7 @@ def query(sql: str | None, output_format: str | None, as_json: bool) -> None:
 
     \b
     Examples:
-      tokenwire query "SELECT model, count(), avg(ttft_us) / 1000 FROM turns GROUP BY model"
+      tokenwire query "SELECT model, count(), avg(ttft_ms) FROM turns GROUP BY model"
       tokenwire query --json "SELECT * FROM turns LIMIT 3"
     """
     if not sql or sql == "-":
