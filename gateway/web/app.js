@@ -1,0 +1,318 @@
+/** The chat page: wires the client, the conversations and the views. All DOM work happens once per frame. */
+
+import { claimsOf, findToken, forgetToken, keepToken } from "./access_token.js";
+import { Announcer } from "./announcer.js";
+import { ComposerView } from "./composer_view.js";
+import { arrange, emptyConversation, isOpen, reduceConversation } from "./conversation.js";
+import { element, icon, setText } from "./dom.js";
+import { newId } from "./identifiers.js";
+import { keep, readKept, SessionStore } from "./session_store.js";
+import { SidebarView } from "./sidebar_view.js";
+import { StatusView } from "./status_view.js";
+import { wireThemeSwitch } from "./theme_switch.js";
+import { TokenwireClient } from "./tokenwire_client.js";
+import { TranscriptView } from "./transcript_view.js";
+
+const MODEL_KEY = "tokenwire.model";
+const HIDDEN_FRAME_MS = 250;
+const SESSION_EVENTS = ["attached", "accepted", "queued", "start", "delta", "end", "gap", "snapshot", "hole", "error"];
+const GAP_WORDS = {
+  expired: "Older parts of this conversation have expired and are no longer on the log.",
+  recreated: "This session's log was created anew: what was before is gone.",
+  unknown_cursor: "The place to resume from was not known any more: this is the session as it stands now.",
+  log_lost: "A part of this session's log was lost: this is what there is.",
+  hole: "A part of an answer is missing and could not be read again.",
+};
+const SAMPLES = [
+  "Explain how a log makes streaming answers durable.",
+  "Plan a quiet weekend in the mountains, as a list.",
+  "Write a short Python function that merges sorted lists.",
+];
+
+class ChatPage {
+  #client;
+  #store;
+  #token = findToken();
+  /** @type {Map<string, import("./conversation.js").Conversation>} */
+  #conversations = new Map();
+  /** @type {Map<string, import("./conversation.js").Happening[]>} */
+  #happenings = new Map();
+  #active = "";
+  #shown = null;
+  #frame = null;
+  #models = [];
+  #announcer = new Announcer(document.getElementById("announcements"));
+  #empty = document.getElementById("empty");
+  #status = new StatusView({ reconnect: () => this.#client.connect(), useToken: (token) => this.#useToken(token) });
+  #composer = new ComposerView({
+    send: (text) => this.#send(text),
+    stop: () => this.#stop(),
+    remove: (promptId) => this.#cancel(this.#active, promptId),
+    typing: () => this.#follow(this.#active),
+    chooseModel: (model) => keep(MODEL_KEY, model),
+  });
+  #sidebar = new SidebarView({
+    open: (id) => this.#open(id, { focus: true }),
+    remove: (id) => this.#remove(id),
+    create: () => this.#create(),
+  });
+  #transcript = new TranscriptView({
+    scroller: document.getElementById("scroller"),
+    list: document.getElementById("transcript"),
+    jump: document.getElementById("jump"),
+    actions: { retry: (entry) => this.#retry(entry) },
+  });
+
+  constructor() {
+    const url = new URL("v1/connect", location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    url.hash = url.search = "";
+    this.#client = new TokenwireClient({ url: url.href, token: this.#token });
+    this.#client.addEventListener("state", ({ detail }) => this.#connectionChanged(detail));
+    this.#client.addEventListener("welcome", ({ detail }) => this.#welcomed(detail));
+    for (const type of SESSION_EVENTS) this.#client.addEventListener(type, ({ detail }) => this.#received(detail));
+    this.#wirePage();
+    this.#useStore();
+    if (this.#token) this.#client.connect();
+    else this.#askForToken("");
+    globalThis.tokenwire = { client: this.#client, conversation: (session = this.#active) => this.#conversations.get(session) };
+  }
+
+  // ---- What the user does
+
+  #send(text, promptId = newId()) {
+    const session = this.#active;
+    const model = this.#models.length > 1 ? document.getElementById("model").value : "";
+    this.#store.add(session, text);
+    this.#store.active = session;
+    this.#follow(session);
+    this.#happened(session, { type: "send", promptId, input: text, model });
+    this.#client.prompt({ session, promptId, input: text, ...(model ? { model } : {}) });
+    this.#transcript.toBottom();
+  }
+
+  #retry(entry) {
+    const sameId = entry.error?.code === "unknown_outcome";
+    if (entry.status === "failed") this.#happened(this.#active, { type: "forget", promptId: entry.promptId });
+    this.#send(entry.input, sameId ? entry.promptId : undefined);
+  }
+
+  #stop() {
+    const { running } = arrange(this.#conversation(this.#active));
+    if (running) this.#cancel(this.#active, running.promptId);
+  }
+
+  #cancel(session, promptId) {
+    this.#happened(session, { type: "cancel_asked", promptId });
+    this.#client.cancel(session, promptId);
+  }
+
+  #create() {
+    this.#open(this.#conversation(this.#active).entries.length > 0 || this.#store.has(this.#active) ? newId() : this.#active, { focus: true });
+  }
+
+  #open(id, { focus = false } = {}) {
+    this.#flush();
+    this.#active = id;
+    this.#shown = null;
+    this.#transcript.clear();
+    if (this.#store.has(id)) {
+      this.#follow(id);
+      this.#store.active = id;
+      this.#store.setUnread(id, false);
+    }
+    this.#schedule();
+    if (focus) this.#composer.focus();
+  }
+
+  #remove(id) {
+    const title = this.#store.lines.find((line) => line.id === id)?.title ?? "";
+    const undo = this.#store.remove(id);
+    this.#client.detach(id);
+    this.#conversations.delete(id);
+    this.#happenings.delete(id);
+    if (id === this.#active) this.#open(this.#store.lines[0]?.id ?? newId());
+    const putBack = () => {
+      undo();
+      this.#open(id);
+    };
+    this.#status.note(`Removed “${title}” from this list.`, { action: { label: "Undo", run: putBack } });
+  }
+
+  #useToken(token) {
+    this.#token = token;
+    keepToken(token);
+    this.#status.hideTokenPanel();
+    this.#useStore();
+    this.#client.setToken(token);
+    this.#composer.focus();
+  }
+
+  #signOut() {
+    forgetToken();
+    this.#client.close();
+    location.reload();
+  }
+
+  // ---- What the server says
+
+  #connectionChanged(state) {
+    this.#status.showConnection(state);
+    if (state.state !== "stopped") return;
+    if (state.code === 4401 || state.code === 4403) this.#askForToken(refusalWords(this.#token, state));
+  }
+
+  #welcomed({ models = [], simulated = false, user }) {
+    this.#models = models;
+    const kept = readKept(MODEL_KEY);
+    this.#composer.offerModels(models, models.includes(kept) ? kept : models[0]);
+    this.#status.showSimulated(simulated);
+    setText(document.getElementById("user"), user);
+  }
+
+  #received(message) {
+    const session = message.session;
+    if (message.type === "attached") this.#resumed(message);
+    if (message.type === "gap" || message.type === "hole") {
+      this.#status.note(GAP_WORDS[message.reason ?? "hole"] ?? GAP_WORDS.expired, { kind: "bad", lasting: true });
+    }
+    if (message.type === "error" && !message.prompt_id) this.#status.note(message.message, { kind: "bad" });
+    if (session && this.#client) this.#happened(session, message);
+  }
+
+  /** After a reconnect the first answer about a session says how it went. */
+  #resumed({ session, recovered }) {
+    const again = this.#conversations.get(session)?.attached;
+    if (!again || session !== this.#active || recovered === "gap") return;
+    const words = recovered === "snapshot" ? "Resumed from a snapshot: nothing was lost." : "Resumed — nothing was lost.";
+    this.#status.note(words, { kind: "good" });
+  }
+
+  // ---- From happenings to pixels
+
+  #happened(session, happening) {
+    const waiting = this.#happenings.get(session) ?? [];
+    waiting.push({ happening, atMs: performance.now() });
+    this.#happenings.set(session, waiting);
+    this.#schedule();
+  }
+
+  #schedule() {
+    if (this.#frame !== null) return;
+    const draw = () => {
+      this.#frame = null;
+      this.#flush();
+      this.#draw();
+    };
+    this.#frame = document.hidden ? setTimeout(draw, HIDDEN_FRAME_MS) : requestAnimationFrame(draw);
+  }
+
+  #flush() {
+    for (const [session, happenings] of this.#happenings) {
+      this.#conversations.set(session, reduceConversation(this.#conversation(session), happenings));
+      const ended = happenings.some(({ happening }) => happening.type === "end");
+      if (ended && (session !== this.#active || document.hidden)) this.#store.setUnread(session, true);
+    }
+    this.#happenings.clear();
+  }
+
+  #draw() {
+    const conversation = this.#conversation(this.#active);
+    const busy = (id) => this.#conversation(id).entries.some(isOpen);
+    this.#sidebar.update({ lines: this.#store.lines, active: this.#active, busy });
+    if (conversation === this.#shown) return;
+    this.#shown = conversation;
+    const arranged = arrange(conversation);
+    this.#showEmpty(conversation);
+    this.#transcript.update(arranged.transcript);
+    this.#composer.update(arranged);
+    this.#announcer.follow(arranged.running ?? arranged.transcript.at(-1) ?? null);
+    const title = this.#store.lines.find(({ id }) => id === this.#active)?.title ?? "New chat";
+    setText(document.getElementById("title"), title);
+    document.title = this.#store.has(this.#active) ? `${title} · Tokenwire` : "Tokenwire";
+  }
+
+  #showEmpty({ entries, attached }) {
+    const known = this.#store.has(this.#active);
+    const loading = document.getElementById("loading");
+    this.#empty.hidden = entries.length > 0 || known;
+    loading.hidden = entries.length > 0 || !known;
+    loading.toggleAttribute("data-late", attached); // what is on the log comes right after: no flicker
+    setText(loading, attached ? "Nothing is on this session's log any more. You can go on in it." : "Reading the conversation from the log…");
+  }
+
+  #conversation(session) {
+    let conversation = this.#conversations.get(session);
+    if (!conversation) this.#conversations.set(session, (conversation = emptyConversation(session)));
+    return conversation;
+  }
+
+  /** Followed from its start: the log rebuilds the whole conversation, once. */
+  #follow(session) {
+    this.#client.attach(session, { from: "start" });
+  }
+
+  // ---- Set-up
+
+  #useStore() {
+    this.#store = new SessionStore(claimsOf(this.#token).user);
+    this.#store.addEventListener("change", () => this.#schedule());
+    for (const id of this.#conversations.keys()) this.#client.detach(id);
+    this.#conversations.clear();
+    this.#happenings.clear();
+    this.#open(this.#store.active || newId());
+  }
+
+  #askForToken(why) {
+    this.#status.showConnection({ state: "stopped", code: 4401, reason: why });
+    this.#status.askForToken(why);
+  }
+
+  #wirePage() {
+    wireThemeSwitch(document.getElementById("theme"));
+    document.getElementById("sign-out").prepend(icon("key"));
+    document.getElementById("sign-out").addEventListener("click", () => this.#signOut());
+    document.getElementById("jump").prepend(icon("down"));
+    for (const sample of SAMPLES) {
+      const button = element("button", { type: "button", class: "sample", on: { click: () => this.#send(sample) } }, sample);
+      document.getElementById("samples").append(button);
+    }
+    document.addEventListener("keydown", (event) => this.#key(event));
+    document.addEventListener("visibilitychange", () => this.#becameVisible());
+    globalThis.addEventListener("online", () => this.#token && this.#client.connect());
+    globalThis.addEventListener("hashchange", () => {
+      const token = findToken();
+      if (token && token !== this.#token) this.#useToken(token);
+    });
+  }
+
+  #becameVisible() {
+    if (document.hidden) return;
+    if (this.#store.has(this.#active)) this.#store.setUnread(this.#active, false);
+    this.#flush();
+    this.#draw();
+  }
+
+  #key(event) {
+    const writing = event.target.closest("input, textarea, select") !== null;
+    const modified = event.ctrlKey || event.metaKey || event.altKey;
+    if (event.key === "Escape") {
+      if (this.#sidebar.drawerIsOpen) this.#sidebar.setDrawer(false);
+      else this.#stop();
+    } else if ((event.key === "/" && !writing && !modified) || (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey))) {
+      event.preventDefault();
+      this.#composer.focus();
+    }
+  }
+}
+
+function refusalWords(token, { code, reason }) {
+  const { expiresAtS } = claimsOf(token);
+  if (expiresAtS !== null && expiresAtS * 1000 < Date.now()) {
+    return `Your access token expired on ${new Date(expiresAtS * 1000).toLocaleString()}.`;
+  }
+  const words = code === 4403 ? "This page may not connect to the gateway" : "The gateway refused the access token";
+  return reason ? `${words}: ${reason}.` : `${words}.`;
+}
+
+new ChatPage();

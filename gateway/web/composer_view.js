@@ -1,0 +1,102 @@
+/** Where prompts are written: the box, send and stop, the model, and what waits in line. */
+
+import { element, icon, setChildren, setText } from "./dom.js";
+
+const HEIGHT_PX_MAX = 220;
+
+export class ComposerView {
+  #box = document.getElementById("prompt");
+  #send = document.getElementById("send");
+  #stop = document.getElementById("stop");
+  #model = document.getElementById("model");
+  #queue = document.getElementById("queue");
+  #queueTitle = document.getElementById("queue-title");
+  #queueList = document.getElementById("queue-list");
+  #queueNodes = new Map();
+  #actions;
+
+  /** @param {{send(text: string): void, stop(): void, remove(promptId: string): void, typing(): void, chooseModel(model: string): void}} actions */
+  constructor(actions) {
+    this.#actions = actions;
+    this.#send.append(icon("send"));
+    this.#stop.append(icon("stop"));
+    this.#box.addEventListener("input", () => this.#typed());
+    this.#box.addEventListener("keydown", (event) => this.#key(event));
+    this.#stop.addEventListener("click", () => this.#actions.stop());
+    this.#model.addEventListener("change", () => this.#actions.chooseModel(this.#model.value));
+    document.getElementById("composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    this.#typed();
+  }
+
+  focus() {
+    this.#box.focus();
+  }
+
+  /** Put words in the box, such as those of a removed prompt, unless something is being written. */
+  suggest(text) {
+    if (this.#box.value.trim() === "") this.#box.value = text;
+    this.#typed();
+    this.focus();
+  }
+
+  /** @param {string[]} models @param {string} chosen */
+  offerModels(models, chosen) {
+    const choices = models.map((model) => element("option", { value: model, selected: model === chosen }, model));
+    this.#model.replaceChildren(...choices);
+    document.getElementById("model-field").hidden = models.length < 2;
+  }
+
+  /** @param {{running: object | null, queue: {entry: object, position: number}[]}} arranged */
+  update({ running, queue }) {
+    this.#stop.hidden = running === null;
+    this.#stop.disabled = running?.cancelling ?? false;
+    this.#send.setAttribute("aria-label", running ? "Send: it waits its turn" : "Send");
+    this.#box.placeholder = running ? "Ask the next thing…" : "Ask anything";
+    this.#queue.hidden = queue.length === 0;
+    setText(this.#queueTitle, queue.length === 1 ? "1 prompt waits its turn" : `${queue.length} prompts wait their turn`);
+    setChildren(this.#queueList, queue.map((waiting) => this.#queueNode(waiting)));
+    const kept = new Set(queue.map(({ entry }) => entry.promptId));
+    for (const promptId of this.#queueNodes.keys()) if (!kept.has(promptId)) this.#queueNodes.delete(promptId);
+  }
+
+  #queueNode({ entry, position }) {
+    let node = this.#queueNodes.get(entry.promptId);
+    if (!node) {
+      const remove = element("button", { type: "button", class: "icon-button", "data-action": "remove", "aria-label": `Remove from the line: ${entry.input}`, title: "Remove" }, icon("close"));
+      remove.addEventListener("click", () => this.#actions.remove(entry.promptId));
+      node = element("li", { "data-queued": entry.promptId },
+        element("span", { class: "position" }), element("span", { class: "words", dir: "auto" }, entry.input), element("span", { class: "state" }), remove);
+      this.#queueNodes.set(entry.promptId, node);
+    }
+    node.dataset.state = entry.status;
+    setText(node.children[0], String(position));
+    setText(node.children[2], entry.cancelling ? "removing…" : entry.status === "sending" ? "sending…" : "");
+    node.children[3].disabled = entry.cancelling;
+    return node;
+  }
+
+  #key(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    this.#submit();
+  }
+
+  #submit() {
+    const text = this.#box.value;
+    if (text.trim() === "") return;
+    this.#box.value = "";
+    this.#typed();
+    this.#actions.send(text);
+    this.focus();
+  }
+
+  #typed() {
+    this.#send.disabled = this.#box.value.trim() === "";
+    this.#box.style.height = "auto";
+    this.#box.style.height = `${Math.min(HEIGHT_PX_MAX, this.#box.scrollHeight)}px`;
+    if (this.#box.value) this.#actions.typing();
+  }
+}

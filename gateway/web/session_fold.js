@@ -1,0 +1,93 @@
+/**
+ * Which messages of a session count, judged by turn, attempt and chunk number alone.
+ *
+ * The log may be told twice (after a resume, or from its start again): a message already known is a duplicate and
+ * changes nothing. Chunks of an attempt are numbered 0, 1, 2 …, so the next `seq` is `seq + n`; anything beyond it
+ * is a hole and nothing after it may be shown before it is mended. A start with a higher attempt voids the text of
+ * the attempts before it. The cursor only ever moves past messages that were judged, never past a hole.
+ *
+ * @typedef {"take" | "duplicate" | "hole"} Verdict
+ * @typedef {{attempt: number, nextSeq: number, ended: boolean}} TurnPosition
+ */
+
+export class SessionFold {
+  /** Resume from here: the newest cursor behind which nothing is missing; empty while there is none. */
+  cursor = "";
+
+  /** True where turns were joined half-way on purpose (attached at the tail), so unknown ones are taken as found. */
+  adoptsUnknown = false;
+
+  /** @type {Map<string, TurnPosition>} */
+  #turns = new Map();
+  #replacesAtSnapshot = true;
+
+  /** The next snapshot message begins a new picture of the session (said by `attached` and `gap`). */
+  expectSnapshot() {
+    this.#replacesAtSnapshot = true;
+  }
+
+  /**
+   * Judge a message and, unless it is a hole, remember it.
+   * @param {{type: string, turn?: string, attempt?: number, seq?: number, n?: number, c?: string}} message
+   * @returns {Verdict}
+   */
+  judge(message) {
+    const verdict = this.#verdict(message);
+    if (verdict === "take") this.#remember(message);
+    if (verdict !== "hole" && message.c) this.cursor = message.c;
+    return verdict;
+  }
+
+  /** Take a message although something is missing before it: the last resort, after re-reading did not help. */
+  adopt(message) {
+    this.#remember(message);
+    if (message.c) this.cursor = message.c;
+  }
+
+  /**
+   * Take in a snapshot.
+   * @returns {boolean} true when it replaces what was known, false when it continues the snapshot before it
+   */
+  takeSnapshot(message) {
+    const replaces = this.#replacesAtSnapshot;
+    this.#replacesAtSnapshot = false;
+    if (replaces) this.#turns.clear();
+    for (const turn of message.turns) {
+      const ended = Boolean(turn.reason) && !turn.more;
+      this.#turns.set(turn.turn, { attempt: turn.attempt ?? 0, nextSeq: turn.next_seq ?? 0, ended });
+    }
+    if (message.c) this.cursor = message.c;
+    return replaces;
+  }
+
+  #verdict(message) {
+    const known = this.#turns.get(message.turn);
+    if (message.type === "queued") return known ? "duplicate" : "take";
+    if (known?.ended) return "duplicate";
+    const attempt = message.attempt ?? 0;
+    if (message.type === "start") return known && attempt <= known.attempt ? "duplicate" : "take";
+    if (!known) return this.adoptsUnknown || message.seq === 0 || message.type === "end" ? "take" : "hole";
+    if (attempt !== known.attempt) return attempt < known.attempt ? "duplicate" : "hole";
+    if (message.type === "end") return "take";
+    if (message.seq === known.nextSeq) return "take";
+    return message.seq + message.n <= known.nextSeq ? "duplicate" : "hole";
+  }
+
+  #remember(message) {
+    const attempt = message.attempt ?? 0;
+    switch (message.type) {
+      case "queued":
+        this.#turns.set(message.turn, { attempt: 0, nextSeq: 0, ended: false });
+        break;
+      case "start":
+        this.#turns.set(message.turn, { attempt, nextSeq: 0, ended: false });
+        break;
+      case "delta":
+        this.#turns.set(message.turn, { attempt, nextSeq: message.seq + message.n, ended: false });
+        break;
+      case "end":
+        this.#turns.set(message.turn, { attempt, nextSeq: this.#turns.get(message.turn)?.nextSeq ?? 0, ended: true });
+        break;
+    }
+  }
+}
