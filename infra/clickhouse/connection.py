@@ -58,8 +58,9 @@ class ClickHouseConnection:
         self.client: Client | None = None
 
     async def open(self) -> None:
-        """Connect. Raises DataFolderInUse, ClickHouseUnavailable, ClickHouseRefused."""
-        self.client = await self.run(self.connect, deadline_s=CONNECT_S * 2)
+        """Connect, unless connected. Raises DataFolderInUse, ClickHouseUnavailable, ClickHouseRefused."""
+        if self.client is None:
+            self.client = await self.run(self.connect, deadline_s=CONNECT_S * 2)
 
     async def close(self) -> None:
         """Close the client and end the thread; a call still running keeps the thread until it ends."""

@@ -1,0 +1,224 @@
+"""The exact writer on a real broker and the real embedded engine, while one or the other fails."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from infra.clickhouse.errors import ClickHouseUnavailable
+from infra.embedded.broker import EmbeddedBroker
+from infra.telemetry.metric_names import ANALYTICS_LAG_RECORDS, ANALYTICS_ROWS
+from processors.decisions.analytics_rows import Row, RowIdentity
+from processors.turn_table import TurnTable
+from schemas.records import TurnRecord
+from tests.integration.analytics_fixture import (
+    ForgetfulTable,
+    WriterParts,
+    analytics_settings,
+    attempt_records,
+    publish,
+    stored,
+    until,
+    writing,
+)
+
+__all__: list[str] = []
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def expected(records: Sequence[TurnRecord]) -> list[tuple[str, int, tuple[str, ...]]]:
+    return sorted((record.turn, record.part, record.texts) for record in records)
+
+
+async def settled(parts: WriterParts) -> None:
+    """Until every record of the log is committed."""
+
+    async def no_lag() -> bool:
+        marks = parts.writer.marks
+        return len(marks) == 12 and parts.metrics.gauge(ANALYTICS_LAG_RECORDS)._value.get() == 0 and caught_up(parts)
+
+    await until(no_lag, "the writer reaches the end of the log")
+
+
+def caught_up(parts: WriterParts) -> bool:
+    consumer = parts.consumer.consumer
+    ends = {place: consumer.highwater(place) for place in consumer.assignment()}
+    return all(end is not None and parts.writer.marks[place.partition] >= end for place, end in ends.items() if end)
+
+
+async def test_records_become_rows_once_though_sent_twice(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Every part is one row, though its writer sent some again; the view joins parts and keeps exact values."""
+    settings = analytics_settings(tmp_path, broker.bootstrap_servers)
+    records = attempt_records("twice", 40, parts=3)
+    await publish(settings, [*records, *records[10:40]])
+
+    async with writing(settings) as parts:
+
+        async def all_there() -> bool:
+            return len(await stored(parts.connection, "twice")) >= len(records)
+
+        await until(all_there, "all rows")
+        await publish(settings, records[:5])
+        await settled(parts)
+        rows = await stored(parts.connection, "twice")
+        turn = await parts.connection.query(
+            "SELECT text, texts, gaps_us, parts, toUnixTimestamp64Micro(accepted_at), ttft_ms, toString(cost_usd), "
+            "dequeued_at, output_tokens FROM tokenwire.turns WHERE user = 'twice' AND turn = 'twice-t7'"
+        )
+        count = await parts.connection.query("SELECT count(), uniq(turn) FROM tokenwire.turns WHERE user = 'twice'")
+
+    assert rows == expected(records)
+    assert count[0] == (40, 40)
+    texts = [text for part in range(3) for text in (f"piece {part} ", "é\n'\\\t")]
+    assert turn == [
+        (
+            "".join(texts),
+            texts,
+            [12_345, 17, 12_346, 17, 12_347, 17],
+            3,
+            1_790_000_000_000_008,
+            12.345,
+            "0.001234567",
+            None,
+            6,
+        )
+    ]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_writer_killed_between_plan_and_commit(broker: EmbeddedBroker, tmp_path: Path, moment: str) -> None:
+    """kill -9 before or right after an insert: the next writer repeats exactly the plan, and the counts are exact."""
+    user = f"killed-{moment}"
+    settings = analytics_settings(tmp_path, broker.bootstrap_servers)
+    records = attempt_records(user, 60)
+    await publish(settings, records)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.integration.analytics_child",
+        str(tmp_path),
+        broker.bootstrap_servers,
+        moment,
+        cwd=REPOSITORY,
+    )
+    assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
+    await publish(settings, attempt_records(f"{user}-later", 10))
+
+    async with writing(settings) as parts:
+        await settled(parts)
+        rows = await stored(parts.connection, user)
+        later = await stored(parts.connection, f"{user}-later")
+
+    assert rows == expected(records)
+    assert len(later) == 10
+
+
+async def test_lost_answers_of_clickhouse(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """An insert whose answer is lost is repeated under the same token and counts once."""
+    settings = analytics_settings(tmp_path, broker.bootstrap_servers)
+    records = attempt_records("lost-answer", 25)
+    tables: list[ForgetfulTable] = []
+
+    def forgetful(table: TurnTable) -> TurnTable:
+        tables.append(ForgetfulTable(table, lost=2))
+        return tables[0]
+
+    await publish(settings, records)
+    async with writing(settings, around=forgetful) as parts:
+        await settled(parts)
+        rows = await stored(parts.connection, "lost-answer")
+        counted = parts.metrics.counter(ANALYTICS_ROWS).labels(table="turns")._value.get()
+
+    assert tables[0].tokens[0] == tables[0].tokens[1]
+    assert rows == expected(records)
+    assert counted >= len(records)
+
+
+class AwayTable:
+    """Unreachable until told otherwise."""
+
+    def __init__(self, table: TurnTable) -> None:
+        self.table = table
+        self.back = asyncio.Event()
+        self.calls = 0
+
+    async def present(self, identities: Sequence[RowIdentity]) -> set[RowIdentity]:
+        self.calls += 1
+        if not self.back.is_set():
+            raise ClickHouseUnavailable("connection refused")
+        return await self.table.present(identities)
+
+    async def insert(self, rows: Sequence[Row], *, token: str) -> None:
+        await self.table.insert(rows, token=token)
+
+
+async def test_clickhouse_away_and_back(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """While ClickHouse is away nothing more is polled; when it is back every record becomes a row."""
+    settings = analytics_settings(tmp_path, broker.bootstrap_servers)
+    records = attempt_records("away", 30)
+    tables: list[AwayTable] = []
+
+    def away(table: TurnTable) -> TurnTable:
+        tables.append(AwayTable(table))
+        return tables[0]
+
+    await publish(settings, records)
+    async with writing(settings, around=away) as parts:
+
+        async def tried_again() -> bool:
+            return tables[0].calls >= 2
+
+        await until(tried_again, "a second attempt")
+        assert parts.metrics.gauge(ANALYTICS_LAG_RECORDS)._value.get() > 0
+        tables[0].back.set()
+        await settled(parts)
+        rows = await stored(parts.connection, "away")
+
+    assert rows == expected(records)
+
+
+async def test_second_writer_joins_while_writing(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Partitions move to another member in the middle; what was under way is dropped, repeated, and counts once."""
+    settings = analytics_settings(tmp_path, broker.bootstrap_servers)
+    records = attempt_records("moving", 200)
+    async with writing(settings) as first:
+        publishing = asyncio.create_task(publish(settings, records))
+        async with writing(settings, connection=first.connection) as second:
+
+            async def shared() -> bool:
+                return bool(first.consumer.consumer.assignment()) and bool(second.consumer.consumer.assignment())
+
+            await until(shared, "both members own partitions")
+            await publishing
+
+            async def all_there() -> bool:
+                return len(await stored(first.connection, "moving")) >= len(records)
+
+            await until(all_there, "all rows")
+        await settled(first)
+        rows = await stored(first.connection, "moving")
+
+    assert rows == expected(records)
+
+
+async def test_undecodable_records_are_buried(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Bytes that are no record go to the dead letters, and the records behind them become rows."""
+    settings = analytics_settings(tmp_path, broker.bootstrap_servers)
+    records = attempt_records("behind", 12)
+    negative = TurnRecord(user="behind", session="s0", turn="x", attempt=1, run="r", prompt_id="p", gaps_us=(-1,))
+    await publish(settings, [b"{not json", *records[:6], b'{"type":"record.new"}', negative, *records[6:]])
+
+    async with writing(settings) as parts:
+        await settled(parts)
+        rows = await stored(parts.connection, "behind")
+        exposition = parts.metrics.exposition().decode()
+
+    assert rows == expected(records)
+    for reason in ("malformed", "unknown_type", "invalid_field"):
+        assert f'tokenwire_worker_dead_letters_total{{reason="{reason}"}} 1.0' in exposition
