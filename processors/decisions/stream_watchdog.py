@@ -2,15 +2,14 @@
 
 Five deadlines, one of which is the nearest at any time:
 
-    connect       until the response's headers            (counted from the request)
-    first_token   until the first sign of life            (counted from the request)
-    between_tokens  from one sign of life to the next     (the role chunk and keep-alive comments are none)
-    trailer       from the finish reason to the stream's end: running out of it is no failure, the answer is whole
-    total         for everything                          (counted from the request)
+    connect         from the request to the response's headers
+    first_token     from the request to the first sign of life
+    between_tokens  from one sign of life to the next: the role chunk and keep-alive comments are none
+    trailer         from the finish reason to the stream's end: running out of it is no failure, the answer is whole
+    total           from the request to the end of everything
 
-Times are any monotonic clock's seconds. The shell asks before each wait and sets one timer to `look_at_s`, so a
-stream costs no timer of its own, and time that the caller spends elsewhere counts against `total` alone: the
-shell adds it to `away_s`.
+Times are any monotonic clock's seconds. The shell asks before each wait and waits until `look_at_s` at most. Time
+that the caller spends elsewhere counts against `total` alone: the shell adds it to `away_s`.
 """
 
 from __future__ import annotations

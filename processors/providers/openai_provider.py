@@ -3,7 +3,7 @@
 The client does what it is good at: the request, authentication, status errors. The body is read raw, split by
 `sse_events` and decoded by `chat_chunks`, which costs a fraction of the client's own stream (`benchmarks/
 provider_stream.py`). It never retries: an attempt is one paid call. Deadlines are ours (`stream_watchdog`): the
-client's are off, one timer per wait is set to whichever of ours is nearest.
+client's are off, and one timer per stream minds whichever of ours is nearest.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from processors.providers.openai_failures import (
     timed_out,
 )
 from processors.providers.provider import ChatRequest, ProviderError, ProviderGarbled
+from processors.providers.wait_limit import WaitLimit
 
 __all__ = ["OPENAI_BASE_URL", "OpenAIProvider", "OpenAIStream"]
 
@@ -130,6 +131,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.splitter = SseSplitter()
         self.response: httpx2.Response | None = None
         self.network: AsyncIterator[bytes]
+        self.limit = WaitLimit(self.loop)
         self.left_s = 0.0
         self.body_ended = False
         self.answer_ended = False
@@ -186,14 +188,13 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         verdict = watch(self.progress, self.deadlines, self.loop.time())
         if isinstance(verdict, Stalled):
             return self.stalled(verdict, None)
-        scope = asyncio.timeout_at(verdict.look_at_s)
         try:
-            async with scope:
+            with self.limit.until(verdict.look_at_s):
                 return await self.network.__anext__()
         except StopAsyncIteration:
             self.body_ended = True
         except CONNECTION_ERRORS as error:  # our own TimeoutError is an OSError
-            if scope.expired():
+            if self.limit.expired:
                 return self.stalled(Stalled(verdict.next_deadline), error)
             self.body_ended = True
             if self.progress.finished_s is None:
@@ -260,6 +261,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
 
     async def close(self) -> None:
         """Close the response. A connection whose body has not ended is closed with it."""
+        self.limit.close()
         if self.response is not None:
             with contextlib.suppress(*CONNECTION_ERRORS):
                 async with asyncio.timeout(CLOSE_S):

@@ -1,0 +1,73 @@
+"""Bounds one wait after another with a single timer.
+
+`asyncio.timeout_at` sets and cancels a timer for every wait, a tenth of what reading a token costs. Here the timer
+stays: when it fires it looks whether the wait that is on now has outlasted its own moment, and otherwise sets
+itself to that moment. A stream whose tokens flow sees it fire once in a deadline's length. Everything else is as
+with `asyncio.timeout_at`: the task that waits is cancelled, and the cancellation becomes a TimeoutError here unless
+somebody else cancelled it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+__all__ = ["WaitLimit"]
+
+
+class WaitLimit:
+    """`with limit.until(moment_s): await …`, by one task, one wait at a time. `close` when done."""
+
+    __slots__ = ("cancelling", "ends_s", "expired", "loop", "task", "timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.timer: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[object] | None = None
+        self.ends_s = 0.0
+        self.cancelling = 0
+        self.expired = False
+
+    def until(self, ends_s: float) -> WaitLimit:
+        """The wait in the `with` block that follows ends at this moment of the loop's clock."""
+        self.ends_s = ends_s
+        return self
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a wait can be limited in a task only")
+        self.task = task
+        self.cancelling = task.cancelling()
+        self.expired = False
+        if self.timer is None or self.ends_s < self.timer.when():
+            self.set_timer()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        task, self.task = self.task, None
+        if not self.expired or task is None:
+            return
+        if task.uncancel() <= self.cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def close(self) -> None:
+        """Take the timer away."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def set_timer(self) -> None:
+        self.close()
+        self.timer = self.loop.call_at(self.ends_s, self.look)
+
+    def look(self) -> None:
+        self.timer = None
+        if self.task is None:
+            return  # nobody waits; the next wait sets the timer
+        if self.loop.time() < self.ends_s:
+            self.set_timer()
+        else:
+            self.expired = True
+            self.task.cancel()
