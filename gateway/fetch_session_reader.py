@@ -48,10 +48,13 @@ log = structlog.get_logger(__name__)
 WAIT_MS: Final = 100
 """How long the broker may hold a request without news; also the longest that a join can wait."""
 REQUEST_BYTES_MAX: Final = 1_048_576
-PARTITION_BYTES_MAX: Final = 262_144
+PARTITION_BYTES_MAX: Final = 65_536
+DELIVERED_BYTES_MAX: Final = 32_768
+"""Delivered in one go before other work gets its turn."""
 REQUEST_TIMEOUT_S: Final = 5.0
 RETRY_PAUSE_S: Final = 0.05
 RETRY_PAUSE_MAX_S: Final = 1.0
+OUTAGES_MIN: Final = 3
 PARTITION_PAUSE_S: Final = 0.1
 """A partition that the broker refuses is left out for so long."""
 UNKNOWN_TOPIC_S: Final = 10.0
@@ -73,6 +76,7 @@ class FetchSessionReader:
         """Followed, but not part of a session's request yet."""
         self.changed = asyncio.Event()
         self.joined = asyncio.Event()
+        self.connecting = asyncio.Lock()
         self.client: SparseMetadataClient | None = None
         self.tasks: list[asyncio.Task[None]] = []
         self.outages = 0
@@ -81,8 +85,8 @@ class FetchSessionReader:
 
     @property
     def reachable(self) -> bool:
-        """False while requests fail."""
-        return self.outages == 0
+        """False once several requests in a row have failed; one alone may be a connection that had grown old."""
+        return self.outages < OUTAGES_MIN
 
     async def start(self) -> None:
         """Start following; the broker need not be there yet."""
@@ -149,9 +153,8 @@ class FetchSessionReader:
             if error_code:
                 await self.session_refused(error_code)
                 continue
-            asked = {**self.session.known, **plan.changed} if plan.epoch else plan.changed
             self.session.answered(session_id)
-            self.take_all(fetched, asked)
+            await self.take_all(fetched, self.session.known or plan.changed)
 
     async def follow_joiners(self) -> None:
         """The joiners' loop: asks for those that the session's waiting request does not cover."""
@@ -171,14 +174,20 @@ class FetchSessionReader:
             if response is not None:
                 error_code, _, fetched = answer_of(response)
                 if not error_code:
-                    self.take_all(fetched, asked)
+                    await self.take_all(fetched, asked)
 
-    def take_all(self, fetched: Iterator[FetchedPartition], asked: dict[PartitionName, int]) -> None:
+    async def take_all(self, fetched: Iterator[FetchedPartition], asked: dict[PartitionName, int]) -> None:
+        """Deliver an answer, giving the sockets a turn now and then: a backlog must not pile up in their outboxes."""
+        bytes_taken = 0
         for partition in fetched:
             if partition.error_code:
                 self.partition_refused(partition)
             elif partition.raw and partition.name in asked:
                 self.partitions.take(partition, asked[partition.name])
+                bytes_taken += len(partition.raw)
+                if bytes_taken >= DELIVERED_BYTES_MAX:
+                    bytes_taken = 0
+                    await asyncio.sleep(0)
 
     async def session_refused(self, error_code: int) -> None:
         """The broker has evicted the session or counts otherwise: begin with a full fetch again."""
@@ -228,18 +237,16 @@ class FetchSessionReader:
         return response
 
     async def connected(self) -> SparseMetadataClient:
-        if self.client is None:
-            client = SparseMetadataClient(**self.options)
-            try:
-                await client.bootstrap()
-            except BaseException:
-                await client.close()
-                raise
-            if self.client is not None:  # the other loop was faster
-                await client.close()
-            else:
+        async with self.connecting:
+            if self.client is None:
+                client = SparseMetadataClient(**self.options)
+                try:
+                    await client.bootstrap()
+                except BaseException:
+                    await client.close()
+                    raise
                 self.client = client
-        return self.client
+            return self.client
 
     async def disconnect(self) -> None:
         client, self.client = self.client, None

@@ -78,10 +78,10 @@ class FollowedPartitions:
             return 0
         partition.failing_since_s = None
         records, next_offset = fetched.records(partition.position)
-        partition.position = max(partition.position, next_offset)
         if records:
             for follower, batch in batches(partition, records):
                 follower.deliver(batch)
+        partition.position = max(partition.position, next_offset)
         return len(records)
 
     def fail(self, name: PartitionName, *, now_s: float, pause_s: float) -> float:
@@ -112,6 +112,5 @@ def batches(partition: FollowedPartition, records: list[LogRecord]) -> Iterator[
         if record.key is not None and record.key in partition.followers:
             by_key[record.key].append(record)
     for key, batch in by_key.items():
-        follower = partition.followers.get(key)
-        if follower is not None:
-            yield follower, batch
+        if key in partition.followers:
+            yield partition.followers[key], batch

@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     """The `iss` that access tokens must carry."""
     cursor_secret: SecretStr = SecretStr("")
     """Secret that signs resume cursors, the same on every gateway; empty = generated and kept."""
+    cursor_secret_previous: SecretStr = SecretStr("")
+    """Secret that signed resume cursors until it was replaced; cursors that it signed are still accepted."""
     connection_bytes_max: Annotated[int, Field(ge=16_384)] = 131_072
     """Unsent bytes after which a slow client's connection is closed with a cursor to come back with."""
     frame_bytes_max: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
@@ -168,7 +170,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with http:// or https:// and end in /v1")
         return value.rstrip("/")
 
-    @field_validator("auth_secret", "cursor_secret")
+    @field_validator("auth_secret", "cursor_secret", "cursor_secret_previous")
     @classmethod
     def check_secret_length(cls, value: SecretStr) -> SecretStr:
         if 0 < len(value.get_secret_value().encode()) < 32:

@@ -150,12 +150,19 @@ class ClientProtocol:
         self.user: UserId | None = None
         self.strikes = 0
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing is read any more."""
+        return self.state is ProtocolState.CLOSING
+
     def receive(self, frame: str | bytes) -> Iterator[Intent]:
         """What the messages of a frame ask for, in order.
 
         Each intent must be dealt with before the next is asked for: a `hello` decides how its neighbours are read.
         A closing connection asks for nothing any more.
         """
+        if self.is_closing:
+            return
         if not isinstance(frame, str):
             yield self.strike("malformed", "the frame is binary; send JSON in text frames")
             return
@@ -168,9 +175,16 @@ class ClientProtocol:
             yield self.strike("malformed", f"the frame holds more than {MESSAGES_PER_FRAME_MAX} messages; send fewer")
             return
         for element in elements:
-            if self.state is ProtocolState.CLOSING:
+            if self.is_closing:
                 return
             yield self.receive_one(element)
+
+    def follow(self, session: str, from_: str) -> Intent:
+        """What one entry of a hello's `resume` asks for."""
+        try:
+            return FollowSession(check_session_id(session), from_)
+        except InvalidField as error:
+            return Fault(code=error.code, message=str(error), field="resume", session=shown(session))
 
     def authenticated(self, user: UserId) -> None:
         """The token was good and belongs to `user`."""

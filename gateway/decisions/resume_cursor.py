@@ -1,10 +1,10 @@
 """Where a client stands in a session's log, as a signed word that it can bring to any gateway.
 
 A cursor names the next thing to be told: chunk number `chunk` of the record at `offset` of the log `epoch` (the Kafka
-topic id, so a topic made anew cannot pass for the old one). `fold_from` is where a reader that knows nothing must begin to
-fold to judge what follows. Signed with a keyed hash over these and the session key, which is itself a hash of user
-and session id: a cursor of another user, another session or another hand is *forged*, and foreign cannot be told
-from absent.
+topic id, so a topic made anew cannot pass for the old one). `fold_from` is where a reader that knows nothing must
+begin to fold to judge what follows. Signed with a keyed hash over these and the session key, which is itself a hash
+of user and session id: a cursor of another user, another session or another hand is *forged*, and foreign cannot be
+told from absent.
 
     version 1 · key id 2 · epoch 6 · offset 8 · fold_from 8 · chunk 4 · signature 16   = 45 bytes = 60 characters
 
@@ -86,7 +86,7 @@ class Forged:
     """Not signed by us for this user and session."""
 
 
-ResumeDecision: TypeAlias = ReplayFrom | UpToDate | Gap | Forged
+ResumeDecision: TypeAlias = ReplayFrom | UpToDate | Gap
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,14 @@ from schemas.errors import MalformedRecord
 from schemas.session_events import PromptRefused, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from schemas.turn_fold import SessionFold, Verdict
 
-__all__ = ["MESSAGE_BYTES_MAX", "TOLD_INPUT_CHARS_MAX", "HubMessage", "ReadingCounts", "SessionReading"]
+__all__ = [
+    "MESSAGE_BYTES_MAX",
+    "TOLD_INPUT_CHARS_MAX",
+    "HubMessage",
+    "ReadingCounts",
+    "SessionReading",
+    "SessionTeller",
+]
 
 MESSAGE_BYTES_MAX: Final = 57_344
 """A delta larger than this is split where it has more than one chunk; a frame of 64 KiB holds one and some more."""
@@ -57,17 +64,63 @@ class ReadingCounts:
     holes: int = 0
 
 
-class SessionReading:
-    """One reading of one session's log, from some offset on."""
+class SessionTeller:
+    """Makes the messages of one session: knows its id, its cursors and how large a message may be."""
 
-    __slots__ = ("counts", "epoch", "fold", "fold_from", "joined", "position", "session", "signer", "tells_from")
+    __slots__ = ("epoch", "message_bytes_max", "session", "signer")
 
     def __init__(
-        self, session: str, epoch: bytes, signer: CursorSigner, *, starts_at: int, tells_from: LogPosition
+        self, session: str, epoch: bytes, signer: CursorSigner, *, message_bytes_max: int = MESSAGE_BYTES_MAX
     ) -> None:
         self.session = session
         self.epoch = epoch
         self.signer = signer
+        self.message_bytes_max = message_bytes_max
+
+    def cursor(self, position: LogPosition, fold_from: int) -> str:
+        """The cursor of a position of this session's log."""
+        return self.signer.sign(self.epoch, position, fold_from)
+
+    def messages_of(self, part: ToldPart) -> list[HubMessage]:
+        """What clients are told of an event that counts."""
+        event = part.event
+        if isinstance(event, TokensEmitted):
+            return list(self.deltas([part])) if event.chunks else []
+        cursor = self.cursor(part.ends, part.fold_from)
+        turn = "" if isinstance(event, PromptRefused) else event.turn
+        payload = encode(message_of(event, self.session, cursor))
+        return [HubMessage(payload, cursor, part.begins, part.ends, turn)]
+
+    def deltas(self, parts: list[ToldPart]) -> Iterator[HubMessage]:
+        """The parts as one delta, or halved until each fits a frame (or is a single chunk)."""
+        first, last = parts[0].event, parts[-1]
+        assert isinstance(first, TokensEmitted)
+        chunks = first.chunks if len(parts) == 1 else joined_chunks(parts)
+        cursor = self.cursor(last.ends, last.fold_from)
+        delta = Delta(
+            session=self.session,
+            turn=first.turn,
+            attempt=first.attempt,
+            seq=first.seq,
+            n=len(chunks),
+            text="".join(chunks),
+            c=cursor,
+        )
+        payload = encode(delta)
+        if len(payload) <= self.message_bytes_max or len(chunks) < 2:
+            yield HubMessage(payload, cursor, parts[0].begins, last.ends, first.turn)
+            return
+        for half in halves(parts):
+            yield from self.deltas(half)
+
+
+class SessionReading:
+    """One reading of one session's log, from some offset on."""
+
+    __slots__ = ("counts", "fold", "fold_from", "joined", "position", "stamped_us", "teller", "tells_from")
+
+    def __init__(self, teller: SessionTeller, *, starts_at: int, tells_from: LogPosition) -> None:
+        self.teller = teller
         self.fold = SessionFold()
         self.position = LogPosition(starts_at)
         """Everything before it has been folded."""
@@ -76,11 +129,13 @@ class SessionReading:
         self.tells_from = tells_from
         """What lies before is folded without a word."""
         self.joined: JoinedDeltas | None = None
+        self.stamped_us = 0
+        """When the newest effective record was stamped by its writer."""
         self.counts = ReadingCounts()
 
     def cursor(self) -> str:
         """The cursor of the position reached."""
-        return self.signer.sign(self.epoch, self.position, self.fold_from)
+        return self.teller.cursor(self.position, self.fold_from)
 
     def any_open(self) -> bool:
         """Whether a turn is open at the position reached."""
@@ -96,7 +151,7 @@ class SessionReading:
     def take(self, offset: int, raw: bytes | None) -> list[HubMessage]:
         """Fold the record at `offset` and make its messages; empty where it does not count."""
         event = self.fold_in(offset, raw)
-        return [] if event is None else self.messages_of(self.part_of(event, offset))
+        return [] if event is None else self.teller.messages_of(self.part_of(event, offset))
 
     def replay(self, offset: int, raw: bytes | None) -> list[HubMessage]:
         """As `take`, with deltas held back and joined; `finish_replay` gives the last ones."""
@@ -105,7 +160,7 @@ class SessionReading:
             return []
         part = self.part_of(event, offset)
         if not isinstance(event, TokensEmitted):
-            return [*self.finish_replay(), *self.messages_of(part)]
+            return [*self.finish_replay(), *self.teller.messages_of(part)]
         if self.joined is not None and self.joined.takes(event):
             self.joined.add(part)
             return []
@@ -116,7 +171,7 @@ class SessionReading:
     def finish_replay(self) -> list[HubMessage]:
         """The deltas held back."""
         joined, self.joined = self.joined, None
-        return [] if joined is None else list(self.deltas(joined.parts))
+        return [] if joined is None else list(self.teller.deltas(joined.parts))
 
     def fold_in(self, offset: int, raw: bytes | None) -> SessionEvent | None:
         """The event, if it counts and is to be told. Moves the position in any case."""
@@ -138,6 +193,7 @@ class SessionReading:
             self.counts.void += 1
             self.counts.holes += verdict is Verdict.HOLE
             return None
+        self.stamped_us = event.at_us
         if isinstance(event, TurnQueued | TurnEnded):
             self.fold_from = min(self.fold.read_from(), offset + 1)
         return event if offset >= self.tells_from.offset else None
@@ -149,37 +205,6 @@ class SessionReading:
             begins, known = self.tells_from, self.tells_from.chunk
             event = msgspec.structs.replace(event, chunks=event.chunks[known:], seq=event.seq + known)
         return ToldPart(event, begins, self.position, self.fold_from)
-
-    def messages_of(self, part: ToldPart) -> list[HubMessage]:
-        event = part.event
-        if isinstance(event, TokensEmitted):
-            return list(self.deltas([part])) if event.chunks else []
-        cursor = self.signer.sign(self.epoch, part.ends, part.fold_from)
-        turn = "" if isinstance(event, PromptRefused) else event.turn
-        payload = encode(message_of(event, self.session, cursor))
-        return [HubMessage(payload, cursor, part.begins, part.ends, turn)]
-
-    def deltas(self, parts: list[ToldPart]) -> Iterator[HubMessage]:
-        """The parts as one delta, or halved until each fits a frame (or is a single chunk)."""
-        first, last = parts[0].event, parts[-1]
-        assert isinstance(first, TokensEmitted)
-        chunks = first.chunks if len(parts) == 1 else joined_chunks(parts)
-        cursor = self.signer.sign(self.epoch, last.ends, last.fold_from)
-        delta = Delta(
-            session=self.session,
-            turn=first.turn,
-            attempt=first.attempt,
-            seq=first.seq,
-            n=len(chunks),
-            text="".join(chunks),
-            c=cursor,
-        )
-        payload = encode(delta)
-        if len(payload) <= MESSAGE_BYTES_MAX or len(chunks) < 2:
-            yield HubMessage(payload, cursor, parts[0].begins, last.ends, first.turn)
-            return
-        for half in halves(parts):
-            yield from self.deltas(half)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

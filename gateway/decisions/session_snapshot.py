@@ -19,8 +19,8 @@ from schemas.turn_fold import FoldedTurn, SessionFold
 __all__ = ["SNAPSHOT_CHARS_MAX", "snapshot_messages"]
 
 SNAPSHOT_CHARS_MAX: Final = 2_097_152
-PIECE_CHARS_MAX: Final = 12_288
-"""Text per message: 12 Ki characters stay below 64 KiB however they are escaped, save for control characters."""
+PIECE_CHARS_MAX: Final = 6_144
+"""Text per message: with the input it stays below 64 KiB in any script, save where control characters abound."""
 
 
 def snapshot_messages(fold: SessionFold, session: str, cursor: str) -> Iterator[Snapshot]:

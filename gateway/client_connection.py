@@ -1,0 +1,240 @@
+"""One client's connection: what it says is decided by the protocol, what it is told goes through its writer.
+
+One task reads; writing needs none. Everything that depends on time (hello, pings, a blocked socket, the token's end,
+a close that is not answered) hangs on `tick`, which the server calls for all connections about once a second.
+Whatever ends a connection goes through `close`: a `disconnect` that says why and whether to come back, with the
+cursors of what was really written, then the close frame; a socket that does not follow is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, assert_never
+
+import structlog
+from websockets.exceptions import ConnectionClosed
+
+from gateway.client_socket import ClientSocket
+from gateway.client_writer import ClientWriter
+from gateway.close_codes import (
+    BAD_TOKEN,
+    FORBIDDEN,
+    HELLO_TOO_LATE,
+    NO_PONG,
+    PROTOCOL_VIOLATED,
+    SLOW_READER,
+    CloseCode,
+)
+from gateway.decisions.client_outbox import ClientOutbox
+from gateway.decisions.client_protocol import (
+    Authenticate,
+    CancelPrompt,
+    ClientProtocol,
+    Fault,
+    FollowSession,
+    HeardPong,
+    Intent,
+    ProtocolState,
+    SubmitPrompt,
+    UnfollowSession,
+)
+from gateway.decisions.connection_limits import MessageBucket, Refuse
+from gateway.services import GatewayServices
+from gateway.session_requests import SessionRequests
+from infra.access_tokens import TokenError, VerifiedToken, verify_token
+from schemas.client_messages import Disconnect, Error, Ping, Welcome
+
+__all__ = ["ClientConnection"]
+
+log = structlog.get_logger(__name__)
+
+TOKEN_LEEWAY_S: Final = 60.0
+"""Clocks may differ by so much, as when the token was verified."""
+
+
+class ClientConnection:
+    """One client."""
+
+    def __init__(self, socket: ClientSocket, services: GatewayServices) -> None:
+        self.socket = socket
+        self.services = services
+        self.rules = services.rules
+        self.protocol = ClientProtocol(self.rules.prompt_limits)
+        self.writer = ClientWriter(socket, ClientOutbox(self.rules.outbox_limits), self.evict)
+        now_s = services.clock.monotonic_s()
+        self.bucket = MessageBucket(self.rules.connection_limits, now_s=now_s)
+        self.requests: SessionRequests | None = None
+        self.tasks: asyncio.TaskGroup | None = None
+        self.token_expires_at_s = 0.0
+        self.hello_until_s = now_s + self.rules.hello_s
+        self.ping_at_s = now_s + self.rules.ping_s
+        self.pong_until_s: float | None = None
+        self.close_until_s: float | None = None
+        self.frames_reported = 0
+
+    async def run(self) -> None:
+        """Serve the client until it goes or is closed.
+
+        Cancellation: the connection is dropped without a word; the client resumes with its own cursors.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self.tasks = tasks
+                await self.read_frames()
+                raise ClientGone  # ends whatever still runs for this client
+        except* ClientGone:
+            pass
+        finally:
+            self.forget()
+
+    async def read_frames(self) -> None:
+        try:
+            while True:
+                frame = await self.socket.recv()
+                self.services.metrics.frames_in.inc()
+                self.pong_until_s = None
+                for intent in self.protocol.receive(frame):
+                    self.act(intent)
+                if self.requests is not None:
+                    await self.requests.lanes.room.wait()
+        except ConnectionClosed:
+            return
+
+    def act(self, intent: Intent) -> None:
+        """Do what one message asks for, or begin to."""
+        refusal = self.bucket.take(1, now_s=self.services.clock.monotonic_s())
+        if isinstance(refusal, Refuse):
+            self.close(refusal.code, retry_after_s=refusal.retry_after_s)
+            return
+        match intent:
+            case Authenticate():
+                self.authenticate(intent)
+            case FollowSession() | UnfollowSession() | SubmitPrompt() | CancelPrompt():
+                assert self.requests is not None
+                self.requests.accept(intent)
+            case HeardPong():
+                pass
+            case Fault():
+                self.refuse(intent)
+            case unreachable:
+                assert_never(unreachable)
+
+    def authenticate(self, hello: Authenticate) -> None:
+        """Let the client in, or renew its token, and follow what it resumes."""
+        try:
+            token = self.verified(hello.token)
+        except TokenError as error:
+            self.writer.send(Error(code=error.code, message=str(error), field="token"))
+            self.close(BAD_TOKEN)
+            return
+        if self.requests is None:
+            admission = self.services.sockets.admit(token.user)
+            if isinstance(admission, Refuse):
+                self.close(admission.code, retry_after_s=admission.retry_after_s)
+                return
+            assert self.tasks is not None
+            self.requests = SessionRequests(self.services, self.writer, token.user, self.tasks)
+        elif token.user != self.protocol.user:
+            self.writer.send(Error(code="forbidden", message="the token is another user's; open a new connection"))
+            self.close(FORBIDDEN)
+            return
+        self.protocol.authenticated(token.user)
+        self.token_expires_at_s = token.expires_at_s
+        self.writer.send(self.welcome(token))
+        for session, cursor in hello.resume.items():
+            self.act(self.protocol.follow(session, cursor))
+
+    def verified(self, token: str) -> VerifiedToken:
+        if not token and self.socket.header_token is not None:
+            return self.socket.header_token
+        rules = self.rules
+        return verify_token(rules.auth_secret, token, audience=rules.auth_audience, issuer=rules.auth_issuer)
+
+    def welcome(self, token: VerifiedToken) -> Welcome:
+        rules = self.rules
+        return Welcome(
+            connection=self.socket.id.hex,
+            user=token.user,
+            ping_s=rules.ping_s,
+            pong_s=rules.pong_s,
+            frame_bytes_max=rules.frame_bytes_max,
+            models=rules.models,
+            simulated=rules.simulated,
+        )
+
+    def refuse(self, fault: Fault) -> None:
+        self.writer.send(
+            Error(
+                code=fault.code,
+                message=fault.message,
+                session=fault.session,
+                prompt_id=fault.prompt_id,
+                field=fault.field,
+            )
+        )
+        if fault.closes:
+            self.close(PROTOCOL_VIOLATED)
+
+    def evict(self) -> None:
+        """The client is too slow for what it follows."""
+        self.close(SLOW_READER)
+
+    def close(self, code: CloseCode, *, retry_after_s: float | None = None) -> None:
+        """Say why and close. What is queued is dropped: the cursors say where to come back."""
+        if self.close_until_s is not None:
+            return
+        self.close_until_s = self.services.clock.monotonic_s() + self.rules.closing_s
+        self.protocol.closed()
+        cursors: dict[str, str] = {}
+        if self.requests is not None:
+            cursors = self.requests.attachments.cursors()
+            self.requests.attachments.close()
+        if code is not SLOW_READER:
+            self.writer.flush()
+        words = Disconnect(
+            code=code.number,
+            reason=code.reason,
+            reconnect=code.reconnect,
+            retry_after_s=retry_after_s,
+            cursors=cursors if code.reconnect else {},
+        )
+        self.writer.last_words(words, code.number, code.reason)
+        self.services.metrics.closed(code.number)
+        log.info("connection_closed", code=code.number, unsent_bytes=self.writer.outbox.unsent_bytes)
+
+    def tick(self, now_s: float, wall_s: float) -> None:
+        """Look at everything that depends on time."""
+        if self.close_until_s is not None:
+            if now_s > self.close_until_s:
+                self.socket.abort()
+            return
+        self.writer.observe()
+        blocked_at_s = self.socket.blocked_at_s
+        if blocked_at_s is not None and now_s - blocked_at_s > self.rules.blocked_s:
+            self.close(SLOW_READER)
+            self.socket.abort()
+        elif self.protocol.state is ProtocolState.AWAITING_HELLO:
+            if now_s > self.hello_until_s:
+                self.close(HELLO_TOO_LATE)
+        elif wall_s > self.token_expires_at_s + TOKEN_LEEWAY_S:
+            self.close(BAD_TOKEN)
+        elif self.pong_until_s is not None and now_s > self.pong_until_s:
+            self.close(NO_PONG)
+        elif now_s > self.ping_at_s:
+            self.ping(now_s)
+
+    def ping(self, now_s: float) -> None:
+        self.ping_at_s = now_s + self.rules.ping_s
+        self.pong_until_s = self.pong_until_s or now_s + self.rules.pong_s
+        heads = self.requests.attachments.heads() if self.requests is not None else {}
+        self.writer.send(Ping(heads=heads))
+
+    def forget(self) -> None:
+        if self.requests is not None:
+            self.requests.attachments.close()
+            if self.protocol.user is not None:
+                self.services.sockets.leave(self.protocol.user)
+
+
+class ClientGone(Exception):
+    """The client's socket is closed."""

@@ -1,0 +1,74 @@
+"""The websocket as the gateway uses it: ready-made text frames, written without a task and without waiting.
+
+`websockets` awaits the drain of every `send`; a relay must instead know when writing is blocked, hold back, and go on
+when the socket has drained. This subclass passes those two moments on and writes frames directly, which also costs
+half the time. Nothing here is fragmented, so frames never interleave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.protocol import State
+
+from infra.access_tokens import VerifiedToken
+
+__all__ = ["ClientSocket"]
+
+
+class ClientSocket(ServerConnection):
+    """One client's websocket."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.header_token: VerifiedToken | None = None
+        """Who the `Authorization` header named, if it did."""
+        self.on_writable: Callable[[], None] | None = None
+        self.blocked_at_s: float | None = None
+        """Since when (loop time) nothing can be written."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can still be written."""
+        return self.protocol.state is State.OPEN and not self.transport.is_closing()
+
+    def pause_writing(self) -> None:
+        """The socket's buffer is full."""
+        super().pause_writing()
+        self.blocked_at_s = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """The socket's buffer has drained."""
+        super().resume_writing()
+        self.blocked_at_s = None
+        if self.on_writable is not None:
+            self.on_writable()
+
+    def unsent_bytes(self) -> int:
+        """Bytes that the socket holds and has not given to the kernel."""
+        return self.transport.get_write_buffer_size()
+
+    def write_frame(self, frame: bytes) -> None:
+        """Write a text frame now. Only while open; it may go beyond the buffer's mark, never wait."""
+        self.protocol.send_text(frame)
+        self.send_data()
+
+    def write_close(self, code: int, reason: str) -> None:
+        """Write the close frame now; whoever calls sees to it that the socket does not stay."""
+        self.protocol.send_close(code, reason)
+        self.send_data()
+
+    def abort(self) -> None:
+        """Drop the connection without another word."""
+        self.transport.abort()
+
+    async def until_lost(self, limit_s: float) -> None:
+        """Wait until the connection is gone, and make it so at the deadline."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.wait_closed()
+        except TimeoutError:
+            self.abort()

@@ -1,0 +1,105 @@
+"""What a client that attaches is owed, and where that will come from.
+
+Three ways to ask: a cursor (everything behind it), "start" (everything the log still holds) and "tail" (from now on,
+with what the open turns have said so far, since nobody could make sense of the middle of an answer). Memory decides
+alone where it can; otherwise the bounds of the log are needed. Nothing is ever skipped in silence: what cannot be
+given in full is a gap, told as such, followed by a snapshot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, assert_never
+
+from gateway.decisions.resume_cursor import (
+    Gap,
+    GapReason,
+    LogPosition,
+    ReplayFrom,
+    SignedPosition,
+    UpToDate,
+    plan_resume,
+)
+
+__all__ = ["AttachPlan", "AttachWish", "HubView", "plan_from_log", "plan_from_memory"]
+
+AttachWish: TypeAlias = Literal["start", "tail"] | SignedPosition | Gap
+Recovered: TypeAlias = Literal["live", "replayed", "snapshot", "gap"]
+Source: TypeAlias = Literal["none", "memory", "log"]
+
+
+@dataclass(frozen=True, slots=True)
+class HubView:
+    """What the session's hub knows."""
+
+    epoch: bytes
+    position: LogPosition
+    fold_from: int
+    open_turns: frozenset[str]
+    covers_from: LogPosition
+    """Memory reaches back to here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachPlan:
+    """Where the client is taken to stand, and what it is told about that."""
+
+    position: LogPosition
+    fold_from: int
+    recovered: Recovered
+    source: Source = "none"
+    gap: GapReason | None = None
+    """Say so, and tell the session as it stands before anything else."""
+    only_turns: frozenset[str] | None = None
+    """Of what lies before the hub's position, tell only these turns."""
+
+
+def plan_from_memory(wish: AttachWish, hub: HubView) -> AttachPlan | None:
+    """The plan, or None where the bounds of the log must be known."""
+    match wish:
+        case "tail":
+            return tail(hub)
+        case Gap(reason):
+            return after_gap(reason, hub)
+        case SignedPosition() if wish.epoch == hub.epoch and wish.position == hub.position:
+            return AttachPlan(position=wish.position, fold_from=wish.fold_from, recovered="live")
+        case SignedPosition() if wish.epoch == hub.epoch and hub.covers_from <= wish.position < hub.position:
+            return AttachPlan(position=wish.position, fold_from=wish.fold_from, recovered="replayed", source="memory")
+        case _:
+            return None
+
+
+def plan_from_log(wish: Literal["start"] | SignedPosition, hub: HubView, *, log_start: int, log_end: int) -> AttachPlan:
+    """The plan where memory does not reach."""
+    if wish == "start":
+        start = LogPosition(log_start)
+        if start >= hub.position:
+            return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="live")
+        return AttachPlan(position=start, fold_from=log_start, recovered="replayed", source="log")
+    decision = plan_resume(wish, hub.epoch, log_start=log_start, log_end=log_end)
+    match decision:
+        case UpToDate(position):
+            return AttachPlan(position=position, fold_from=wish.fold_from, recovered="live")
+        case ReplayFrom(position, fold_from):
+            return AttachPlan(position=position, fold_from=fold_from, recovered="replayed", source="log")
+        case Gap(reason):
+            return after_gap(reason, hub)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def tail(hub: HubView) -> AttachPlan:
+    if not hub.open_turns:
+        return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="live")
+    begins = LogPosition(hub.fold_from)
+    return AttachPlan(
+        position=begins,
+        fold_from=hub.fold_from,
+        recovered="replayed",
+        source="memory" if hub.covers_from <= begins else "log",
+        only_turns=hub.open_turns,
+    )
+
+
+def after_gap(reason: GapReason, hub: HubView) -> AttachPlan:
+    return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="gap", source="log", gap=reason)

@@ -1,0 +1,53 @@
+"""The chat page's files, read once at the start and kept: small, immutable while the process lives."""
+
+from __future__ import annotations
+
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+__all__ = ["WEB_FOLDER", "PageFile", "load_page_files"]
+
+WEB_FOLDER: Final = Path(__file__).parent / "web"
+ENTRY: Final = "index.html"
+FILE_BYTES_MAX: Final = 2_097_152
+FILES_MAX: Final = 256
+CONTENT_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """One file as it is answered."""
+
+    body: bytes
+    content_type: str
+
+
+def load_page_files(folder: Path = WEB_FOLDER) -> dict[str, PageFile]:
+    """URL path → file; `/` is the entry. Nothing outside the folder, nothing hidden, nothing large."""
+    files: dict[str, PageFile] = {}
+    if not folder.is_dir():
+        return files
+    for path in sorted(folder.rglob("*"))[:FILES_MAX]:
+        relative = path.relative_to(folder)
+        if not servable(path, relative):
+            continue
+        guessed = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        files[f"/{relative.as_posix()}"] = PageFile(path.read_bytes(), CONTENT_TYPES.get(path.suffix, guessed))
+    if f"/{ENTRY}" in files:
+        files["/"] = files[f"/{ENTRY}"]
+    return files
+
+
+def servable(path: Path, relative: Path) -> bool:
+    hidden = any(part.startswith((".", "_")) for part in relative.parts)
+    return path.is_file() and not path.is_symlink() and not hidden and path.stat().st_size <= FILE_BYTES_MAX

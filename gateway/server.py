@@ -1,0 +1,264 @@
+"""The gateway as a process: wires its parts, serves until told to stop, and leaves in good order.
+
+Start: connect to Kafka, follow, listen, then say which port. Stop: accept no more, tell every client to come back
+(1012, with its cursors), close, all within `STOP_S`; whoever is not gone by then is dropped and resumes elsewhere
+from its own cursors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket as sockets
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import structlog
+import uvloop
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.typing import Subprotocol
+
+from gateway.client_connection import ClientConnection
+from gateway.client_socket import ClientSocket
+from gateway.close_codes import INTERNAL_ERROR, RESTARTING
+from gateway.decisions.client_outbox import OutboxLimits
+from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.decisions.resume_cursor import CursorKeys
+from gateway.decisions.session_messages import MESSAGE_BYTES_MAX
+from gateway.fetch_session_reader import FetchSessionReader
+from gateway.gateway_metrics import GatewayMetrics
+from gateway.http_routes import HttpRoutes, allowed_origins
+from gateway.page_files import load_page_files
+from gateway.readiness import Readiness
+from gateway.services import GatewayRules, GatewayServices
+from gateway.session_hubs import SessionHubs, SessionSource
+from infra.clock import Clock, SystemClock
+from infra.embedded.ports import PortTaken
+from infra.kafka.log_client import LogClient
+from infra.kafka.session_topics import SessionTopics
+from infra.keys import load_or_create_secret
+from infra.settings import Settings
+from producers.prompt_producer import PromptProducer
+from schemas.client_messages import SUBPROTOCOL
+from schemas.prompt_limits import PromptLimits
+
+__all__ = ["Gateway", "run_gateway", "serve_gateway"]
+
+log = structlog.get_logger(__name__)
+
+STOP_S: Final = 10.0
+"""From SIGTERM to the end, whatever clients do."""
+CLOSING_S: Final = 3.0
+"""Of those, for clients to answer the close."""
+TICK_S: Final = 1.0
+OPEN_S: Final = 5.0
+"""For a client to finish its handshake."""
+FRAMES_WAITING_MAX: Final = 4
+KERNEL_SEND_BYTES: Final = 262_144
+"""Send buffer of a socket in the kernel: what a client that does not read may cost besides our own cap."""
+RECONNECT_SPREAD_S: Final = 2.0
+"""Clients of a stopping gateway come back spread over so long."""
+
+
+class Gateway:
+    """A running gateway; made by `run_gateway`."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.metrics = GatewayMetrics(clock)
+        self.readiness = Readiness(settings, clock)
+        self.rules = rules_of(settings)
+        self.connections: set[ClientConnection] = set()
+        self.port = settings.gateway_port
+        self.server: Server | None = None
+        self.services: GatewayServices | None = None
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """The way to Kafka: started in order, stopped in the opposite one."""
+        settings = self.settings
+        async with contextlib.AsyncExitStack() as stack:
+            topics, log_client = SessionTopics(settings), LogClient(settings, client_id="tokenwire-gateway-log")
+            reader = FetchSessionReader(settings, self.clock)
+            producer = PromptProducer(settings, limits=self.rules.prompt_limits, clock=self.clock)
+            for part in (topics, log_client, reader, producer):
+                await part.start()
+                stack.push_async_callback(part.stop)
+            source = SessionSource(topics, log_client, reader, cursor_keys(settings))
+            hubs = SessionHubs(source, self.clock, message_bytes_max=message_bytes_max(settings))
+            hubs.on_relay = self.metrics.relayed
+            stack.push_async_callback(hubs.close)
+            self.services = GatewayServices(
+                rules=self.rules,
+                hubs=hubs,
+                reader=reader,
+                log_client=log_client,
+                producer=producer,
+                sockets=SocketCounts(self.rules.connection_limits),
+                clock=self.clock,
+                metrics=self.metrics,
+            )
+            yield
+
+    async def listen(self) -> int:
+        """Accept clients; returns the port. Raises PortTaken."""
+        listener = bound(self.settings.gateway_host, self.settings.gateway_port)
+        self.port = listener.getsockname()[1]
+        limits = self.rules.outbox_limits
+        routes = HttpRoutes(
+            self.rules,
+            self.metrics,
+            load_page_files(),
+            allowed_origins(self.settings.gateway_origins, self.port),
+            self.readiness.not_ready,
+        )
+        self.server = await serve(
+            self.handle,
+            sock=listener,
+            create_connection=ClientSocket,
+            process_request=routes,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            server_header=None,
+            max_size=self.rules.frame_bytes_max,
+            max_queue=FRAMES_WAITING_MAX,
+            write_limit=(limits.low_bytes, limits.low_bytes // 4),
+            open_timeout=OPEN_S,
+            close_timeout=CLOSING_S,
+            ping_interval=None,
+        )
+        return self.port
+
+    async def handle(self, socket: ServerConnection) -> None:
+        """Serve one client: the root of everything done for it."""
+        assert isinstance(socket, ClientSocket)
+        assert self.services is not None
+        connection = ClientConnection(socket, self.services)
+        self.connections.add(connection)
+        try:
+            await connection.run()
+        except Exception:  # the root of a connection: a fault of ours costs this client only
+            log.exception("connection_failed")
+            connection.close(INTERNAL_ERROR)
+        finally:
+            self.connections.discard(connection)
+
+    async def tick(self) -> None:
+        """Once a second, look at all that depends on time."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            now_s, wall_s = self.clock.monotonic_s(), self.clock.now_us() / 1_000_000
+            unsent_bytes = 0
+            for connection in list(self.connections):
+                connection.tick(now_s, wall_s)
+                unsent_bytes += connection.writer.outbox.unsent_bytes
+            self.metrics.connections.set(len(self.connections))
+            self.metrics.unsent_bytes.set(unsent_bytes)
+            if self.services is not None:
+                self.services.hubs.sweep(now_s)
+
+    async def leave(self) -> None:
+        """Accept no more, send everybody elsewhere and wait, not for long."""
+        self.readiness.draining = True
+        if self.server is None:
+            return
+        self.server.close(close_connections=False)
+        leaving = list(self.connections)
+        for index, connection in enumerate(leaving):
+            connection.close(RESTARTING, retry_after_s=round(RECONNECT_SPREAD_S * index / len(leaving), 3))
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await self.server.wait_closed()
+        except TimeoutError:
+            for connection in list(self.connections):
+                connection.socket.abort()
+        log.info("gateway_left", clients=len(leaving))
+
+
+async def run_gateway(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    on_ready: Callable[[int], None] | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Serve until `stop` is set; `on_ready` hears the port. Raises PortTaken, LogError, ProducerError.
+
+    Cancellation: clients are dropped; they resume from their own cursors.
+    """
+    gateway = Gateway(settings, clock or SystemClock())
+    async with gateway.connected():
+        port = await gateway.listen()
+        ticking = asyncio.create_task(gateway.tick(), name="gateway-tick")
+        try:
+            log.info("gateway_ready", host=settings.gateway_host, port=port)
+            if on_ready is not None:
+                on_ready(port)
+            await stop.wait()
+        finally:
+            await gateway.leave()
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+
+
+def serve_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:
+    """Run a gateway on its own uvloop until SIGTERM or SIGINT. Raises as `run_gateway` does."""
+    uvloop.run(until_signalled(settings, on_ready))
+
+
+async def until_signalled(settings: Settings, on_ready: Callable[[int], None] | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(run_gateway(settings, stop=stop, on_ready=on_ready), name="gateway")
+    stopped = asyncio.create_task(stop.wait(), name="gateway-stop")
+    await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    async with asyncio.timeout(None if serving.done() else STOP_S):
+        await serving
+
+
+def rules_of(settings: Settings) -> GatewayRules:
+    secret = settings.auth_secret.get_secret_value().encode()
+    return GatewayRules(
+        auth_secret=secret or load_or_create_secret(settings.home / "keys", "auth"),
+        auth_audience=settings.auth_audience,
+        auth_issuer=settings.auth_issuer,
+        prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=settings.known_models),
+        outbox_limits=OutboxLimits.within(settings.connection_bytes_max),
+        connection_limits=ConnectionLimits(),
+        models=settings.known_models,
+        simulated=settings.simulated,
+        frame_bytes_max=settings.frame_bytes_max,
+    )
+
+
+def cursor_keys(settings: Settings) -> CursorKeys:
+    secret = settings.cursor_secret.get_secret_value().encode()
+    previous = settings.cursor_secret_previous.get_secret_value().encode()
+    signing = secret or load_or_create_secret(settings.home / "keys", "cursor")
+    return CursorKeys([signing, previous] if previous else [signing])
+
+
+def message_bytes_max(settings: Settings) -> int:
+    """With a small cap, messages are made smaller, so that one never fills a connection's outbox alone."""
+    return min(MESSAGE_BYTES_MAX, settings.connection_bytes_max // 2)
+
+
+def bound(host: str, port: int) -> sockets.socket:
+    family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+    listener = sockets.socket(family, sockets.SOCK_STREAM)
+    try:
+        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_SEND_BYTES)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(port, "TOKENWIRE_GATEWAY_PORT") from error
+        raise
+    return listener

@@ -1,0 +1,62 @@
+"""What every connection of a gateway shares: the rules, the sessions, the way to Kafka, the clocks and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.decisions.client_outbox import OutboxLimits
+from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.gateway_metrics import GatewayMetrics
+from gateway.log_reader import LogReader
+from gateway.session_hubs import SessionHubs
+from infra.clock import Clock
+from infra.kafka.log_client import LogClient
+from producers.prompt_producer import PromptProducer
+from schemas.prompt_limits import PromptLimits
+
+__all__ = ["GatewayRules", "GatewayServices"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRules:
+    """The numbers and names that a connection lives by."""
+
+    auth_secret: bytes
+    auth_audience: str
+    auth_issuer: str
+    prompt_limits: PromptLimits
+    outbox_limits: OutboxLimits
+    connection_limits: ConnectionLimits
+    models: tuple[str, ...] = ()
+    simulated: bool = False
+    frame_bytes_max: int = 65_536
+    hello_s: float = 5.0
+    """From the handshake to a good hello."""
+    ping_s: float = 20.0
+    """Between our pings."""
+    pong_s: float = 20.0
+    """From a ping to any word of the client's."""
+    blocked_s: float = 20.0
+    """How long a socket may take nothing before it is dropped."""
+    closing_s: float = 5.0
+    """How long a socket may linger after our close frame."""
+    attach_s: float = 5.0
+    """From an attach to its answer."""
+    publish_s: float = 2.0
+    """From a prompt to its answer."""
+    retry_after_s: float = 1.0
+    """When to try again what Kafka did not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayServices:
+    """Everything a connection needs."""
+
+    rules: GatewayRules
+    hubs: SessionHubs
+    reader: LogReader
+    log_client: LogClient
+    producer: PromptProducer
+    sockets: SocketCounts
+    clock: Clock
+    metrics: GatewayMetrics

@@ -1,0 +1,185 @@
+"""The sessions that one connection follows: attaching, replaying, losing and leaving them.
+
+The order of every attach is the same: `attached`, then (after a gap) `gap` and `snapshot`, then what is missing, then
+live. The answer is queued and the hold on the hub is taken in one step, so that nothing slips between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Final
+
+import structlog
+
+from gateway.attachment import Attachment
+from gateway.client_writer import ClientWriter
+from gateway.decisions.attach_plan import AttachPlan, AttachWish, plan_from_log, plan_from_memory
+from gateway.decisions.resume_cursor import Forged, Gap, GapReason, SignedPosition
+from gateway.services import GatewayServices
+from gateway.session_hub import SessionHub
+from gateway.session_lanes import SessionLanes
+from infra.kafka.log_client import LogError, LogUnavailable
+from infra.kafka.session_topics import SessionTopicsUnavailable
+from schemas.client_messages import Attached, Error
+from schemas.client_messages import Gap as GapMessage
+from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
+
+__all__ = ["SessionAttachments", "unavailable"]
+
+log = structlog.get_logger(__name__)
+
+REPLAY_PAUSE_S: Final = 0.5
+"""Between attempts of a replay while Kafka does not answer."""
+
+
+class SessionAttachments:
+    """Attachments by session id."""
+
+    def __init__(
+        self,
+        services: GatewayServices,
+        writer: ClientWriter,
+        user: UserId,
+        tasks: asyncio.TaskGroup,
+        lanes: SessionLanes,
+    ) -> None:
+        self.services = services
+        self.writer = writer
+        self.user = user
+        self.tasks = tasks
+        self.lanes = lanes
+        self.held: dict[str, Attachment] = {}
+        self.closed = False
+
+    def heads(self) -> dict[str, str]:
+        """The newest cursor of each session that is live."""
+        return {session: held.hub.head() for session, held in self.held.items() if held.live}
+
+    def cursors(self) -> dict[str, str]:
+        """Where the client stands in each session, by what was written."""
+        return {session: held.written_cursor for session, held in self.held.items()}
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        self.closed = True
+        for session in list(self.held):
+            self.detach(session)
+
+    def detach(self, session: str) -> None:
+        """Follow a session no longer."""
+        held = self.held.pop(session, None)
+        if held is not None:
+            held.end()
+
+    def wish(self, session: str, from_: str) -> AttachWish | None:
+        """What `from` asks for; None after the client was told that its cursor is refused."""
+        if from_ == "start" or from_ == "tail":
+            return from_  # type: ignore[return-value]  # mypy narrows no string by `or`
+        said = self.services.hubs.signer(self.key_of(session)).read(from_)
+        if isinstance(said, Forged):
+            self.writer.send(refused_cursor(session))
+            return None
+        return said
+
+    async def followed(self, session: str, prompt_id: str) -> bool:
+        """Follow a session from now on unless it is followed already; False after the client was told why not."""
+        return session in self.held or await self.attach(session, "tail", prompt_id=prompt_id)
+
+    async def attach(self, session: str, wish: AttachWish, *, prompt_id: str = "") -> bool:
+        """Follow a session; False after the client was told why not."""
+        limit = self.services.rules.connection_limits.sessions_per_connection_max
+        if session not in self.held and len(self.held) >= limit:
+            self.writer.send(too_many_sessions(session, prompt_id, limit))
+            return False
+        try:
+            async with asyncio.timeout(self.services.rules.attach_s):
+                said = wish if isinstance(wish, SignedPosition) else None
+                hub = await self.services.hubs.open(self.key_of(session), session, said)
+                plan = plan_from_memory(wish, hub.view()) or await self.plan_with_bounds(wish, hub)
+        except (LogError, SessionTopicsUnavailable, TimeoutError) as error:
+            log.info("attach_failed", error=type(error).__name__)
+            self.writer.send(unavailable(session, prompt_id, self.services.rules.retry_after_s))
+            return False
+        if not self.closed:
+            self.hold(session, hub, plan)
+        return not self.closed
+
+    async def plan_with_bounds(self, wish: AttachWish, hub: SessionHub) -> AttachPlan:
+        place = hub.log.place
+        bounds = await self.services.log_client.bounds(place.topic, place.partition)
+        assert wish == "start" or isinstance(wish, SignedPosition)
+        return plan_from_log(wish, hub.view(), log_start=bounds.start, log_end=bounds.end)
+
+    def hold(self, session: str, hub: SessionHub, plan: AttachPlan) -> None:
+        self.detach(session)
+        cursor = hub.teller.cursor(plan.position, plan.fold_from)
+        held = Attachment(hub, self.writer, plan.position, cursor, partial(self.lost, session))
+        self.held[session] = held
+        self.writer.send(Attached(session=session, head=hub.head(), recovered=plan.recovered, source=plan.source))
+        if plan.gap is not None:
+            self.writer.send(GapMessage(session=session, reason=plan.gap))
+            held.task = self.tasks.create_task(self.replayed(held, None))
+            return
+        if plan.only_turns is not None:
+            held.only_turns(plan.only_turns, hub.position)
+        if not held.join_if_covered():
+            held.task = self.tasks.create_task(self.replayed(held, plan.fold_from))
+
+    async def replayed(self, held: Attachment, fold_from: int | None) -> None:
+        """Tell what is missing (None: a snapshot first), through outages of the broker."""
+        log_client = self.services.log_client
+        while not self.closed:
+            try:
+                if fold_from is None:
+                    fold_from = await held.replay_snapshot(log_client)
+                await held.replay(log_client, fold_from)
+                return
+            except LogUnavailable:
+                await asyncio.sleep(REPLAY_PAUSE_S)
+            except LogError:
+                held.task = None
+                held.lost("log_lost")
+                return
+
+    def lost(self, session: str, held: Attachment, reason: GapReason) -> None:
+        """The session's log does not go on: say so, and follow what there is now."""
+        if self.held.get(session) is held:
+            del self.held[session]
+            self.lanes.push(session, partial(self.attach_again, session, reason))
+
+    async def attach_again(self, session: str, reason: GapReason) -> None:
+        await self.attach(session, Gap(reason))
+
+    def key_of(self, session: str) -> SessionKey:
+        return session_key_of(self.user, SessionId(session))
+
+
+def unavailable(session: str, prompt_id: str, retry_after_s: float) -> Error:
+    """Kafka does not answer: nothing was done."""
+    return Error(
+        code="unavailable",
+        message="Kafka does not answer; nothing was done, try again shortly",
+        temporary=True,
+        session=session,
+        prompt_id=prompt_id,
+        retry_after_s=retry_after_s,
+    )
+
+
+def refused_cursor(session: str) -> Error:
+    return Error(
+        code="cursor_refused",
+        message='the cursor is not one of this session; attach from "start" or "tail" instead',
+        session=session,
+        field="from",
+    )
+
+
+def too_many_sessions(session: str, prompt_id: str, limit: int) -> Error:
+    return Error(
+        code="too_many_sessions",
+        message=f"a connection follows at most {limit} sessions; detach some or open another connection",
+        session=session,
+        prompt_id=prompt_id,
+    )

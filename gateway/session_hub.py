@@ -1,0 +1,115 @@
+"""One session on this gateway: its place in the log, its newest messages, and everybody who follows it.
+
+Each record is decoded, folded and encoded once; all connections share the bytes. The hub knows the position up to
+which everything has been told; a connection that stands there (or where the ring reaches) is joined in one step
+without waiting, so no record can slip between. A hub holds no texts: its fold remembers turns, its ring a bounded
+number of bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from gateway.decisions.attach_plan import HubView
+from gateway.decisions.message_ring import MessageRing
+from gateway.decisions.resume_cursor import GapReason, LogPosition
+from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
+from gateway.log_reader import LogReader
+from infra.kafka.log_client import LogRecord
+from infra.kafka.session_topics import SessionLog
+from schemas.identifiers import SessionKey
+
+__all__ = ["RING_BYTES_MAX", "HubListener", "SessionHub"]
+
+RING_BYTES_MAX: Final = 131_072
+"""Newest messages that a session keeps for reconnects; older ones come from Kafka."""
+
+RELAY_SAMPLE: Final = 16
+"""One delivery in so many is measured."""
+
+
+class HubListener(Protocol):
+    """Somebody who follows a session."""
+
+    def tell(self, messages: Sequence[HubMessage]) -> None:
+        """The next messages, in order."""
+        ...
+
+    def lost(self, reason: GapReason) -> None:
+        """The log does not go on from here."""
+        ...
+
+
+class SessionHub:
+    """A `LogFollower` that relays to its listeners."""
+
+    def __init__(
+        self,
+        key: SessionKey,
+        log: SessionLog,
+        teller: SessionTeller,
+        reading: SessionReading,
+        *,
+        on_lost: Callable[[SessionHub], None],
+    ) -> None:
+        self.key = key
+        self.log = log
+        self.teller = teller
+        self.reading = reading
+        self.on_lost = on_lost
+        self.ring = MessageRing(bytes_max=RING_BYTES_MAX, covers_from=reading.position)
+        self.holders: dict[HubListener, None] = {}
+        """Everybody who needs this hub, those who still catch up included."""
+        self.listeners: dict[HubListener, None] = {}
+        """Those who are told each record as it comes."""
+        self.reader: LogReader | None = None
+        self.on_relay: Callable[[int], None] | None = None
+        """Told now and then when a record was stamped that is being relayed."""
+        self.relayed = 0
+        self.idle_since_s: float | None = None
+
+    def joined(self, reader: LogReader) -> None:
+        """The reader delivers from here on."""
+        self.reader = reader
+        self.ring.covers_from = self.reading.position
+
+    @property
+    def position(self) -> LogPosition:
+        """Everything before it has been told. In a shared partition others' records move it as well."""
+        if self.reader is not None and self.log.place.shared:
+            reached = self.reader.position(self.log.place)
+            if reached is not None:
+                self.reading.passed(reached)
+        return self.reading.position
+
+    def head(self) -> str:
+        """The cursor of somebody who has been told everything."""
+        position = self.position
+        return self.teller.cursor(position, self.reading.fold_from)
+
+    def view(self) -> HubView:
+        """What decides how a client is attached."""
+        position = self.position
+        open_turns = frozenset(turn.queued.turn for turn in self.reading.fold.open_turns())
+        return HubView(self.teller.epoch, position, self.reading.fold_from, open_turns, self.ring.covers_from)
+
+    def deliver(self, records: Sequence[LogRecord]) -> None:
+        """See `LogFollower.deliver`."""
+        messages: list[HubMessage] = []
+        for record in records:
+            messages.extend(self.reading.take(record.offset, record.value))
+        if messages:
+            self.relayed += 1
+            if self.on_relay is not None and self.relayed % RELAY_SAMPLE == 1:
+                self.on_relay(self.reading.stamped_us)
+            self.ring.extend(messages)
+            for listener in list(self.listeners):
+                listener.tell(messages)
+
+    def lost(self, reason: GapReason) -> None:
+        """See `LogFollower.lost`: whoever listens is told and comes back through a new hub."""
+        self.on_lost(self)
+        holders, self.holders, self.listeners = list(self.holders), {}, {}
+        for holder in holders:
+            holder.lost(reason)

@@ -1,0 +1,163 @@
+"""The sessions that this gateway follows: opened on demand, shared by all connections, dropped when idle.
+
+Opening a hub reads as much of the log as its fold needs (from a trusted cursor's `fold_from`; else from the log's
+start) up to the end, and joins the reader there. Openings are shared and belong to the registry: a client that goes
+away in the middle does not disturb the others. Memory: a hub that nobody holds is dropped after `IDLE_GRACE_S`, so
+that a page's reload still finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
+from gateway.decisions.session_messages import MESSAGE_BYTES_MAX, SessionReading, SessionTeller
+from gateway.log_reader import LogReader
+from gateway.session_hub import SessionHub
+from infra.clock import Clock
+from infra.kafka.log_client import LogClient, LogRecord, LogUnavailable, UnknownLog
+from infra.kafka.session_topics import SessionLog, SessionTopics
+from schemas.identifiers import SessionKey
+
+__all__ = ["SessionHubs", "SessionSource", "session_records"]
+
+log = structlog.get_logger(__name__)
+
+IDLE_GRACE_S: Final = 30.0
+JOIN_ATTEMPTS_MAX: Final = 100
+RECORDS_AT_ONCE_MAX: Final = 512
+"""Records folded before other work gets its turn."""
+NOTHING_YET: Final = LogPosition(2**62)
+"""Tell nothing: the past is folded without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSource:
+    """Where hubs get their logs from."""
+
+    topics: SessionTopics
+    log_client: LogClient
+    reader: LogReader
+    keys: CursorKeys
+
+
+class SessionHubs:
+    """The registry."""
+
+    def __init__(self, source: SessionSource, clock: Clock, *, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+        self.source = source
+        self.clock = clock
+        self.message_bytes_max = message_bytes_max
+        self.hubs: dict[SessionKey, SessionHub] = {}
+        self.openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
+        self.on_relay: Callable[[int], None] | None = None
+
+    def signer(self, key: SessionKey) -> CursorSigner:
+        """The signer of a session's cursors."""
+        hub = self.hubs.get(key)
+        return hub.teller.signer if hub is not None else CursorSigner(self.source.keys, key)
+
+    async def open(self, key: SessionKey, session: str, said: SignedPosition | None) -> SessionHub:
+        """The session's hub, made if absent. `said`: a verified cursor that shows where folding may begin.
+
+        Raises LogError, SessionTopicsUnavailable. Cancellation: the opening goes on for others who wait for it.
+        """
+        hub = self.hubs.get(key)
+        if hub is not None:
+            hub.idle_since_s = None
+            return hub
+        opening = self.openings.get(key)
+        if opening is None:
+            opening = asyncio.create_task(self.make(key, session, said), name="session-opening")
+            self.openings[key] = opening
+            opening.add_done_callback(lambda done: self.opened(key, done))
+        return await asyncio.shield(opening)
+
+    def opened(self, key: SessionKey, done: asyncio.Task[SessionHub]) -> None:
+        self.openings.pop(key, None)
+        if not done.cancelled() and done.exception() is not None:
+            log.info("session_not_opened", error=type(done.exception()).__name__)
+
+    async def make(self, key: SessionKey, session: str, said: SignedPosition | None) -> SessionHub:
+        source = self.source
+        session_log = await source.topics.ensure(key)
+        epoch = epoch_digest(session_log.epoch)
+        place = session_log.place
+        try:
+            bounds = await source.log_client.bounds(place.topic, place.partition)
+        except UnknownLog:
+            source.topics.forget(key)  # deleted since we heard of it: the next attach finds or makes it
+            raise
+        starts_at = bounds.start
+        if said is not None and said.epoch == epoch and bounds.start <= said.fold_from <= bounds.end:
+            starts_at = said.fold_from
+        teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
+        reading = SessionReading(teller, starts_at=starts_at, tells_from=NOTHING_YET)
+        hub = SessionHub(key, session_log, teller, reading, on_lost=self.lose)
+        hub.on_relay = self.on_relay
+        await self.join(hub, bounds.end)
+        hub.idle_since_s = self.clock.monotonic_s()
+        self.hubs[key] = hub
+        return hub
+
+    async def join(self, hub: SessionHub, end: int) -> None:
+        """Fold the past and follow from there, catching up while others move a shared partition on."""
+        source, place, reading = self.source, hub.log.place, hub.reading
+        for _ in range(JOIN_ATTEMPTS_MAX):
+            async for records in session_records(source.log_client, hub.log, hub.key, reading.position.offset, end):
+                for record in records:
+                    reading.take(record.offset, record.value)
+            reading.passed(end)
+            if source.reader.follow(place, hub.key, reading.position.offset, hub):
+                break
+            end = max(source.reader.position(place) or 0, await source.log_client.end(place.topic, place.partition))
+        else:
+            raise LogUnavailable("the log moves on faster than it can be read")
+        reading.tells_from = reading.position
+        hub.joined(source.reader)
+
+    def drop(self, hub: SessionHub) -> None:
+        """Forget a hub: nobody needs it, or its log is lost."""
+        self.source.reader.unfollow(hub.log.place, hub.key)
+        if self.hubs.get(hub.key) is hub:
+            del self.hubs[hub.key]
+
+    def lose(self, hub: SessionHub) -> None:
+        """Drop a hub whose log is gone or was made anew, and ask the cluster about it next time."""
+        self.drop(hub)
+        self.source.topics.forget(hub.key)
+
+    def sweep(self, now_s: float) -> None:
+        """Drop what has been idle for the grace time. Call every second or so."""
+        for hub in list(self.hubs.values()):
+            if hub.holders:
+                hub.idle_since_s = None
+            elif hub.idle_since_s is None:
+                hub.idle_since_s = now_s
+            elif now_s - hub.idle_since_s > IDLE_GRACE_S:
+                self.drop(hub)
+
+    async def close(self) -> None:
+        """End openings and forget everything."""
+        for opening in list(self.openings.values()):
+            opening.cancel()
+        await asyncio.gather(*self.openings.values(), return_exceptions=True)
+        for hub in list(self.hubs.values()):
+            self.drop(hub)
+
+
+async def session_records(
+    log_client: LogClient, session_log: SessionLog, key: SessionKey, start: int, end: int
+) -> AsyncIterator[list[LogRecord]]:
+    """The session's own records with start ≤ offset < end, in batches small enough to fold in one go."""
+    place, raw_key = session_log.place, key.encode()
+    async for batch in log_client.read(place.topic, place.partition, start, end):
+        own = [record for record in batch if record.key == raw_key] if place.shared else batch
+        for first in range(0, len(own), RECORDS_AT_ONCE_MAX):
+            yield own[first : first + RECORDS_AT_ONCE_MAX]
+            await asyncio.sleep(0)

@@ -1,0 +1,54 @@
+"""Work of one connection, in order within a session and side by side across sessions.
+
+A lane is a queue and, while it is not empty, one task. What waits in all lanes together is bounded: the connection
+reads no further frame until there is room, and TCP passes that on to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+__all__ = ["WORK_WAITING_MAX", "SessionLanes"]
+
+WORK_WAITING_MAX: Final = 256
+
+Work: TypeAlias = Callable[[], Awaitable[None]]
+
+
+class SessionLanes:
+    """The lanes of one connection; tasks belong to the group that is handed in."""
+
+    __slots__ = ("lanes", "room", "tasks", "waiting")
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self.tasks = tasks
+        self.lanes: dict[str, deque[Work]] = {}
+        self.waiting = 0
+        self.room = asyncio.Event()
+        self.room.set()
+
+    def push(self, session: str, work: Work) -> None:
+        """Do this after everything else that waits for the session."""
+        self.waiting += 1
+        if self.waiting >= WORK_WAITING_MAX:
+            self.room.clear()
+        lane = self.lanes.get(session)
+        if lane is not None:
+            lane.append(work)
+            return
+        self.lanes[session] = deque([work])
+        self.tasks.create_task(self.run(session))
+
+    async def run(self, session: str) -> None:
+        lane = self.lanes[session]
+        while lane:
+            try:
+                await lane[0]()
+            finally:
+                lane.popleft()
+                self.waiting -= 1
+                self.room.set()
+        del self.lanes[session]
