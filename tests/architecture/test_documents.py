@@ -1,0 +1,107 @@
+"""What the documents name exists: files, links, settings, commands, make targets, columns in SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from infra.settings import ENVIRONMENT_PREFIX, Settings
+from tests.architecture.source_tree import PACKAGES, ROOT, functions_of, source_files, tracked_files
+
+__all__: list[str] = []
+
+FOLDERS: Final = (*PACKAGES, "tests", "docs", "benchmarks")
+OTHER_VARIABLES: Final = {"TOKENWIRE_CONFIG"}  # read by nothing yet; named where it is said to come
+
+
+def documents() -> Iterator[tuple[Path, str]]:
+    for path in tracked_files():
+        if path.suffix == ".md":
+            yield path, (ROOT / path).read_text()
+
+
+def test_links_lead_somewhere() -> None:
+    """Each relative link is a file, seen from its document."""
+    broken = [
+        f"{path}: {target}"
+        for path, text in documents()
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+        if not (ROOT / path.parent / target).exists()
+    ]
+
+    assert broken == []
+
+
+def test_files_that_are_named_exist() -> None:
+    """`folder/file` in backticks is in the tree, unless it has a placeholder."""
+    missing = [
+        f"{path}: {name}"
+        for path, text in documents()
+        for name in re.findall(r"`([\w.-]+/[\w./-]*)`", text)
+        if name.split("/")[0] in FOLDERS and not (ROOT / name).exists()
+    ]
+
+    assert missing == []
+
+
+def test_tests_that_are_named_exist() -> None:
+    """A promise's test has the name that the document gives."""
+    known = {function.name for source in source_files() for function in functions_of(source)}
+    known |= {source.path.stem for source in source_files()}
+    missing = [
+        f"{path}: {name}"
+        for path, text in documents()
+        for name in re.findall(r"`(test_\w+)`", text)
+        if name not in known
+    ]
+
+    assert missing == []
+
+
+def test_settings_that_are_named_exist() -> None:
+    """Every TOKENWIRE_ variable of a document is read."""
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
+    missing = [
+        f"{path}: {name}"
+        for path, text in documents()
+        for name in re.findall(rf"\b{ENVIRONMENT_PREFIX}[A-Z_]*[A-Z]\b", text)
+        if name not in known
+    ]
+
+    assert missing == []
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    """`make x` in a document is a target."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    missing = [
+        f"{path}: make {name}"
+        for path, text in documents()
+        for name in re.findall(r"(?:`|^    |=\S+ )make ([a-z-]+)", text, re.MULTILINE)
+        if name not in targets
+    ]
+
+    assert missing == []
+
+
+def test_commands_that_are_named_exist() -> None:
+    """`tokenwire x` in a document is a command, and its options are options of it."""
+    from tokenwire.command_line import cli
+
+    missing = []
+    for path, text in documents():
+        for name, rest in re.findall(r"(?:`|bin/|^ +)tokenwire ([a-z-]+)([^`\n]*)", text, re.MULTILINE):
+            command = cli.commands.get(name)
+            if command is None:
+                missing.append(f"{path}: tokenwire {name}")
+                continue
+            known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+            missing.extend(
+                f"{path}: tokenwire {name} {option}"
+                for option in re.findall(r"(?<!\S)--[a-z-]+", rest.split("#")[0])
+                if option not in known
+            )
+
+    assert missing == []
