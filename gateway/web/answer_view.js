@@ -61,11 +61,16 @@ export class AnswerView {
       : null;
   }
 
-  /** How far the text is final: all blocks of whole lines but the last, or all whole words of one too long. */
+  /**
+   * How far the text is final: all blocks of whole lines but the last, and that one too where a blank line ends it;
+   * or as much as there is of one that grows too long.
+   */
   #settleable() {
     const lineEnd = this.#text.lastIndexOf("\n") + 1;
     const tail = this.#text.slice(this.#settled, lineEnd);
     const last = parseBlocks(tail).at(-1);
+    const goesOn = last?.kind === "list" || (last?.kind === "code" && !last.closed);
+    if (last && !goesOn && /\n[ \t]*\n$/.test(tail)) return lineEnd;
     const end = this.#settled + (last?.start ?? 0);
     if (this.#text.length - end <= TAIL_CHARS_MAX || last?.kind === "code") return end;
     return lineEnd > end ? lineEnd : Math.max(this.#text.lastIndexOf(" ") + 1, end);

@@ -1,0 +1,278 @@
+"""The chat page in a headless Chromium, against a scripted gateway. Skipped where there is no browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pytest
+from playwright.async_api import Page, WebSocketRoute, expect
+
+from tests.unit.gateway.headless_browser import ORIGIN, WEB_FOLDER, new_page
+
+pytestmark = pytest.mark.browser
+
+MARKUP: Final = "Here is <img src=x onerror=alert(1)> and **bold**."
+Message = dict[str, Any]
+WELCOME: Final[Message] = {
+    "type": "welcome",
+    "connection": "c",
+    "user": "alice",
+    "ping_s": 20,
+    "pong_s": 10,
+    "frame_bytes_max": 65_536,
+    "models": ["simulated"],
+    "simulated": True,
+}
+
+
+def token_for(user: str, lifetime_s: float = 3_600) -> str:
+    """Shaped like an access token; nobody here checks its signature."""
+    claims = json.dumps({"sub": user, "exp": time.time() + lifetime_s}).encode()
+    return "e30." + base64.urlsafe_b64encode(claims).decode().rstrip("=") + ".e30"
+
+
+class ScriptedGateway:
+    """Speaks the protocol for one page, keeps one log, and answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.log: list[Message] = []
+        self.said: list[Message] = []
+        """What the page has said, over all connections."""
+        self.socket: WebSocketRoute | None = None
+        self.welcome: Message = WELCOME
+        self.refusal: Message | None = None
+
+    def accept(self, socket: WebSocketRoute) -> None:
+        self.socket = socket
+        socket.on_message(lambda frame: self.heard(json.loads(frame)))
+
+    def heard(self, message: Message) -> None:
+        self.said.append(message)
+        match message:
+            case {"type": "hello"} if self.refusal is not None:
+                self.send(self.refusal)
+            case {"type": "hello", "resume": resume}:
+                self.send(self.welcome)
+                for session, cursor in resume.items():
+                    self.attach(session, int(cursor))
+            case {"type": "attach", "session": session, "from": "start"}:
+                self.attach(session, 0)
+            case {"type": "prompt", "session": session, "prompt_id": prompt_id, "input": text}:
+                turn = f"turn-{prompt_id}"
+                self.send({"type": "accepted", "session": session, "prompt_id": prompt_id, "turns": [turn]})
+                self.append(type="queued", session=session, turn=turn, prompt_id=prompt_id, input=text)
+
+    def attach(self, session: str, position: int) -> None:
+        self.send({"type": "attached", "session": session, "head": str(len(self.log)), "recovered": "replayed"})
+        for record in self.log[position:]:
+            self.send(record)
+
+    def append(self, **record: Any) -> None:
+        """One record more on the log, told to the page if it is there."""
+        self.log.append({**record, "c": str(len(self.log) + 1)})
+        if self.socket is not None:
+            self.send(self.log[-1])
+
+    def answer(self, text: str, *, ends: bool = True, turn: int = -1) -> None:
+        """Start the turn of the n-th prompt, say `text` in two deltas, end."""
+        queued = [record for record in self.log if record["type"] == "queued"][turn]
+        place = {"session": queued["session"], "turn": queued["turn"], "attempt": 1}
+        half = len(text) // 2
+        self.append(type="start", **place, model="simulated", at_us=1)
+        self.append(type="delta", **place, seq=0, n=2, text=text[:half])
+        self.append(type="delta", **place, seq=2, n=3, text=text[half:])
+        if ends:
+            usage = {"input_tokens": 7, "output_tokens": 5}
+            self.append(type="end", **place, reason="complete", usage=usage, cost_nano_usd=42_000, at_us=500_001)
+
+    def send(self, message: Message) -> None:
+        assert self.socket is not None
+        self.socket.send(json.dumps(message))
+
+    def heard_of(self, kind: str) -> list[Message]:
+        return [message for message in self.said if message["type"] == kind]
+
+
+@asynccontextmanager
+async def chat(gateway: ScriptedGateway, *, fragment: str | None = None, **options: object) -> AsyncIterator[Page]:
+    """The page, opened with a token in its address."""
+    async with new_page(**options) as page:
+        await page.route_web_socket("**/v1/connect", gateway.accept)
+        await page.goto(f"{ORIGIN}/{'#token=' + token_for('alice') if fragment is None else fragment}")
+        yield page
+
+
+async def ask(page: Page, text: str) -> None:
+    await page.locator("#prompt").fill(text)
+    await page.locator("#prompt").press("Enter")
+
+
+async def eventually(page: Page, condition: Callable[[], bool]) -> None:
+    """Until the scripted gateway has heard what the page did; the page's events drive it."""
+    for _ in range(200):
+        if condition():
+            return
+        await page.evaluate("() => new Promise((resolve) => requestAnimationFrame(resolve))")
+    raise AssertionError("the page never said it")
+
+
+async def test_a_prompt_is_sent_and_its_answer_shown_with_its_facts() -> None:
+    """Enter sends; text, markup inert, and the footer appear; the token leaves the address bar."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        await expect(page.locator("#simulated")).to_be_visible()
+        await ask(page, "Hello there")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        gateway.answer(MARKUP)
+        turn = page.locator("[data-turn]")
+
+        await expect(turn).to_have_attribute("data-state", "ended")
+        await expect(turn.locator("[data-role=answer]")).to_have_text(MARKUP.replace("**", ""))
+        await expect(turn.locator("[data-role=answer] img")).to_have_count(0)
+        await expect(turn.locator("[data-fact=cost]")).to_have_text("$0.000042")
+        await expect(turn.locator("[data-fact=ttft]")).to_contain_text("to first token")
+        assert page.url == f"{ORIGIN}/"
+
+
+async def test_a_reload_in_mid_answer_shows_the_whole_answer_once() -> None:
+    """The conversation is rebuilt from the log, and goes on."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        await ask(page, "Tell me")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        gateway.answer("One two three", ends=False)
+        await expect(page.locator("[data-role=answer]")).to_have_text("One two three")
+        gateway.socket = None
+        await page.reload()
+        await expect(page.locator("[data-role=answer]")).to_have_text("One two three")
+        place = {"session": gateway.log[0]["session"], "turn": gateway.log[0]["turn"], "attempt": 1}
+        gateway.append(type="delta", **place, seq=5, n=1, text=" four")
+        gateway.append(type="end", **place, reason="complete", usage={"output_tokens": 6}, at_us=500_001)
+
+        await expect(page.locator("[data-role=answer]")).to_have_text("One two three four")
+        await expect(page.locator("[data-turn]")).to_have_count(1)
+        await expect(page.locator("[data-role=prompt] .bubble")).to_have_text("Tell me")
+        await expect(page.locator("[data-fact=ttft]")).to_have_count(0)
+
+
+async def test_prompts_wait_in_line_while_an_answer_streams() -> None:
+    """They go out at once, are listed, can be removed, and stop ends the running one."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        await ask(page, "first")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        gateway.answer("Going on", ends=False)
+        await ask(page, "second")
+        await ask(page, "third")
+        await expect(page.locator("[data-queued]")).to_have_count(2)
+        await page.locator("[data-queued] [data-action=remove]").nth(0).click()
+        await page.locator("#prompt").press("Escape")
+        await eventually(page, lambda: len(gateway.heard_of("cancel")) == 2)
+        prompts = {message["input"]: message["prompt_id"] for message in gateway.heard_of("prompt")}
+
+        assert [message["prompt_id"] for message in gateway.heard_of("cancel")] == [prompts["second"], prompts["first"]]
+        session, turn = gateway.log[0]["session"], f"turn-{prompts['second']}"
+        gateway.append(type="end", session=session, turn=turn, attempt=0, reason="cancelled")
+        await expect(page.locator("[data-queued]")).to_have_count(1)
+        await expect(page.locator(f"[data-turn={turn}] [data-role=problem]")).to_have_text("Removed before it started.")
+
+
+async def test_a_lost_connection_is_resumed_and_said_so() -> None:
+    """The page says that it reconnects, comes back with its cursor, and shows what it missed once."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        await ask(page, "first")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        gateway.answer("Going on", ends=False)
+        await expect(page.locator("[data-role=answer]")).to_have_text("Going on")
+        assert gateway.socket is not None
+        lost, gateway.socket = gateway.socket, None
+        place = {"session": gateway.log[0]["session"], "turn": gateway.log[0]["turn"], "attempt": 1}
+        gateway.append(type="delta", **place, seq=5, n=1, text=" and on")
+        await lost.close(code=4508, reason="slow")
+
+        await expect(page.locator("[data-note=good]")).to_have_text("Resumed — nothing was lost.")
+        await expect(page.locator("[data-role=answer]")).to_have_text("Going on and on")
+        assert gateway.heard_of("hello")[-1]["resume"] == {place["session"]: "4"}
+
+
+async def test_a_refused_token_opens_the_panel_and_another_one_connects() -> None:
+    """The reason is said; a pasted address with a token is enough to go on."""
+    gateway = ScriptedGateway()
+    gateway.refusal = {"type": "disconnect", "code": 4401, "reason": "signature is wrong", "reconnect": False}
+    async with chat(gateway) as page:
+        await eventually(page, lambda: bool(gateway.heard_of("hello")))
+        assert gateway.socket is not None
+        await gateway.socket.close(code=4401, reason="")
+        await expect(page.locator("#token-why")).to_contain_text("signature is wrong")
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "signed_out")
+        gateway.refusal = None
+        await page.locator("#token").fill(f"http://127.0.0.1:8080/#token={token_for('bob')}")
+        await page.locator("#token").press("Enter")
+
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        await expect(page.locator("#token-panel")).to_be_hidden()
+
+
+async def test_without_a_token_the_page_says_how_to_get_one() -> None:
+    """No connection is tried."""
+    gateway = ScriptedGateway()
+    async with chat(gateway, fragment="") as page:
+        await expect(page.locator("#token-panel")).to_contain_text("tokenwire token --user you")
+
+        assert gateway.socket is None
+
+
+async def test_several_sessions_stream_at_once_and_say_what_is_unread() -> None:
+    """A session in the background goes on; its answer is marked until it is opened."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        await ask(page, "first chat")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        await page.locator("#new-session").click()
+        await ask(page, "second chat")
+        await eventually(page, lambda: len(gateway.heard_of("prompt")) == 2)
+        gateway.answer("In the background", turn=0)
+        first = page.locator("[data-session]", has_text="first chat")
+        await expect(first).to_have_attribute("data-unread", "true")
+        await first.click()
+
+        await expect(first).to_have_attribute("data-unread", "false")
+        await expect(page.locator("[data-role=answer]")).to_have_text("In the background")
+        assert len({message["session"] for message in gateway.heard_of("prompt")}) == 2
+
+
+async def test_a_narrow_screen_keeps_everything_within_reach() -> None:
+    """At 360 pixels nothing overflows, the list is a drawer, and Escape closes it."""
+    gateway = ScriptedGateway()
+    async with chat(gateway, viewport={"width": 360, "height": 700}, has_touch=True) as page:
+        await expect(page.locator("#sidebar")).not_to_be_in_viewport()
+        await page.locator("#menu").click()
+        await expect(page.locator("#new-session")).to_be_in_viewport()
+        await page.keyboard.press("Escape")
+
+        await expect(page.locator("#sidebar")).not_to_be_in_viewport()
+        assert await page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_the_page_names_only_files_that_are_there() -> None:
+    """Works offline: every address in the page, the styles and the modules is one of ours."""
+    texts = {path.name: path.read_text() for path in WEB_FOLDER.iterdir() if path.is_file()}
+    page = texts["index.html"]
+
+    assert "<style" not in page
+    assert " style=" not in page
+    assert " onclick=" not in page
+    for name, text in texts.items():
+        assert "innerHTML" not in text, name
+        assert "url(" not in text, name
+        for line in text.splitlines():
+            if line.startswith(("import ", "} from ")):
+                imported = line.rsplit('"', 2)[1]
+                assert imported.removeprefix("./") in texts, f"{name} imports {imported}"

@@ -1,0 +1,100 @@
+import { SessionFold } from "/web/session_fold.js";
+import { SessionFollow } from "/web/session_follow.js";
+import { equal } from "./checks.js";
+
+const queued = (turn, c) => ({ type: "queued", session: "s", turn, prompt_id: `p ${turn}`, c });
+const start = (turn, attempt, c) => ({ type: "start", session: "s", turn, attempt, c });
+const delta = (turn, attempt, seq, n, c) => ({ type: "delta", session: "s", turn, attempt, seq, n, text: "x".repeat(n), c });
+const end = (turn, attempt, c) => ({ type: "end", session: "s", turn, attempt, reason: "complete", c });
+const verdicts = (fold, messages) => messages.map((message) => fold.judge(message));
+
+function following(from = "start") {
+  const follow = new SessionFollow(from);
+  follow.attached({ head: "head" });
+  return follow;
+}
+
+export default {
+  "a turn told in order is taken whole": () => {
+    const fold = new SessionFold();
+    const told = [queued("t", "1"), start("t", 1, "2"), delta("t", 1, 0, 2, "3"), delta("t", 1, 2, 1, "4"), end("t", 1, "5")];
+
+    equal(verdicts(fold, told), ["take", "take", "take", "take", "take"]);
+    equal(fold.cursor, "5");
+  },
+
+  "a log told twice is taken once": () => {
+    const fold = new SessionFold();
+    const told = [queued("t", "1"), start("t", 1, "2"), delta("t", 1, 0, 2, "3"), end("t", 1, "4")];
+    verdicts(fold, told);
+
+    equal(verdicts(fold, told), ["duplicate", "duplicate", "duplicate", "duplicate"]);
+  },
+
+  "missing chunks are a hole and the cursor stays before it": () => {
+    const fold = new SessionFold();
+    verdicts(fold, [queued("t", "1"), start("t", 1, "2"), delta("t", 1, 0, 2, "3")]);
+
+    equal(fold.judge(delta("t", 1, 3, 1, "5")), "hole");
+    equal(fold.cursor, "3");
+    equal(fold.judge(delta("t", 1, 1, 3, "5")), "hole"); // half known: where it splits cannot be told
+  },
+
+  "a higher attempt voids the one before": () => {
+    const fold = new SessionFold();
+    verdicts(fold, [queued("t", "1"), start("t", 1, "2"), delta("t", 1, 0, 4, "3"), start("t", 2, "4")]);
+
+    equal(fold.judge(delta("t", 1, 4, 1, "5")), "duplicate");
+    equal(fold.judge(end("t", 1, "6")), "duplicate");
+    equal(fold.judge(delta("t", 2, 0, 1, "7")), "take");
+    equal(fold.judge(delta("t", 3, 0, 1, "8")), "hole");
+  },
+
+  "a snapshot in pieces replaces once and deltas go on from it": () => {
+    const fold = new SessionFold();
+    verdicts(fold, [queued("old", "1")]);
+    fold.expectSnapshot();
+    const piece = (turn, next_seq) => ({ type: "snapshot", session: "s", turns: [{ turn, attempt: 1, next_seq }] });
+
+    equal(fold.takeSnapshot(piece("a", 3)), true);
+    equal(fold.takeSnapshot({ ...piece("b", 7), c: "9" }), false);
+    equal(fold.cursor, "9");
+    equal(fold.judge(delta("a", 1, 3, 1, "10")), "take");
+    equal(fold.judge(delta("b", 1, 8, 1, "11")), "hole");
+  },
+
+  "a hole is read again from the cursor, then from the start, then taken as it is": () => {
+    const follow = following();
+    follow.take(queued("t", "1"));
+    follow.take(start("t", 1, "2"));
+    const late = delta("t", 1, 5, 1, "9");
+
+    equal(follow.take(late), { verdict: "mend", from: "2" });
+    equal(follow.take(late), { verdict: "mend", from: "start" });
+    equal(follow.take(late), { verdict: "adopted" });
+    equal(follow.take(delta("t", 1, 6, 1, "10")), { verdict: "take" });
+  },
+
+  "what comes between asking and the answer is dropped": () => {
+    const follow = following();
+    follow.awaiting = true;
+
+    equal(follow.take(queued("t", "1")), { verdict: "ignore" });
+  },
+
+  "a head that stays ahead is asked for once": () => {
+    const follow = following();
+    follow.take(queued("t", "1"));
+
+    equal([follow.headSeen("1"), follow.headSeen("head"), follow.headSeen("7"), follow.headSeen("7")], [null, null, null, "1"]);
+    follow.attached({ head: "7" });
+    equal([follow.headSeen("7"), follow.headSeen("7")], [null, null]);
+  },
+
+  "joined at the tail a running turn is taken as found": () => {
+    const follow = following("tail");
+
+    equal(follow.take(delta("t", 1, 40, 2, "c")), { verdict: "take" });
+    equal(follow.position, "c");
+  },
+};
