@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import multiprocessing
 import statistics
 import time
@@ -23,6 +24,7 @@ import openai
 
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.server import SimulatedProvider, serve
+from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ChatRequest, TextChunk
 from schemas.prompts import ChatMessage
@@ -32,6 +34,10 @@ __all__ = ["main"]
 READY_S_MAX: Final = 20.0
 PACE_MS: Final = 20
 STOP_S_MAX: Final = 5.0
+ANSWER_S_MAX: Final = 300.0
+PATIENT: Final = StreamDeadlines(
+    connect_s=ANSWER_S_MAX, first_token_s=ANSWER_S_MAX, between_tokens_s=ANSWER_S_MAX, total_s=ANSWER_S_MAX
+)
 
 Reader = Callable[[str], Awaitable[int]]
 
@@ -64,40 +70,42 @@ def run_server(ready: Connection) -> None:
 
 
 async def compare(url: str, streams: int, tokens: int, rounds: int) -> None:
-    adapter = OpenAIProvider(name="simulated", api_key="", base_url=url)
-    plain = openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0)
-    swift = openai.AsyncOpenAI(
-        api_key="none",
-        base_url=url,
-        max_retries=0,
-        http_client=openai.DefaultAioHttpClient(timeout=httpx2.Timeout(600)),
-    )
-    readers: dict[str, Reader] = {
-        "adapter": lambda prompt: read_adapter(adapter, prompt),
-        "openai client": lambda prompt: read_client(plain, prompt),
-        "openai client on aiohttp": lambda prompt: read_client(swift, prompt),
-    }
-    for label, pace_ms in (("paced", PACE_MS), ("in bulk", 0)):
-        figures: dict[str, list[float]] = {name: [] for name in readers}
-        for number in range(rounds + 1):
-            for name, reader in readers.items():
-                prompts = [f"[[sim tokens={tokens} pace_ms={pace_ms}]] {name} {number} {n}" for n in range(streams)]
-                cost_us = await cpu_us_per_token(reader, prompts, tokens)
-                if number:  # the first round warms up
-                    figures[name].append(cost_us)
-        report(label, figures)
-    await adapter.aclose()
-    await plain.close()
-    await swift.close()
+    patience = httpx2.Timeout(ANSWER_S_MAX)  # a busy machine must not end a round
+    async with contextlib.AsyncExitStack() as clients:
+        adapter = OpenAIProvider(name="simulated", api_key="", base_url=url, deadlines=PATIENT)
+        clients.push_async_callback(adapter.aclose)
+        plain = openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0, timeout=patience)
+        await clients.enter_async_context(plain)
+        aiohttp_client = openai.DefaultAioHttpClient(timeout=patience)
+        swift = openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0, http_client=aiohttp_client)
+        await clients.enter_async_context(swift)
+        readers: dict[str, Reader] = {
+            "adapter": lambda prompt: read_adapter(adapter, prompt),
+            "openai client": lambda prompt: read_client(plain, prompt),
+            "openai client on aiohttp": lambda prompt: read_client(swift, prompt),
+        }
+        for label, pace_ms in (("paced", PACE_MS), ("in bulk", 0)):
+            report(label, await measured(readers, f"tokens={tokens} pace_ms={pace_ms}", streams, rounds))
 
 
-async def cpu_us_per_token(reader: Reader, prompts: list[str], tokens: int) -> float:
+async def measured(readers: dict[str, Reader], options: str, streams: int, rounds: int) -> dict[str, list[float]]:
+    figures: dict[str, list[float]] = {name: [] for name in readers}
+    for number in range(rounds + 1):
+        for name, reader in readers.items():
+            prompts = [f"[[sim {options}]] {name} {number} {stream}" for stream in range(streams)]
+            cost_us = await cpu_us_per_token(reader, prompts)
+            if number:  # the first round warms up
+                figures[name].append(cost_us)
+    return figures
+
+
+async def cpu_us_per_token(reader: Reader, prompts: list[str]) -> float:
     before_s = time.process_time()
     counts = await asyncio.gather(*(reader(prompt) for prompt in prompts))
     used_s = time.process_time() - before_s
-    if set(counts) != {tokens}:
-        raise AssertionError(f"expected {tokens} tokens of every stream, got {sorted(set(counts))}")
-    return used_s * 1e6 / (len(prompts) * tokens)
+    if len(set(counts)) != 1:
+        raise AssertionError(f"every stream has the same length, but got {sorted(set(counts))} tokens")
+    return used_s * 1e6 / sum(counts)
 
 
 async def read_adapter(provider: OpenAIProvider, prompt: str) -> int:
