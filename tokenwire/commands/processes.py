@@ -51,9 +51,9 @@ def analytics() -> None:
       TOKENWIRE_CLICKHOUSE=https://writer:…@clickhouse:8443/tokenwire tokenwire analytics
     """
     settings = process_settings("analytics")
-    from processors.analytics_writer import run_analytics
+    from processors.analytics_process import run_analytics
 
-    run_analytics(settings)
+    asyncio.run(run_analytics(settings))
 
 
 @click.command()

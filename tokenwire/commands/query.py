@@ -12,11 +12,8 @@ __all__ = ["query"]
 
 @click.command()
 @click.argument("sql", required=False)
-@click.option(
-    "--format", "output_format", help="A ClickHouse format.  [default: PrettyCompact, in a pipe TabSeparated]"
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a row (JSONEachRow).")
-def query(sql: str | None, output_format: str | None, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a row.  [default: a table]")
+def query(sql: str | None, *, as_json: bool) -> None:
     """Ask ClickHouse, read-only.
 
     \b
@@ -28,14 +25,11 @@ def query(sql: str | None, output_format: str | None, as_json: bool) -> None:
         if not sql and sys.stdin.isatty():
             raise click.UsageError('Give a query, as in: tokenwire query "SELECT count() FROM turns"')
         sql = click.get_text_stream("stdin").read()
-    chosen = "JSONEachRow" if as_json else output_format
-    if chosen is None:
-        chosen = "PrettyCompact" if sys.stdout.isatty() else "TabSeparatedWithNames"
-    asyncio.run(show_rows(sql, chosen))
+    asyncio.run(show_rows(sql, as_json=as_json))
 
 
-async def show_rows(sql: str, output_format: str) -> None:
-    from infra.clickhouse.run_query import run_query
+async def show_rows(sql: str, *, as_json: bool) -> None:
+    from infra.clickhouse.queries import run_query
     from tokenwire.client_start import client_start
 
-    click.echo(await run_query(client_start(), sql, output_format=output_format), nl=False)
+    click.echo((await run_query(client_start(), sql, as_json=as_json)).rstrip("\n"))

@@ -18,6 +18,10 @@ __all__ = ["DEFAULT_USER", "send"]
 
 DEFAULT_USER: Final = "local"
 NANO: Final = 1_000_000_000
+SILENCE_S: Final = 8.0
+SILENCE_HINT: Final = (
+    "No answer yet: does a worker run with the same TOKENWIRE_TOPIC_LAYOUT? Waiting (ctrl-C to stop) …"
+)
 SHOWN_AS_ESCAPE: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
@@ -100,11 +104,13 @@ async def follow_answer(settings: Any, producer: Any, prompt: PromptSubmitted, o
     topics = SessionTopics(settings)
     reader = AnswerReader(settings, topics)
     await topics.start()
+    hint = asyncio.get_running_loop().call_later(SILENCE_S, click.echo, SILENCE_HINT, None, True, True)
     try:
         await reader.start()
         start = await reader.locate(prompt.user, prompt.session, from_start=options["prompt_id"] is not None)
         await producer.submit(prompt)
         async for piece in reader.follow(prompt, start, deadline_s=options["answer_s"]):
+            hint.cancel()
             if isinstance(piece, AnswerEnded):
                 if piece.text and not options["as_json"]:
                     click.echo()
@@ -112,6 +118,7 @@ async def follow_answer(settings: Any, producer: Any, prompt: PromptSubmitted, o
             if not options["as_json"]:
                 show(piece)
     finally:
+        hint.cancel()
         await reader.stop()
         await topics.stop()
     raise AnswerLost("the log ended before the answer")
