@@ -2,11 +2,12 @@
 
 `golden/<tag>.<version>.json` holds the bytes (no line end) that version wrote. They are never changed: what lies on
 somebody's log stays as it is. When a field is added, leave the old file and its expectation here (the new field has
-its default there), set the field in a new event and write it with
+its default there), add a `Golden` with the field set and the next `version` after it, and write its file with
 
     python -m tests.unit.schemas.golden_events
 
-which makes the files that are missing and touches no other.
+which makes the files that are missing and touches no other. (Until the first release nobody has a log: there, set the
+field in the event below, remove its file and write it anew.)
 """
 
 from __future__ import annotations
@@ -150,6 +151,7 @@ JOURNAL: Final = JournalEntry(
     run="r2",
     crashes=1,
     failures=1,
+    lease_until_us=AT_US + 2,
     first_offset=41,
     last_offset=57,
     reason="complete",
@@ -244,6 +246,7 @@ SERVER_MESSAGES: Final = (
         prompt_id="p1",
         position=2,
         input="Why is the sky blue?",
+        input_chars=20,
         model="simulated",
         eta_s=1.25,
         at_us=AT_US,

@@ -40,8 +40,8 @@ def test_every_type_has_its_bytes() -> None:
     assert {path.stem for path in FOLDER.glob("*.json")} == set(NAMES)
 
 
-@pytest.mark.parametrize("golden", [golden for golden in GOLDEN if golden.current], ids=lambda golden: golden.name)
-def test_golden_events_leave_no_field_at_its_default(golden: Golden) -> None:
+@pytest.mark.parametrize("golden", {type(golden.event): golden for golden in GOLDEN}.values(), ids=lambda g: g.name)
+def test_newest_golden_events_leave_no_field_at_its_default(golden: Golden) -> None:
     """A field left at its default would not be in the bytes, so nobody would notice if its name changed."""
     only_value = {"on_busy"}  # has a single value yet, which is its default
     for field in msgspec.structs.fields(type(golden.event)):
