@@ -98,9 +98,11 @@ class EmbeddedReader:
         self.places = asyncio.Semaphore(limits.queries_max)
         self.waiting = 0
         self.running: set[asyncio.Future[Answer]] = set()
+        self.stopped = False
 
     async def stop(self) -> None:
-        """Kill what runs and end the threads."""
+        """Kill what runs and end the threads. Queries that come later are refused."""
+        self.stopped = True
         for task in self.running:
             task.cancel()
         if self.running:
@@ -116,6 +118,9 @@ class EmbeddedReader:
         Cancellation: the query is killed; its place is free once it has ended.
         """
         await self.take_place()
+        if self.stopped:
+            self.places.release()
+            raise ClickHouseUnavailable("The endpoint is stopping.")
         mark = f"/* reader:{secrets.token_hex(12)} */"
         work = asyncio.get_running_loop().run_in_executor(self.threads, self.answer, request, mark)
         self.running.add(work)
@@ -224,9 +229,10 @@ def open_session(address: str) -> Any:
 
 def canonical_text(session: Any, sql: str) -> str:
     """The engine's one-line text of a statement. Raises ClickHouseRefused for bad syntax and for more than one."""
-    literal = sql.replace("\\", "\\\\").replace("'", "\\'")
+    literal = sql.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
+    asking = f"SELECT formatQuerySingleLine('{literal}')".encode(errors="surrogateescape")
     try:
-        raw: bytes = session.query(f"SELECT formatQuerySingleLine('{literal}')", "TSVRaw").bytes()
+        raw: bytes = session.query(asking, "TSVRaw").bytes()
     except RuntimeError as error:
         head = str(error).split(": In scope SELECT formatQuerySingleLine", 1)[0]
         raise ClickHouseRefused(plain_message(head), code=code_of(str(error)) or SYNTAX_ERROR) from error
