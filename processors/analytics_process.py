@@ -67,7 +67,7 @@ async def run_analytics(
         endpoint = MetricsEndpoint(metrics, settings.metrics_port + 1 if settings.metrics_port else 0)
         stack.push_async_callback(endpoint.stop)
         metrics_port = await endpoint.start()
-        writer = await patiently_started(settings, connection, metrics, clock, stack, stop)
+        writer = await patiently_started(settings, connection, metrics=metrics, clock=clock, stack=stack, stop=stop)
         if writer is None:
             return
         async with running(writer):
@@ -97,6 +97,7 @@ async def serve_queries(
 async def patiently_started(
     settings: Settings,
     connection: ClickHouseConnection,
+    *,
     metrics: Metrics,
     clock: Clock,
     stack: contextlib.AsyncExitStack,
