@@ -63,7 +63,7 @@ RECONNECT_SPREAD_S: Final = 2.0
 
 
 class Gateway:
-    """A running gateway; made by `run_gateway`."""
+    """A running gateway; made by `serve_gateway`."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings = settings
@@ -178,7 +178,7 @@ class Gateway:
         log.info("gateway_left", clients=len(leaving))
 
 
-async def run_gateway(
+async def serve_gateway(
     settings: Settings,
     *,
     stop: asyncio.Event,
@@ -204,8 +204,8 @@ async def run_gateway(
             await asyncio.gather(ticking, return_exceptions=True)
 
 
-def serve_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:
-    """Run a gateway on its own uvloop until SIGTERM or SIGINT. Raises as `run_gateway` does."""
+def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:
+    """Run a gateway on its own uvloop until SIGTERM or SIGINT. Raises as `serve_gateway` does."""
     uvloop.run(until_signalled(settings, on_ready))
 
 
@@ -214,7 +214,7 @@ async def until_signalled(settings: Settings, on_ready: Callable[[int], None] | 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    serving = asyncio.create_task(run_gateway(settings, stop=stop, on_ready=on_ready), name="gateway")
+    serving = asyncio.create_task(serve_gateway(settings, stop=stop, on_ready=on_ready), name="gateway")
     stopped = asyncio.create_task(stop.wait(), name="gateway-stop")
     await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

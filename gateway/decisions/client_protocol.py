@@ -150,7 +150,6 @@ class ClientProtocol:
         self.user: UserId | None = None
         self.strikes = 0
 
-    @property
     def is_closing(self) -> bool:
         """Whether nothing is read any more."""
         return self.state is ProtocolState.CLOSING
@@ -161,7 +160,7 @@ class ClientProtocol:
         Each intent must be dealt with before the next is asked for: a `hello` decides how its neighbours are read.
         A closing connection asks for nothing any more.
         """
-        if self.is_closing:
+        if self.is_closing():
             return
         if not isinstance(frame, str):
             yield self.strike("malformed", "the frame is binary; send JSON in text frames")
@@ -175,7 +174,7 @@ class ClientProtocol:
             yield self.strike("malformed", f"the frame holds more than {MESSAGES_PER_FRAME_MAX} messages; send fewer")
             return
         for element in elements:
-            if self.is_closing:
+            if self.is_closing():
                 return
             yield self.receive_one(element)
 
