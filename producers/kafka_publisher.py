@@ -133,6 +133,7 @@ class PolledProducer:
         self.broken = False
         """True after a fatal error: nothing can be appended through this producer any more."""
         self._access_fault: ProducerError | None = None
+        self._servers = options["bootstrap.servers"]
         self._closing = threading.Event()
         self._drain_s = 0.0
         try:
@@ -164,7 +165,8 @@ class PolledProducer:
             else:
                 return len(found.partitions) if found is not None and found.error is None else 0
         raise BrokerUnavailable(
-            f"no Kafka broker answered within {deadline_s:g} s; check that it runs and TOKENWIRE_KAFKA"
+            f"no Kafka broker answered at {self._servers} within {deadline_s:g} s; start one (`tokenwire up` does), or "
+            "set TOKENWIRE_KAFKA to where it is"
         )
 
     def retire(self, drain_s: float) -> None:
@@ -198,7 +200,7 @@ class PolledProducer:
             log.error("kafka_producer_failed", kafka_error=error.name(), message=error.str())
         elif error.code() in ACCESS_CODES:
             self._access_fault = fault_of(error)
-            log.error("kafka_access_denied", kafka_error=error.name(), message=error.str())
+            log.warning("kafka_access_denied", kafka_error=error.name(), message=error.str())
         else:
             log.warning("kafka_trouble", kafka_error=error.name(), message=error.str())
 

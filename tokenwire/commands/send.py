@@ -18,6 +18,7 @@ __all__ = ["DEFAULT_USER", "send"]
 
 DEFAULT_USER: Final = "local"
 NANO: Final = 1_000_000_000
+CONNECT_S: Final = 3.0
 SILENCE_S: Final = 8.0
 SILENCE_HINT: Final = (
     "No answer yet: does a worker run with the same TOKENWIRE_TOPIC_LAYOUT? Waiting (ctrl-C to stop) …"
@@ -81,13 +82,17 @@ async def send_one(text: str, options: dict[str, Any]) -> int:
         model=options["model"],
         max_tokens=options["max_tokens"],
     )
-    async with PromptProducer(settings) as producer:
+    producer = PromptProducer(settings)
+    await producer.start(deadline_s=CONNECT_S)
+    try:
         if options["no_wait"]:
             turn = (await producer.submit(prompt)).turns[0]
             ids = {"turn": turn, "session": prompt.session, "prompt_id": prompt.prompt_id}
             click.echo(json.dumps(ids) if options["as_json"] else turn)
             return 0
         ended = await follow_answer(settings, producer, prompt, options)
+    finally:
+        await producer.stop()
     if options["as_json"]:
         click.echo(json.dumps(described(prompt, ended), ensure_ascii=False))
     else:

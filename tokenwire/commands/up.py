@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ __all__ = ["up"]
 
 PAGE_TOKEN_S: Final = 7 * 24 * 3_600.0
 PROCESSES_MAX: Final = 64
+OPENAI_ADDRESS: Final = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,7 @@ async def supervise(
     def on_all_ready() -> None:
         line = line_of(plan)
         held.announce(line)
-        click.echo(json.dumps(addresses(line)) if options.as_json else welcome(line, plan))
+        click.echo(json.dumps(addresses(line, plan)) if options.as_json else welcome(line, plan))
 
     supervisor = Supervisor(
         plan.children(None if broker is None else broker[1], broker_ready),
@@ -138,8 +140,6 @@ async def ensure_line_topics(plan: LaunchPlan) -> None:
 
 
 def line_of(plan: LaunchPlan) -> RunningLine:
-    import os
-
     from tokenwire.running_line import RunningLine
 
     settings = plan.settings
@@ -150,21 +150,28 @@ def line_of(plan: LaunchPlan) -> RunningLine:
         page=f"{plan.gateway_address(plan.ports.gateways[0])}/#token={issued}",
         kafka=plan.kafka,
         analytics=analytics,
-        provider="simulated" if settings.simulated else settings.provider_base_url or "https://api.openai.com/v1",
+        provider=provider_address(plan),
         model=settings.default_model,
         logs=str(settings.home / "logs"),
         environment=plan.environment,
     )
 
 
-def addresses(line: RunningLine) -> dict[str, Any]:
+def provider_address(plan: LaunchPlan) -> str:
+    if plan.settings.simulated:
+        return f"http://127.0.0.1:{plan.ports.provider}/v1"
+    return plan.settings.provider_base_url or OPENAI_ADDRESS
+
+
+def addresses(line: RunningLine, plan: LaunchPlan) -> dict[str, Any]:
     """What a script needs to know."""
     return {
         "page": line.page,
-        "gateway": line.page.partition("/#")[0],
+        "gateways": [plan.gateway_address(port) for port in plan.ports.gateways],
         "kafka": line.kafka,
         "analytics": line.analytics,
         "provider": line.provider,
+        "simulated": plan.settings.simulated,
         "model": line.model,
         "logs": line.logs,
     }
