@@ -33,7 +33,7 @@ class PageFile:
 
 
 def load_page_files(folder: Path = WEB_FOLDER) -> dict[str, PageFile]:
-    """URL path → file; `/` is the entry. Nothing outside the folder, nothing hidden, nothing large."""
+    """URL path → file: `/` is the entry, the rest is below `/web/`. Nothing outside the folder, hidden or large."""
     files: dict[str, PageFile] = {}
     if not folder.is_dir():
         return files
@@ -42,9 +42,8 @@ def load_page_files(folder: Path = WEB_FOLDER) -> dict[str, PageFile]:
         if not servable(path, relative):
             continue
         guessed = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        files[f"/{relative.as_posix()}"] = PageFile(path.read_bytes(), CONTENT_TYPES.get(path.suffix, guessed))
-    if f"/{ENTRY}" in files:
-        files["/"] = files[f"/{ENTRY}"]
+        url_path = "/" if relative.as_posix() == ENTRY else f"/web/{relative.as_posix()}"
+        files[url_path] = PageFile(path.read_bytes(), CONTENT_TYPES.get(path.suffix, guessed))
     return files
 
 

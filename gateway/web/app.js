@@ -41,6 +41,9 @@ class ChatPage {
   #shown = null;
   #frame = null;
   #models = [];
+  /** Sessions that were followed before the connection came back, until they are again. */
+  #resuming = new Set();
+  #tokenProblem = "";
   #announcer = new Announcer(document.getElementById("announcements"));
   #empty = document.getElementById("empty");
   #status = new StatusView({ reconnect: () => this.#client.connect(), useToken: (token) => this.#useToken(token) });
@@ -158,11 +161,16 @@ class ChatPage {
 
   #connectionChanged(state) {
     this.#status.showConnection(state);
+    if (state.state === "connecting") this.#tokenProblem = "";
+    if (state.state === "reconnecting") {
+      for (const [id, { attached }] of this.#conversations) if (attached) this.#resuming.add(id);
+    }
     if (state.state !== "stopped") return;
-    if (state.code === 4401 || state.code === 4403) this.#askForToken(refusalWords(this.#token, state));
+    if (state.code === 4401 || state.code === 4403) this.#askForToken(refusalWords(this.#token, { ...state, reason: this.#tokenProblem || state.reason }));
   }
 
   #welcomed({ models = [], simulated = false, user }) {
+    this.#tokenProblem = "";
     this.#models = models;
     const kept = readKept(MODEL_KEY);
     this.#composer.offerModels(models, models.includes(kept) ? kept : models[0]);
@@ -176,14 +184,14 @@ class ChatPage {
     if (message.type === "gap" || message.type === "hole") {
       this.#status.note(GAP_WORDS[message.reason ?? "hole"] ?? GAP_WORDS.expired, { kind: "bad", lasting: true });
     }
-    if (message.type === "error" && !message.prompt_id) this.#status.note(message.message, { kind: "bad" });
-    if (session && this.#client) this.#happened(session, message);
+    if (message.type === "error" && message.field === "token") this.#tokenProblem = message.message;
+    else if (message.type === "error" && !message.prompt_id) this.#status.note(message.message, { kind: "bad" });
+    if (session) this.#happened(session, message);
   }
 
   /** After a reconnect the first answer about a session says how it went. */
   #resumed({ session, recovered }) {
-    const again = this.#conversations.get(session)?.attached;
-    if (!again || session !== this.#active || recovered === "gap") return;
+    if (!this.#resuming.delete(session) || session !== this.#active || recovered === "gap") return;
     const words = recovered === "snapshot" ? "Resumed from a snapshot: nothing was lost." : "Resumed — nothing was lost.";
     this.#status.note(words, { kind: "good" });
   }

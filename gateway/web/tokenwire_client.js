@@ -276,17 +276,17 @@ export class TokenwireClient extends EventTarget {
 
   #failed(message) {
     this.#settled(message.prompt_id, true);
-    this.#emit(message);
     const follow = this.#sessions.get(message.session);
-    if (!follow?.awaiting || message.prompt_id) return;
+    if (!follow?.awaiting || message.prompt_id) return this.#emit(message);
     this.#clearTimer(`reattach ${message.session}`);
+    const from = message.temporary ? null : follow.refused();
+    if (from) return this.#reattach(follow, message.session, from); // mended by telling all of it again
+    this.#emit(message);
     if (message.temporary) {
       const again = () => this.#reattach(follow, message.session, follow.position);
       this.#startTimer(`reattach ${message.session}`, message.retry_after_s ?? 1, again);
-      return;
     }
-    const from = follow.refused();
-    if (from) this.#reattach(follow, message.session, from);
+    return undefined;
   }
 
   #send(message) {

@@ -1,0 +1,30 @@
+"""gateway/page_files.py: what of the page's folder is answered, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.page_files import load_page_files
+
+
+def test_the_shipped_page_is_at_the_root_and_its_files_below_web() -> None:
+    """The page names its files as web/…, so that it also works behind a path of its own."""
+    files = load_page_files()
+
+    assert b"web/app.js" in files["/"].body
+    assert files["/web/app.js"].content_type.startswith("text/javascript")
+    assert "/index.html" not in files
+
+
+def test_hidden_files_and_links_are_not_served(tmp_path: Path) -> None:
+    """Only plain visible files inside the folder."""
+    (tmp_path / "index.html").write_text("page")
+    (tmp_path / ".secret").write_text("no")
+    (tmp_path / "link.js").symlink_to(Path(__file__))
+
+    assert set(load_page_files(tmp_path)) == {"/"}
+
+
+def test_without_the_folder_nothing_is_served(tmp_path: Path) -> None:
+    """The gateway also runs where the page was left out."""
+    assert load_page_files(tmp_path / "absent") == {}
