@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from schemas.errors import InvalidField
 from schemas.identifiers import check_prompt_id, check_session_id, check_tenant_id, check_user_id
 from schemas.prompts import PromptSubmitted
+from schemas.topics import RECORD_BYTES_MAX
 
-__all__ = ["PromptLimits", "check_prompt", "prompt_bytes"]
+__all__ = ["PROMPT_RECORD_BYTES_MAX", "PromptLimits", "check_prompt", "prompt_bytes"]
 
 WALL_US_MAX: Final = 2**53 - 1
 """The year 2255, and the largest whole number that every JSON reader keeps exact."""
+
+PROMPT_RECORD_BYTES_MAX: Final = RECORD_BYTES_MAX - 4_096
+"""A prompt as JSON, escapes included: with what the journal adds it still fits a record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +55,7 @@ def check_prompt(prompt: PromptSubmitted, limits: PromptLimits) -> None:
     if not 0 <= prompt.submitted_at_us <= WALL_US_MAX:
         raise InvalidField("submitted_at_us", "is no time of this age", "send microseconds since 1970, or leave it out")
     check_metadata(prompt.metadata, limits)
+    check_record(prompt)
 
 
 def prompt_bytes(prompt: PromptSubmitted) -> int:
@@ -99,6 +106,15 @@ def check_metadata(metadata: dict[str, str], limits: PromptLimits) -> None:
                 "metadata", "has a long key or value", f"keep each within {limits.metadata_chars_max} characters"
             )
         utf8_bytes("metadata", f"{key} {value}")
+
+
+def check_record(prompt: PromptSubmitted) -> None:
+    """Text within its limit can still be too large once quotes, line ends and control characters are escaped."""
+    size = len(msgspec.json.encode(prompt))
+    if size > PROMPT_RECORD_BYTES_MAX:
+        field = "input" if prompt.messages is None else "messages"
+        remedy = f"send at most {PROMPT_RECORD_BYTES_MAX} bytes, escapes included"
+        raise InvalidField(field, f"takes {size} bytes as JSON", remedy, code="prompt_too_large")
 
 
 def utf8_bytes(field: str, text: str) -> int:

@@ -3,9 +3,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from schemas.codec import encode
 from schemas.errors import InvalidField
-from schemas.prompt_limits import PromptLimits, check_prompt, prompt_bytes
+from schemas.journal import JournalEntry
+from schemas.prompt_limits import PROMPT_RECORD_BYTES_MAX, PromptLimits, check_prompt, prompt_bytes
 from schemas.prompts import ChatMessage, PromptSubmitted
+from schemas.session_events import TurnQueued
+from schemas.topics import RECORD_BYTES_MAX
 
 __all__: list[str] = []
 
@@ -143,3 +147,44 @@ def test_metadata_is_bounded(metadata: dict[str, str]) -> None:
 def test_half_a_surrogate_pair_is_refused(field: str, changes: dict[str, object]) -> None:
     """Text that no encoder can write is refused here, by name, and not by a crash at the producer."""
     assert refusal(PromptLimits(), **changes).field == field
+
+
+@pytest.mark.parametrize("text", ['"' * 131_072, "\x01" * 60_000], ids=["quotes", "control-characters"])
+def test_prompt_that_escapes_make_too_large_is_refused(text: str) -> None:
+    """Within the limit as text, beyond a record's as JSON: told to its sender and not found out by the worker."""
+    error = refusal(PromptLimits(), input=text)
+
+    assert (error.field, error.code) == ("input", "prompt_too_large")
+    assert str(PROMPT_RECORD_BYTES_MAX) in error.remedy
+
+
+def test_largest_prompt_fits_the_journal_and_the_log() -> None:
+    """Whatever is accepted can be written down, by the worker too."""
+    room = PROMPT_RECORD_BYTES_MAX - len(encode(msgspec.structs.replace(PROMPT, input="\x01")))
+    prompt = msgspec.structs.replace(PROMPT, input="\x01" * (room // 6 + 1))
+    check_prompt(prompt, PromptLimits())
+    long, stamp = "x" * 128, 2**53
+    entry = JournalEntry(
+        turn=long,
+        user=long,
+        session=long,
+        prompt_id=long,
+        phase="running",
+        body_hash=long,
+        prompt=prompt,
+        accepted_at_us=stamp,
+        cancel_requested=True,
+        attempt=stamp,
+        run=long,
+        crashes=stamp,
+        failures=stamp,
+        first_offset=stamp,
+        last_offset=stamp,
+        reason="incomplete",
+        updated_at_us=stamp,
+    )
+    queued = TurnQueued(turn=long, prompt_id=long, input=prompt.input, model="m" * 256, position=stamp, at_us=stamp)
+
+    assert PROMPT_RECORD_BYTES_MAX - 12 < len(encode(prompt)) <= PROMPT_RECORD_BYTES_MAX
+    assert len(encode(entry)) <= RECORD_BYTES_MAX
+    assert len(encode(queued)) <= RECORD_BYTES_MAX
