@@ -2,7 +2,7 @@
 
     python3 infra/setup_environment.py --venv .venv
 
-Standard library only, and readable by any Python 3 as far as the sentence that asks for a newer one. Four steps:
+Standard library only, and readable by Python 3.7 as far as the sentence that asks for a newer one. Four steps:
 virtual environment, locked dependencies (every file checked by its hash), the project itself, the broker's jars. What
 a step was made from is remembered in the environment, so a second run does nothing and an interrupted one goes on.
 Output of pip goes to a log; a failure shows its end.

@@ -13,7 +13,7 @@ import fcntl
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -23,7 +23,9 @@ import structlog
 
 from infra.embedded.broker_files import NO_PROPERTIES, log_configuration, server_properties
 from infra.embedded.broker_jars import JarsProgress, jars_folder, resolve_broker_jars_async
+from infra.embedded.child_log import bound_log, read_tail
 from infra.embedded.child_process import ChildProcess, start_child
+from infra.embedded.child_spec import ChildSpec
 from infra.embedded.ports import LOOPBACK, choose_port, find_free_port, is_port_free
 from infra.kafka.readiness import answers_metadata
 from infra.settings import Settings
@@ -36,8 +38,6 @@ FORMAT_DEADLINE_S: Final = 60.0
 READY_DEADLINE_S: Final = 90.0
 READY_POLL_S: Final = 0.1
 STOP_DEADLINE_S: Final = 10.0
-LOG_TAIL_BYTES: Final = 2_000
-OUTPUT_BYTES_MAX: Final = 5 * 1024**2
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +64,7 @@ class EmbeddedBroker:
         port: int = 0,
         heap_mb: int = 768,
         extra_properties: Mapping[str, str] = NO_PROPERTIES,
+        java_options: Sequence[str] = (),
         on_jars_progress: Callable[[JarsProgress], None] | None = None,
     ) -> None:
         self.folder = folder.absolute()
@@ -72,6 +73,7 @@ class EmbeddedBroker:
         self._port_wanted = port
         self._heap_mb = heap_mb
         self._extra_properties = extra_properties
+        self._java_options = tuple(java_options)
         self._on_jars_progress = on_jars_progress
         self._ports: BrokerPorts | None = None
         self._child: ChildProcess | None = None
@@ -108,8 +110,8 @@ class EmbeddedBroker:
     async def prepare(self) -> list[str]:
         """Everything before the start: jars, ports, configuration, format; the command that starts the broker.
 
-        For a supervisor that starts the process itself; `start` calls it too. Raises PortTaken, BrokerJarsUnavailable,
-        BrokerStartFailed. The folder is held until `stop` or the end of this process.
+        `start` and `child_spec` call it. Raises PortTaken, BrokerJarsUnavailable, BrokerStartFailed.
+        The folder is held until `stop` or the end of this process.
 
         Cancellation: nothing is half done that a second call would not mend.
         """
@@ -124,6 +126,16 @@ class EmbeddedBroker:
             self._release_folder()
             raise
         return [*java, "kafka.Kafka", str(self._properties_file)]
+
+    async def child_spec(self) -> ChildSpec:
+        """Prepare it and tell a supervisor how to run it, on the same ports each time. Raises as `prepare`."""
+        return ChildSpec(
+            name="broker",
+            argv=tuple(await self.prepare()),
+            ready=self.is_ready,
+            ready_deadline_s=READY_DEADLINE_S,
+            stop_deadline_s=STOP_DEADLINE_S,
+        )
 
     async def start(self, deadline_s: float = READY_DEADLINE_S) -> None:
         """Start and wait until the broker answers for its metadata. Raises as `prepare`, or BrokerStartFailed.
@@ -221,8 +233,7 @@ class EmbeddedBroker:
             )
         )
         (self.folder / "log4j2.properties").write_text(log_configuration(self.log_file))
-        if self._output_file.exists() and self._output_file.stat().st_size > OUTPUT_BYTES_MAX:
-            self._output_file.replace(self._output_file.with_suffix(".out.1"))
+        bound_log(self._output_file)
 
     def _java_command(self, class_path: str) -> list[str]:
         return [
@@ -236,6 +247,7 @@ class EmbeddedBroker:
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
             "-Djava.awt.headless=true",
+            *self._java_options,
             "-cp",
             class_path,
         ]
@@ -268,7 +280,7 @@ class EmbeddedBroker:
 
     def _last_words(self) -> str:
         for file in (self.log_file, self._output_file):
-            if file.exists() and (tail := read_tail(file)):
+            if tail := read_tail(file):
                 return f"The last lines of {file}:\n{tail}"
         return f"There is nothing in {self.log_file}."
 
@@ -278,10 +290,3 @@ def new_cluster_id() -> str:
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text
-
-
-def read_tail(file: Path, bytes_max: int = LOG_TAIL_BYTES) -> str:
-    with file.open("rb") as stream:
-        size_bytes = stream.seek(0, 2)
-        stream.seek(max(0, size_bytes - bytes_max))
-        return stream.read().decode(errors="replace").strip()

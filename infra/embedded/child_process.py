@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from infra.embedded.child_launcher import NO_LIFE_PIPE
+from infra.embedded.child_log import open_log
 
 __all__ = ["ChildProcess", "start_child"]
 
@@ -104,7 +105,7 @@ async def start_child(
     portable = life_pipe_always or not sys.platform.startswith("linux")
     reading, writing = os.pipe() if portable else (NO_LIFE_PIPE, None)
     launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("child_launcher.py"))]
-    output = open_log(log_file)
+    output = asyncio.subprocess.DEVNULL if log_file is None else open_log(log_file)
     try:
         process = await asyncio.create_subprocess_exec(
             *launcher,
@@ -129,10 +130,3 @@ async def start_child(
         if portable:
             os.close(reading)
     return ChildProcess(process, writing)
-
-
-def open_log(log_file: Path | None) -> int:
-    if log_file is None:
-        return asyncio.subprocess.DEVNULL
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

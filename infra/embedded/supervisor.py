@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, assert_never
 
+from infra.embedded.child_log import bound_log, read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.child_spec import ChildSpec, check_order, until_ready
 from infra.embedded.decisions.restart_policy import ChildExit, GiveUp, RestartAt, RestartPolicy, decide_restart
@@ -29,10 +29,8 @@ __all__ = ["Supervisor"]
 
 STOP_SECONDS_MAX: Final = 15.0
 KILL_RESERVE_S: Final = 1.0
-LOG_BYTES_MAX: Final = 10 * 1024**2
 LOG_CHECK_S: Final = 30.0
 EXITS_REMEMBERED: Final = 64
-TAIL_BYTES: Final = 1_500
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -124,7 +122,7 @@ class Supervisor:
     async def _run_once(self, child: Kept) -> None:
         """One run, from start to exit. Once everything is to stop, this is also who stops it."""
         started_s = time.monotonic()
-        bound_log(child.log_file, LOG_BYTES_MAX)
+        bound_log(child.log_file)
         environment = {**os.environ, **child.spec.environment}
         process = child.process = await start_child(child.spec.argv, log_file=child.log_file, environment=environment)
         was_ready = False
@@ -172,7 +170,9 @@ class Supervisor:
                 child.restarts += 1
                 await first_of(asyncio.sleep(pause_s), self._stopping.wait())
             case GiveUp(reason=reason):
-                self._say(f"{ended}; giving up: {reason}. The last lines of {child.log_file}:\n{tail(child.log_file)}")
+                self._say(
+                    f"{ended}; giving up: {reason}. The last lines of {child.log_file}:\n{read_tail(child.log_file)}"
+                )
                 self._gave_up = True
                 self.request_stop()
             case unreachable:
@@ -195,7 +195,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(LOG_CHECK_S)
             for child in self._children.values():
-                bound_log(child.log_file, LOG_BYTES_MAX)
+                bound_log(child.log_file)
 
     def _summary(self) -> str:
         seconds = time.monotonic() - self._stop_started_s
@@ -233,18 +233,3 @@ def exit_sentence(code: int | None) -> str:
     if code is not None and code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"exited with code {code}"
-
-
-def bound_log(file: Path, bytes_max: int) -> None:
-    """Keep one older file. Copied and cut, not renamed: a running child goes on writing at the end of the same file."""
-    if file.exists() and file.stat().st_size > bytes_max:
-        shutil.copyfile(file, file.with_suffix(".log.1"))
-        os.truncate(file, 0)
-
-
-def tail(file: Path) -> str:
-    if not file.exists():
-        return "(empty)"
-    with file.open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
-        return stream.read().decode(errors="replace").strip() or "(empty)"

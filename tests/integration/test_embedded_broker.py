@@ -15,11 +15,26 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.embedded.broker import BrokerStartFailed, EmbeddedBroker
 from infra.embedded.ports import PortTaken
-from tests.integration.broker_fixture import new_broker
+from infra.embedded.supervisor import Supervisor
+from tests.integration.broker_fixture import cache_folder, new_broker
+from tests.integration.process_probe import is_alive, run_script, until, wait_for_line
 
 KILL_WAIT_S = 10.0
 READ_WAIT_S = 20.0
 STOP_SECONDS_MAX = 10.0
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from infra.embedded.broker import EmbeddedBroker
+
+async def main():
+    broker = EmbeddedBroker(folder=Path(sys.argv[1]), jars_folder=Path(sys.argv[2]), heap_mb=256)
+    await broker.start()
+    print("java", broker.pid, flush=True)
+    await broker.wait()
+
+asyncio.run(main())
+"""
 
 
 async def create_topic(broker: EmbeddedBroker, topic: str) -> None:
@@ -63,6 +78,45 @@ async def test_broker_was_killed(private_broker: EmbeddedBroker) -> None:
     assert code == -signal.SIGKILL
     assert private_broker.bootstrap_servers == address
     assert await read(private_broker, "kept", 3) == [b"before-1", b"before-2", b"after"]
+
+
+async def test_supervised_broker_was_killed(tmp_path: Path) -> None:
+    """The supervisor brings it back on the same port, with its data, without being told anything."""
+    broker = new_broker(tmp_path / "broker")
+    lines: list[str] = []
+    ready = asyncio.Event()
+    supervisor = Supervisor(
+        [await broker.child_spec()], logs_folder=tmp_path / "logs", say=lines.append, on_all_ready=ready.set
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supervisor.run(handle_signals=False))
+        try:
+            async with asyncio.timeout(READ_WAIT_S):
+                await ready.wait()
+            await create_topic(broker, "kept")
+            await append(broker, "kept", [b"before"])
+            killed = supervisor.pid_of("broker")
+            assert killed is not None
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda: sum(line.startswith("broker is ready") for line in lines) == 2)
+            await append(broker, "kept", [b"after"])
+
+            assert await read(broker, "kept", 2) == [b"before", b"after"]
+        finally:
+            supervisor.request_stop()
+            await broker.stop()
+    assert lines[-1].endswith("restarted: broker 1×")
+
+
+async def test_owner_of_the_broker_was_killed(tmp_path: Path) -> None:
+    """The Java process is gone with it."""
+    owner = await run_script(OWNER, str(tmp_path / "broker"), str(cache_folder() / "jars"))
+    broker_pid = int((await wait_for_line(owner, "java", READ_WAIT_S)).split()[1])
+    assert is_alive(broker_pid)
+    owner.kill()
+    await owner.wait()
+
+    await until(lambda: not is_alive(broker_pid))
 
 
 async def test_broker_is_stopped(private_broker: EmbeddedBroker) -> None:
