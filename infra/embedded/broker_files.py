@@ -46,7 +46,7 @@ FIXED: Final = {
     "message.max.bytes": str(MESSAGE_BYTES_MAX),
     "replica.fetch.max.bytes": str(MESSAGE_BYTES_MAX),
     # A broker that comes back after kill -9 is a duplicate of itself until its old session ends.
-    "broker.session.timeout.ms": "2000",
+    "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
     "controlled.shutdown.enable": "true",
     # Little is kept for long, so look for it often; and let go of deleted files soon.
