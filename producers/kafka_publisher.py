@@ -211,7 +211,6 @@ def tuning(bounds: PublishBounds) -> dict[str, object]:
         "enable.idempotence": True,
         "acks": "all",
         "partitioner": "murmur2_random",
-        "allow.auto.create.topics": False,
         "queue.buffering.max.messages": bounds.queue_messages_max,
         "queue.buffering.max.kbytes": bounds.queue_kib_max,
         "message.timeout.ms": round(bounds.publish_s * 1_000),

@@ -1,0 +1,35 @@
+"""The friendly face: plain arguments become a prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from producers.sdk import Messages, prompt_of
+from schemas.errors import InvalidField
+from schemas.prompts import ChatMessage
+
+
+def test_ids_left_out_are_drawn_anew_each_time() -> None:
+    """Two prompts without ids are two prompts in two sessions."""
+    first, second = prompt_of("Hi", user="alice"), prompt_of("Hi", user="alice")
+
+    assert first.prompt_id != second.prompt_id
+    assert first.session != second.session
+
+
+def test_conversation_may_be_plain_dictionaries() -> None:
+    """As the openai package takes it, or as our own structs."""
+    own = ChatMessage(role="user", content="Hi")
+    prompt = prompt_of("", user="alice", messages=[{"role": "system", "content": "Be brief."}, own])
+
+    assert prompt.messages == (ChatMessage(role="system", content="Be brief."), own)
+
+
+@pytest.mark.parametrize("messages", [[{"role": "tool", "content": "x"}], [{"content": "x"}], ["Hi"], [object()]])
+def test_conversation_of_another_shape_is_named(messages: Any) -> None:
+    """The field is named and its shape told."""
+    wrong: Messages = messages
+    with pytest.raises(InvalidField, match="messages"):
+        prompt_of("", user="alice", messages=wrong)
