@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 START_PAUSE_S: Final = 1.0
 WRITER_STOP_S: Final = 3.0
+MESSAGE_CHARS_MAX: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ async def patiently(start: Callable[[], Awaitable[None]], stop: asyncio.Event, e
             await start()
             return True
         except (ClickHouseUnavailable, KafkaError) as error:
-            log.warning(event, error=type(error).__name__)
+            log.warning(event, error=type(error).__name__, message=str(error)[:MESSAGE_CHARS_MAX])
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), START_PAUSE_S)
     return False

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -18,7 +18,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError as DriverError
 from clickhouse_connect.driver.exceptions import OperationalError
 
 from infra.clickhouse.engine_files import EngineFiles
-from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, DataFolderInUse
+from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable
 from infra.settings import Settings
 
 __all__ = ["ClickHouseConnection"]
@@ -28,7 +28,6 @@ Answer = TypeVar("Answer")
 CONNECT_S: Final = 10.0
 CALL_S: Final = 60.0
 CLOSE_S: Final = 5.0
-FOLDER_LOCKED: Final = "Another server instance in same directory"
 TEMPORARY_CODES: Final = frozenset(
     {
         159,  # TIMEOUT_EXCEEDED
@@ -56,6 +55,7 @@ class ClickHouseConnection:
         self.embedded = not settings.clickhouse
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clickhouse")
         self.client: Client | None = None
+        self.claimed: IO[bytes] | None = None
 
     async def open(self) -> None:
         """Connect, unless connected. Raises DataFolderInUse, ClickHouseUnavailable, ClickHouseRefused."""
@@ -69,6 +69,8 @@ class ClickHouseConnection:
             with contextlib.suppress(ClickHouseError):  # the engine recovers its folder at the next start
                 await self.run(client.close, deadline_s=CLOSE_S)
         self.thread.shutdown(wait=False, cancel_futures=True)
+        if self.claimed is not None:
+            self.claimed.close()
 
     async def command(self, sql: str) -> None:
         """Run a statement that returns no rows. Raises ClickHouseUnavailable, ClickHouseRefused."""
@@ -114,8 +116,11 @@ class ClickHouseConnection:
                 connect_timeout=int(CONNECT_S),
                 send_receive_timeout=int(CALL_S),
                 autogenerate_session_id=False,
+                form_encode_query_params=True,  # a batch of identities does not fit an address
                 query_retries=0,
             )
+        if self.claimed is None:
+            self.claimed = self.files.claim()
         self.files.write(query_s_max=self.settings.analytics_query_s)
         return clickhouse_connect.get_client(
             interface="chdb", path=str(self.files.data), chdb_options={"config-file": str(self.files.config)}
@@ -125,12 +130,6 @@ class ClickHouseConnection:
 def translated(error: Exception) -> ClickHouseError:
     text = str(error)
     code = int(getattr(error, "code", 0) or 0)
-    if FOLDER_LOCKED in text:
-        return DataFolderInUse(
-            "Another process has the analytics database open: stop the other `tokenwire analytics` or "
-            "`tokenwire up`, or set TOKENWIRE_HOME to another folder.",
-            code=code,
-        )
     if code in TEMPORARY_CODES or (code == 0 and isinstance(error, OperationalError | OSError)):
         return ClickHouseUnavailable(text, code=code)
     return ClickHouseRefused(text, code=code)

@@ -9,10 +9,13 @@ would read any `config.xml` of the working directory.
 
 from __future__ import annotations
 
+import fcntl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 from xml.sax.saxutils import escape
+
+from infra.clickhouse.errors import DataFolderInUse
 
 __all__ = ["READER_MEMORY_BYTES_MAX", "EngineFiles"]
 
@@ -63,6 +66,23 @@ class EngineFiles:
         """The engine's configuration, written anew at every start."""
         return self.home.resolve() / "clickhouse-config" / "config.xml"
 
+    def claim(self) -> IO[bytes]:
+        """Take the folder for this process until the file is closed, or the process gone. Raises DataFolderInUse.
+
+        The engine has a lock too, but reports it as an internal error without a reason.
+        """
+        self.config.parent.mkdir(parents=True, exist_ok=True)
+        claimed = self.config.with_name("owner.lock").open("ab")
+        try:
+            fcntl.flock(claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            claimed.close()
+            raise DataFolderInUse(
+                f"Another process has the analytics database in {self.data} open: stop the other `tokenwire up` or "
+                "`tokenwire analytics`, or set TOKENWIRE_HOME to another folder."
+            ) from None
+        return claimed
+
     def write(self, *, query_s_max: float) -> None:
         """Write the configuration; `query_s_max` bounds what a reader may ask for."""
         users = self.config.with_name("users.xml")
@@ -76,7 +96,7 @@ class EngineFiles:
 
 def users_xml(query_s_max: float) -> str:
     grants = [f"GRANT {OWN_RIGHTS} ON tokenwire.*", "GRANT SELECT ON information_schema.*"]
-    grants += ["GRANT SELECT ON INFORMATION_SCHEMA.*"]
+    grants += ["GRANT SELECT ON INFORMATION_SCHEMA.*", "GRANT SHOW ON default.*"]
     grants += [f"GRANT SELECT ON system.{name}" for name in SYSTEM_TABLES]
     queries = "\n        ".join(f"<query>{grant}</query>" for grant in grants)
     return f"""<clickhouse>

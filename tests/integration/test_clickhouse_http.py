@@ -15,13 +15,13 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from infra.clickhouse.connection import ClickHouseConnection
 from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits
-from infra.clickhouse.errors import ClickHouseRefused, ClickHouseUnavailable
+from infra.clickhouse.errors import ClickHouseRefused, ClickHouseUnavailable, DataFolderInUse
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.queries import run_query
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.embedded.ports import PortTaken, find_free_port
 from infra.settings import Settings, load_settings
-from processors.decisions.analytics_rows import row_of
+from processors.decisions.analytics_rows import identity_of, row_of
 from processors.turn_table import ClickHouseTurnTable
 from tests.integration.analytics_fixture import attempt_records
 
@@ -196,6 +196,7 @@ async def test_settings_of_the_address_keep_the_walls(served: Served) -> None:
     assert (await served.ask("SELECT 1", readonly="0"))[1] == "164"
     assert (await served.ask("SELECT 1", max_execution_time="999"))[1] == "452"
     assert (await served.ask("SELECT 1", no_such_setting="1"))[1] == "115"
+    assert (await served.ask("SELECT count() FROM tokenwire.turns", database="default"))[2] == "20\n"
     assert (await served.ask("SELECT 1", database="nowhere"))[1] in ("81", "497")
     assert (await served.ask("SELECT {p:String}", param_p="a\\tb"))[2] == "a\\tb\n"
     assert (await served.ask("SELECT 1 AS x", default_format="JSONEachRow"))[2] == '{"x":1}\n'
@@ -310,3 +311,24 @@ async def test_client_error_type_is_the_drivers_own(served: Served) -> None:
             client.close()
 
     await asyncio.to_thread(work)
+
+
+async def test_servers_connection_speaks_http_to_the_endpoint(served: Served) -> None:
+    """The connection for an existing server finds a batch of rows by identity over HTTP, and hears refusals."""
+    identities = [identity_of(record) for record in attempt_records("ann", 300)]
+    remote = ClickHouseConnection(load_settings({}, home=served.folder, clickhouse=f"{served.url}tokenwire"))
+    await remote.open()
+    try:
+        present = await ClickHouseTurnTable(remote).present(identities)
+        with pytest.raises(ClickHouseUnavailable):
+            await remote.command("CREATE DATABASE x")
+    finally:
+        await remote.close()
+
+    assert present == set(identities[:20])
+
+
+async def test_second_owner_of_the_folder_is_told_so(served: Served) -> None:
+    """The engine allows one process; the sentence names the setting."""
+    with pytest.raises(DataFolderInUse, match="TOKENWIRE_HOME"):
+        await ClickHouseConnection(served.settings).open()

@@ -75,4 +75,5 @@ def split_statements(sql: str) -> list[str]:
     """The statements of a file: each ends with a semicolon at the end of a line; comment lines are left out."""
     lines = [line for line in sql.splitlines() if not line.lstrip().startswith("--")]
     pieces = "\n".join(lines).split(";\n") if lines else []
-    return [piece.strip().rstrip(";") for piece in pieces if piece.strip().rstrip(";")]
+    statements = [piece.strip().rstrip(";").strip() for piece in pieces]
+    return [statement for statement in statements if statement]

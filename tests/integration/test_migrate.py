@@ -1,0 +1,70 @@
+"""Migrations on the real embedded engine: once, again, changed, newer, and after a crash half-way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from infra.clickhouse.connection import ClickHouseConnection
+from infra.clickhouse.decisions.migration_plan import Migration
+from infra.clickhouse.errors import ClickHouseRefused, MigrationConflict
+from infra.clickhouse.migrate import known_migrations, migrate
+from infra.settings import load_settings
+
+__all__: list[str] = []
+
+ONE = Migration(
+    1, "0001_one.sql", "CREATE TABLE IF NOT EXISTS tokenwire.one (a UInt8) ENGINE = MergeTree ORDER BY a;\n"
+)
+TWO = Migration(
+    2,
+    "0002_two.sql",
+    "CREATE TABLE IF NOT EXISTS tokenwire.two (a UInt8) ENGINE = MergeTree ORDER BY a;\n"
+    "CREATE VIEW IF NOT EXISTS tokenwire.both AS SELECT a FROM tokenwire.one;\n",
+)
+
+
+@pytest_asyncio.fixture
+async def connection(tmp_path: Path) -> AsyncIterator[ClickHouseConnection]:
+    opened = ClickHouseConnection(load_settings({}, home=tmp_path))
+    await opened.open()
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def test_each_migration_is_applied_once(connection: ClickHouseConnection) -> None:
+    """The first call applies, the second finds nothing due, a new file is applied alone."""
+    assert await migrate(connection, (ONE,)) == ["0001_one.sql"]
+    assert await migrate(connection, (ONE,)) == []
+    assert await migrate(connection, (ONE, TWO)) == ["0002_two.sql"]
+    assert await connection.query("SELECT count() FROM tokenwire.both") == [(0,)]
+
+
+async def test_changed_and_newer_migrations_are_refused(connection: ClickHouseConnection) -> None:
+    """A changed applied file and a database newer than the code are errors that name the file."""
+    await migrate(connection, (ONE, TWO))
+
+    with pytest.raises(MigrationConflict, match=r"0001_one\.sql was changed"):
+        await migrate(connection, (Migration(1, ONE.name, ONE.sql + "-- changed\n"), TWO))
+    with pytest.raises(MigrationConflict, match=r"newer version of Tokenwire \(0002_two\.sql\)"):
+        await migrate(connection, (ONE,))
+
+
+async def test_half_applied_migration_is_completed(connection: ClickHouseConnection) -> None:
+    """A crash after the first statement leaves nothing that stops the next attempt."""
+    broken = Migration(2, TWO.name, TWO.sql + "CREATE NONSENSE;\n")
+    with pytest.raises(ClickHouseRefused):
+        await migrate(connection, (ONE, broken))
+
+    assert await migrate(connection, (ONE, TWO)) == ["0002_two.sql"]
+
+
+async def test_shipped_migrations_apply_and_give_the_view(connection: ClickHouseConnection) -> None:
+    """The files of this version work on the engine they are shipped with."""
+    assert await migrate(connection) == [migration.name for migration in known_migrations()]
+    assert await connection.query("SELECT count() FROM tokenwire.turns") == [(0,)]
