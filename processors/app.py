@@ -25,6 +25,7 @@ from infra.telemetry.metrics import Metrics, MetricsEndpoint
 from processors.conversation import Conversations
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.stream_watchdog import StreamDeadlines
+from processors.decisions.token_count import load_encoding
 from processors.log_appender import LogAppender
 from processors.ordered_commits import OrderedCommitsConsumer
 from processors.ownership import Ownership
@@ -165,6 +166,7 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
     endpoint = MetricsEndpoint(worker.metrics, settings.metrics_port)
     parts = worker.parts
     try:
+        await asyncio.to_thread(load_encoding)  # a second of CPU that must not fall into somebody's answer
         await parts.appender.start()
         await parts.reader.start()
         await parts.topics.start()

@@ -7,7 +7,7 @@ outside its limits ends `rejected` where it can be told whose it was. What does 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
@@ -23,6 +23,7 @@ from processors.decisions.admission import (
 from processors.decisions.turn_ending import CANCELLED, Ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
+from processors.weather import WEATHER
 from schemas.codec import decode_prompt_command
 from schemas.errors import InvalidField, SchemaError
 from schemas.identifiers import (
@@ -47,6 +48,9 @@ __all__ = ["CommandIntake"]
 
 log = structlog.get_logger(__name__)
 
+SHOWN_CHARS_MAX: Final = 1_024
+FAILURES_MAX: Final = 3
+
 
 class CommandIntake:
     """Takes commands in for one partition's owner."""
@@ -55,12 +59,27 @@ class CommandIntake:
         self.owner = owner
 
     async def take_in(self, delivery: Delivery) -> None:
+        """Do what a command asks; one that our own code fails on becomes a dead letter and ends in `error`."""
+        reason = ""
+        for failure in range(1, FAILURES_MAX + 1):
+            try:
+                await self.take_in_once(delivery)
+                return
+            except WEATHER:
+                raise
+            except Exception as error:  # whatever a command provokes must not stop its partition
+                log.error("intake_failed", offset=delivery.offset, failures=failure, exc_info=error)
+                reason = type(error).__name__
+        await self.bury(delivery, code="handler_error", message=reason)
+        await self.end_in_error(delivery)
+
+    async def take_in_once(self, delivery: Delivery) -> None:
         """Do what a command asks, up to the acknowledgement of everything that makes it durable."""
         try:
             command = decode_prompt_command(delivery.value or b"")
             check_identifiers(command)
         except SchemaError as error:
-            await self.bury(delivery, error)
+            await self.bury(delivery, code=error.code, message=str(error))
             return
         if user_partition(command.user) != self.owner.partition:
             await self.forward(command, delivery)
@@ -77,27 +96,14 @@ class CommandIntake:
                     await self.expire(lane, delivery)
 
     async def submit(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
-        body_hash = body_hash_of(prompt)
-        turn_id = turn_id_of(UserId(prompt.user), SessionId(prompt.session), PromptId(prompt.prompt_id))
-        known = self.owner.journal.get(turn_id)
+        entry = self.entry_of(prompt, delivery)
         decision = decide_admission(
-            known,
-            body_hash,
+            self.owner.journal.get(entry.turn),
+            entry.body_hash,
             accepted_at_us=delivery.timestamp_ms * 1_000,
             now_us=self.owner.parts.clock.now_us(),
             waiting=lane.open_turns,
             waiting_max=self.owner.parts.limits.session_queue_max,
-        )
-        entry = JournalEntry(
-            turn=turn_id,
-            user=prompt.user,
-            session=prompt.session,
-            prompt_id=prompt.prompt_id,
-            phase="queued",
-            body_hash=body_hash,
-            prompt=prompt,
-            accepted_at_us=delivery.timestamp_ms * 1_000,
-            updated_at_us=self.owner.parts.clock.now_us(),
         )
         turn = OpenTurn(entry, prompt, delivery.received_at_us)
         match decision:
@@ -107,17 +113,29 @@ class CommandIntake:
                 await self.refuse(lane, prompt, turn)
             case EndAtOnce(reason, code, message, temporary):
                 ending = Ending(reason, TurnError(code=code, message=message, temporary=temporary))
-                await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
+                await self.turn_away(lane, turn, ending)
             case Admit():
                 await self.admit(lane, turn)
+
+    def entry_of(self, prompt: PromptSubmitted, delivery: Delivery) -> JournalEntry:
+        return JournalEntry(
+            turn=turn_id_of(UserId(prompt.user), SessionId(prompt.session), PromptId(prompt.prompt_id)),
+            user=prompt.user,
+            session=prompt.session,
+            prompt_id=prompt.prompt_id,
+            phase="queued",
+            body_hash=body_hash_of(prompt),
+            prompt=prompt,
+            accepted_at_us=delivery.timestamp_ms * 1_000,
+            updated_at_us=self.owner.parts.clock.now_us(),
+        )
 
     async def admit(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Start the turn at once where nothing is before it, else put it in line."""
         try:
             check_prompt(turn.prompt, self.owner.parts.prompt_limits)
         except InvalidField as error:
-            ending = Ending("rejected", TurnError(code=error.code, message=str(error)))
-            await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
+            await self.turn_away(lane, turn, Ending("rejected", TurnError(code=error.code, message=str(error))))
             return
         queued = self.queued(lane, turn)
         if lane.open_turns or self.owner.parts.capacity.locked():
@@ -126,12 +144,19 @@ class CommandIntake:
         await self.owner.parts.capacity.acquire()
         lane.running = turn
         try:
-            attempt = await self.owner.parts.runner.begin(lane, turn, queued=queued)
+            async with self.owner.gate.beginning():
+                attempt = await self.owner.parts.runner.begin(lane, turn, queued=queued)
         except BaseException:
             lane.running = None
             self.owner.parts.capacity.release()
             raise
         self.owner.lines.start(lane, turn, attempt)
+
+    async def turn_away(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
+        """End a turn that is not taken in; of its prompt only the beginning goes onto the log."""
+        turn.prompt = msgspec.structs.replace(turn.prompt, input=turn.prompt.input[:SHOWN_CHARS_MAX], messages=None)
+        turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
+        await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
 
     async def enqueue(self, lane: SessionLane, turn: OpenTurn, queued: TurnQueued) -> None:
         _, (_, offset) = await both(
@@ -201,10 +226,24 @@ class CommandIntake:
         log.warning("command_misplaced", partition=self.owner.partition, right_partition=right)
         await self.owner.parts.appender.append(PROMPTS, right, delivery.value or b"", key=command.user.encode())
 
-    async def bury(self, delivery: Delivery, error: SchemaError) -> None:
+    async def end_in_error(self, delivery: Delivery) -> None:
+        """Tell the session of a prompt that could not be taken in, so that nobody waits for its answer."""
+        command = decode_prompt_command(delivery.value or b"")
+        if not isinstance(command, PromptSubmitted) or user_partition(command.user) != self.owner.partition:
+            return
+        lane = self.owner.lane_of(command.user, command.session)
+        turn = OpenTurn(self.entry_of(command, delivery), command, delivery.received_at_us)
+        async with lane.lock:
+            await self.owner.open_log(lane)
+            known = self.owner.journal.get(turn.turn)
+            if known is None or known.phase != "ended":
+                message = "The prompt could not be taken in; an operator was told."
+                await self.turn_away(lane, turn, Ending("error", TurnError(code="handler_error", message=message)))
+
+    async def bury(self, delivery: Delivery, *, code: str, message: str) -> None:
         await self.owner.parts.dead_letters.write(
-            reason=error.code,
-            message=str(error),
+            reason=code,
+            message=message,
             topic=PROMPTS,
             partition=self.owner.partition,
             offset=delivery.offset,

@@ -19,6 +19,10 @@ __all__ = ["OrderedCommitsConsumer", "PartitionListener"]
 class PartitionListener(Protocol):
     """Who is told which partitions this process owns."""
 
+    async def on_leaving(self) -> None:
+        """The group is about to hand all partitions out anew."""
+        ...
+
     async def on_owned(self, partitions: set[int], generation: int) -> None:
         """The partitions of the prompts topic that are owned from now on; all others are lost."""
         ...
@@ -53,6 +57,7 @@ class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not ty
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)
+        await self.listener.on_leaving()
         self.finished.clear()  # a new owner, or we ourselves, will be handed from the committed offset on
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 
+from processors.log_appender import AppendFailed
 from processors.partition_owner import Delivery, PartitionOwner, WorkerParts
 
 __all__ = ["Ownership"]
@@ -20,6 +21,7 @@ __all__ = ["Ownership"]
 log = structlog.get_logger(__name__)
 
 DRAIN_POLL_S: Final = 0.05
+LEASING_S: Final = 2.0
 
 
 class Ownership:
@@ -32,6 +34,17 @@ class Ownership:
         self.mark_finished: Callable[[int, int, int], None] = lambda *_: None
         """Set to the consumer's; see `processors.ordered_commits`."""
         self.draining = False
+        self.retired: set[PartitionOwner] = set()
+        """Owners of lost partitions whose running turns are ending."""
+
+    async def on_leaving(self) -> None:
+        """Before the group is shuffled: journal that running turns go on here, wherever their partitions go."""
+        owners = list(self.owners.values())
+        try:
+            async with asyncio.timeout(LEASING_S):
+                await asyncio.gather(*(owner.lease_running() for owner in owners))
+        except (TimeoutError, AppendFailed) as error:
+            log.warning("leases_not_written", reason=repr(error))
 
     async def on_owned(self, partitions: set[int], generation: int) -> None:
         """Own these partitions from now on, and only these."""
@@ -40,13 +53,23 @@ class Ownership:
         lost = [self.owners.pop(partition) for partition in list(self.owners) if partition not in kept]
         log.info("partitions_owned", owned=sorted(partitions), kept=len(kept), lost=len(lost), generation=generation)
         self.generation = generation
-        await asyncio.gather(*(owner.stop() for owner in lost))
+        await asyncio.gather(*(self.give_up(owner, unbroken=unbroken) for owner in lost))
         for partition in kept:
             self.owners[partition].kept(generation)
         for partition in partitions - kept:
             owner = PartitionOwner(partition, self.parts, self.finished, generation)
             self.owners[partition] = owner
             owner.start()
+
+    async def give_up(self, owner: PartitionOwner, *, unbroken: bool) -> None:
+        """Leave a partition: running turns were leased and end here, unless the group went on without us."""
+        if not unbroken:
+            await owner.stop()
+            return
+        await owner.retire()
+        if owner.tasks:
+            self.retired.add(owner)
+            owner.when_done(self.retired.discard)
 
     async def deliver(self, message: Any) -> None:
         """Hand a consumed message to its partition's owner; one of a past generation comes again to its owner."""
@@ -72,7 +95,7 @@ class Ownership:
         until_s = self.parts.clock.monotonic_s() + deadline_s
         while self.running_turns() and self.parts.clock.monotonic_s() < until_s:  # noqa: ASYNC110  # once per process
             await asyncio.sleep(DRAIN_POLL_S)
-        owners, self.owners = list(self.owners.values()), {}
+        owners, self.owners = [*self.owners.values(), *self.retired], {}
         left = [(owner, turn) for owner in owners for turn in owner.running_turns()]
         await asyncio.gather(*(owner.stop() for owner in owners))
         for owner, turn in left:
@@ -82,7 +105,7 @@ class Ownership:
 
     def running_turns(self) -> int:
         """Turns whose answer is under way."""
-        return sum(len(owner.running_turns()) for owner in self.owners.values())
+        return sum(len(owner.running_turns()) for owner in (*self.owners.values(), *self.retired))
 
     @property
     def ready(self) -> bool:

@@ -19,16 +19,19 @@ import structlog
 from infra.clock import Clock
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
+from processors.begin_gate import BeginGate
 from processors.command_intake import CommandIntake
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.ack_window import AckWindow
+from processors.decisions.recovery import LEASE_US
 from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
 from processors.session_writer import SessionWriter
 from processors.turn_journal import TurnJournal
-from processors.turn_lines import WEATHER, TurnLines
+from processors.turn_lines import TurnLines
 from processors.turn_recovery import TurnRecovery
 from processors.turn_runner import TurnRunner
+from processors.weather import WEATHER
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 from schemas.prompt_limits import PromptLimits
 
@@ -104,6 +107,7 @@ class PartitionOwner:
         self.ready = asyncio.Event()
         """Set once the journal is loaded and the predecessor's turns are in line."""
         self.tasks: set[asyncio.Task[None]] = set()
+        self.gate = BeginGate()
         self.lines = TurnLines(self)
         self.intake = CommandIntake(self)
         self.stopping = False
@@ -124,9 +128,38 @@ class PartitionOwner:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
 
+    async def retire(self) -> None:
+        """Take nothing more in, start no further turn, and let the running ones end on their own."""
+        self.stopping = True
+        self.room.set()
+        others = self.tasks - {lane.task for lane in self.lanes.values() if lane.running is not None}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def when_done(self, call: Callable[[PartitionOwner], None]) -> None:
+        """Call when the last task has ended."""
+        for task in list(self.tasks):
+            task.add_done_callback(lambda _: None if self.tasks else call(self))
+
+    async def lease_running(self) -> None:
+        """Journal that the running turns go on here for a while whoever owns the partition. Raises AppendFailed.
+
+        No attempt begins from here on until the partition is known to be kept.
+        """
+        await self.gate.close()
+        lease_until_us = self.parts.clock.now_us() + LEASE_US
+        await asyncio.gather(*(self.lease(turn, lease_until_us) for turn in self.running_turns()))
+
+    async def lease(self, turn: OpenTurn, lease_until_us: int) -> None:
+        if turn.entry.phase == "running":
+            turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
+            await self.journal.write(turn.entry)
+
     def kept(self, generation: int) -> None:
         """The group was shuffled and the partition came back: what was not finished is delivered again."""
         self.generation = generation
+        self.gate.open()
         self.window = AckWindow()
         self.inbox.clear()
         self.inbox_bytes = 0
@@ -217,7 +250,8 @@ class PartitionOwner:
 
     def running_turns(self) -> list[OpenTurn]:
         """The turns whose answer is under way."""
-        return [lane.running for lane in self.lanes.values() if lane.running is not None]
+        running = [lane.running for lane in self.lanes.values()]
+        return [turn for turn in running if turn is not None and not turn.watched]
 
     async def hand_over(self, turn: OpenTurn) -> None:
         """Journal that a turn was left on purpose. Raises AppendFailed."""

@@ -29,6 +29,8 @@ class OpenTurn:
     dequeued_at_us: int
     cause: StartCause = "first"
     """Why its next attempt is started."""
+    watched: bool = False
+    """Another worker is at work on it; this one only follows the log."""
     scope: asyncio.Timeout | None = None
     """Around the call to the provider; moving it to now ends the call."""
 

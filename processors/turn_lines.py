@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from infra.kafka.log_client import LogError
-from infra.kafka.session_topics import SessionTopicsUnavailable
-from processors.decisions.turn_ending import Ending
-from processors.log_appender import AppendFailed
+from processors.decisions.recovery import still_leased
+from processors.decisions.turn_ending import CANCELLED, Ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.turn_runner import Attempt
+from processors.weather import WEATHER
 from schemas.codec import encode
 from schemas.session_events import TurnError
 from schemas.topics import PROMPTS
@@ -25,14 +24,14 @@ from schemas.topics import PROMPTS
 if TYPE_CHECKING:
     from processors.partition_owner import PartitionOwner
 
-__all__ = ["FAILURES_MAX", "WEATHER", "TurnLines"]
+__all__ = ["FAILURES_MAX", "TurnLines"]
 
 log = structlog.get_logger(__name__)
 
 FAILURES_MAX: Final = 3
 RETRY_PAUSE_S: Final = 1.0
-WEATHER: Final = (AppendFailed, LogError, SessionTopicsUnavailable)
-"""Failures of the cluster, not of a prompt: the same work is done again later."""
+WATCH_EVERY_S: Final = 0.25
+RECORD_GRACE_S: Final = 1.0
 
 
 class TurnLines:
@@ -60,10 +59,10 @@ class TurnLines:
         await self.run_waiting(lane)
 
     async def run_waiting(self, lane: SessionLane) -> None:
-        while lane.waiting:
+        while lane.waiting and not self.owner.stopping:
             async with self.owner.parts.capacity:
                 async with lane.lock:
-                    if not lane.waiting:
+                    if not lane.waiting or self.owner.stopping:
                         return
                     lane.running = turn = lane.waiting.popleft()
                 try:
@@ -76,7 +75,7 @@ class TurnLines:
         while True:
             try:
                 if attempt is None:
-                    async with lane.lock:
+                    async with lane.lock, self.owner.gate.beginning():
                         attempt = await self.owner.parts.runner.begin(lane, turn)
                 if attempt is not None:
                     await self.owner.parts.runner.carry_on(lane, turn, attempt)
@@ -89,6 +88,39 @@ class TurnLines:
                     return
             attempt = None
             await asyncio.sleep(RETRY_PAUSE_S)
+
+    def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Keep the line closed while another worker ends a turn that it began."""
+        turn.watched = True
+        lane.running = turn
+        lane.task = self.owner.spawn(self.run_watched(lane, turn), name=f"turns-{lane.key}")
+
+    async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> None:
+        try:
+            await self.owner.until_done("watch", lambda: self.watched(lane, turn))
+        finally:
+            lane.running = None
+        await self.run_waiting(lane)
+
+    async def watched(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Follow the log until the turn has ended, or its worker is gone; then do what is left to do."""
+        parts = self.owner.parts
+        while True:
+            await lane.log().sync(since_ms=turn.since_ms)
+            folded = lane.log().folded(turn.turn)
+            if folded is not None and folded.ended is not None:
+                await asyncio.sleep(RECORD_GRACE_S)  # its worker knows more about it than the log and records it first
+                await parts.runner.close(lane, turn)
+                return
+            if turn.entry.cancel_requested:
+                await parts.runner.end_unstarted(lane, turn, CANCELLED)
+                return
+            if not still_leased(turn.entry, folded, now_us=parts.clock.now_us()):
+                turn.cause = "crash"
+                turn.watched = False
+                lane.waiting.appendleft(turn)
+                return
+            await asyncio.sleep(WATCH_EVERY_S)
 
     async def failed(self, lane: SessionLane, turn: OpenTurn, error: Exception) -> bool:
         """Note a failure of our own code; True once the turn is given up."""

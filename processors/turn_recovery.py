@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from processors.decisions.recovery import Close, GiveUp, Resume, Stop, decide_recovery
+from processors.decisions.recovery import Close, GiveUp, Resume, Stop, Watch, decide_recovery
 from processors.decisions.turn_ending import CANCELLED
 from processors.session_lane import OpenTurn, SessionLane
 from schemas.journal import JournalEntry
@@ -60,13 +60,20 @@ class TurnRecovery:
 
     async def act(self, lane: SessionLane, turn: OpenTurn) -> None:
         folded = lane.log().folded(turn.turn)
-        decision = decide_recovery(turn.entry, folded, attempts_max=self.owner.parts.limits.attempts_max)
+        decision = decide_recovery(
+            turn.entry,
+            folded,
+            attempts_max=self.owner.parts.limits.attempts_max,
+            now_us=self.owner.parts.clock.now_us(),
+        )
         log.info("turn_recovered", turn=turn.turn, decision=type(decision).__name__, attempt=turn.entry.attempt)
         match decision:
             case Close():
                 await self.owner.parts.runner.close(lane, turn)
             case Stop():
                 await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
+            case Watch():
+                self.owner.lines.watch(lane, turn)
             case GiveUp(crashes):
                 await self.queue_if_new(lane, turn, known=folded is not None)
                 message = f"its worker died {crashes} times"

@@ -43,6 +43,8 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="journal
     """Attempts that a worker did not live to end."""
     failures: int = 0
     """Attempts that our own code failed."""
+    lease_until_us: int = 0
+    """Its worker goes on with it at least until then, even if the partition has moved to another."""
     first_offset: int = -1
     """At or before the turn's first record."""
     last_offset: int = -1

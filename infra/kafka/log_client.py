@@ -46,7 +46,7 @@ __all__ = [
 
 FETCH_BYTES_MAX: Final = 1_048_576
 REQUEST_TIMEOUT_S: Final = 15.0
-RETRIES_MAX: Final = 5
+RETRIES_MAX: Final = 8
 RETRY_PAUSE_S: Final = 0.1
 EARLIEST: Final = -2
 LATEST: Final = -1

@@ -9,13 +9,24 @@ for ever.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from schemas.journal import JournalEntry
 from schemas.session_events import StartCause
 from schemas.turn_fold import FoldedTurn
 
-__all__ = ["Close", "GiveUp", "Recovery", "Resume", "Stop", "decide_recovery", "newer_entry"]
+__all__ = [
+    "LEASE_US",
+    "Close",
+    "GiveUp",
+    "Recovery",
+    "Resume",
+    "Stop",
+    "Watch",
+    "decide_recovery",
+    "newer_entry",
+    "still_leased",
+]
 
 PHASE_RANK = {"cancelled_early": 0, "queued": 1, "running": 2, "ended": 3}
 
@@ -38,6 +49,11 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """Its worker lives and goes on with it: follow the log until it ends, or falls silent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
     """Put it in line. `queued` says whether the log shows its TurnQueued already."""
 
@@ -46,15 +62,22 @@ class Resume:
     cause: StartCause
 
 
-Recovery: TypeAlias = Close | Stop | GiveUp | Resume
+Recovery: TypeAlias = Close | Stop | Watch | GiveUp | Resume
+
+LEASE_US: Final = 30_000_000
+"""How long a running turn is left to the worker that lost its partition, from the moment it knew."""
+SILENCE_US: Final = 10_000_000
+"""Silence after the lease that shows a worker to be gone: longer than any pause between its records but a stall."""
 
 
-def decide_recovery(entry: JournalEntry, folded: FoldedTurn | None, *, attempts_max: int) -> Recovery:
+def decide_recovery(entry: JournalEntry, folded: FoldedTurn | None, *, attempts_max: int, now_us: int) -> Recovery:
     """Decide on an open journal entry, given the turn as the session's log shows it (None: not at all)."""
     if folded is not None and folded.ended is not None:
         return Close()
     if entry.cancel_requested and folded is not None:
         return Stop()
+    if entry.phase == "running" and still_leased(entry, folded, now_us=now_us):
+        return Watch()
     started = folded is not None and folded.current is not None
     crashed = entry.phase == "running" and (started or entry.attempt > 0)
     crashes = entry.crashes + (1 if crashed else 0)
@@ -62,6 +85,18 @@ def decide_recovery(entry: JournalEntry, folded: FoldedTurn | None, *, attempts_
         return GiveUp(crashes)
     cause: StartCause = "crash" if crashed else "handover" if started else "first"
     return Resume(queued=folded is not None, crashes=crashes, cause=cause)
+
+
+def still_leased(entry: JournalEntry, folded: FoldedTurn | None, *, now_us: int) -> bool:
+    """Whether the worker that lost the partition may still be at work on the turn.
+
+    A worker that gives a partition up while it lives journals a lease for each running turn before the group moves
+    the partition, so that nobody pays for the answer twice; beyond the lease, records still coming prolong it.
+    """
+    if not entry.lease_until_us:
+        return False
+    newest_us = folded.current.last_at_us if folded is not None and folded.current is not None else 0
+    return now_us < max(entry.lease_until_us, newest_us + SILENCE_US)
 
 
 def newer_entry(known: JournalEntry | None, read: JournalEntry) -> JournalEntry:

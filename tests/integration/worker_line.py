@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.embedded.broker import EmbeddedBroker
-from infra.kafka.log_client import LogClient, UnknownLog
+from infra.kafka.log_client import LogClient, LogUnavailable, UnknownLog
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
 from infra.simulated_provider.answer_text import answer_for
@@ -93,14 +93,12 @@ class WorkerLine:
         key = session_key_of(UserId(user), SessionId(session))
         place = session_place(key, self.settings.topic_layout)
         fold = SessionFold(keep_text=True)
-        try:
+        with suppress(UnknownLog, LogUnavailable):  # not there yet, or its broker is being killed
             bounds = await self.reader.bounds(place.topic, place.partition)
-        except UnknownLog:
-            return fold
-        async for records in self.reader.read(place.topic, place.partition, bounds.start, bounds.end):
-            for record in records:
-                if record.value is not None and (not place.shared or record.key == key.encode()):
-                    fold.apply(decode_session_event(record.value), record.offset)
+            async for records in self.reader.read(place.topic, place.partition, bounds.start, bounds.end):
+                for record in records:
+                    if record.value is not None and (not place.shared or record.key == key.encode()):
+                        fold.apply(decode_session_event(record.value), record.offset)
         return fold
 
     async def turn(self, receipt: Receipt) -> FoldedTurn | None:
@@ -113,6 +111,15 @@ class WorkerLine:
             while True:
                 turn = await self.turn(receipt)
                 if turn is not None and turn.next_seq >= chunks:
+                    return turn
+                await asyncio.sleep(POLL_S)
+
+    async def until_attempt(self, receipt: Receipt, attempt: int, chunks: int, deadline_s: float = 40.0) -> FoldedTurn:
+        """Wait until this attempt has that many chunks on the log."""
+        async with asyncio.timeout(deadline_s):
+            while True:
+                turn = await self.turn(receipt)
+                if turn is not None and turn.attempt >= attempt and turn.next_seq >= chunks:
                     return turn
                 await asyncio.sleep(POLL_S)
 
