@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 
 import click
@@ -32,4 +33,7 @@ async def show_rows(sql: str, *, as_json: bool) -> None:
     from infra.clickhouse.queries import run_query
     from tokenwire.client_start import client_start
 
-    click.echo((await run_query(client_start(), sql, as_json=as_json)).rstrip("\n"))
+    settings = client_start()
+    # The driver sets a level of its own when it is imported; what it would say of a retry is in our one line.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    click.echo((await run_query(settings, sql, as_json=as_json)).rstrip("\n"))

@@ -71,6 +71,7 @@ def send(text: str | None, file: Path | None, **options: Any) -> int:
 async def send_one(text: str, options: dict[str, Any]) -> int:
     from producers.prompt_producer import PromptProducer
     from producers.sdk import prompt_of
+    from schemas.prompt_limits import PromptLimits, check_prompt
     from tokenwire.client_start import client_start
 
     settings = client_start()
@@ -82,6 +83,7 @@ async def send_one(text: str, options: dict[str, Any]) -> int:
         model=options["model"],
         max_tokens=options["max_tokens"],
     )
+    check_prompt(prompt, PromptLimits(prompt_bytes_max=settings.prompt_bytes_max))
     producer = PromptProducer(settings)
     await producer.start(deadline_s=CONNECT_S)
     try:

@@ -1,0 +1,72 @@
+"""The children of `tokenwire up`."""
+
+from __future__ import annotations
+
+from infra.embedded.child_spec import ChildSpec, check_order
+from infra.settings import load_settings
+from tokenwire.launch_plan import LaunchPlan
+from tokenwire.line_ports import LinePorts
+
+
+async def never_ready() -> bool:
+    return False
+
+
+def plan(*, workers: int = 1, gateways: int = 1, provider: bool = True, **environment: str) -> LaunchPlan:
+    settings = load_settings({f"TOKENWIRE_{name.upper()}": value for name, value in environment.items()})
+    ports = LinePorts(
+        gateways=tuple(range(8080, 8080 + gateways)),
+        provider=8090,
+        analytics=8123,
+        worker_metrics=tuple(range(9470, 9470 + workers)),
+        analytics_metrics=9465,
+    )
+    return LaunchPlan(settings=settings, ports=ports, kafka="127.0.0.1:9092", provider=provider)
+
+
+def children(plan: LaunchPlan, *, embedded: bool = True) -> dict[str, ChildSpec]:
+    specs = plan.children(["java", "kafka.Kafka"] if embedded else None, never_ready)
+    check_order(tuple(specs))
+    return {spec.name: spec for spec in specs}
+
+
+def test_whole_line_has_five_processes_in_the_order_of_their_needs() -> None:
+    """Broker first, gateways last; children run under this Python and ignore where the user stands."""
+    specs = children(plan())
+
+    assert list(specs) == ["kafka", "provider", "analytics", "worker", "gateway"]
+    assert specs["gateway"].argv[1:] == ("-P", "-m", "tokenwire", "gateway")
+    assert specs["gateway"].ready == "http://127.0.0.1:8080/readyz"
+    assert set(specs["gateway"].depends_on) == {"kafka", "worker"}
+
+
+def test_several_workers_and_gateways_have_ports_of_their_own() -> None:
+    """Names are numbered, ports differ."""
+    specs = children(plan(workers=2, gateways=2))
+
+    assert {"worker-1", "worker-2", "gateway-1", "gateway-2"} <= specs.keys()
+    assert specs["gateway-2"].environment["TOKENWIRE_GATEWAY_PORT"] == "8081"
+    assert specs["worker-2"].environment["TOKENWIRE_METRICS_PORT"] == "9471"
+
+
+def test_children_find_each_other_by_their_environment() -> None:
+    """Chosen ports and layout reach every child; the home is absolute, whatever was given."""
+    environment = plan(topic_layout="shared", home="some/where").environment
+
+    assert environment["TOKENWIRE_TOPIC_LAYOUT"] == "shared"
+    assert environment["TOKENWIRE_KAFKA_PORT"] == "9092"
+    assert environment["TOKENWIRE_HOME"].startswith("/")
+
+
+def test_cluster_and_server_of_somebody_else_are_left_to_them() -> None:
+    """No broker among the children, no provider, and no port of theirs is set."""
+    outside = plan(provider=False, kafka="kafka:9092", clickhouse="http://clickhouse:8123/tokenwire")
+    specs = children(outside, embedded=False)
+
+    assert list(specs) == ["analytics", "worker", "gateway"]
+    assert not {"TOKENWIRE_KAFKA_PORT", "TOKENWIRE_ANALYTICS_PORT"} & outside.environment.keys()
+
+
+def test_gateway_on_every_address_is_asked_on_loopback() -> None:
+    """0.0.0.0 is where to listen, not where to go."""
+    assert plan(gateway_host="0.0.0.0").gateway_address(80) == "http://127.0.0.1:80"
