@@ -1,0 +1,186 @@
+"""`tokenwire up` as a user runs it: everything in one folder on free ports, asked by the other commands, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.integration.broker_fixture import cache_folder
+
+READY_S: Final = 120.0
+STOP_S: Final = 20.0
+COMMAND_S: Final = 60.0
+ROW_S: Final = 20.0
+PORTS: Final = {f"TOKENWIRE_{name}_PORT": "0" for name in ("KAFKA", "GATEWAY", "PROVIDER", "ANALYTICS", "METRICS")}
+
+
+class Line:
+    """A running `tokenwire up` and the commands of another terminal."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENWIRE_", "OPENAI_"))}
+        self.environment = clean | {"TOKENWIRE_HOME": str(folder / "home")}
+        jars = folder / "home" / "cache" / "jars"
+        jars.parent.mkdir(parents=True)
+        cache_folder().joinpath("jars").mkdir(parents=True, exist_ok=True)
+        jars.symlink_to(cache_folder() / "jars")
+        self.process: subprocess.Popen[str] | None = None
+        self.addresses: dict[str, Any] = {}
+
+    def start(self, *options: str) -> None:
+        with (self.folder / "up.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "tokenwire", "up", "--json", *options],
+                cwd=self.folder,
+                env=self.environment | PORTS,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline()  # ends when it is ready or has failed; the test's own limit bounds it
+        assert first, (self.folder / "up.log").read_text()
+        self.addresses = json.loads(first)
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(STOP_S)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "tokenwire", *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+        )
+
+    def calls(self) -> int:
+        """Paid calls that the simulated provider has seen."""
+        with urllib.request.urlopen(self.addresses["provider"].removesuffix("/v1") + "/calls", timeout=5) as answer:
+            return len(json.loads(answer.read()))
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    running = Line(tmp_path_factory.mktemp("line"))
+    running.start("--workers", "2", "--gateways", "2", "--topic-layout", "shared")
+    try:
+        yield running
+    finally:
+        if running.process is not None and running.process.poll() is None:
+            running.stop()
+
+
+def test_everything_is_there_when_it_says_so(line: Line) -> None:
+    """Two gateways, both ready; page with its token; the addresses are in the answer, ports chosen freely."""
+    for gateway in line.addresses["gateways"]:
+        with urllib.request.urlopen(f"{gateway}/readyz", timeout=5) as answer:
+            assert answer.status == 200
+
+    assert len(line.addresses["gateways"]) == 2
+    assert "/#token=" in line.addresses["page"]
+    assert line.addresses["simulated"] is True
+
+
+def test_prompt_sent_in_another_terminal_is_answered(line: Line) -> None:
+    """No setting but the folder: `send` finds ports and layout by itself; the same id again is not paid for again."""
+    first = line.run("send", "--session", "s1", "--prompt-id", "p1", "Why is the sky blue?")
+    paid = line.calls()
+    again = line.run("send", "--json", "--session", "s1", "--prompt-id", "p1", "Why is the sky blue?")
+    other = line.run("send", "--session", "s1", "--prompt-id", "p1", "Why is it dark at night?")
+
+    assert first.returncode == 0, first.stderr
+    assert "complete" in first.stderr
+    assert json.loads(again.stdout)["text"] == first.stdout.removesuffix("\n")
+    assert line.calls() == paid
+    assert other.returncode == 1
+    assert "prompt_id" in other.stderr
+
+
+def test_prompt_need_not_be_waited_for(line: Line) -> None:
+    """--no-wait prints the turn's id and nothing else."""
+    told = line.run("send", "--no-wait", "Hello")
+
+    assert told.returncode == 0
+    assert told.stdout.strip().isalnum()
+    assert told.stderr == ""
+
+
+def test_batch_stopped_in_the_middle_goes_on_without_paying_twice(line: Line) -> None:
+    """Ctrl-C leaves a valid results file; the same command finishes the rest; every line is answered and paid once."""
+    file, results = line.folder / "prompts.jsonl", line.folder / "prompts.jsonl.results.jsonl"
+    file.write_text("".join(json.dumps({"input": f"Question {number}?"}) + "\n" for number in range(12)))
+    paid_before = line.calls()
+    command = [sys.executable, "-P", "-m", "tokenwire", "send", "--file", str(file), "--lanes", "3"]
+    stopped = subprocess.Popen(command, env=line.environment, stderr=subprocess.PIPE, text=True)
+    give_up_s = time.monotonic() + COMMAND_S
+    while not (results.exists() and results.read_bytes().count(b"\n") >= 2):
+        assert time.monotonic() < give_up_s, "no result came"
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGINT)
+    _, words = stopped.communicate(timeout=COMMAND_S)
+    after_stop = [json.loads(each) for each in results.read_text().splitlines()]
+
+    resumed = line.run("send", "--json", "--file", str(file), "--lanes", "12")
+
+    answered = [json.loads(each) for each in results.read_text().splitlines()]
+    assert stopped.returncode == 130
+    assert "Run the same command to go on" in words
+    assert 2 <= len(after_stop) < 12
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(resumed.stdout)["answered_before"] == len(after_stop)
+    assert sorted(each["line"] for each in answered) == list(range(1, 13))
+    assert {each["reason"] for each in answered} == {"complete"}
+    assert line.calls() == paid_before + 12
+
+
+async def test_rows_can_be_asked_for(line: Line) -> None:
+    """`query` finds the endpoint; answered turns arrive there; writing is refused in one line."""
+    line.run("send", "--session", "rows", "Hello")
+    give_up_s = time.monotonic() + ROW_S
+    sql = "SELECT count() AS n FROM turns WHERE session = 'rows' AND reason = 'complete'"
+    while json.loads((await asyncio.to_thread(line.run, "query", "--json", sql)).stdout)["n"] in (0, "0"):
+        assert time.monotonic() < give_up_s, "the row did not arrive"
+    refused = await asyncio.to_thread(line.run, "query", "DROP TABLE turns")
+
+    assert refused.returncode == 1
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_second_line_in_the_same_folder_is_refused(line: Line) -> None:
+    """The sentence names the folder and the setting."""
+    told = line.run("up", **PORTS)
+
+    assert told.returncode == 1
+    assert "TOKENWIRE_HOME" in told.stderr
+    assert len(told.stderr.strip().splitlines()) == 1
+
+
+def test_stopped_line_starts_again_with_its_data(line: Line) -> None:
+    """SIGTERM stops everything in time; after the next start an old prompt_id shows the old answer, unpaid."""
+    assert line.stop() == 0
+    away = line.run("send", "Hello", TOKENWIRE_KAFKA="127.0.0.1:9")
+    line.start("--topic-layout", "shared")
+    again = line.run("send", "--json", "--session", "s1", "--prompt-id", "p1", "Why is the sky blue?")
+
+    assert away.returncode == 1
+    assert json.loads(again.stdout)["reason"] == "complete"
+    assert line.calls() == 0
