@@ -27,8 +27,9 @@ log = structlog.get_logger(__name__)
 
 GROUP: Final = "tokenwire-analytics"
 CALL_S: Final = 30.0
-STOP_S: Final = 5.0
+STOP_S: Final = 2.0
 RETRY_PAUSE_S: Final = 0.5
+RETRY_BACKOFF_MS: Final = 300  # aiokafka logs every attempt while no broker answers
 POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3_600_000
 """A writer that waits for ClickHouse stays a member: nobody else could write either."""
 PARTITION_FETCH_BYTES_MAX: Final = 1_048_576
@@ -76,6 +77,7 @@ class RecordsConsumer:
             group_id=GROUP,
             client_id="tokenwire-analytics",
             enable_auto_commit=False,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
             auto_offset_reset="earliest",
             max_poll_interval_ms=POLL_INTERVAL_MS_MAX,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,

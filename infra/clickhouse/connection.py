@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 
 CONNECT_S: Final = 10.0
 CALL_S: Final = 60.0
-CLOSE_S: Final = 5.0
+CLOSE_S: Final = 2.0
 TEMPORARY_CODES: Final = frozenset(
     {
         159,  # TIMEOUT_EXCEEDED

@@ -35,7 +35,7 @@ TOO_MANY_QUERIES: Final = 202
 RESULT_TOO_LARGE: Final = 396
 GRACE_S: Final = 3.0
 """Time that the engine has to notice its own limit before the query is killed."""
-STOP_S: Final = 5.0
+STOP_S: Final = 2.0
 STREAMABLE: Final = frozenset({"Native", "TabSeparated", "TSV", "CSV", "RowBinary", "JSONEachRow"})
 """Formats whose blocks can stand behind each other; the others are made whole, within the query's memory."""
 ERROR_CODE: Final = re.compile(r"Code: (\d+)\.")
