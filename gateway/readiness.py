@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 REMEMBERED_S: Final = 2.0
 ASK_S: Final = 2.0
+NO_WORKER: Final = "no worker has joined its group yet"
 
 
 class Readiness:
@@ -58,11 +59,21 @@ class Readiness:
             missing = self.topics - self.admin.list_topics(timeout=ASK_S).topics.keys()
             if missing:
                 return f"topics are missing: {', '.join(sorted(missing))}"
-            future = self.admin.describe_consumer_groups([self.group], request_timeout=ASK_S)[self.group]
-            return no_worker(future.result(timeout=ASK_S))
-        except (KafkaException, TimeoutError) as error:
-            log.info("not_ready", error=type(error).__name__)
+        except KafkaException as error:
+            log.info("not_ready", kafka_error=error.args[0].name())
             return "Kafka does not answer"
+        return self.ask_group(self.admin)
+
+    def ask_group(self, admin: AdminClient) -> str | None:
+        """A group that never was, or whose coordinator is still being chosen, has no worker either."""
+        try:
+            future = admin.describe_consumer_groups([self.group], request_timeout=ASK_S)[self.group]
+            return no_worker(future.result(timeout=ASK_S))
+        except KafkaException as error:
+            log.info("not_ready", kafka_error=error.args[0].name())
+            return NO_WORKER
+        except TimeoutError:
+            return "Kafka does not answer about the workers"
 
 
 def no_worker(group: Any) -> str | None:
@@ -70,4 +81,4 @@ def no_worker(group: Any) -> str | None:
     for member in group.members:
         if member.assignment and any(part.topic == PROMPTS for part in member.assignment.topic_partitions):
             return None
-    return "no worker has joined its group yet"
+    return NO_WORKER

@@ -95,6 +95,7 @@ class MessageBucket:
         refilled = self.available + elapsed_s * self.limits.messages_per_s
         self.available = min(float(self.limits.message_burst), refilled)
         if messages > self.available:
-            return Refuse(FLOOD, round((messages - self.available) / self.limits.messages_per_s, 3))
+            wanted = messages + self.limits.message_burst / 4  # coming back for one token would not be worth it
+            return Refuse(FLOOD, round((wanted - self.available) / self.limits.messages_per_s, 3))
         self.available -= messages
         return ADMIT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Self
 import msgspec
 from aiokafka import AIOKafkaProducer
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
 from gateway.server import serve_gateway
@@ -140,10 +142,10 @@ class WireClient:
     async def closed(self) -> tuple[int, Disconnect | None]:
         """Read to the end: the close code, and the `disconnect` before it."""
         words: Disconnect | None = None
-        async with asyncio.timeout(WAIT_S):
-            async for frame in self.socket:
-                self.told.extend(decode_server_messages(frame))
-            await self.socket.wait_closed()
+        with contextlib.suppress(ConnectionClosed):
+            async with asyncio.timeout(WAIT_S):
+                async for frame in self.socket:
+                    self.told.extend(decode_server_messages(frame))
         for message in self.told:
             words = message if isinstance(message, Disconnect) else words
         assert self.socket.close_code is not None

@@ -1,0 +1,393 @@
+"""The gateway on a real broker: relay, resume, devices, slow readers, gaps, outages and leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from infra.embedded.broker import EmbeddedBroker
+from infra.kafka.connection import librdkafka_options
+from infra.kafka.log_client import LogClient
+from infra.settings import Settings
+from schemas.client_messages import Attach, Cancel, Delta, Detach, End, Prompt
+from schemas.codec import decode_prompt_command
+from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
+from schemas.session_events import PromptRefused
+from schemas.topics import PROMPTS, Layout, session_place, user_partition
+from tests.integration.gateway_line import (
+    SECRET,
+    SessionWriter,
+    WireClient,
+    answer_events,
+    gateway_settings,
+    running_gateway,
+    tag_of,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OUTAGE_S_MAX = 15.0
+
+
+async def told_answer(client: WireClient, turn: str, *, from_seq: int = 0) -> str:
+    """The text of a turn up to its end, checked to have neither hole nor duplicate."""
+    text, next_seq = "", from_seq
+    while True:
+        message = await client.next()
+        if isinstance(message, Delta) and message.turn == turn:
+            assert message.seq == next_seq
+            next_seq += message.n
+            text += message.text
+        elif isinstance(message, End) and message.turn == turn:
+            return text
+
+
+@asynccontextmanager
+async def gateway_process(settings: Settings) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """A gateway that may be killed."""
+    arguments = {
+        "kafka": settings.kafka,
+        "home": str(settings.home),
+        "gateway_port": 0,
+        "auth_secret": SECRET,
+        "cursor_secret": SECRET[::-1],
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.integration.gateway_child",
+        json.dumps(arguments),
+        cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            yield process, int(await process.stdout.readline())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize("layout", ["dedicated", "shared"])
+async def test_several_devices_on_one_session(broker: EmbeddedBroker, tmp_path: Path, layout: Layout) -> None:
+    """Each is told the same, in order; another user's session of the same name stays silent."""
+    settings = await gateway_settings(broker, tmp_path, layout)
+    session, texts = f"devices-{layout}", [f"w{number} " for number in range(40)]
+    async with (
+        running_gateway(settings) as port,
+        SessionWriter(settings) as writer,
+        WireClient.connected(port) as laptop,
+        WireClient.connected(port) as phone,
+        WireClient.connected(port, "bob") as bob,
+    ):
+        for client in (laptop, phone, bob):
+            await client.send(Attach(session=session))
+            assert (await client.next("attached")).recovered == "live"
+        await writer.append("alice", session, answer_events("t1", texts))
+
+        assert await told_answer(laptop, "t1") == "".join(texts)
+        assert await told_answer(phone, "t1") == "".join(texts)
+        assert [tag_of(message) for message in bob.told] == ["welcome", "attached"]
+
+
+@pytest.mark.parametrize("layout", ["dedicated", "shared"])
+async def test_client_that_comes_late_to_a_running_answer(
+    broker: EmbeddedBroker, tmp_path: Path, layout: Layout
+) -> None:
+    """At the tail it is told the open turn from its beginning and nothing of ended ones; at the start everything."""
+    settings = await gateway_settings(broker, tmp_path, layout)
+    session = f"late-{layout}"
+    async with running_gateway(settings) as port, SessionWriter(settings) as writer:
+        events = answer_events("t2", [f"{number}," for number in range(100)], prompt_id="p2")
+        await writer.append("alice", session, answer_events("t1", ["old ", "answer"]))
+        await writer.append("alice", "another", answer_events("t0", ["not ", "ours"]))
+        await writer.append("alice", session, events[:50])
+        async with WireClient.connected(port) as tail, WireClient.connected(port) as start:
+            await tail.send(Attach(session=session, from_="tail"))
+            assert (await tail.next("attached")).recovered == "replayed"
+            await start.send(Attach(session=session, from_="start"))
+            assert (await start.next("attached")).recovered == "replayed"
+            await writer.append("alice", session, events[50:])
+
+            whole = "".join(f"{number}," for number in range(100))
+            assert await told_answer(tail, "t2") == whole
+            assert {getattr(message, "turn", "") for message in tail.told[2:]} == {"t2"}
+            assert await told_answer(start, "t1") == "old answer"
+            assert await told_answer(start, "t2") == whole
+
+
+async def test_long_history_from_the_start_comes_in_few_messages(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Two thousand records are a handful of deltas, none of them beyond 64 KiB."""
+    settings = await gateway_settings(broker, tmp_path)
+    texts = [f"chunk number {number} \N{SNOWMAN} " for number in range(2_000)]
+    async with running_gateway(settings) as port, SessionWriter(settings) as writer:
+        await writer.append("alice", "long", answer_events("t1", texts))
+        async with WireClient.connected(port) as client:
+            await client.send(Attach(session="long", from_="start"))
+            await client.next("attached")
+
+            assert await told_answer(client, "t1") == "".join(texts)
+            assert sum(isinstance(message, Delta) for message in client.told) < 8
+
+
+async def test_gateway_killed_in_mid_answer(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """The client resumes on a sibling with its last cursor: no hole, no duplicate (row G5)."""
+    settings = await gateway_settings(broker, tmp_path)
+    texts = [f"w{number} " for number in range(300)]
+    events = answer_events("t1", texts)
+    async with SessionWriter(settings) as writer, running_gateway(settings) as sibling:
+        text, next_seq, cursor = "", 0, ""
+        async with gateway_process(settings) as (process, port), WireClient.connected(port) as client:
+            await client.send(Attach(session="killed"))
+            await client.next("attached")
+            await writer.append("alice", "killed", events[:150])
+            while next_seq < 100:
+                message = await client.next()
+                if isinstance(message, Delta):
+                    text, next_seq, cursor = text + message.text, message.seq + message.n, message.c
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        await writer.append("alice", "killed", events[150:])
+        async with WireClient.connected(sibling, resume={"killed": cursor}) as client:
+            assert (await client.next("attached")).recovered == "replayed"
+            text += await told_answer(client, "t1", from_seq=next_seq)
+
+        assert text == "".join(texts)
+
+
+async def test_every_cursor_of_a_session_resumes_exactly(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """From memory, from the log, and from another gateway's joined deltas: what follows is always the rest."""
+    settings = await gateway_settings(broker, tmp_path)
+    texts = [f"w{number} " for number in range(60)]
+    async with (
+        SessionWriter(settings) as writer,
+        running_gateway(settings) as port,
+        running_gateway(settings) as other,
+        WireClient.connected(port) as client,
+    ):
+        await client.send(Attach(session="exact"))
+        await client.next("attached")
+        await writer.append("alice", "exact", answer_events("t1", texts, per_record=7))
+        await told_answer(client, "t1")
+        deltas = [message for message in client.told if isinstance(message, Delta)]
+        for place in (port, other):
+            for delta in deltas[::3]:
+                async with WireClient.connected(place, resume={"exact": delta.c}) as again:
+                    assert (await again.next("attached")).recovered == "replayed"
+                    rest = await told_answer(again, "t1", from_seq=delta.seq + delta.n)
+                    assert rest == "".join(texts[delta.seq + delta.n :])
+
+
+async def test_reader_slower_than_the_answer(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """It is closed with 4508 and cursors that work, while another client of the session is told everything."""
+    settings = await gateway_settings(broker, tmp_path, connection_bytes_max=65_536)
+    texts = ["x" * 2_000 for _ in range(6_000)]
+    async with running_gateway(settings) as port, SessionWriter(settings) as writer:
+        async with WireClient.connected(port) as quick, WireClient.connected(port, max_queue=1) as slow:
+            for client in (quick, slow):
+                await client.send(Attach(session="slow"))
+                await client.next("attached")
+            reading = asyncio.create_task(told_answer(quick, "t1"))
+            events = answer_events("t1", texts)
+            for first in range(0, len(events), 50):
+                await writer.append("alice", "slow", events[first : first + 50])
+            assert await reading == "".join(texts)
+
+            code, words = await slow.closed()
+            assert code == 4508
+            assert words is not None
+            assert words.reconnect
+            deltas = [message for message in slow.told if isinstance(message, Delta)]
+            reached = deltas[-1].seq + deltas[-1].n
+            assert 0 < reached < len(texts)
+            assert words.cursors["slow"] == deltas[-1].c
+        async with WireClient.connected(port, resume={"slow": words.cursors["slow"]}) as back:
+            await back.next("attached")
+            rest = await told_answer(back, "t1", from_seq=reached)
+            assert rest == "".join(texts[reached:])
+
+
+async def test_prompt_and_cancel_reach_the_log(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """`accepted` names the turn, and the prompt is on the user's partition when it is said; cancel follows."""
+    settings = await gateway_settings(broker, tmp_path)
+    log_client = LogClient(settings)
+    await log_client.start()
+    try:
+        async with running_gateway(settings) as port, WireClient.connected(port, "carol") as client:
+            partition = user_partition("carol")
+            before = await log_client.end(PROMPTS, partition)
+            await client.send(Prompt(session="s1", prompt_id="p1", input="Hello"))
+            assert (await client.next("attached")).session == "s1"
+            accepted = await client.next("accepted")
+            after = await log_client.end(PROMPTS, partition)
+            await client.send(Cancel(session="s1", prompt_id="p1"))
+            fetched = await log_client.fetch(PROMPTS, partition, after, wait_ms=5_000)
+
+            user, session, prompt_id = check_user_id("carol"), check_session_id("s1"), check_prompt_id("p1")
+            assert accepted.turns == (turn_id_of(user, session, prompt_id),)
+            assert after == before + 1
+            assert tag_of(decode_prompt_command(fetched.records[0].value or b"")) == "prompt.cancelled"
+    finally:
+        await log_client.stop()
+
+
+async def test_refusal_on_the_session_log(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """The worker's refusal of a reused prompt id reaches the client as an error with that id."""
+    settings = await gateway_settings(broker, tmp_path)
+    async with (
+        running_gateway(settings) as port,
+        SessionWriter(settings) as writer,
+        WireClient.connected(port) as client,
+    ):
+        await client.send(Attach(session="refused"))
+        await client.next("attached")
+        refusal = PromptRefused(prompt_id="p1", code="id_reused", message="send another prompt_id")
+        await writer.append("alice", "refused", [refusal])
+
+        error = await client.next("error")
+        assert (error.code, error.prompt_id, error.session) == ("id_reused", "p1", "refused")
+
+
+async def test_detached_session_is_silent(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """After `detached` nothing of the session comes; the connection's other session goes on."""
+    settings = await gateway_settings(broker, tmp_path)
+    async with (
+        running_gateway(settings) as port,
+        SessionWriter(settings) as writer,
+        WireClient.connected(port) as client,
+    ):
+        for session in ("left", "kept"):
+            await client.send(Attach(session=session))
+            await client.next("attached")
+        await client.send(Detach(session="left"))
+        await client.next("detached")
+        await writer.append("alice", "left", answer_events("t1", ["a"]))
+        await writer.append("alice", "kept", answer_events("t2", ["b"]))
+
+        assert await told_answer(client, "t2") == "b"
+        assert {getattr(message, "session", "") for message in client.told[4:]} == {"kept"}
+
+
+async def test_cursor_beyond_retention(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """What the log no longer holds is a gap, said before a snapshot of what is left; then live."""
+    settings = await gateway_settings(broker, tmp_path)
+    key = session_key_of(check_user_id("alice"), check_session_id("short"))
+    async with SessionWriter(settings) as writer:
+        async with running_gateway(settings) as port, WireClient.connected(port) as client:
+            await client.send(Attach(session="short"))
+            await client.next("attached")
+            await writer.append("alice", "short", answer_events("t1", ["a", "b"]))
+            await told_answer(client, "t1")
+            cursor = next(message.c for message in client.told if isinstance(message, Delta))
+        last = await writer.append("alice", "short", answer_events("t2", ["c", "d"], prompt_id="p2"))
+        await cut_log(settings, session_place(key, "dedicated").topic, last - 4)
+        async with running_gateway(settings) as port, WireClient.connected(port, resume={"short": cursor}) as client:
+            assert (await client.next("attached")).recovered == "gap"
+            assert (await client.next("gap")).reason == "expired"
+            snapshot = await client.next("snapshot")
+            await writer.append("alice", "short", answer_events("t3", ["e"], prompt_id="p3"))
+
+            assert [(turn.turn, turn.text, turn.reason) for turn in snapshot.turns] == [("t2", "cd", "complete")]
+            assert await told_answer(client, "t3") == "e"
+
+
+async def test_topic_deleted_and_made_anew(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A cursor of the old log does not pass for one of the new: gap, then what there is."""
+    settings = await gateway_settings(broker, tmp_path)
+    key = session_key_of(check_user_id("alice"), check_session_id("anew"))
+    async with (
+        running_gateway(settings) as port,
+        SessionWriter(settings) as writer,
+        WireClient.connected(port) as client,
+    ):
+        await client.send(Attach(session="anew"))
+        await client.next("attached")
+        await writer.append("alice", "anew", answer_events("t1", ["a"]))
+        await told_answer(client, "t1")
+        cursor = next(message.c for message in client.told if isinstance(message, Delta))
+    await delete_topic(settings, session_place(key, "dedicated").topic)
+    async with running_gateway(settings) as port, SessionWriter(settings) as writer:
+        await writer.append("alice", "anew", answer_events("t2", ["z"] * 9))
+        async with WireClient.connected(port, resume={"anew": cursor}) as client:
+            assert (await client.next("attached")).recovered == "gap"
+            assert (await client.next("gap")).reason == "recreated"
+            assert [turn.turn for turn in (await client.next("snapshot")).turns] == ["t2"]
+
+
+async def test_broker_killed_and_restarted_in_mid_answer(private_broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Sockets stay open, prompts are refused as temporary meanwhile, the stream goes on within 15 s (row R1)."""
+    settings = await gateway_settings(private_broker, tmp_path)
+    texts = [f"w{number} " for number in range(40)]
+    events = answer_events("t1", texts)
+    async with running_gateway(settings) as port, WireClient.connected(port) as client:
+        async with SessionWriter(settings) as writer:
+            await client.send(Attach(session="outage"))
+            await client.next("attached")
+            await writer.append("alice", "outage", events[:20])
+        while not isinstance(message := await client.next(), Delta) or message.seq + message.n < 18:
+            pass
+        assert private_broker.pid is not None
+        os.kill(private_broker.pid, signal.SIGKILL)
+        await private_broker.wait()
+        await client.send(Prompt(session="outage", prompt_id="p9", input="Hello"))
+        refusal = await client.until("error")
+        await private_broker.start()
+        async with SessionWriter(settings) as writer:
+            await writer.append("alice", "outage", events[20:])
+        async with asyncio.timeout(OUTAGE_S_MAX):
+            rest = await told_answer(client, "t1", from_seq=18)
+
+        assert refusal.temporary
+        assert refusal.code in ("unavailable", "unknown_outcome")
+        assert refusal.retry_after_s is not None
+        assert rest == "".join(texts[18:])
+
+
+async def test_gateway_asked_to_stop(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """SIGTERM: every client is told 1012 and where it stands, and the process is gone within 10 s."""
+    settings = await gateway_settings(broker, tmp_path)
+    async with (
+        SessionWriter(settings) as writer,
+        gateway_process(settings) as (process, port),
+        WireClient.connected(port) as client,
+    ):
+        await client.send(Attach(session="leaving"))
+        await client.next("attached")
+        await writer.append("alice", "leaving", answer_events("t1", ["a"]))
+        await told_answer(client, "t1")
+        process.send_signal(signal.SIGTERM)
+        code, words = await client.closed()
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+
+        assert code == 1012
+        assert words is not None
+        assert words.reconnect
+        assert words.cursors["leaving"] == client.told[-2].c  # type: ignore[union-attr]  # the `end` before it
+
+
+async def cut_log(settings: Settings, topic: str, start: int) -> None:
+    admin = AdminClient(librdkafka_options(settings))
+    futures = admin.delete_records([TopicPartition(topic, 0, start)])
+    await asyncio.gather(*(asyncio.to_thread(future.result, 10) for future in futures.values()))
+
+
+async def delete_topic(settings: Settings, topic: str) -> None:
+    admin = AdminClient(librdkafka_options(settings))
+    futures: dict[str, Any] = admin.delete_topics([topic])
+    await asyncio.gather(*(asyncio.to_thread(future.result, 10) for future in futures.values()))
+    async with asyncio.timeout(10):
+        while topic in (await asyncio.to_thread(admin.list_topics, timeout=5)).topics:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.05)
