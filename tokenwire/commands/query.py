@@ -11,7 +11,7 @@ import click
 __all__ = ["query"]
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})  # a query may begin with a -- comment
 @click.argument("sql", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a row.  [default: a table]")
 def query(sql: str | None, *, as_json: bool) -> None:
