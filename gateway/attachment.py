@@ -17,9 +17,10 @@ from gateway.client_writer import ClientWriter
 from gateway.decisions.resume_cursor import GapReason, LogPosition
 from gateway.decisions.session_messages import HubMessage, SessionReading
 from gateway.decisions.session_snapshot import snapshot_messages
+from gateway.log_reader import PastReader
 from gateway.session_hub import SessionHub
 from gateway.session_hubs import session_records
-from infra.kafka.log_client import LogClient, LogRecord
+from infra.kafka.log_client import LogRecord
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.turn_fold import SessionFold
@@ -108,7 +109,7 @@ class Attachment:
             return messages
         return [message for message in messages if message.begins >= self.turns_until or message.turn in turns]
 
-    async def replay(self, log_client: LogClient, fold_from: int) -> None:
+    async def replay(self, log_client: PastReader, fold_from: int) -> None:
         """Tell what is missing, then go live. Raises LogError.
 
         Cancellation: the client stands somewhere in between; its `written_cursor` says where.
@@ -122,7 +123,7 @@ class Attachment:
                 await self.tell_slowly(self.chosen(missing))
                 self.position = max(self.position, missing[-1].ends)
 
-    async def replay_log(self, log_client: LogClient, reading: SessionReading) -> None:
+    async def replay_log(self, log_client: PastReader, reading: SessionReading) -> None:
         hub = self.hub
         if reading.position <= self.position:
             reading.tells_from = self.position
@@ -136,7 +137,7 @@ class Attachment:
         reading.passed(end)
         self.position = max(self.position, reading.position)
 
-    async def replay_snapshot(self, log_client: LogClient) -> int:
+    async def replay_snapshot(self, log_client: PastReader) -> int:
         """Tell the session as it stands at the hub's position, and where to fold from afterwards. Raises LogError."""
         hub = self.hub
         end = hub.position.offset

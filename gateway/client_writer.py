@@ -12,15 +12,39 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, assert_never
 
-from gateway.client_socket import ClientSocket
 from gateway.decisions.client_outbox import ClientOutbox, Evict, Held, OutboxState, Send
 from gateway.decisions.session_messages import HubMessage
 from schemas.client_messages import ServerMessage
 from schemas.codec import encode
 
-__all__ = ["FRAME_BYTES_MAX", "ClientWriter", "CursorHolder"]
+__all__ = ["FRAME_BYTES_MAX", "ClientWriter", "CursorHolder", "FrameSocket"]
 
 FRAME_BYTES_MAX: Final = 65_536
+
+
+class FrameSocket(Protocol):
+    """A websocket that takes ready-made frames (`gateway.client_socket.ClientSocket`)."""
+
+    loop: asyncio.AbstractEventLoop
+    paused: bool
+    on_writable: Callable[[], None] | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can still be written."""
+        ...
+
+    def unsent_bytes(self) -> int:
+        """Bytes taken and not yet given to the kernel."""
+        ...
+
+    def write_frame(self, frame: bytes) -> None:
+        """Write a text frame now."""
+        ...
+
+    def write_close(self, code: int, reason: str) -> None:
+        """Write the close frame now."""
+        ...
 
 
 class CursorHolder(Protocol):
@@ -34,7 +58,7 @@ class ClientWriter:
 
     __slots__ = ("flush_due", "frames", "on_slow", "outbox", "queue", "socket", "waiters")
 
-    def __init__(self, socket: ClientSocket, outbox: ClientOutbox, on_slow: Callable[[], None]) -> None:
+    def __init__(self, socket: FrameSocket, outbox: ClientOutbox, on_slow: Callable[[], None]) -> None:
         self.socket = socket
         self.outbox = outbox
         self.on_slow = on_slow

@@ -1,4 +1,4 @@
-"""Who follows session logs for the gateway: sessions in, records out.
+"""Where the gateway gets session logs from: finding them, following their ends, reading their past.
 
 A follower is called from the event loop, in log order, and must not wait. Between two calls nothing is lost and
 nothing comes twice; what could not be had is said by `lost`, after which the follower is no longer followed.
@@ -6,15 +6,16 @@ nothing comes twice; what could not be had is said by `lost`, after which the fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from gateway.decisions.resume_cursor import GapReason
-from infra.kafka.log_client import LogRecord
+from infra.kafka.log_client import LogBounds, LogRecord
+from infra.kafka.session_topics import SessionLog
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace
 
-__all__ = ["LogFollower", "LogReader"]
+__all__ = ["LogFinder", "LogFollower", "LogReader", "PastReader"]
 
 
 class LogFollower(Protocol):
@@ -48,4 +49,32 @@ class LogReader(Protocol):
 
     def position(self, place: LogPlace) -> int | None:
         """Every record before it has been delivered to whoever follows; None where nobody follows the place."""
+        ...
+
+
+class PastReader(Protocol):
+    """Reads what lies on a log, each read on its own (`infra.kafka.log_client.LogClient`)."""
+
+    async def bounds(self, topic: str, partition: int) -> LogBounds:
+        """First and next offset. Raises LogError."""
+        ...
+
+    async def end(self, topic: str, partition: int) -> int:
+        """The offset of the next record. Raises LogError."""
+        ...
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
+        """Batches of records with start ≤ offset < end. Raises LogError."""
+        ...
+
+
+class LogFinder(Protocol):
+    """Knows where sessions' logs are (`infra.kafka.session_topics.SessionTopics`)."""
+
+    async def ensure(self, key: SessionKey) -> SessionLog:
+        """The session's log, made if absent. Raises SessionTopicsUnavailable."""
+        ...
+
+    def forget(self, key: SessionKey) -> None:
+        """Ask the cluster again next time."""
         ...

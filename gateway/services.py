@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from gateway.decisions.client_outbox import OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
 from gateway.gateway_metrics import GatewayMetrics
-from gateway.log_reader import LogReader
+from gateway.log_reader import LogReader, PastReader
 from gateway.session_hubs import SessionHubs
 from infra.clock import Clock
-from infra.kafka.log_client import LogClient
 from producers.prompt_producer import PromptProducer
 from schemas.prompt_limits import PromptLimits
 
@@ -55,7 +54,7 @@ class GatewayServices:
     rules: GatewayRules
     hubs: SessionHubs
     reader: LogReader
-    log_client: LogClient
+    log_client: PastReader
     producer: PromptProducer
     sockets: SocketCounts
     clock: Clock

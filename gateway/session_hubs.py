@@ -17,11 +17,11 @@ import structlog
 
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX, SessionReading, SessionTeller
-from gateway.log_reader import LogReader
+from gateway.log_reader import LogFinder, LogReader, PastReader
 from gateway.session_hub import SessionHub
 from infra.clock import Clock
-from infra.kafka.log_client import LogClient, LogRecord, LogUnavailable, UnknownLog
-from infra.kafka.session_topics import SessionLog, SessionTopics
+from infra.kafka.log_client import LogRecord, LogUnavailable, UnknownLog
+from infra.kafka.session_topics import SessionLog
 from schemas.identifiers import SessionKey
 
 __all__ = ["SessionHubs", "SessionSource", "session_records"]
@@ -40,8 +40,8 @@ NOTHING_YET: Final = LogPosition(2**62)
 class SessionSource:
     """Where hubs get their logs from."""
 
-    topics: SessionTopics
-    log_client: LogClient
+    topics: LogFinder
+    log_client: PastReader
     reader: LogReader
     keys: CursorKeys
 
@@ -152,7 +152,7 @@ class SessionHubs:
 
 
 async def session_records(
-    log_client: LogClient, session_log: SessionLog, key: SessionKey, start: int, end: int
+    log_client: PastReader, session_log: SessionLog, key: SessionKey, start: int, end: int
 ) -> AsyncIterator[list[LogRecord]]:
     """The session's own records with start ≤ offset < end, in batches small enough to fold in one go."""
     place, raw_key = session_log.place, key.encode()

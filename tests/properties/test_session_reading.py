@@ -1,0 +1,131 @@
+"""Whatever lies on a log: live, replayed and resumed readers are told one and the same, and cursors fit all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gateway.decisions.message_ring import MessageRing
+from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
+from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
+from schemas.client_messages import Delta, End, Queued, ServerMessage, Start
+from schemas.codec import decode_server_messages, encode
+from schemas.identifiers import SessionKey
+from schemas.session_events import SessionEvent, TurnQueued
+from schemas.turn_fold import SessionFold
+from tests.properties.test_turn_fold import logs
+
+EPOCH = epoch_digest("topic-id")
+SIGNER = CursorSigner(CursorKeys([b"k" * 32]), SessionKey("key"))
+SMALL_BYTES_MAX = 100
+"""So small that each chunk is a delta of its own."""
+
+START = LogPosition(0)
+
+Told: TypeAlias = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one reader was told."""
+
+    messages: list[HubMessage]
+    reading: SessionReading
+
+
+def teller(message_bytes_max: int) -> SessionTeller:
+    return SessionTeller("s1", EPOCH, SIGNER, message_bytes_max=message_bytes_max)
+
+
+def read(
+    log: list[SessionEvent],
+    *,
+    starts_at: int = 0,
+    tells_from: LogPosition = START,
+    bytes_max: int = 50_000,
+    joined: bool = False,
+) -> Reading:
+    reading = SessionReading(teller(bytes_max), starts_at=starts_at, tells_from=tells_from)
+    messages: list[HubMessage] = []
+    for offset, event in enumerate(log[starts_at:], start=starts_at):
+        messages.extend((reading.replay if joined else reading.take)(offset, encode(event)))
+    return Reading([*messages, *reading.finish_replay()], reading)
+
+
+def decoded(message: HubMessage) -> ServerMessage:
+    return decode_server_messages(message.payload)[0]
+
+
+def told(messages: list[HubMessage]) -> Told:
+    """What was said, chunk by chunk, however it was cut into messages."""
+    said: Told = []
+    for message in map(decoded, messages):
+        match message:
+            case Delta():
+                chunks = [part + " " for part in message.text.split(" ")[:-1]]
+                assert len(chunks) == message.n
+                said.extend(("chunk", message.turn, str(message.seq + n), chunk) for n, chunk in enumerate(chunks))
+            case Queued() | Start() | End():
+                said.append((type(message).__name__, message.turn))
+            case _:
+                said.append((type(message).__name__,))
+    return said
+
+
+def queued_again_after_the_end(log: list[SessionEvent]) -> bool:
+    """A turn queued again after it ended is void only to a reader that has seen it end; readers from later on may
+    take it for a new one. Workers don't write that: a known turn id changes nothing."""
+    fold, ended = SessionFold(), set[str]()
+    for offset, event in enumerate(log):
+        fold.apply(event, offset)
+        if isinstance(event, TurnQueued) and event.turn in ended:
+            return True
+        ended |= {turn.queued.turn for turn in fold.turns.values() if turn.ended}
+    return False
+
+
+@given(logs(), st.booleans(), st.sampled_from([SMALL_BYTES_MAX, 50_000]))
+def test_replay_says_what_live_says(log: list[SessionEvent], joined: bool, bytes_max: int) -> None:
+    """Joined or split, the same is told in the same order, in messages that follow each other without a hole."""
+    live = read(log)
+    other = read(log, joined=joined, bytes_max=bytes_max)
+
+    assert told(other.messages) == told(live.messages)
+    for before, after in zip(other.messages, other.messages[1:], strict=False):
+        assert before.begins < before.ends <= after.begins
+    assert other.reading.cursor() == live.reading.cursor()
+
+
+@given(logs(), st.data(), st.booleans(), st.booleans())
+def test_any_cursor_resumes_exactly(log: list[SessionEvent], data: st.DataObject, small: bool, joined: bool) -> None:
+    """A reader that knows only the cursor is told exactly what the first one was told after it."""
+    assume(not queued_again_after_the_end(log))
+    first = read(log, bytes_max=SMALL_BYTES_MAX if small else 50_000, joined=joined).messages
+    assume(first)
+    place = data.draw(st.integers(0, len(first) - 1))
+    said = SIGNER.read(first[place].cursor)
+    assert isinstance(said, SignedPosition)
+    again = read(log, starts_at=said.fold_from, tells_from=said.position, joined=data.draw(st.booleans()))
+
+    assert told(again.messages) == told(first[place + 1 :])
+    assert said.fold_from <= said.position.offset
+
+
+@given(logs(), st.data(), st.integers(200, 3_000), st.booleans())
+def test_ring_serves_what_it_covers(log: list[SessionEvent], data: st.DataObject, bytes_max: int, small: bool) -> None:
+    """The rest after a position, or None; never a part of it; within its bytes."""
+    messages = read(log, bytes_max=SMALL_BYTES_MAX if small else 50_000).messages
+    assume(messages)
+    ring = MessageRing(bytes_max=bytes_max, covers_from=LogPosition(0))
+    for message in messages:
+        ring.extend([message])
+        assert ring.bytes_held <= bytes_max
+    place = data.draw(st.integers(0, len(messages) - 1))
+    since = ring.since(messages[place].ends)
+
+    assert since is None or since == messages[place + 1 :]
+    assert (since is None) == (messages[place].ends < ring.covers_from)
+    assert ring.since(LogPosition(2**40)) == []

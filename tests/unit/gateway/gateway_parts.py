@@ -1,0 +1,86 @@
+"""A gateway's inside without Kafka and without sockets: sessions in memory, clients that record."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from gateway.client_writer import ClientWriter
+from gateway.decisions.client_outbox import ClientOutbox, OutboxLimits
+from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.decisions.resume_cursor import CursorKeys
+from gateway.gateway_metrics import GatewayMetrics
+from gateway.services import GatewayRules, GatewayServices
+from gateway.session_attachments import SessionAttachments
+from gateway.session_hubs import SessionHubs, SessionSource
+from gateway.session_lanes import SessionLanes
+from producers.prompt_producer import PromptProducer
+from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
+from schemas.prompt_limits import PromptLimits
+from tests.fakes.memory_log import MemoryLog, MemoryReader
+from tests.fakes.recording_socket import RecordingSocket
+from tests.fakes.virtual_clock import VirtualClock
+
+__all__ = ["ALICE", "RecordedClient", "key_of", "services_over", "settled"]
+
+ALICE = check_user_id("alice")
+LOOP_ROUNDS = 60
+
+
+def services_over(log: MemoryLog, reader: MemoryReader, *, message_bytes_max: int = 50_000) -> GatewayServices:
+    """Everything a connection needs except the way to prompts."""
+    clock = VirtualClock()
+    limits = ConnectionLimits()
+    hubs = SessionHubs(
+        SessionSource(log, log, reader, CursorKeys([b"k" * 32])), clock, message_bytes_max=message_bytes_max
+    )
+    return GatewayServices(
+        rules=GatewayRules(
+            auth_secret=b"s" * 32,
+            auth_audience="tokenwire",
+            auth_issuer="tokenwire",
+            prompt_limits=PromptLimits(),
+            outbox_limits=OutboxLimits(),
+            connection_limits=limits,
+        ),
+        hubs=hubs,
+        reader=reader,
+        log_client=log,
+        producer=cast(PromptProducer, None),
+        sockets=SocketCounts(limits),
+        clock=clock,
+        metrics=GatewayMetrics(clock),
+    )
+
+
+class RecordedClient:
+    """One client's sessions over a recording socket."""
+
+    def __init__(self, services: GatewayServices, tasks: asyncio.TaskGroup, *, slow: bool = False) -> None:
+        self.socket = RecordingSocket(slow=slow)
+        self.evicted = False
+        self.writer = ClientWriter(self.socket, ClientOutbox(services.rules.outbox_limits), self.evict)
+        self.lanes = SessionLanes(tasks)
+        self.attachments = SessionAttachments(services, self.writer, ALICE, tasks, self.lanes)
+
+    def evict(self) -> None:
+        """Too slow: follow nothing any more."""
+        self.evicted = True
+        self.attachments.close()
+
+    async def attach(self, session: str, from_: str) -> None:
+        """As the connection does."""
+        wish = self.attachments.wish(session, from_)
+        if wish is not None:
+            await self.attachments.attach(session, wish)
+
+
+def key_of(session: str) -> SessionKey:
+    """Alice's key for it."""
+    return session_key_of(ALICE, check_session_id(session))
+
+
+async def settled() -> None:
+    """Let everything run that can."""
+    for _ in range(LOOP_ROUNDS):
+        await asyncio.sleep(0)
