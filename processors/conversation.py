@@ -24,8 +24,9 @@ CONVERSATION_BYTES = 400
 
 @dataclass(slots=True)
 class Conversation:
-    """The messages of a session, oldest first."""
+    """The messages of a session, oldest first, as the writer of its log knows them."""
 
+    writer: SessionWriter
     messages: list[ChatMessage] = field(default_factory=list)
     size_bytes: int = CONVERSATION_BYTES
 
@@ -69,7 +70,7 @@ class Conversations:
     def add(self, writer: SessionWriter, prompt: PromptSubmitted, answer: str) -> None:
         """Take in a turn that ended; nothing is kept of a session that is not in memory."""
         conversation = self.kept.get(writer.key)
-        if conversation is None or not answer:
+        if conversation is None or conversation.writer is not writer or not answer:
             return
         before = conversation.size_bytes
         conversation.add(prompt, answer)
@@ -84,8 +85,11 @@ class Conversations:
 
     async def find(self, writer: SessionWriter, *, read_from: int) -> Conversation:
         conversation = self.kept.get(writer.key)
+        if conversation is not None and conversation.writer is not writer:
+            self.forget(writer.key)  # the session was another worker's meanwhile, which may have added to it
+            conversation = None
         if conversation is None:
-            conversation = Conversation() if read_from < 0 else await self.rebuild(writer, read_from)
+            conversation = Conversation(writer) if read_from < 0 else await self.rebuild(writer, read_from)
             self.kept[writer.key] = conversation
             self.size_bytes += conversation.size_bytes
             self.shrink()
@@ -96,7 +100,7 @@ class Conversations:
     async def rebuild(self, writer: SessionWriter, read_from: int) -> Conversation:
         end = await writer.reader.end(writer.place.topic, writer.place.partition)
         fold = await writer.records_between(read_from, end)
-        conversation = Conversation()
+        conversation = Conversation(writer)
         for turn in fold.turns.values():
             if turn.ended is not None and turn.text:
                 conversation.add(prompt_of(turn), turn.text)

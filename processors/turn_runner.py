@@ -167,6 +167,8 @@ class TurnRunner:
         offset = await self.append_end(lane, turn, ended)
         if offset < 0:
             return
+        if recorder.chars and not result.text:
+            self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
         self.conversations.add(lane.log(), turn.prompt, result.text)
         self.count(ended, result)
         await recorder.finish(self.outcome(turn, attempt, ended, result))
