@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from tokenwire.commands.access_token import token
+from tokenwire.commands.bench import bench
 from tokenwire.commands.migrate import migrate
 from tokenwire.commands.processes import analytics, broker, gateway, provider, worker
 from tokenwire.commands.query import query
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (up, gateway, worker, analytics, provider, broker, migrate, token, send, query):
+for command in (up, gateway, worker, analytics, provider, broker, migrate, token, send, query, bench):
     cli.add_command(command)
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from infra.settings import Settings, load_settings
 
-__all__ = ["AlreadyRunning", "RunningLine", "client_settings", "hold_home"]
+__all__ = ["AlreadyRunning", "RunningLine", "client_settings", "hold_home", "running_line"]
 
 LOCK_NAME: Final = "run.lock"
 FILE_NAME: Final = "run.json"
