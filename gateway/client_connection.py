@@ -203,7 +203,8 @@ class ClientConnection:
         log.info("connection_closed", code=code.number, unsent_bytes=self.writer.outbox.unsent_bytes)
 
     def tick(self, now_s: float, wall_s: float) -> None:
-        """Look at everything that depends on time."""
+        """Look at everything that depends on time, and report what was written."""
+        self.report_frames()
         if self.close_until_s is not None:
             if now_s > self.close_until_s:
                 self.socket.abort()
@@ -229,7 +230,12 @@ class ClientConnection:
         heads = self.requests.attachments.heads() if self.requests is not None else {}
         self.writer.send(Ping(heads=heads))
 
+    def report_frames(self) -> None:
+        self.services.metrics.frames_out.inc(self.writer.frames - self.frames_reported)
+        self.frames_reported = self.writer.frames
+
     def forget(self) -> None:
+        self.report_frames()
         if self.requests is not None:
             self.requests.attachments.close()
             if self.protocol.user is not None:

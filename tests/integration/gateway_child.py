@@ -10,6 +10,9 @@ from infra.settings import load_settings
 from infra.telemetry.log_setup import configure_logging
 
 
+__all__: list[str] = []
+
+
 def announce(port: int) -> None:
     print(port, flush=True)  # noqa: T201  # the parent reads it
 

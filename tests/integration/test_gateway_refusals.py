@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from websockets.exceptions import InvalidStatus
 
 from infra.embedded.broker import EmbeddedBroker
+from infra.kafka.connection import aiokafka_options
 from schemas.client_messages import Attach, Hello, Prompt
+from schemas.topics import PROMPTS
 from tests.integration.gateway_line import (
     SessionWriter,
     WireClient,
@@ -231,6 +234,23 @@ async def test_plain_http(broker: EmbeddedBroker, tmp_path: Path) -> None:
         for path in ("/nothing", "/../settings.py", "/%2e%2e/settings.py", "/_private"):
             assert (await http(port, path))[0] == 404
         assert (await http(port, "/v1/connect"))[0] == 426
+
+
+async def test_readiness_with_a_worker(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Ready once a member of the workers' group owns partitions of the prompts."""
+    settings = await gateway_settings(broker, tmp_path, worker_group=f"workers-{secrets.token_hex(4)}")
+    worker = AIOKafkaConsumer(PROMPTS, group_id=settings.worker_group, **aiokafka_options(settings))
+    async with running_gateway(settings) as port:
+        before, _ = await http(port, "/readyz")
+        await worker.start()
+        try:
+            async with asyncio.timeout(15):
+                while (await http(port, "/readyz"))[0] != 200:  # noqa: ASYNC110  # as a supervisor asks
+                    await asyncio.sleep(0.1)
+        finally:
+            await worker.stop()
+
+        assert before == 503
 
 
 async def http(port: int, path: str) -> tuple[int, str]:
