@@ -8,7 +8,6 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import faust
 import structlog
@@ -20,6 +19,8 @@ from infra.kafka.connection import aiokafka_options
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
+from infra.targets.catalogue_watch import CatalogueHolder, Refused, Reloaded
+from infra.targets.model_catalogue import Target
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
 from processors.conversation import Conversations
@@ -33,6 +34,7 @@ from processors.partition_owner import OwnerLimits, WorkerParts
 from processors.prompt_agent import add_prompt_agent
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ChatProvider
+from processors.target_pool import TargetPool
 from processors.turn_runner import TurnRunner
 from schemas.prompt_limits import PromptLimits
 from schemas.topics import PROMPTS
@@ -55,6 +57,7 @@ class Worker:
     ownership: Ownership
     parts: WorkerParts
     metrics: Metrics
+    holder: CatalogueHolder
 
 
 def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock: Clock | None = None) -> Worker:
@@ -62,15 +65,15 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     clock = clock or SystemClock()
     metrics = Metrics(WORKER_METRICS)
     appender = LogAppender(settings, clock)
+    holder = CatalogueHolder(settings)
+    pool = TargetPool(lambda target: provider or provider_at(target, holder), clock)
     runner = TurnRunner(
         appender=appender,
-        provider=provider or openai_provider(settings),
-        conversations=Conversations(bytes_max=settings.history_cache_bytes_max, context_tokens=settings.context_tokens),
+        pool=pool,
+        catalogue=lambda: holder.current,
+        conversations=Conversations(bytes_max=settings.history_cache_bytes_max),
         clock=clock,
         metrics=metrics,
-        default_model=settings.default_model,
-        answer_tokens_max=settings.answer_tokens_max,
-        provider_url=settings.provider_base_url or "",
     )
     parts = WorkerParts(
         appender=appender,
@@ -80,7 +83,9 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         dead_letters=DeadLetterWriter(appender, clock, metrics),
         clock=clock,
         capacity=asyncio.Semaphore(settings.turns_running_max),
-        prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=settings.known_models),
+        prompt_limits=lambda: PromptLimits(
+            prompt_bytes_max=settings.prompt_bytes_max, models=holder.current.known_models
+        ),
         limits=OwnerLimits(session_queue_max=settings.session_queue_max, attempts_max=settings.attempts_max),
     )
     ownership = Ownership(parts)
@@ -90,21 +95,32 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     )
     ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
     add_prompt_agent(app, ownership)
-    return Worker(app, ownership, parts, metrics)
+    return Worker(app, ownership, parts, metrics, holder)
 
 
-def openai_provider(settings: Settings) -> OpenAIProvider:
-    """The provider that the settings name: the simulated one, OpenAI, or any that speaks its language."""
+def provider_at(target: Target, holder: CatalogueHolder) -> OpenAIProvider:
+    """Whoever answers at a target: the simulated provider, OpenAI, or any that speaks its language."""
     deadlines = StreamDeadlines(
-        connect_s=settings.connect_s,
-        first_token_s=settings.first_token_s,
-        between_tokens_s=settings.between_tokens_s,
-        total_s=settings.turn_s,
+        connect_s=target.connect_s,
+        first_token_s=target.first_token_s,
+        between_tokens_s=target.between_tokens_s,
+        total_s=target.total_s,
     )
-    key = settings.provider_key.get_secret_value() or "none-needed"
-    host = urlsplit(settings.provider_base_url or "").hostname or "openai"
-    name = "simulated" if settings.simulated else host
-    return OpenAIProvider(name=name, api_key=key, base_url=settings.provider_base_url, deadlines=deadlines)
+    return OpenAIProvider(
+        name=target.provider,
+        api_key=holder.loaded.key_of(target).get_secret_value(),
+        base_url=target.base_url,
+        deadlines=deadlines,
+    )
+
+
+def reload_catalogue(holder: CatalogueHolder) -> None:
+    """SIGHUP: put the file in force as it is now, or say everything that is wrong with it."""
+    match holder.reload():
+        case Reloaded(changed, warnings):
+            log.info("models_reloaded", changed=list(changed), warnings=list(warnings))
+        case Refused(faults):
+            log.error("models_refused", faults=list(faults))
 
 
 def faust_app(settings: Settings) -> Any:
@@ -163,6 +179,7 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload_catalogue, worker.holder)
     endpoint = MetricsEndpoint(worker.metrics, settings.metrics_port)
     parts = worker.parts
     try:
@@ -200,7 +217,7 @@ async def stop_worker(worker: Worker) -> None:
             await worker.faust.stop()
     except TimeoutError:
         log.warning("worker_stop_slow", after_s=STOP_S)
-    await parts.runner.provider.aclose()
+    await parts.runner.pool.aclose()
     await parts.topics.stop()
     await parts.reader.stop()
     await parts.appender.stop()

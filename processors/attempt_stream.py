@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from infra.clock import Clock
@@ -44,12 +44,19 @@ class StreamResult:
 
     ending: Ending
     usage: Usage
+    failure: ProviderError | None = None
+    """How the provider failed, if it did."""
+    chunks: int = 0
     text: str = ""
     requested_at_us: int = 0
     first_chunk_at_us: int = 0
     published_at_us: int = 0
     ttft_us: int | None = None
     tpot_us: int | None = None
+
+    def stopped(self) -> StreamResult:
+        """The same, ended by a cancel that came after the provider had failed."""
+        return replace(self, ending=CANCELLED)
 
 
 class AttemptStream:
@@ -71,6 +78,7 @@ class AttemptStream:
         self.chars = 0
         self.chunks = 0
         self.finish_reason: str | None = None
+        self.failure: ProviderError | None = None
         self.usage: Usage | None = None
         self.requested_at_us = 0
         self.requested_s = 0.0
@@ -102,6 +110,7 @@ class AttemptStream:
                     await self.publish_all(batches, publisher)
             return ending_of_finish(self.finish_reason)
         except ProviderError as error:
+            self.failure = error
             shown = TurnError(
                 code=error.code, message=str(error), temporary=error.temporary, retry_after_s=error.retry_after_s
             )
@@ -159,6 +168,8 @@ class AttemptStream:
         return StreamResult(
             ending=ending,
             usage=usage,
+            failure=self.failure,
+            chunks=self.chunks,
             text=text,
             requested_at_us=self.requested_at_us,
             first_chunk_at_us=self.first_chunk_at_us,

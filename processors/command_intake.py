@@ -23,6 +23,8 @@ from processors.decisions.admission import (
 from processors.decisions.turn_ending import CANCELLED, Ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
+from processors.target_pool import Call
+from processors.turn_route import TurnRoute
 from processors.weather import WEATHER
 from schemas.codec import decode_prompt_command
 from schemas.errors import InvalidField, SchemaError
@@ -133,7 +135,7 @@ class CommandIntake:
     async def admit(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Start the turn at once where nothing is before it, else put it in line."""
         try:
-            check_prompt(turn.prompt, self.owner.parts.prompt_limits)
+            check_prompt(turn.prompt, self.owner.parts.prompt_limits())
         except InvalidField as error:
             await self.turn_away(lane, turn, Ending("rejected", TurnError(code=error.code, message=str(error))))
             return
@@ -141,22 +143,32 @@ class CommandIntake:
         if lane.open_turns or self.owner.parts.capacity.locked():
             await self.enqueue(lane, turn, queued)
             return
-        await self.owner.parts.capacity.acquire()
+        route = await self.owner.parts.runner.route_of(lane, turn)
+        call = route.reserve_now()
+        if call is None:
+            await self.enqueue(lane, turn, queued)
+            return
+        await self.start(lane, turn, queued, route, call)
+
+    async def start(self, lane: SessionLane, turn: OpenTurn, queued: TurnQueued, route: TurnRoute, call: Call) -> None:
+        """Begin the first attempt together with the turn's first record, and let it run."""
+        attempt = None
         lane.running = turn
         try:
-            async with self.owner.gate.beginning():
-                attempt = await self.owner.parts.runner.begin(lane, turn, queued=queued)
+            await self.owner.parts.capacity.acquire()
+            try:
+                async with self.owner.gate.beginning():
+                    attempt = await self.owner.parts.runner.begin(lane, turn, call, queued=queued)
+            except BaseException:
+                self.owner.parts.capacity.release()
+                raise
         except BaseException:
             lane.running = None
-            self.owner.parts.capacity.release()
             raise
-        self.owner.lines.start(lane, turn, attempt)
-
-    async def turn_away(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
-        """End a turn that is not taken in; of its prompt only the beginning goes onto the log."""
-        turn.prompt = msgspec.structs.replace(turn.prompt, input=turn.prompt.input[:SHOWN_CHARS_MAX], messages=None)
-        turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
-        await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
+        finally:
+            if attempt is None:
+                self.owner.parts.runner.pool.give_back(call)
+        self.owner.lines.start(lane, turn, attempt, route)
 
     async def enqueue(self, lane: SessionLane, turn: OpenTurn, queued: TurnQueued) -> None:
         _, (_, offset) = await both(
@@ -165,6 +177,12 @@ class CommandIntake:
         turn.entry = msgspec.structs.replace(turn.entry, first_offset=offset)
         lane.waiting.append(turn)
         self.owner.lines.wake(lane)
+
+    async def turn_away(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
+        """End a turn that is not taken in; of its prompt only the beginning goes onto the log."""
+        turn.prompt = msgspec.structs.replace(turn.prompt, input=turn.prompt.input[:SHOWN_CHARS_MAX], messages=None)
+        turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
+        await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
 
     def queued(self, lane: SessionLane, turn: OpenTurn) -> TurnQueued:
         return TurnQueued(

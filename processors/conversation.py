@@ -45,14 +45,19 @@ class Conversation:
 class Conversations:
     """The conversations of one worker, least recently used last to stay."""
 
-    def __init__(self, *, bytes_max: int, context_tokens: int) -> None:
+    def __init__(self, *, bytes_max: int) -> None:
         self.bytes_max = bytes_max
-        self.context_tokens = context_tokens
         self.kept: OrderedDict[bytes, Conversation] = OrderedDict()
         self.size_bytes = 0
 
     async def prepare(
-        self, writer: SessionWriter, prompt: PromptSubmitted, *, read_from: int, answer_tokens: int
+        self,
+        writer: SessionWriter,
+        prompt: PromptSubmitted,
+        *,
+        read_from: int,
+        context_tokens: int,
+        answer_tokens: int,
     ) -> CutHistory:
         """The messages to send for this prompt, cut to the model's context.
 
@@ -63,7 +68,7 @@ class Conversations:
         return cut_history(
             (*before, *asked(prompt)),
             count_tokens,
-            context_tokens=self.context_tokens,
+            context_tokens=context_tokens,
             answer_tokens=answer_tokens,
         )
 

@@ -15,6 +15,7 @@ import structlog
 
 from processors.log_appender import AppendFailed
 from processors.partition_owner import Delivery, PartitionOwner, WorkerParts
+from schemas.topics import USER_PARTITIONS
 
 __all__ = ["Ownership"]
 
@@ -53,6 +54,7 @@ class Ownership:
         lost = [self.owners.pop(partition) for partition in list(self.owners) if partition not in kept]
         log.info("partitions_owned", owned=sorted(partitions), kept=len(kept), lost=len(lost), generation=generation)
         self.generation = generation
+        self.parts.runner.pool.set_share(frozenset(partitions), USER_PARTITIONS)
         await asyncio.gather(*(self.give_up(owner, unbroken=unbroken) for owner in lost))
         for partition in kept:
             self.owners[partition].kept(generation)

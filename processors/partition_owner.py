@@ -81,7 +81,8 @@ class WorkerParts:
     dead_letters: DeadLetterWriter
     clock: Clock
     capacity: asyncio.Semaphore
-    prompt_limits: PromptLimits
+    prompt_limits: Callable[[], PromptLimits]
+    """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
 
 

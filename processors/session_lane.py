@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from processors.session_writer import SessionWriter
 from processors.turn_journal import TurnJournal
@@ -29,6 +29,8 @@ class OpenTurn:
     dequeued_at_us: int
     cause: StartCause = "first"
     """Why its next attempt is started."""
+    recorded_runs: set[str] = field(default_factory=set)
+    """Void runs whose records are written."""
     watched: bool = False
     """Another worker is at work on it; this one only follows the log."""
     scope: asyncio.Timeout | None = None

@@ -7,18 +7,21 @@ retried FAILURES_MAX times and then ends in `error`, with its prompt kept as a d
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
 from processors.decisions.recovery import still_leased
-from processors.decisions.turn_ending import CANCELLED, Ending
+from processors.decisions.turn_ending import CANCELLED, Ending, no_target_ending
 from processors.session_lane import OpenTurn, SessionLane
+from processors.target_pool import NoTarget
+from processors.turn_route import RouteStopped, TurnRoute
 from processors.turn_runner import Attempt
 from processors.weather import WEATHER
 from schemas.codec import encode
-from schemas.session_events import TurnError
+from schemas.session_events import TurnError, TurnWaiting
 from schemas.topics import PROMPTS
 
 if TYPE_CHECKING:
@@ -40,19 +43,19 @@ class TurnLines:
     def __init__(self, owner: PartitionOwner) -> None:
         self.owner = owner
 
-    def start(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None) -> None:
+    def start(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> None:
         """Carry a turn on that has begun (None: it turned out to be over) and then whatever waits behind it."""
-        lane.task = self.owner.spawn(self.run_from(lane, turn, attempt), name=f"turns-{lane.key}")
+        lane.task = self.owner.spawn(self.run_from(lane, turn, attempt, route), name=f"turns-{lane.key}")
 
     def wake(self, lane: SessionLane) -> None:
         """Make sure that somebody works through the lane's line."""
         if lane.task is None or lane.task.done():
             lane.task = self.owner.spawn(self.run_waiting(lane), name=f"turns-{lane.key}")
 
-    async def run_from(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None) -> None:
+    async def run_from(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> None:
         try:
             if attempt is not None:
-                await self.run(lane, turn, attempt)
+                await self.run(lane, turn, attempt, route)
         finally:
             lane.running = None
             self.owner.parts.capacity.release()
@@ -66,20 +69,21 @@ class TurnLines:
                         return
                     lane.running = turn = lane.waiting.popleft()
                 try:
-                    await self.run(lane, turn, None)
+                    await self.run(lane, turn, None, None)
                 finally:
                     lane.running = None
 
-    async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None) -> None:
+    async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
         """Attempt after attempt until the turn is over, or another owner's."""
+        runner = self.owner.parts.runner
         while True:
             try:
-                if attempt is None:
-                    async with lane.lock, self.owner.gate.beginning():
-                        attempt = await self.owner.parts.runner.begin(lane, turn)
-                if attempt is not None:
-                    await self.owner.parts.runner.carry_on(lane, turn, attempt)
-                return
+                route = route or await runner.route_of(lane, turn)
+                attempt = attempt or await self.begin(lane, turn, route)
+                if attempt is None or await self.carry_on(lane, turn, attempt, route):
+                    return
+                attempt = None
+                continue
             except WEATHER as error:
                 log.warning("attempt_lost", turn=turn.turn, reason=str(error))
                 turn.cause = "append_lost"
@@ -88,6 +92,45 @@ class TurnLines:
                     return
             attempt = None
             await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def begin(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute) -> Attempt | None:
+        """Wait for a target and start the next attempt; None: the turn is over."""
+        runner = self.owner.parts.runner
+        try:
+            call = await route.reserve(turn, partial(self.tell_waiting, lane, turn))
+        except RouteStopped:
+            await runner.end_unstarted(lane, turn, CANCELLED)
+            return None
+        except NoTarget as error:
+            await runner.end_unstarted(lane, turn, no_target_ending(error.reason))
+            return None
+        attempt = None
+        try:
+            async with lane.lock, self.owner.gate.beginning():
+                attempt = await runner.begin(lane, turn, call)
+        finally:
+            if attempt is None:
+                runner.pool.give_back(call)
+        return attempt
+
+    async def carry_on(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, route: TurnRoute) -> bool:
+        """Stream an attempt; True once the turn is over or another's, False where another attempt is to follow."""
+        runner = self.owner.parts.runner
+        result = await runner.stream(lane, turn, attempt)
+        if result is None:
+            return True
+        cause = await route.goes_on(turn, attempt.call, result)
+        if cause is None:
+            stopped = result.failure is not None and turn.entry.cancel_requested
+            await runner.end(lane, turn, attempt, result.stopped() if stopped else result)
+            return True
+        await runner.record_failed(turn, attempt, result)
+        turn.cause = cause
+        return False
+
+    async def tell_waiting(self, lane: SessionLane, turn: OpenTurn, position: int, eta_s: float | None) -> None:
+        waiting = TurnWaiting(turn=turn.turn, position=position, eta_s=eta_s, at_us=self.owner.parts.clock.now_us())
+        await lane.log().append([waiting], since_ms=turn.since_ms, certain=False)
 
     def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Keep the line closed while another worker ends a turn that it began."""

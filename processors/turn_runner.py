@@ -12,6 +12,7 @@ The order, and what a death between two lines leaves behind:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
@@ -20,6 +21,7 @@ import msgspec
 import structlog
 
 from infra.clock import Clock
+from infra.targets.model_catalogue import ModelCatalogue, ServedModel, Target
 from infra.telemetry.metric_names import (
     WORKER_PROVIDER_TTFT_SECONDS,
     WORKER_TOKENS,
@@ -31,13 +33,17 @@ from processors.attempt_recorder import AttemptRecorder
 from processors.attempt_stream import AttemptStream, StreamResult
 from processors.conversation import Conversations
 from processors.decisions.history_cut import CutHistory
-from processors.decisions.pricing import cost_of
+from processors.decisions.pricing import Price, cost_of
+from processors.decisions.provider_router import CallNeeds
+from processors.decisions.token_count import count_tokens
 from processors.decisions.turn_ending import Ending
 from processors.log_appender import LogAppender
-from processors.providers.provider import ChatProvider, ChatRequest
+from processors.providers.provider import ChatRequest
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
+from processors.target_pool import Call, TargetPool
 from processors.token_publisher import RunVoided
+from processors.turn_route import ROUTE_S, TurnRoute
 from schemas.journal import JournalEntry
 from schemas.records import AttemptOutcome
 from schemas.session_events import EndReason, SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
@@ -58,6 +64,8 @@ class Attempt:
     number: int
     run: str
     history: CutHistory
+    call: Call
+    recorder: AttemptRecorder
 
 
 class TurnRunner:
@@ -67,32 +75,30 @@ class TurnRunner:
         self,
         *,
         appender: LogAppender,
-        provider: ChatProvider,
         conversations: Conversations,
         clock: Clock,
         metrics: Metrics,
-        default_model: str,
-        answer_tokens_max: int,
-        provider_url: str,
+        pool: TargetPool,
+        catalogue: Callable[[], ModelCatalogue],
     ) -> None:
         self.appender = appender
-        self.provider = provider
         self.conversations = conversations
         self.clock = clock
-        self.default_model = default_model
-        self.answer_tokens_max = answer_tokens_max
-        self.provider_url = provider_url
+        self.pool = pool
+        self.catalogue = catalogue
         self.running = metrics.gauge(WORKER_TURNS_RUNNING)
         self.turns = metrics.counter(WORKER_TURNS)
         self.tokens = metrics.counter(WORKER_TOKENS)
         self.ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)
 
-    async def begin(self, lane: SessionLane, turn: OpenTurn, *, queued: TurnQueued | None = None) -> Attempt | None:
-        """Start the next attempt; None: the log shows that the turn is over or another's.
+    async def begin(
+        self, lane: SessionLane, turn: OpenTurn, call: Call, *, queued: TurnQueued | None = None
+    ) -> Attempt | None:
+        """Start the next attempt at a target; None: the log shows that the turn is over or another's.
 
         `queued` is appended before it, in the same request. Raises AppendFailed, LogError.
         """
-        history = await self.history_of(lane, turn)
+        history = await self.history_of(lane, turn, call)
         leading: list[SessionEvent] = [queued] if queued else []
         for _ in range(BEGIN_TRIES_MAX):
             folded = lane.log().folded(turn.turn)
@@ -105,8 +111,8 @@ class TurnRunner:
                 turn=turn.turn,
                 attempt=number,
                 run=run,
-                provider=self.provider.name,
-                model=self.model_of(turn),
+                provider=call.provider.name,
+                model=call.target.model,
                 cause=turn.cause,
                 history_messages_cut=history.messages_cut,
                 at_us=self.clock.now_us(),
@@ -118,7 +124,8 @@ class TurnRunner:
             turn.entry = msgspec.structs.replace(entry, first_offset=known_from)
             if verdicts[-1] is Verdict.EFFECTIVE:
                 await self.record_void_runs(lane, turn)
-                return Attempt(number, run, history)
+                recorder = AttemptRecorder(self.appender, lane.key, turn.entry, attempt=number, run=run)
+                return Attempt(number, run, history, call, recorder)
             if verdicts[-1] is Verdict.AFTER_END:
                 await self.close(lane, turn)
                 return None
@@ -126,31 +133,35 @@ class TurnRunner:
         log.warning("turn_left_to_another", turn=turn.turn, tries=BEGIN_TRIES_MAX)
         return None
 
-    async def carry_on(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> None:
-        """Stream the answer of an attempt that has begun and end its turn. Raises AppendFailed, LogError.
+    async def stream(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> StreamResult | None:
+        """Stream the answer of an attempt that has begun; None: the run is void. Raises AppendFailed, LogError.
 
+        The call is finished in any case.
         Cancellation: the call is closed and nothing more is written; the next owner starts another attempt.
         """
-        recorder = AttemptRecorder(self.appender, lane.key, turn.entry, attempt=attempt.number, run=attempt.run)
-        stream = AttemptStream(provider=self.provider, writer=lane.log(), clock=self.clock, recorder=recorder)
+        call = attempt.call
+        stream = AttemptStream(provider=call.provider, writer=lane.log(), clock=self.clock, recorder=attempt.recorder)
         request = ChatRequest(
-            model=self.model_of(turn), messages=attempt.history.messages, max_tokens=self.answer_tokens(turn)
+            model=call.target.model,
+            messages=attempt.history.messages,
+            max_tokens=self.answer_tokens(turn, call.served),
         )
         self.running.inc()
+        result: StreamResult | None = None
         try:
             result = await stream.run(turn, request, attempt=attempt.number, run=attempt.run)
         except RunVoided as voided:
             log.warning("run_voided", turn=turn.turn, attempt=attempt.number, reason=str(voided))
-            return
         finally:
             self.running.dec()
-        await self.end(lane, turn, attempt, recorder, result)
+            used = result.usage.input_tokens + result.usage.output_tokens if result else 0
+            self.pool.finish(call, error=result.failure if result else None, tokens_used=used, spoke=stream.chunks > 0)
+        return result
 
-    async def end(
-        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, recorder: AttemptRecorder, result: StreamResult
-    ) -> None:
+    async def end(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
         """Write the ending, the record and the closed entry, in this order."""
-        price = cost_of(result.usage, self.model_of(turn), self.clock.now_us(), provider_url=self.provider_url)
+        recorder = attempt.recorder
+        price = self.price_of(result.usage, attempt.call.target)
         ended = TurnEnded(
             turn=turn.turn,
             attempt=attempt.number,
@@ -173,6 +184,24 @@ class TurnRunner:
         self.count(ended, result)
         await recorder.finish(self.outcome(turn, attempt, ended, result))
         await self.close_entry(lane, turn, ended, offset)
+
+    async def record_failed(self, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
+        """The record of an attempt that failed and that another attempt follows. Raises AppendFailed."""
+        price = self.price_of(result.usage, attempt.call.target)
+        ended = TurnEnded(
+            turn=turn.turn,
+            attempt=attempt.number,
+            run=attempt.run,
+            reason="error",
+            usage=result.usage,
+            cost_nano_usd=price.cost_nano_usd,
+            price_version=price.version,
+            error=result.ending.error,
+            at_us=self.clock.now_us(),
+        )
+        turn.recorded_runs.add(attempt.run)
+        outcome = self.outcome(turn, attempt, ended, result)
+        await attempt.recorder.finish(msgspec.structs.replace(outcome, reason="void"))
 
     async def end_unstarted(
         self, lane: SessionLane, turn: OpenTurn, ending: Ending, *, queued: TurnQueued | None = None
@@ -221,12 +250,14 @@ class TurnRunner:
     async def record_void_runs(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Records of the attempts that the one just started made void, as far as they got."""
         folded = lane.log().folded(turn.turn)
-        if folded is None or not folded.void_runs:
+        if folded is None or all(run.run in turn.recorded_runs for run in folded.void_runs):
             return
         fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
         full = fold.turns.get(turn.turn)
         for run in full.void_runs if full else ():
-            await self.record_run(lane, turn, run, None)
+            if run.run not in turn.recorded_runs:
+                await self.record_run(lane, turn, run, None)
+                turn.recorded_runs.add(run.run)
 
     async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> tuple[TurnEnded | None, int]:
         """Records of all runs of a turn that the log shows ended, rebuilt from the log."""
@@ -236,7 +267,8 @@ class TurnRunner:
         if full is None or full.ended is None:
             return None, -1
         for run in full.void_runs:
-            await self.record_run(lane, turn, run, None)
+            if run.run not in turn.recorded_runs:
+                await self.record_run(lane, turn, run, None)
         await self.record_run(lane, turn, full.current, full.ended)
         return full.ended, full.last_offset
 
@@ -250,14 +282,15 @@ class TurnRunner:
         if run is not None:
             await recorder.add(run.chunks, run.gaps_us)
         usage = ended.usage if ended else await self.estimated(lane, turn, run)
-        price = cost_of(usage, self.model_of(turn), self.clock.now_us(), provider_url=self.provider_url)
+        target = self.target_called(run.started.provider, run.started.model) if run else None
+        price = self.price_of(usage, target)
         await recorder.finish(
             AttemptOutcome(
                 reason=ended.reason if ended else "void",
                 cause=run.started.cause if run else "first",
                 error_code=ended.error.code if ended and ended.error else "",
                 provider=run.started.provider if run else "",
-                model=run.started.model if run else self.model_of(turn),
+                model=run.started.model if run else turn.prompt.model or self.catalogue().default,
                 usage=usage,
                 cost_nano_usd=price.cost_nano_usd,
                 price_version=price.version,
@@ -270,20 +303,49 @@ class TurnRunner:
         )
 
     async def estimated(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None) -> Usage:
-        history = await self.history_of(lane, turn)
-        counted = AttemptStream.counted_usage(history.messages, "".join(run.chunks if run else ()), self.model_of(turn))
-        return counted if run else Usage(estimated=True)
+        if run is None:
+            return Usage(estimated=True)
+        history = await self.history_of(lane, turn, None)
+        return AttemptStream.counted_usage(history.messages, "".join(run.chunks), run.started.model)
 
     async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, offset: int) -> None:
         await lane.journal.write(closed(turn.entry, ended.reason, offset, self.clock.now_us()))
 
-    async def history_of(self, lane: SessionLane, turn: OpenTurn) -> CutHistory:
+    async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
+        """What is sent to the model; without a call, what the largest context of the turn's targets takes."""
+        served = self.served_of(turn)
+        targets = [call.target] if call else list(served.targets)
         return await self.conversations.prepare(
             lane.log(),
             turn.prompt,
             read_from=lane.journal.first_offset_of(turn.entry.user, turn.entry.session),
-            answer_tokens=self.answer_tokens(turn),
+            context_tokens=max(target.context_tokens for target in targets),
+            answer_tokens=self.answer_tokens(turn, served),
         )
+
+    async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
+        """The search for a target, from its beginning. Raises LogError."""
+        served = self.served_of(turn)
+        history = await self.history_of(lane, turn, None)
+        answer_tokens = self.answer_tokens(turn, served)
+        least = count_tokens(turn.prompt.messages[-1].content if turn.prompt.messages else turn.prompt.input)
+        needs = CallNeeds(context_tokens=least + answer_tokens, substitute=served.substitute)
+        deadline_s = self.clock.monotonic_s() + ROUTE_S
+        return TurnRoute(self.pool, self.clock, served, needs, history.input_tokens + answer_tokens, deadline_s)
+
+    def served_of(self, turn: OpenTurn) -> ServedModel:
+        """The model that the turn asks for; one that is served no longer is answered by the default one."""
+        catalogue = self.catalogue()
+        return catalogue.find(turn.prompt.model) or catalogue.models[catalogue.default]
+
+    def price_of(self, usage: Usage, target: Target | None) -> Price:
+        if target is None:
+            return cost_of(usage, "", self.clock.now_us())
+        return cost_of(usage, target.model, self.clock.now_us(), provider_url=target.base_url or "")
+
+    def target_called(self, provider: str, model: str) -> Target | None:
+        targets = self.catalogue().targets.values()
+        return next((target for target in targets if (target.provider, target.model) == (provider, model)), None)
 
     async def first_offset_of(self, lane: SessionLane, turn: OpenTurn) -> int:
         if turn.entry.first_offset >= 0:
@@ -306,8 +368,8 @@ class TurnRunner:
             reason=ended.reason,
             cause=turn.cause,
             error_code=ended.error.code if ended.error else "",
-            provider=self.provider.name,
-            model=self.model_of(turn),
+            provider=attempt.call.provider.name,
+            model=attempt.call.target.model,
             usage=ended.usage,
             cost_nano_usd=ended.cost_nano_usd,
             price_version=ended.price_version,
@@ -322,11 +384,8 @@ class TurnRunner:
             history_messages_cut=attempt.history.messages_cut,
         )
 
-    def model_of(self, turn: OpenTurn) -> str:
-        return turn.prompt.model or self.default_model
-
-    def answer_tokens(self, turn: OpenTurn) -> int:
-        return turn.prompt.max_tokens or self.answer_tokens_max
+    def answer_tokens(self, turn: OpenTurn, served: ServedModel) -> int:
+        return turn.prompt.max_tokens or served.answer_tokens_max
 
 
 def closed(entry: JournalEntry, reason: EndReason, offset: int, now_us: int) -> JournalEntry:

@@ -41,6 +41,7 @@ __all__ = [
     "Snapshot",
     "SnapshotTurn",
     "Start",
+    "Waiting",
     "Welcome",
 ]
 
@@ -161,6 +162,21 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True, tag="queued", kw_o
     """Seconds until it starts, where that can be said."""
     at_us: int = 0
     c: str = ""
+
+
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="waiting", kw_only=True):
+    """The turn waits for a provider to have room."""
+
+    session: str
+    turn: str
+    position: int = 0
+    """Turns before it in that line; 0: it is the next one."""
+    eta_s: float | None = None
+    """Expected wait in seconds, where it is known."""
+    at_us: int = 0
+    """Wall clock of the worker, microseconds since 1970."""
+    c: str = ""
+    """Cursor after this message."""
 
 
 class Start(msgspec.Struct, frozen=True, omit_defaults=True, tag="start", kw_only=True):
@@ -285,5 +301,18 @@ class Disconnect(msgspec.Struct, frozen=True, omit_defaults=True, tag="disconnec
 
 ClientMessage: TypeAlias = Hello | Attach | Detach | Prompt | Cancel | Pong
 ServerMessage: TypeAlias = (
-    Welcome | Attached | Detached | Accepted | Queued | Start | Delta | End | Gap | Snapshot | Error | Ping | Disconnect
+    Welcome
+    | Attached
+    | Detached
+    | Accepted
+    | Queued
+    | Waiting
+    | Start
+    | Delta
+    | End
+    | Gap
+    | Snapshot
+    | Error
+    | Ping
+    | Disconnect
 )

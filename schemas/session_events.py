@@ -23,6 +23,7 @@ __all__ = [
     "TurnError",
     "TurnQueued",
     "TurnStarted",
+    "TurnWaiting",
     "Usage",
 ]
 
@@ -40,10 +41,13 @@ END_REASONS: Final[tuple[str, ...]] = (
     "error",
 )
 
-StartCause: TypeAlias = Literal["first", "crash", "handler_error", "handover", "append_lost"]
+StartCause: TypeAlias = Literal[
+    "first", "crash", "handler_error", "handover", "append_lost", "failover", "watchdog", "retry"
+]
 """Why an attempt was started. `crash`: its predecessor's worker died or lost the partition; `append_lost`: an
 append whose outcome could not be learned; `handler_error`: our own code failed and the turn is retried;
-`handover`: its worker was told to stop and left it to another."""
+`handover`: its worker was told to stop and left it to another; `failover`: another target took over from one that
+failed; `watchdog`: from one that stalled; `retry`: no other target was left, so they are tried again after a pause."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -123,6 +127,16 @@ class TurnEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.ended
     at_us: int = 0
 
 
+class TurnWaiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.waiting", kw_only=True):
+    """The turn waits for a provider to have room: its place in that line, for information only."""
+
+    turn: str
+    position: int = 0
+    """Turns before it; 0: it is the next one."""
+    eta_s: float | None = None
+    at_us: int = 0
+
+
 class PromptRefused(msgspec.Struct, frozen=True, omit_defaults=True, tag="prompt.refused", kw_only=True):
     """A prompt that gets no turn of its own, such as an id sent again with another body."""
 
@@ -132,4 +146,4 @@ class PromptRefused(msgspec.Struct, frozen=True, omit_defaults=True, tag="prompt
     at_us: int = 0
 
 
-SessionEvent: TypeAlias = TurnQueued | TurnStarted | TokensEmitted | TurnEnded | PromptRefused
+SessionEvent: TypeAlias = TurnQueued | TurnStarted | TokensEmitted | TurnEnded | PromptRefused | TurnWaiting

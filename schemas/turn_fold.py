@@ -37,6 +37,7 @@ from schemas.session_events import (
     TurnEnded,
     TurnQueued,
     TurnStarted,
+    TurnWaiting,
 )
 
 __all__ = ["ENDED_TURNS_KEPT_MAX", "FoldedRun", "FoldedTurn", "SessionFold", "Verdict", "text_hash"]
@@ -131,6 +132,9 @@ class SessionFold:
                 return self.apply_queued(event, offset)
             case PromptRefused():
                 return Verdict.EFFECTIVE
+            case TurnWaiting():
+                turn = self.turns.get(event.turn)
+                return Verdict.EFFECTIVE if turn is not None and turn.ended is None else Verdict.AFTER_END
             case TurnStarted() | TokensEmitted() | TurnEnded():
                 turn = self.turns.get(event.turn)
                 if turn is None:

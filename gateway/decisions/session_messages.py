@@ -20,10 +20,18 @@ from typing import Final
 import msgspec
 
 from gateway.decisions.resume_cursor import CursorSigner, LogPosition
-from schemas.client_messages import Delta, End, Error, Queued, ServerMessage, Start
+from schemas.client_messages import Delta, End, Error, Queued, ServerMessage, Start, Waiting
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
-from schemas.session_events import PromptRefused, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
+from schemas.session_events import (
+    PromptRefused,
+    SessionEvent,
+    TokensEmitted,
+    TurnEnded,
+    TurnQueued,
+    TurnStarted,
+    TurnWaiting,
+)
 from schemas.turn_fold import SessionFold, Verdict
 
 __all__ = [
@@ -270,8 +278,19 @@ def slim(event: SessionEvent) -> SessionEvent:
     return event
 
 
-def message_of(event: TurnQueued | TurnStarted | TurnEnded | PromptRefused, session: str, cursor: str) -> ServerMessage:
+def message_of(
+    event: TurnQueued | TurnStarted | TurnEnded | PromptRefused | TurnWaiting, session: str, cursor: str
+) -> ServerMessage:
     match event:
+        case TurnWaiting():
+            return Waiting(
+                session=session,
+                turn=event.turn,
+                position=event.position,
+                eta_s=event.eta_s,
+                at_us=event.at_us,
+                c=cursor,
+            )
         case TurnQueued():
             text = event.input if event.messages is None else event.messages[-1].content
             return Queued(

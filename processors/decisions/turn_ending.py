@@ -11,8 +11,9 @@ from typing import Final
 
 from schemas.session_events import EndReason, TurnError
 
-__all__ = ["CANCELLED", "Ending", "ending_of_failure", "ending_of_finish"]
+__all__ = ["CANCELLED", "Ending", "ending_of_failure", "ending_of_finish", "no_target_ending"]
 
+LASTING_REASONS: Final = frozenset({"no_targets", "other_model", "no_ability", "context_too_small", "never_fits"})
 COMPLETE_FINISHES: Final = frozenset({"stop", "tool_calls", "function_call"})
 
 
@@ -42,3 +43,9 @@ def ending_of_finish(finish_reason: str | None) -> Ending:
 def ending_of_failure(error: TurnError, *, chunks: int) -> Ending:
     """The end after a failed call, `chunks` chunks of text into the answer."""
     return Ending("incomplete" if chunks else "error", error)
+
+
+def no_target_ending(reason: str) -> Ending:
+    """The end of a turn that no target can take; `reason` is the router's code."""
+    message = f"No provider can take this prompt now ({reason}); send it again later."
+    return Ending("error", TurnError(code=reason, message=message, temporary=reason not in LASTING_REASONS))

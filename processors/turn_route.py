@@ -1,0 +1,113 @@
+"""Where a turn has been tried, and where it goes next when its provider fails it.
+
+The order: another target at once, as long as one is left that was not tried in this round; then, before the first
+token only, all of them again after the retry policy's pause; then the failure stands. A cancel ends the search.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from infra.clock import Clock
+from infra.targets.model_catalogue import ServedModel
+from processors.attempt_stream import StreamResult
+from processors.decisions.provider_router import CallNeeds
+from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry, may_fail_over
+from processors.providers.provider import ProviderError, ProviderTimedOut
+from processors.session_lane import OpenTurn
+from processors.target_pool import Call, OnWait, TargetPool
+from schemas.session_events import StartCause
+
+__all__ = ["ROUTE_S", "RouteStopped", "TurnRoute"]
+
+log = structlog.get_logger(__name__)
+
+ROUTE_S: Final = 900.0
+"""Longest time from a turn's first call to the beginning of its last."""
+
+
+class RouteStopped(Exception):
+    """The turn was cancelled while it waited for a target."""
+
+
+@dataclass(slots=True)
+class TurnRoute:
+    """The search of one turn for somebody to answer it."""
+
+    pool: TargetPool
+    clock: Clock
+    served: ServedModel
+    needs: CallNeeds
+    tokens: int
+    deadline_s: float
+    tried: frozenset[str] = frozenset()
+    rounds: int = 0
+
+    def reserve_now(self) -> Call | None:
+        """A call, if one can be had without waiting."""
+        taken = self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=self.tried)
+        return taken if isinstance(taken, Call) else None
+
+    async def reserve(self, turn: OpenTurn, on_wait: OnWait) -> Call:
+        """A call, waited for in line. Raises NoTarget, RouteStopped."""
+        try:
+            async with asyncio.timeout(None) as turn.scope:
+                if turn.entry.cancel_requested:
+                    raise RouteStopped
+                return await self.pool.reserve(
+                    self.served,
+                    self.needs,
+                    tokens=self.tokens,
+                    tried=self.tried,
+                    deadline_s=self.deadline_s,
+                    on_wait=on_wait,
+                )
+        except TimeoutError:
+            raise RouteStopped from None
+        finally:
+            turn.scope = None
+
+    async def goes_on(self, turn: OpenTurn, call: Call, result: StreamResult) -> StartCause | None:
+        """After a call ended: the cause of the next attempt, once its time has come; None: this end stands."""
+        failure = result.failure
+        if failure is None or turn.entry.cancel_requested or not may_fail_over(failure.code):
+            return None
+        self.tried |= {call.target.name}
+        if self.pool.has_other(self.served, self.needs, tokens=self.tokens, tried=self.tried):
+            return "watchdog" if isinstance(failure, ProviderTimedOut) else "failover"
+        if result.chunks:
+            return None
+        return await self.next_round(turn, failure)
+
+    async def next_round(self, turn: OpenTurn, failure: ProviderError) -> StartCause | None:
+        self.rounds += 1
+        view = FailureView(failure.code, failure.temporary, failure.retry_after_s)
+        now_s = self.clock.monotonic_s()
+        decision = decide_retry(
+            view,
+            attempt=self.rounds,
+            draw=random.random(),
+            now_s=now_s,
+            deadline_s=self.deadline_s,
+        )
+        if not isinstance(decision, RetryAt):
+            log.info("retries_over", turn=turn.turn, rounds=self.rounds, reason=decision.reason)
+            return None
+        self.tried = frozenset()
+        return "retry" if await self.paused(turn, decision.at_s - now_s) else None
+
+    async def paused(self, turn: OpenTurn, pause_s: float) -> bool:
+        """Wait; False where the turn was cancelled meanwhile."""
+        try:
+            async with asyncio.timeout(pause_s) as turn.scope:
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return not turn.entry.cancel_requested
+        finally:
+            turn.scope = None
+        return True

@@ -1,0 +1,153 @@
+"""Providers that fail: the next target at once, retries when none is left, limits kept. Rows R26, R28, R29."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from infra.embedded.broker import EmbeddedBroker
+from infra.simulated_provider.behaviour import Behaviour, parse_fault
+from infra.simulated_provider.server import SimulatedProvider
+from tests.integration.worker_line import WorkerLine, answer_text, open_line
+
+TARGETS = """
+default_model = "chat"
+[models.chat]
+targets = ["first:sim", "second:sim", "third:sim"]
+{model_keys}
+[providers.first]
+base_url = "{first}"
+{provider_keys}
+[providers.second]
+base_url = "{second}"
+[providers.third]
+base_url = "{third}"
+"""
+
+
+@pytest.fixture
+def user() -> str:
+    """A user of the test's own."""
+    return f"user-{uuid4().hex}"
+
+
+@asynccontextmanager
+async def three_targets(
+    broker: EmbeddedBroker, folder: Path, *faults: str, model_keys: str = "", provider_keys: str = ""
+) -> AsyncIterator[tuple[WorkerLine, list[SimulatedProvider]]]:
+    """A line whose model has three targets, each a simulated provider with its fault ("" = none)."""
+    async with AsyncExitStack() as stack:
+        providers = [
+            await stack.enter_async_context(
+                SimulatedProvider(
+                    behaviour=Behaviour(
+                        first_ms=10.0, pace_ms=2.0, jitter=0.0, tokens=40, fault=parse_fault(fault) if fault else None
+                    )
+                )
+            )
+            for fault in faults
+        ]
+        first, second, third = (provider.base_url for provider in providers)
+        config = folder / "tokenwire.toml"
+        config.write_text(
+            TARGETS.format(first=first, second=second, third=third, model_keys=model_keys, provider_keys=provider_keys)
+        )
+        line = await stack.enter_async_context(open_line(broker, folder, config=config))
+        line.start_worker()
+        yield line, providers
+
+
+async def test_r29_first_429_second_stalls_third_answers(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:
+    """60 prompts, 60 whole answers; every attempt and its cause is on record, and stays explained by policy."""
+    async with three_targets(broker, tmp_path, "429:1", "stall_after:10", "", model_keys="between_tokens_s = 1.0") as (
+        line,
+        providers,
+    ):
+        receipts = [
+            await line.producer.submit(f"question {n}", user=f"{user}-{n % 7}", session=f"s{n}", model="chat")
+            for n in range(60)
+        ]
+
+        turns = await asyncio.gather(*(line.ended(receipt, deadline_s=90) for receipt in receipts))
+
+        for n, turn in enumerate(turns):
+            assert turn.ended is not None
+            assert turn.ended.reason == "complete", turn.ended
+            assert turn.text == answer_text(f"question {n}")
+            assert turn.current is not None
+            assert turn.current.started.provider == "third"
+        records = await line.until_records(sum(turn.attempt for turn in turns), *receipts)
+        outcomes = [record.outcome for record in records if record.outcome]
+        causes = {(outcome.provider, outcome.reason, outcome.cause) for outcome in outcomes}
+        assert ("third", "complete", "watchdog") in causes or ("third", "complete", "failover") in causes
+        assert {reason for _, reason, _ in causes} == {"complete", "void"}
+        stalled = [outcome for outcome in outcomes if outcome.provider == "second"]
+        assert all(outcome.error_code == "provider_timed_out" and outcome.cost_nano_usd >= 0 for outcome in stalled)
+        assert len(providers[0].calls) < 60, "the breaker of the first target never opened"
+
+
+async def test_retries_when_no_target_is_left(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:
+    """Every target answers 503 once: after a pause of a second or so the prompt is answered; causes say why."""
+    async with three_targets(broker, tmp_path, "", "", "") as (line, providers):
+        text = "[[sim tokens=40 fault=503:1 times=1]] hello again"
+        receipt = await line.producer.submit(text, user=user, session="s1")
+
+        turn = await line.ended(receipt)
+
+        assert turn.ended is not None
+        assert (turn.ended.reason, turn.attempt) == ("complete", 4)
+        assert turn.text == answer_text("hello again")
+        assert [run.started.cause for run in turn.void_runs] == ["first", "failover", "failover"]
+        assert turn.current is not None
+        assert turn.current.started.cause == "retry"
+        assert [len(provider.calls) for provider in providers] == [2, 1, 1]
+
+
+async def test_a_refused_prompt_goes_nowhere_else(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:
+    """A provider that refuses the prompt itself is not a reason to ask another."""
+    async with three_targets(broker, tmp_path, "401", "", "") as (line, providers):
+        receipt = await line.producer.submit("hello", user=user, session="s1")
+
+        turn = await line.ended(receipt)
+
+        assert turn.ended is not None
+        assert turn.ended.error is not None
+        assert (turn.ended.reason, turn.ended.error.code) == ("error", "provider_refused")
+        assert [len(provider.calls) for provider in providers] == [1, 0, 0]
+
+
+async def test_concurrency_limit_is_never_passed(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:
+    """50 prompts at one instant against 12 places: nobody is refused, at most 12 calls run at once."""
+    async with three_targets(broker, tmp_path, "", "", "", model_keys="", provider_keys="concurrent_max = 12") as (
+        line,
+        providers,
+    ):
+        (tmp_path / "tokenwire.toml").write_text(
+            (tmp_path / "tokenwire.toml")
+            .read_text()
+            .replace('["first:sim", "second:sim", "third:sim"]', '["first:sim"]')
+        )
+        await line.stop_worker(line.workers[0])
+        line.start_worker()
+        receipts = [
+            await line.producer.submit(
+                f"[[sim tokens=40 pace_ms=10]] question {n}", user=f"{user}-{n % 9}", session=f"s{n}"
+            )
+            for n in range(50)
+        ]
+        turns = await asyncio.gather(*(line.ended(receipt, deadline_s=90) for receipt in receipts))
+
+        assert {turn.ended.reason for turn in turns if turn.ended} == {"complete"}
+        moments = [(call.started_at, 1) for call in providers[0].calls]
+        moments += [(call.ended_at or 0.0, -1) for call in providers[0].calls]
+        running, most = 0, 0
+        for _, step in sorted(moments):
+            running += step
+            most = max(most, running)
+        assert len(providers[0].calls) == 50
+        assert 6 <= most <= 12
