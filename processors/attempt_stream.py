@@ -13,12 +13,14 @@ from typing import Final
 
 from infra.clock import Clock
 from processors.attempt_recorder import AttemptRecorder
+from processors.decisions.answer_watch import AnswerWatch
 from processors.decisions.token_count import estimated_usage
 from processors.decisions.turn_ending import CANCELLED, Ending, ending_of_failure, ending_of_finish
 from processors.providers.provider import (
     ChatProvider,
     ChatRequest,
     FinishChunk,
+    ProviderBabbled,
     ProviderChunk,
     ProviderError,
     TextChunk,
@@ -69,11 +71,13 @@ class AttemptStream:
         writer: SessionWriter,
         clock: Clock,
         recorder: AttemptRecorder,
+        watch: AnswerWatch,
     ) -> None:
         self.provider = provider
         self.writer = writer
         self.clock = clock
         self.recorder = recorder
+        self.watch = watch
         self.texts: list[str] = []
         self.chars = 0
         self.chunks = 0
@@ -131,6 +135,17 @@ class AttemptStream:
             self.keep(texts)
             await publisher.offer(texts, gaps_us)
             await self.recorder.add(texts, gaps_us)
+            self.look_at(texts)
+
+    def look_at(self, texts: Sequence[str]) -> None:
+        """Raise ProviderBabbled where the answer is not worth reading on."""
+        for text in texts:
+            suspicion = self.watch.add(text)
+            if suspicion is not None:
+                raise ProviderBabbled(
+                    f"the answer was stopped after {suspicion.at_chars} characters: {suspicion.detail}",
+                    provider_code=suspicion.code,
+                )
 
     def texts_of(self, batch: Iterable[ProviderChunk]) -> Iterable[str]:
         for item in batch:

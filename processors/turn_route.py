@@ -18,7 +18,7 @@ from infra.targets.model_catalogue import ServedModel
 from processors.attempt_stream import StreamResult
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry, may_fail_over
-from processors.providers.provider import ProviderError, ProviderTimedOut
+from processors.providers.provider import ProviderBabbled, ProviderError, ProviderTimedOut
 from processors.session_lane import OpenTurn
 from processors.target_pool import Call, OnWait, TargetPool
 from schemas.session_events import StartCause
@@ -79,7 +79,7 @@ class TurnRoute:
             return None
         self.tried |= {call.target.name}
         if self.pool.has_other(self.served, self.needs, tokens=self.tokens, tried=self.tried):
-            return "watchdog" if isinstance(failure, ProviderTimedOut) else "failover"
+            return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
         if result.chunks:
             return None
         return await self.next_round(turn, failure)

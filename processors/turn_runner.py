@@ -32,9 +32,12 @@ from infra.telemetry.metrics import Metrics
 from processors.attempt_recorder import AttemptRecorder
 from processors.attempt_stream import AttemptStream, StreamResult
 from processors.conversation import Conversations
+from processors.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
+from processors.decisions.gibberish_watch import GibberishLimits
 from processors.decisions.history_cut import CutHistory
 from processors.decisions.pricing import Price, cost_of
 from processors.decisions.provider_router import CallNeeds
+from processors.decisions.repetition_watch import RepetitionLimits
 from processors.decisions.token_count import count_tokens
 from processors.decisions.turn_ending import Ending
 from processors.log_appender import LogAppender
@@ -140,7 +143,13 @@ class TurnRunner:
         Cancellation: the call is closed and nothing more is written; the next owner starts another attempt.
         """
         call = attempt.call
-        stream = AttemptStream(provider=call.provider, writer=lane.log(), clock=self.clock, recorder=attempt.recorder)
+        stream = AttemptStream(
+            provider=call.provider,
+            writer=lane.log(),
+            clock=self.clock,
+            recorder=attempt.recorder,
+            watch=watch_of(call.served),
+        )
         request = ChatRequest(
             model=call.target.model,
             messages=attempt.history.messages,
@@ -392,4 +401,14 @@ def closed(entry: JournalEntry, reason: EndReason, offset: int, now_us: int) -> 
     """The entry of a turn that is over: without its prompt, for deduplication only."""
     return msgspec.structs.replace(
         entry, phase="ended", prompt=None, reason=reason, last_offset=offset, updated_at_us=now_us
+    )
+
+
+def watch_of(served: ServedModel) -> AnswerWatch:
+    """What an answer of this model is watched for."""
+    return AnswerWatch(
+        AnswerWatchLimits(
+            repetition=RepetitionLimits() if served.watch_repetition else None,
+            gibberish=GibberishLimits() if served.watch_gibberish else None,
+        )
     )

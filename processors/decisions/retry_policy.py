@@ -42,6 +42,7 @@ PASSING_CODES: Final = frozenset(
         "provider_overloaded",
         "provider_failed",
         "provider_garbled",
+        "provider_babbled",
         "provider_cut",
     }
 )
