@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     """Model used where a prompt names none; empty = the provider's default."""
     models: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated models that prompts may name besides the default one."""
+    config: Path | None = None
+    """File of models and their targets; unset = `tokenwire.toml` in the current folder, where there is one."""
     context_tokens: Annotated[int, Field(ge=256)] = 128_000
     """Context window of the model; older history is cut to fit (and the cut recorded)."""
     answer_tokens_max: Annotated[int, Field(ge=1)] = 4_096
@@ -162,6 +164,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("provider_url")
     @classmethod

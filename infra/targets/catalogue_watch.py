@@ -1,0 +1,78 @@
+"""The catalogue in force, and its replacement while everything runs.
+
+A new file is read whole before anything changes: it replaces the old catalogue in one assignment, or it is refused with
+all its faults and the old one stays in force. Who holds a model or target of the old catalogue keeps it until done.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from infra.settings import Settings
+from infra.targets.model_catalogue import ModelCatalogue
+from infra.targets.targets_file import CatalogueError, LoadedCatalogue, load_catalogue, load_file
+
+__all__ = ["CatalogueHolder", "Refused", "ReloadOutcome", "Reloaded", "changes_between"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The file is in force. `changed` has a sentence per difference, none where it says what was in force already."""
+
+    changed: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The file is faulty and what was in force still is."""
+
+    faults: tuple[str, ...]
+
+
+ReloadOutcome: TypeAlias = Reloaded | Refused
+
+
+class CatalogueHolder:
+    """Holds the catalogue in force: ask `current` for each turn anew, and keep what it gave for that turn."""
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
+        """Loads the catalogue. Raises CatalogueError."""
+        self.settings = settings
+        self.environment = os.environ if environment is None else environment
+        self.loaded: LoadedCatalogue = load_catalogue(settings, self.environment)
+        """With warnings and keys."""
+
+    @property
+    def current(self) -> ModelCatalogue:
+        """The catalogue in force."""
+        return self.loaded.catalogue
+
+    def reload(self) -> ReloadOutcome:
+        """Read the file again (a file of a few KB, at once). One that has gone is a fault: nobody meant no models."""
+        source = self.loaded.source
+        try:
+            if source is None:
+                loaded = load_catalogue(self.settings, self.environment)
+            else:
+                loaded = load_file(source, self.settings, self.environment)
+        except CatalogueError as error:
+            return Refused(tuple(error.faults))
+        changed = changes_between(self.current, loaded.catalogue)
+        self.loaded = loaded
+        return Reloaded(changed, loaded.warnings)
+
+
+def changes_between(old: ModelCatalogue, new: ModelCatalogue) -> tuple[str, ...]:
+    """What is different, a sentence each."""
+    found = [f"model {name} is new" for name in new.models if name not in old.models]
+    found += [f"model {name} is gone" for name in old.models if name not in new.models]
+    found += [
+        f"model {name} is changed" for name in new.models if old.models.get(name, new.models[name]) != new.models[name]
+    ]
+    if old.default != new.default:
+        found.append(f"the default model is {new.default}")
+    return tuple(found)

@@ -1,0 +1,151 @@
+"""The keys of `tokenwire.toml`: in which table each stands, what it may hold, what it means.
+
+One catalogue for three readers: the check of a file, the reference in `docs/reference/models.md`, and whoever wonders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+__all__ = ["DEADLINE_KEYS", "TABLES", "TOP_LEVEL", "KeyRule", "Kind"]
+
+Kind: TypeAlias = Literal[
+    "name", "whole", "seconds", "flag", "abilities", "targets", "chain", "preset", "url", "variable", "price"
+]
+
+COUNT_MAX: Final = 1_000_000_000
+SECONDS_MAX: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRule:
+    """What one key may hold."""
+
+    kind: Kind
+    meaning: str
+    default: str
+    """In words, for the reference."""
+    minimum: int = 1
+    """Of a whole number."""
+    maximum: int = COUNT_MAX
+    """Of a number."""
+
+
+def limit(meaning: str) -> KeyRule:
+    return KeyRule(kind="whole", meaning=meaning, default="no limit of ours")
+
+
+def seconds(meaning: str, setting: str) -> KeyRule:
+    return KeyRule(kind="seconds", meaning=meaning, default=f"`{setting}`", maximum=SECONDS_MAX)
+
+
+DEADLINES: Final[Mapping[str, KeyRule]] = {
+    "connect_s": seconds("Deadline for a connection and the answer's headers.", "TOKENWIRE_CONNECT_S"),
+    "first_token_s": seconds(
+        "Deadline from the request to the first token. 300 for models that are known to reason first, 120 with the "
+        "preset `ollama`.",
+        "TOKENWIRE_FIRST_TOKEN_S",
+    ),
+    "between_tokens_s": seconds("Longest silence between two tokens.", "TOKENWIRE_BETWEEN_TOKENS_S"),
+    "total_s": seconds("Longest time an attempt may take in all.", "TOKENWIRE_TURN_S"),
+}
+DEADLINE_KEYS: Final = tuple(DEADLINES)
+
+LIMITS: Final[Mapping[str, KeyRule]] = {
+    "requests_per_minute": limit("Requests that may begin in a minute, over all workers."),
+    "tokens_per_minute": limit("Input and output tokens in a minute, over all workers."),
+    "concurrent_max": limit("Requests under way at once, over all workers."),
+    "abilities": KeyRule(
+        kind="abilities",
+        meaning="What it can do besides text, in place of the preset's: `vision`, `tools`, `json`, and `prefix` where "
+        "it continues an assistant message that it is given the beginning of.",
+        default="the preset's",
+    ),
+    "context_tokens": KeyRule(
+        kind="whole",
+        minimum=256,
+        meaning="Context window; older history is cut to fit.",
+        default="the model's where it is known, else the preset's, else `TOKENWIRE_CONTEXT_TOKENS`",
+    ),
+}
+
+MODEL_KEYS: Final[Mapping[str, KeyRule]] = {
+    "targets": KeyRule(
+        kind="targets",
+        meaning="Who serves it, in order: `provider:model` each. A list inside the list holds equals, of which "
+        "whoever has most headroom goes first.",
+        default="*this or `chain`*",
+    ),
+    "chain": KeyRule(kind="chain", meaning="A ready-made list of targets.", default="*this or `targets`*"),
+    "substitute": KeyRule(
+        kind="flag",
+        meaning="Whether another model may answer when the first target's cannot. With `false` only targets of the "
+        "same weights are used.",
+        default="`true`",
+    ),
+    "hedge": KeyRule(
+        kind="flag",
+        meaning="Whether a second target is asked when the first is slower to begin than usual; both are paid for.",
+        default="`false`",
+    ),
+    "watch_repetition": KeyRule(
+        kind="flag", meaning="Whether an answer that goes round in circles is cut.", default="`true`"
+    ),
+    "watch_gibberish": KeyRule(kind="flag", meaning="Whether an answer that is noise is cut.", default="`true`"),
+    "answer_tokens_max": KeyRule(
+        kind="whole", meaning="`max_tokens` of a prompt that names none.", default="`TOKENWIRE_ANSWER_TOKENS_MAX`"
+    ),
+    **DEADLINES,
+}
+
+PROVIDER_KEYS: Final[Mapping[str, KeyRule]] = {
+    "preset": KeyRule(
+        kind="preset",
+        meaning="Whose defaults it has.",
+        default="the preset of the table's own name, if there is one",
+    ),
+    "base_url": KeyRule(
+        kind="url",
+        meaning="Where its OpenAI-compatible API is, up to and with `/v1`.",
+        default="the preset's; required without a preset",
+    ),
+    "key_env": KeyRule(
+        kind="variable",
+        meaning="Environment variable that holds its key; empty = it needs none. The key itself never stands here.",
+        default="the preset's",
+    ),
+    **LIMITS,
+    **DEADLINES,
+}
+
+TARGET_KEYS: Final[Mapping[str, KeyRule]] = {
+    "weights": KeyRule(
+        kind="name",
+        meaning="What the model is called apart from any provider. Targets of the same weights are the same model.",
+        default="known for some models, else the provider's name for it in small letters",
+    ),
+    "price_ref": KeyRule(
+        kind="price",
+        meaning="Provider and model on the price list, as `groq:llama-3.3-70b-versatile`.",
+        default="the target itself with a preset that has prices, else found by base URL and model",
+    ),
+    **LIMITS,
+    **DEADLINES,
+}
+
+TOP_LEVEL: Final[Mapping[str, KeyRule]] = MappingProxyType(
+    {
+        "default_model": KeyRule(
+            kind="name", meaning="The model of a prompt that names none.", default="the first in the file"
+        )
+    }
+)
+"""Keys that stand before the first table."""
+
+TABLES: Final[Mapping[str, Mapping[str, KeyRule]]] = MappingProxyType(
+    {"models": MODEL_KEYS, "providers": PROVIDER_KEYS, "targets": TARGET_KEYS}
+)
+"""The keys of each kind of table: `[models.NAME]`, `[providers.NAME]`, `[targets."PROVIDER:MODEL"]`."""
