@@ -39,11 +39,14 @@ ReloadOutcome: TypeAlias = Reloaded | Refused
 class CatalogueHolder:
     """Holds the catalogue in force: ask `current` for each turn anew, and keep what it gave for that turn."""
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
-        """Loads the catalogue. Raises CatalogueError."""
+    def __init__(
+        self, settings: Settings, environment: Mapping[str, str] | None = None, *, keys_needed: bool = True
+    ) -> None:
+        """Loads the catalogue, as `load_catalogue` does. Raises CatalogueError."""
         self.settings = settings
+        self.keys_needed = keys_needed
         self.environment = os.environ if environment is None else environment
-        self.loaded: LoadedCatalogue = load_catalogue(settings, self.environment)
+        self.loaded: LoadedCatalogue = load_catalogue(settings, self.environment, keys_needed=keys_needed)
         """With warnings and keys."""
 
     @property
@@ -56,9 +59,9 @@ class CatalogueHolder:
         source = self.loaded.source
         try:
             if source is None:
-                loaded = load_catalogue(self.settings, self.environment)
+                loaded = load_catalogue(self.settings, self.environment, keys_needed=self.keys_needed)
             else:
-                loaded = load_file(source, self.settings, self.environment)
+                loaded = load_file(source, self.settings, self.environment, keys_needed=self.keys_needed)
         except CatalogueError as error:
             return Refused(tuple(error.faults))
         changed = changes_between(self.current, loaded.catalogue)

@@ -45,8 +45,9 @@ class ServedModels:
     """Builds the models of one file. Faults and warnings go to `findings`."""
 
     def __init__(
-        self, tables: FileTables, findings: Findings, *, settings: Settings, environment: Mapping[str, str]
+        self, tables: FileTables, findings: Findings, *, settings: Settings, environment: Mapping[str, str] | None
     ) -> None:
+        """Without an environment (None) keys are not asked for."""
         self.tables = tables
         self.findings = findings
         self.settings = settings
@@ -154,6 +155,8 @@ class ServedModels:
         return all(self.providers.get(name) is not None for name in names)
 
     def usable(self, table: CheckedTable, targets: list[Target]) -> list[Target]:
+        if self.environment is None:
+            return targets
         missing = [target for target in targets if target.key_env and not self.key(target.key_env)]
         if len(missing) == len(targets):
             variables = list(dict.fromkeys(target.key_env for target in missing))
@@ -166,7 +169,7 @@ class ServedModels:
 
     def key(self, variable: str) -> str:
         """The key that a variable holds; empty where it is not set."""
-        return self.environment.get(variable, "").strip()
+        return "" if self.environment is None else self.environment.get(variable, "").strip()
 
     # ---- Targets
 

@@ -55,36 +55,41 @@ class LoadedCatalogue:
         return self.keys.get(target.name, NO_KEY)
 
 
-def load_catalogue(settings: Settings, environment: Mapping[str, str] | None = None) -> LoadedCatalogue:
+def load_catalogue(
+    settings: Settings, environment: Mapping[str, str] | None = None, *, keys_needed: bool = True
+) -> LoadedCatalogue:
     """The catalogue of the file that the settings name, else of the current folder, else of the settings themselves.
 
-    `environment` replaces the process's own (for tests). Raises CatalogueError with every fault found.
+    `environment` replaces the process's own (for tests). Without `keys_needed` every target counts as usable: a
+    gateway names models and calls none, so it is given no keys. Raises CatalogueError with every fault found.
     """
     environment = os.environ if environment is None else environment
     here = Path(CONFIG_FILE)
     if settings.config is not None:
-        return load_file(settings.config, settings, environment)
+        return load_file(settings.config, settings, environment, keys_needed=keys_needed)
     if here.exists():
-        return load_file(here, settings, environment)
+        return load_file(here, settings, environment, keys_needed=keys_needed)
     return load_settings_alone(settings, environment)
 
 
-def load_file(path: Path, settings: Settings, environment: Mapping[str, str]) -> LoadedCatalogue:
-    """The catalogue of one file. Raises CatalogueError."""
+def load_file(
+    path: Path, settings: Settings, environment: Mapping[str, str], *, keys_needed: bool = True
+) -> LoadedCatalogue:
+    """The catalogue of one file; see `load_catalogue`. Raises CatalogueError."""
     findings = Findings(str(path))
     document = read_document(path, findings)
     if document is None:
         raise CatalogueError(findings.faults)
     tables = read_tables(document, findings)
-    models = ServedModels(tables, findings, settings=settings, environment=environment)
+    models = ServedModels(tables, findings, settings=settings, environment=environment if keys_needed else None)
     served = models.build()
     default = default_model(document, tables, findings)
     if findings.faults:
         raise CatalogueError(findings.faults)
     warn_of_settings(settings, findings)
     catalogue = ModelCatalogue(served, default)
-    keys = {name: SecretStr(models.key(target.key_env)) for name, target in keyed(catalogue).items()}
-    return LoadedCatalogue(catalogue, tuple(findings.warnings), path.absolute(), keys)
+    keys = {name: SecretStr(models.key(target.key_env)) for name, target in catalogue.targets.items() if target.key_env}
+    return LoadedCatalogue(catalogue, tuple(findings.warnings), path.absolute(), keys if keys_needed else {})
 
 
 def load_settings_alone(settings: Settings, environment: Mapping[str, str]) -> LoadedCatalogue:
@@ -147,7 +152,3 @@ def warn_of_settings(settings: Settings, findings: Findings) -> None:
     passed_over = [variable for variable, value in stated.items() if value]
     if passed_over:
         findings.warn("the file", f"says which models there are: {', '.join(passed_over)} is passed over")
-
-
-def keyed(catalogue: ModelCatalogue) -> dict[str, Target]:
-    return {name: target for name, target in catalogue.targets.items() if target.key_env}

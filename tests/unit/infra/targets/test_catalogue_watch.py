@@ -96,6 +96,14 @@ def test_file_that_appears_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert holder.reload() == Reloaded((), ())
 
 
+def test_gateway_reloads_without_keys(file: Path) -> None:
+    """As it began."""
+    file.write_text('[models.m]\nchain = "llama"')
+    holder = CatalogueHolder(load_settings({}, config=file), {}, keys_needed=False)
+
+    assert holder.reload() == Reloaded((), ())
+
+
 def test_bad_file_at_the_start_is_an_error(file: Path) -> None:
     """There is nothing to stay in force yet."""
     file.write_text("")

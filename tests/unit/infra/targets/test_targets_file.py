@@ -164,6 +164,14 @@ def test_key_over_plain_http_is_warned_of(load: Load) -> None:
     assert warning.endswith("[providers.p] sends the key of P_KEY unencrypted: its base_url is http")
 
 
+def test_gateway_names_models_without_any_key() -> None:
+    """It calls none of them, so it is given no keys and misses none."""
+    loaded = load_catalogue(load_settings({}, config=EXAMPLE), {}, keys_needed=False)
+
+    assert loaded.catalogue.known_models == ("chat", "llama", "thinker", "local")
+    assert (loaded.warnings, loaded.keys) == ((), {})
+
+
 # ---- What a file says
 
 
