@@ -1,0 +1,186 @@
+"""Which target a call goes to: the best that can take it now.
+
+Targets are tried in the order of their rank; those of one rank are equals, and the one with the most room is taken,
+the first named among the same. A target is passed over for the first of these reasons that holds (`obstacle_of`):
+
+    failover           it was tried in this round already
+    other_model        its model is not the first one's, and the prompt wants no substitute
+    no_ability         it cannot do what the prompt needs (vision, tools)
+    context_too_small  the conversation does not fit
+    never_fits         the call is more than its limit, or another worker holds the limit
+    breaker_open       its breaker lets nothing through
+    rate_limited       its requests or tokens of this minute are used up
+    busy               as many calls run as it may have
+
+The last three pass with time. Where nothing can be used now but something can later, the call waits for it rather than
+burn a 429; an open breaker is waited for only by a call that has tried nothing yet in this round, since one that has
+is the retry policy's to pace. Slots of concurrency come free unannounced: whoever waits is woken by the end of any
+call, and looks again after LOOK_AGAIN_S at the latest.
+
+Reasons are short codes that go to ClickHouse: `first_choice`, `headroom` (an equal had more room), otherwise why the
+first choice was passed over. Nothing with an obstacle is ever picked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+__all__ = [
+    "LOOK_AGAIN_S",
+    "CallNeeds",
+    "GiveUp",
+    "Obstacle",
+    "RouteDecision",
+    "TargetView",
+    "UseTarget",
+    "WaitUntil",
+    "choose_target",
+    "obstacle_of",
+]
+
+LOOK_AGAIN_S: Final = 1.0
+
+LastingObstacle: TypeAlias = Literal["failover", "other_model", "no_ability", "context_too_small", "never_fits"]
+PassingObstacle: TypeAlias = Literal["breaker_open", "rate_limited", "busy"]
+Obstacle: TypeAlias = LastingObstacle | PassingObstacle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetView:
+    """A target as it stands at this moment."""
+
+    name: str
+    provider: str
+    model: str
+    """Two targets have the same model where this is the same, whatever their providers call it."""
+    rank: int = 0
+    """Lower is preferred."""
+    abilities: frozenset[str] = frozenset()
+    context_tokens: int
+    breaker_allows: bool = True
+    breaker_retry_at_s: float = -math.inf
+    room: float = 1.0
+    """The share of its limits that is free, from 0 to 1."""
+    free_at_s: float = -math.inf
+    """When this call's requests and tokens are free: not after now = they are; infinite = never."""
+    in_flight: int = 0
+    concurrent_max: int | None = None
+    """None: unlimited; 0: another worker holds the limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallNeeds:
+    """What a call asks of its target."""
+
+    abilities: frozenset[str] = frozenset()
+    context_tokens: int = 0
+    """Input and the longest answer."""
+    substitute: bool = True
+    """Whether a target with another model than the first one's will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class UseTarget:
+    """Call this one now."""
+
+    name: str
+    reason: Literal["first_choice", "headroom"] | Obstacle
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Ask again then, or when a call ends."""
+
+    at_s: float
+    reason: PassingObstacle
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """No target of this round can take the call, now or later. `all_tried`: the retry policy may begin another."""
+
+    reason: Literal["no_targets", "all_tried"] | Obstacle
+
+
+RouteDecision: TypeAlias = UseTarget | WaitUntil | GiveUp
+
+
+def choose_target(
+    views: Sequence[TargetView], needs: CallNeeds, *, tried: frozenset[str], now_s: float
+) -> RouteDecision:
+    """Choose among the targets of a model, in the order of its settings; `tried`: names failed in this round."""
+    if not views:
+        return GiveUp("no_targets")
+    ordered = sorted(views, key=lambda view: view.rank)
+    model = ordered[0].model
+    obstacles = [(view, obstacle_of(view, needs, model=model, tried=tried, now_s=now_s)) for view in ordered]
+    usable = [view for view, obstacle in obstacles if obstacle is None]
+    if not usable:
+        return wait_or_give_up(obstacles, now_s)
+    chosen = min(usable, key=lambda view: (view.rank, -view.room))
+    first, first_obstacle = obstacles[0]
+    if chosen is first:
+        return UseTarget(chosen.name, "first_choice")
+    return UseTarget(chosen.name, first_obstacle or "headroom")
+
+
+def obstacle_of(
+    view: TargetView, needs: CallNeeds, *, model: str, tried: frozenset[str], now_s: float
+) -> Obstacle | None:
+    """Why a target cannot take the call now, if so. `model`: the first choice's."""
+    return lasting_obstacle(view, needs, model=model, tried=tried) or passing_obstacle(view, now_s)
+
+
+def lasting_obstacle(
+    view: TargetView, needs: CallNeeds, *, model: str, tried: frozenset[str]
+) -> LastingObstacle | None:
+    if view.name in tried:
+        return "failover"
+    if not needs.substitute and view.model != model:
+        return "other_model"
+    if not needs.abilities <= view.abilities:
+        return "no_ability"
+    if needs.context_tokens > view.context_tokens:
+        return "context_too_small"
+    if view.free_at_s == math.inf or view.concurrent_max == 0:
+        return "never_fits"
+    return None
+
+
+def passing_obstacle(view: TargetView, now_s: float) -> PassingObstacle | None:
+    if not view.breaker_allows:
+        return "breaker_open"
+    if view.free_at_s > now_s:
+        return "rate_limited"
+    if view.concurrent_max is not None and view.in_flight >= view.concurrent_max:
+        return "busy"
+    return None
+
+
+def wait_or_give_up(obstacles: Sequence[tuple[TargetView, Obstacle | None]], now_s: float) -> WaitUntil | GiveUp:
+    """Nothing can be used now: the earliest that can be, else the reason of the first choice."""
+    was_tried = any(obstacle == "failover" for _, obstacle in obstacles)
+    waits: list[WaitUntil] = []
+    for view, obstacle in obstacles:
+        match obstacle:
+            case "rate_limited":
+                waits.append(WaitUntil(view.free_at_s, obstacle))
+            case "busy":
+                waits.append(WaitUntil(now_s + LOOK_AGAIN_S, obstacle))
+            case "breaker_open" if not was_tried:
+                waits.append(WaitUntil(probe_at_s(view, now_s), obstacle))
+            case _:
+                continue
+    if waits:
+        return min(waits, key=lambda wait: wait.at_s)
+    if was_tried:
+        return GiveUp("all_tried")
+    return GiveUp(obstacles[0][1] or "no_targets")
+
+
+def probe_at_s(view: TargetView, now_s: float) -> float:
+    """When the breaker may let something through: a probe that is out ends unannounced."""
+    return view.breaker_retry_at_s if view.breaker_retry_at_s > now_s else now_s + LOOK_AGAIN_S

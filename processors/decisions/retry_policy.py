@@ -1,0 +1,99 @@
+"""What to do when a call failed before its first token: another target at once, the same ones later, or the end.
+
+Failing over comes first and costs the user nothing, so it is asked first (`may_fail_over`) and goes to the router,
+which never names a target twice in a round. When the router has none left, the round has failed: it is retried as a
+whole after 2ⁿ s (1, 2, 4, 8 after the first, second, third, fourth) and up to 500 ms of jitter, since all that failed
+together would come back together. A provider's Retry-After replaces the pause where it is longer, and is never cut
+short: where it reaches beyond the turn's one deadline, the turn ends at once instead of waiting for nothing.
+
+Both questions have the same answer in kind: what may pass elsewhere may pass later. What a provider refuses (a bad
+key, an unknown model, a prompt too long, money) is neither. After the first token none of this is asked.
+
+Codes are those of `processors/providers/provider.py`; statuses 408, 409 and 5xx arrive as `provider_failed`, 429 as
+`provider_overloaded`, connect errors as `provider_unreachable`, read errors before the finish as `provider_cut`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+__all__ = [
+    "ATTEMPTS_MAX",
+    "JITTER_S",
+    "PASSING_CODES",
+    "FailureView",
+    "GiveUp",
+    "RetryAt",
+    "RetryDecision",
+    "backoff_s",
+    "decide_retry",
+    "may_fail_over",
+]
+
+ATTEMPTS_MAX: Final = 5
+BACKOFF_FIRST_S: Final = 1.0
+JITTER_S: Final = 0.5
+
+PASSING_CODES: Final = frozenset(
+    {
+        "provider_unreachable",
+        "provider_timed_out",
+        "provider_overloaded",
+        "provider_failed",
+        "provider_garbled",
+        "provider_cut",
+    }
+)
+"""Failures that may pass, elsewhere at once or here in a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView:
+    """What a failed call said of itself."""
+
+    code: str
+    temporary: bool
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Try every target again, not before then."""
+
+    at_s: float
+    reason: Literal["backoff", "retry_after"]
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The failure stands."""
+
+    reason: Literal["lasting", "attempts_used_up", "deadline"]
+
+
+RetryDecision: TypeAlias = RetryAt | GiveUp
+
+
+def may_fail_over(code: str) -> bool:
+    """Whether another target may be called at once after this failure."""
+    return code in PASSING_CODES
+
+
+def decide_retry(failure: FailureView, *, attempt: int, draw: float, now_s: float, deadline_s: float) -> RetryDecision:
+    """After the failure of `attempt` (from 1), with no target left in this round. `draw` is from 0 to below 1."""
+    if not (failure.temporary and may_fail_over(failure.code)):
+        return GiveUp("lasting")
+    if attempt >= ATTEMPTS_MAX:
+        return GiveUp("attempts_used_up")
+    pause_s = backoff_s(attempt)
+    asked_s = failure.retry_after_s or 0.0
+    at_s = now_s + max(pause_s, asked_s) + draw * JITTER_S
+    if at_s >= deadline_s:
+        return GiveUp("deadline")
+    return RetryAt(at_s, "retry_after" if asked_s > pause_s else "backoff")
+
+
+def backoff_s(attempt: int) -> float:
+    """The pause after an attempt (from 1), without jitter."""
+    return float(BACKOFF_FIRST_S * 2 ** (attempt - 1))
