@@ -1,4 +1,4 @@
-"""The references that are drawn from the sources: JSON Schema of every record, and `docs/reference/`.
+"""The references that are drawn from the sources: JSON Schema of every record, `docs/reference/`, the state machines.
 
 `make schemas` (`python -m tokenwire.generated_references`, in a checkout) writes them; a test fails while one is not
 what the sources say. Nothing here is written by hand twice: names, types, defaults and meanings come from the structs,
@@ -29,6 +29,7 @@ from infra.targets.presets import CHAINS, PRESETS
 from infra.telemetry.metric_names import METRICS
 from schemas import client_messages, dead_letters, prompts, records, session_events
 from schemas.topics import TopicSpec, fixed_topics, session_topic
+from tokenwire.state_machines_page import machine_blocks
 
 __all__ = ["main", "references"]
 
@@ -63,6 +64,7 @@ def references() -> dict[Path, str]:
         DOCS / "events.md": events_page(),
         DOCS / "settings.md": settings_page(),
         DOCS / "metrics.md": metrics_page(),
+        Path("docs/state-machines.md"): state_machines_page(),
         DOCS / "models.md": models_page(),
     }
 
@@ -240,6 +242,15 @@ def models_page() -> str:
 def key_table(rules: Mapping[str, KeyRule]) -> str:
     rows = [(f"`{key}`", KIND_WORDS[rule.kind], rule.default, rule.meaning) for key, rule in rules.items()]
     return table(("key", "holds", "default", "meaning"), rows)
+
+
+def state_machines_page() -> str:
+    return page(
+        "State machines",
+        "the `TRANSITIONS` tables of the modules named below",
+        "What moves each machine and where to. The code looks moves up in the same tables.",
+        *machine_blocks(),
+    )
 
 
 def page(title: str, sources: str, *blocks: str) -> str:
