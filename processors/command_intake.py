@@ -23,6 +23,7 @@ from processors.decisions.admission import (
 from processors.decisions.turn_ending import CANCELLED, Ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
+from processors.token_publisher import RunVoided
 from processors.weather import WEATHER
 from schemas.codec import decode_prompt_command
 from schemas.errors import InvalidField, SchemaError
@@ -71,7 +72,12 @@ class CommandIntake:
                 log.error("intake_failed", offset=delivery.offset, failures=failure, exc_info=error)
                 reason = type(error).__name__
         await self.bury(delivery, code="handler_error", message=reason)
-        await self.end_in_error(delivery)
+        try:
+            await self.end_in_error(delivery)
+        except WEATHER:
+            raise
+        except Exception as error:  # it is buried; the partition goes on
+            log.error("intake_not_ended", offset=delivery.offset, exc_info=error)
 
     async def take_in_once(self, delivery: Delivery) -> None:
         """Do what a command asks, up to the acknowledgement of everything that makes it durable."""
@@ -85,20 +91,24 @@ class CommandIntake:
             await self.forward(command, delivery)
             return
         lane = self.owner.lane_of(command.user, command.session)
-        async with lane.lock:
-            await self.owner.open_log(lane)
-            match command:
-                case PromptSubmitted():
-                    await self.submit(lane, command, delivery)
-                case PromptCancelled():
-                    await self.cancel(lane, command, delivery)
-                case ExpireSession():
-                    await self.expire(lane, delivery)
+        async with lane.alone():  # kept while the weather is bad, so that a later command does not overtake this one
+            await self.owner.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))
+
+    async def take_in_alone(self, lane: SessionLane, command: PromptCommand, delivery: Delivery) -> None:
+        await self.owner.open_log(lane)
+        match command:
+            case PromptSubmitted():
+                await self.submit(lane, command, delivery)
+            case PromptCancelled():
+                await self.cancel(lane, command)
+            case ExpireSession():
+                await self.expire(lane, delivery)
 
     async def submit(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
         entry = self.entry_of(prompt, delivery)
+        known = self.owner.journal.get(entry.turn)
         decision = decide_admission(
-            self.owner.journal.get(entry.turn),
+            known,
             entry.body_hash,
             accepted_at_us=delivery.timestamp_ms * 1_000,
             now_us=self.owner.parts.clock.now_us(),
@@ -108,7 +118,8 @@ class CommandIntake:
         turn = OpenTurn(entry, prompt, delivery.received_at_us)
         match decision:
             case Repetition():
-                return
+                if known is not None:
+                    await self.owner.recovery.take_up(lane, known)
             case IdReused():
                 await self.refuse(lane, prompt, turn)
             case EndAtOnce(reason, code, message, temporary):
@@ -146,10 +157,14 @@ class CommandIntake:
         try:
             async with self.owner.gate.beginning():
                 attempt = await self.owner.parts.runner.begin(lane, turn, queued=queued)
-        except BaseException:
+        except BaseException as error:
             lane.running = None
             self.owner.parts.capacity.release()
-            raise
+            if not isinstance(error, RunVoided):
+                raise
+            log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(error))
+            self.owner.lines.watch_another(lane, turn)
+            return
         self.owner.lines.start(lane, turn, attempt)
 
     async def turn_away(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
@@ -167,15 +182,7 @@ class CommandIntake:
         self.owner.lines.wake(lane)
 
     def queued(self, lane: SessionLane, turn: OpenTurn) -> TurnQueued:
-        return TurnQueued(
-            turn=turn.turn,
-            prompt_id=turn.prompt.prompt_id,
-            input=turn.prompt.input,
-            messages=turn.prompt.messages,
-            model=turn.prompt.model,
-            position=lane.open_turns,
-            at_us=self.owner.parts.clock.now_us(),
-        )
+        return turn.queued(position=lane.open_turns, at_us=self.owner.parts.clock.now_us())
 
     async def refuse(self, lane: SessionLane, prompt: PromptSubmitted, turn: OpenTurn) -> None:
         refused = PromptRefused(
@@ -186,7 +193,7 @@ class CommandIntake:
         )
         await lane.log().append([refused], since_ms=turn.since_ms, certain=False)
 
-    async def cancel(self, lane: SessionLane, command: PromptCancelled, delivery: Delivery) -> None:
+    async def cancel(self, lane: SessionLane, command: PromptCancelled) -> None:
         """End the turn if it is open; remember the cancel if its prompt has not come yet."""
         turn_id = turn_id_of(UserId(command.user), SessionId(command.session), PromptId(command.prompt_id))
         known = self.owner.journal.get(turn_id)
@@ -202,16 +209,19 @@ class CommandIntake:
             )
             await self.owner.journal.write(early)
             return
+        if known.phase not in ("queued", "running"):
+            return
+        await self.owner.recovery.take_up(lane, known)
         turn = lane.find(turn_id)
-        if known.phase not in ("queued", "running") or turn is None:
+        if turn is None or turn.over:
             return
         turn.entry = msgspec.structs.replace(turn.entry, cancel_requested=True, updated_at_us=now_us)
         await self.owner.journal.write(turn.entry)
-        if turn is lane.running:
+        if turn in lane.waiting:
+            await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
+            lane.waiting.remove(turn)  # not before: while the cluster is away it must be found again
+        else:
             turn.stop_call()
-            return
-        lane.waiting.remove(turn)
-        await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
 
     async def expire(self, lane: SessionLane, delivery: Delivery) -> None:
         if lane.open_turns:
@@ -233,7 +243,7 @@ class CommandIntake:
             return
         lane = self.owner.lane_of(command.user, command.session)
         turn = OpenTurn(self.entry_of(command, delivery), command, delivery.received_at_us)
-        async with lane.lock:
+        async with lane.alone():
             await self.owner.open_log(lane)
             known = self.owner.journal.get(turn.turn)
             if known is None or known.phase != "ended":

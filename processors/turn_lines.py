@@ -1,7 +1,9 @@
 """Runs the turns of each session one after another, and keeps a failing turn from taking anything else down.
 
 A turn whose attempt fails for want of a broker is tried again as a new attempt; one that our own code fails is
-retried FAILURES_MAX times and then ends in `error`, with its prompt kept as a dead letter.
+retried FAILURES_MAX times and then ends in `error`, with its prompt kept as a dead letter. One whose run another
+worker voided is followed on the log until it ends there, or falls silent: that worker may be one which is about to
+learn that it lost the partition, so nobody but this one would end it.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from processors.decisions.recovery import still_leased
+from processors.begin_gate import GateShut
+from processors.decisions.recovery import LEASE_US, still_leased
 from processors.decisions.turn_ending import CANCELLED, Ending
 from processors.session_lane import OpenTurn, SessionLane
+from processors.token_publisher import RunVoided
 from processors.turn_runner import Attempt
 from processors.weather import WEATHER
 from schemas.codec import encode
@@ -74,12 +78,14 @@ class TurnLines:
         """Attempt after attempt until the turn is over, or another owner's."""
         while True:
             try:
-                if attempt is None:
-                    async with lane.lock, self.owner.gate.beginning():
-                        attempt = await self.owner.parts.runner.begin(lane, turn)
-                if attempt is not None:
-                    await self.owner.parts.runner.carry_on(lane, turn, attempt)
+                await self.run_once(lane, turn, attempt)
                 return
+            except GateShut:
+                return
+            except RunVoided as voided:
+                log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
+                if self.owner.stopping or await self.follow(lane, turn):
+                    return
             except WEATHER as error:
                 log.warning("attempt_lost", turn=turn.turn, reason=str(error))
                 turn.cause = "append_lost"
@@ -89,6 +95,37 @@ class TurnLines:
             attempt = None
             await asyncio.sleep(RETRY_PAUSE_S)
 
+    async def run_once(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None) -> None:
+        runner = self.owner.parts.runner
+        if attempt is None:
+            async with lane.lock, self.owner.gate.beginning():
+                await self.owner.open_log(lane)
+                if turn.entry.cancel_requested and not turn.over:
+                    await runner.end_unstarted(lane, turn, CANCELLED)
+                    return
+                attempt = await runner.begin(lane, turn)
+        if attempt is not None:
+            await runner.carry_on(lane, turn, attempt)
+
+    async def follow(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Follow a turn that another worker took over; False: it fell silent, and is this one's again."""
+        turn.cause = "crash"
+        turn.watched = True
+        self.lease_here(turn)
+        try:
+            return await self.owner.until_done("follow", lambda: self.watched(lane, turn))
+        finally:
+            turn.watched = False
+
+    def lease_here(self, turn: OpenTurn) -> None:
+        lease_until_us = self.owner.parts.clock.now_us() + LEASE_US
+        turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
+
+    def watch_another(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Watch a turn that turned out to be another worker's as it was taken in."""
+        self.lease_here(turn)
+        self.watch(lane, turn)
+
     def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Keep the line closed while another worker ends a turn that it began."""
         turn.watched = True
@@ -97,13 +134,16 @@ class TurnLines:
 
     async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> None:
         try:
-            await self.owner.until_done("watch", lambda: self.watched(lane, turn))
+            if not await self.owner.until_done("watch", lambda: self.watched(lane, turn)):
+                turn.cause = "crash"
+                turn.watched = False
+                lane.waiting.appendleft(turn)
         finally:
             lane.running = None
         await self.run_waiting(lane)
 
-    async def watched(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Follow the log until the turn has ended, or its worker is gone; then do what is left to do."""
+    async def watched(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Follow the log until the turn has ended (True), or its worker is gone (False). Raises LogError."""
         parts = self.owner.parts
         while True:
             await lane.log().sync(since_ms=turn.since_ms)
@@ -111,15 +151,12 @@ class TurnLines:
             if folded is not None and folded.ended is not None:
                 await asyncio.sleep(RECORD_GRACE_S)  # its worker knows more about it than the log and records it first
                 await parts.runner.close(lane, turn)
-                return
+                return True
             if turn.entry.cancel_requested:
                 await parts.runner.end_unstarted(lane, turn, CANCELLED)
-                return
+                return True
             if not still_leased(turn.entry, folded, now_us=parts.clock.now_us()):
-                turn.cause = "crash"
-                turn.watched = False
-                lane.waiting.appendleft(turn)
-                return
+                return False
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def failed(self, lane: SessionLane, turn: OpenTurn, error: Exception) -> bool:
@@ -130,10 +167,15 @@ class TurnLines:
         log.error("turn_failed", turn=turn.turn, failures=failures, error=type(error).__name__, exc_info=error)
         if failures < FAILURES_MAX:
             return False
-        await self.owner.until_done(
-            "give_up", lambda: self.give_up(lane, turn, code="handler_error", message=type(error).__name__)
-        )
+        await self.give_up_surely(lane, turn, code="handler_error", message=type(error).__name__)
         return True
+
+    async def give_up_surely(self, lane: SessionLane, turn: OpenTurn, *, code: str, message: str) -> None:
+        """As `give_up`, however often the cluster's weather needs; what else fails is left to the next owner."""
+        try:
+            await self.owner.until_done("give_up", lambda: self.give_up(lane, turn, code=code, message=message))
+        except Exception as error:  # one turn's fault must not close its session's line
+            log.error("turn_not_given_up", turn=turn.turn, exc_info=error)
 
     async def give_up(self, lane: SessionLane, turn: OpenTurn, *, code: str, message: str) -> None:
         """Keep the prompt as a dead letter, then end its turn in `error`."""

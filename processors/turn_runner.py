@@ -41,14 +41,14 @@ from processors.token_publisher import RunVoided
 from schemas.journal import JournalEntry
 from schemas.records import AttemptOutcome
 from schemas.session_events import EndReason, SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
-from schemas.turn_fold import FoldedRun, Verdict
+from schemas.turn_fold import FoldedRun, FoldedTurn, Verdict
 
 __all__ = ["Attempt", "TurnRunner"]
 
 log = structlog.get_logger(__name__)
 
-BEGIN_TRIES_MAX: Final = 5
-"""Starts of an attempt that others may void before this worker leaves the turn alone."""
+APPEND_TRIES_MAX: Final = 5
+"""How often a start or an end is appended anew because the log had moved on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +88,23 @@ class TurnRunner:
         self.ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)
 
     async def begin(self, lane: SessionLane, turn: OpenTurn, *, queued: TurnQueued | None = None) -> Attempt | None:
-        """Start the next attempt; None: the log shows that the turn is over or another's.
+        """Start the next attempt; None: the log shows that the turn is over.
 
-        `queued` is appended before it, in the same request. Raises AppendFailed, LogError.
+        `queued` is appended before it, in the same request. Raises AppendFailed, LogError, and RunVoided where
+        another worker's attempt came first: to try a higher number at once would void a run that was just paid for.
         """
+        if turn.over:
+            await self.close(lane, turn)
+            return None
         history = await self.history_of(lane, turn)
-        leading: list[SessionEvent] = [queued] if queued else []
-        for _ in range(BEGIN_TRIES_MAX):
+        for _ in range(APPEND_TRIES_MAX):
             folded = lane.log().folded(turn.turn)
+            if folded is None and queued is None:  # the log was lost: tell the turn anew
+                queued = turn.queued(position=0, at_us=self.clock.now_us())
+            leading: list[SessionEvent] = [queued] if queued else []
             number = max(turn.entry.attempt, folded.attempt if folded else 0) + 1
             run = uuid4().hex[:12]
+            turn.runs.add(run)
             entry = msgspec.structs.replace(
                 turn.entry, phase="running", attempt=number, run=run, updated_at_us=self.clock.now_us()
             )
@@ -111,23 +118,26 @@ class TurnRunner:
                 history_messages_cut=history.messages_cut,
                 at_us=self.clock.now_us(),
             )
-            _, (verdicts, first_offset) = await both(
+            _, (verdicts, _) = await both(
                 lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
             )
-            known_from = first_offset if queued and turn.entry.first_offset < 0 else turn.entry.first_offset
-            turn.entry = msgspec.structs.replace(entry, first_offset=known_from)
+            folded = lane.log().folded(turn.turn)
+            turn.entry = msgspec.structs.replace(
+                turn.entry, phase="running", attempt=number, run=run, first_offset=first_offset_of(turn.entry, folded)
+            )
             if verdicts[-1] is Verdict.EFFECTIVE:
                 await self.record_void_runs(lane, turn)
                 return Attempt(number, run, history)
             if verdicts[-1] is Verdict.AFTER_END:
                 await self.close(lane, turn)
                 return None
-            turn.cause = "crash"
-        log.warning("turn_left_to_another", turn=turn.turn, tries=BEGIN_TRIES_MAX)
-        return None
+            if folded is not None and folded.run not in turn.runs:
+                raise RunVoided(f"turn {turn.turn}: attempt {folded.attempt} is another worker's")
+            turn.cause = "append_lost"
+        raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} starts did not count")
 
     async def carry_on(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> None:
-        """Stream the answer of an attempt that has begun and end its turn. Raises AppendFailed, LogError.
+        """Stream the answer of an attempt that has begun and end its turn. Raises AppendFailed, LogError, RunVoided.
 
         Cancellation: the call is closed and nothing more is written; the next owner starts another attempt.
         """
@@ -139,9 +149,6 @@ class TurnRunner:
         self.running.inc()
         try:
             result = await stream.run(turn, request, attempt=attempt.number, run=attempt.run)
-        except RunVoided as voided:
-            log.warning("run_voided", turn=turn.turn, attempt=attempt.number, reason=str(voided))
-            return
         finally:
             self.running.dec()
         await self.end(lane, turn, attempt, recorder, result)
@@ -149,7 +156,7 @@ class TurnRunner:
     async def end(
         self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, recorder: AttemptRecorder, result: StreamResult
     ) -> None:
-        """Write the ending, the record and the closed entry, in this order."""
+        """Write the ending, the record and the closed entry, in this order. Raises RunVoided."""
         price = cost_of(result.usage, self.model_of(turn), self.clock.now_us(), provider_url=self.provider_url)
         ended = TurnEnded(
             turn=turn.turn,
@@ -164,59 +171,86 @@ class TurnRunner:
             text_chars=recorder.chars,
             at_us=self.clock.now_us(),
         )
-        offset = await self.append_end(lane, turn, ended)
-        if offset < 0:
+        verdict = await self.append_end(lane, turn, ended)
+        if verdict is Verdict.AFTER_END:
+            await self.close(lane, turn)
             return
+        if verdict is not Verdict.EFFECTIVE:
+            raise RunVoided(f"turn {turn.turn}, attempt {attempt.number}: its ending is {verdict.value}")
         if recorder.chars and not result.text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
         self.conversations.add(lane.log(), turn.prompt, result.text)
         self.count(ended, result)
         await recorder.finish(self.outcome(turn, attempt, ended, result))
-        await self.close_entry(lane, turn, ended, offset)
+        await self.close_entry(lane, turn, ended)
 
     async def end_unstarted(
         self, lane: SessionLane, turn: OpenTurn, ending: Ending, *, queued: TurnQueued | None = None
     ) -> None:
         """End a turn without a(nother) call: cancelled in line, rejected, expired, given up.
 
-        Raises AppendFailed, LogError.
+        Whatever attempt the log shows is ended with it, and billed for what it wrote. Raises AppendFailed, LogError,
+        RunVoided.
         """
-        folded = lane.log().folded(turn.turn)
-        ended = TurnEnded(
+        for _ in range(APPEND_TRIES_MAX):
+            ended = await self.ending_of_folded(lane, turn, ending)
+            verdict = await self.append_end(lane, turn, ended, queued=queued)
+            if verdict is Verdict.EFFECTIVE:
+                self.turns.labels(reason=ended.reason).inc()
+            if verdict in (Verdict.EFFECTIVE, Verdict.AFTER_END):
+                await self.close(lane, turn)
+                return
+            if lane.log().folded(turn.turn) is None:  # the log was lost: tell the turn anew
+                queued = queued or turn.queued(position=0, at_us=self.clock.now_us())
+        raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} endings did not count")
+
+    async def ending_of_folded(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> TurnEnded:
+        """The ending of whatever attempt the log shows at this moment.
+
+        It carries no hash of the text: the worker that the attempt is taken from may append to it until the end lands.
+        """
+        folded, usage = lane.log().folded(turn.turn), Usage()
+        if folded is not None and folded.current is not None:
+            fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
+            usage = await self.estimated(lane, turn, fold.turns[turn.turn].current)
+        price = cost_of(usage, self.model_of(turn), self.clock.now_us(), provider_url=self.provider_url)
+        return TurnEnded(
             turn=turn.turn,
             attempt=folded.attempt if folded else 0,
             run=folded.run if folded else "",
             reason=ending.reason,
+            usage=usage,
+            cost_nano_usd=price.cost_nano_usd,
+            price_version=price.version if usage != Usage() else "",
             error=ending.error,
             at_us=self.clock.now_us(),
         )
-        offset = await self.append_end(lane, turn, ended, queued=queued)
-        if offset < 0:
-            await self.close(lane, turn)
-            return
-        self.turns.labels(reason=ended.reason).inc()
-        await self.record_rest(lane, turn, offset + 1)
-        await self.close_entry(lane, turn, ended, offset)
 
     async def close(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Close a turn that the log shows ended: write what may be missing of its records, then the entry."""
+        turn.over = True
         end = await lane.log().reader.end(lane.log().place.topic, lane.log().place.partition)
-        ended, offset = await self.record_rest(lane, turn, end)
+        folded = lane.log().folded(turn.turn)
+        if folded is None or folded.attempt:
+            self.conversations.forget(lane.log().key)  # what the turn left on the log is not among its messages
+        ended = await self.record_rest(lane, turn, end)
         if ended is not None:
-            await self.close_entry(lane, turn, ended, offset)
+            await self.close_entry(lane, turn, ended)
 
     async def append_end(
         self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, *, queued: TurnQueued | None = None
-    ) -> int:
-        """Append the ending; its offset, or -1 where another's counts."""
+    ) -> Verdict:
+        """Append the ending; says whether it counts."""
         events: list[SessionEvent] = [queued, ended] if queued else [ended]
-        verdicts, first_offset = await lane.log().append(events, since_ms=turn.since_ms)
-        if verdicts[-1] is not Verdict.EFFECTIVE:
-            log.warning("ending_void", turn=turn.turn, attempt=ended.attempt, verdict=verdicts[-1].value)
-            return -1
-        if queued:
-            turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
-        return first_offset + len(events) - 1
+        verdicts, _ = await lane.log().append(events, since_ms=turn.since_ms)
+        verdict = verdicts[-1]
+        if verdict in (Verdict.EFFECTIVE, Verdict.AFTER_END):
+            turn.over = True
+        if verdict is not Verdict.EFFECTIVE:
+            log.warning("ending_void", turn=turn.turn, attempt=ended.attempt, verdict=verdict.value)
+        first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
+        turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
+        return verdict
 
     async def record_void_runs(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Records of the attempts that the one just started made void, as far as they got."""
@@ -228,17 +262,17 @@ class TurnRunner:
         for run in full.void_runs if full else ():
             await self.record_run(lane, turn, run, None)
 
-    async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> tuple[TurnEnded | None, int]:
+    async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> TurnEnded | None:
         """Records of all runs of a turn that the log shows ended, rebuilt from the log."""
-        start = await self.first_offset_of(lane, turn)
+        start = await self.start_of(lane, turn)
         fold = await lane.log().records_between(start, end)
         full = fold.turns.get(turn.turn)
         if full is None or full.ended is None:
-            return None, -1
+            return None
         for run in full.void_runs:
             await self.record_run(lane, turn, run, None)
         await self.record_run(lane, turn, full.current, full.ended)
-        return full.ended, full.last_offset
+        return full.ended
 
     async def record_run(
         self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None, ended: TurnEnded | None
@@ -274,7 +308,9 @@ class TurnRunner:
         counted = AttemptStream.counted_usage(history.messages, "".join(run.chunks if run else ()), self.model_of(turn))
         return counted if run else Usage(estimated=True)
 
-    async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, offset: int) -> None:
+    async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded) -> None:
+        folded = lane.log().folded(turn.turn)
+        offset = folded.last_offset if folded is not None else -1
         await lane.journal.write(closed(turn.entry, ended.reason, offset, self.clock.now_us()))
 
     async def history_of(self, lane: SessionLane, turn: OpenTurn) -> CutHistory:
@@ -285,12 +321,10 @@ class TurnRunner:
             answer_tokens=self.answer_tokens(turn),
         )
 
-    async def first_offset_of(self, lane: SessionLane, turn: OpenTurn) -> int:
-        if turn.entry.first_offset >= 0:
-            return turn.entry.first_offset
-        folded = lane.log().folded(turn.turn)
-        if folded is not None:
-            return folded.first_offset
+    async def start_of(self, lane: SessionLane, turn: OpenTurn) -> int:
+        first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
+        if first_offset >= 0:
+            return first_offset
         place = lane.log().place
         return await lane.log().reader.offset_at(place.topic, place.partition, max(0, turn.since_ms - 1_000))
 
@@ -327,6 +361,11 @@ class TurnRunner:
 
     def answer_tokens(self, turn: OpenTurn) -> int:
         return turn.prompt.max_tokens or self.answer_tokens_max
+
+
+def first_offset_of(entry: JournalEntry, folded: FoldedTurn | None) -> int:
+    """Where the turn begins on the log, as far as it is known."""
+    return folded.first_offset if folded is not None else entry.first_offset
 
 
 def closed(entry: JournalEntry, reason: EndReason, offset: int, now_us: int) -> JournalEntry:
