@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,26 +37,37 @@ moments_s = st.one_of(st.floats(0, 100), st.just(-math.inf))
 
 @st.composite
 def target_views(draw: st.DrawFn) -> list[TargetView]:
+    """A third of the targets have no obstacle of their own, so that there is something to choose."""
     names = draw(st.lists(st.sampled_from("abcdef"), unique=True, max_size=6))
-    return [
-        TargetView(
-            name=name,
-            provider=name,
-            model=draw(st.sampled_from(["llama", "gpt"])),
-            rank=draw(st.integers(0, 3)),
-            abilities=draw(abilities),
-            context_tokens=draw(st.sampled_from([100, 1_000])),
-            breaker_allows=draw(st.booleans()),
-            breaker_retry_at_s=draw(moments_s),
-            room=draw(st.floats(0, 1)),
-            free_at_s=draw(st.one_of(moments_s, st.just(math.inf))),
-            in_flight=draw(st.integers(0, 3)),
-            concurrent_max=draw(st.one_of(st.none(), st.integers(0, 3))),
-        )
-        for name in names
-    ]
+    return [draw(any_views if draw(st.integers(0, 2)) else plain_views)(name) for name in names]
 
 
+def named(**values: Any) -> Callable[[str], TargetView]:
+    return lambda name: TargetView(name=name, provider=name, **values)
+
+
+rooms = st.floats(0, 1)
+any_views = st.builds(
+    named,
+    model=st.sampled_from(["llama", "gpt"]),
+    rank=st.integers(0, 2),
+    abilities=abilities,
+    context_tokens=st.sampled_from([100, 1_000]),
+    breaker_allows=st.booleans(),
+    breaker_retry_at_s=moments_s,
+    room=rooms,
+    free_at_s=st.one_of(moments_s, st.just(math.inf)),
+    in_flight=st.integers(0, 3),
+    concurrent_max=st.one_of(st.none(), st.integers(0, 3)),
+)
+plain_views = st.builds(
+    named,
+    model=st.just("llama"),
+    rank=st.integers(0, 1),
+    abilities=st.just(frozenset({"vision", "tools"})),
+    context_tokens=st.just(10_000),
+    room=rooms,
+)
 needs_of_calls = st.builds(
     CallNeeds, abilities=abilities, context_tokens=st.sampled_from([50, 500, 5_000]), substitute=st.booleans()
 )
