@@ -39,8 +39,9 @@ class LogReader(Protocol):
         ...
 
     def follow(self, place: LogPlace, key: SessionKey, offset: int, follower: LogFollower) -> bool:
-        """Deliver the session's records from `offset` on. False: the place is read beyond it already; read the
-        past up to `position(place)` and ask again."""
+        """Deliver the session's records from `offset` on (in a shared place perhaps from before: the follower knows
+        where it stands). False: the place is read beyond it already; read the past up to `position(place)` and ask
+        again."""
         ...
 
     def unfollow(self, place: LogPlace, key: SessionKey) -> None:

@@ -20,7 +20,9 @@ from schemas.topics import RECORDS, record_partition
 
 __all__ = ["AttemptRecorder"]
 
-PART_CHUNKS_MAX: Final = 8_192  # gaps and quotes of tiny chunks outgrow their text
+PART_JSON_BYTES_MAX: Final = 196_608
+"""Texts and gaps of a part as JSON: escapes and tiny chunks outgrow the text itself."""
+CHUNK_OVERHEAD_BYTES: Final = 16  # separators, and the chunk's gap
 
 
 class AttemptRecorder:
@@ -43,6 +45,7 @@ class AttemptRecorder:
         self.texts: list[str] = []
         self.gaps_us: list[int] = []
         self.text_bytes = 0
+        self.json_bytes = 0
         self.chars = 0
         self.hash = hashlib.sha256()
 
@@ -50,12 +53,16 @@ class AttemptRecorder:
         """Take in chunks; a part that is full is sent and acknowledged before this returns."""
         for text, gap_us in zip(texts, gaps_us, strict=True):
             raw = text.encode(errors="replace")
+            json_bytes = len(msgspec.json.encode(text)) + CHUNK_OVERHEAD_BYTES
+            if self.texts and self.json_bytes + json_bytes > PART_JSON_BYTES_MAX:
+                await self.send(None)
             self.hash.update(raw)
             self.text_bytes += len(raw)
+            self.json_bytes += json_bytes
             self.chars += len(text)
             self.texts.append(text)
             self.gaps_us.append(gap_us)
-            if self.text_bytes > RECORD_PART_TEXT_BYTES_MAX or len(self.texts) >= PART_CHUNKS_MAX:
+            if self.text_bytes > RECORD_PART_TEXT_BYTES_MAX:
                 await self.send(None)
 
     async def finish(self, outcome: AttemptOutcome) -> None:
@@ -80,5 +87,5 @@ class AttemptRecorder:
         )
         self.parts_sent += 1
         self.seq += len(self.texts)
-        self.texts, self.gaps_us, self.text_bytes = [], [], 0
+        self.texts, self.gaps_us, self.text_bytes, self.json_bytes = [], [], 0, 0
         await self.appender.append(RECORDS, record_partition(self.key), encode(record), key=self.key.encode())

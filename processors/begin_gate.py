@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-__all__ = ["BeginGate"]
+__all__ = ["BeginGate", "GateShut"]
+
+
+class GateShut(Exception):
+    """No attempt begins here any more: the partition is another worker's."""
 
 
 class BeginGate:
-    """Open: attempts may begin. Closing waits for those that are just beginning."""
+    """Open: attempts may begin. Closing waits for those that are just beginning. Shut: none ever will."""
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()
@@ -18,11 +22,14 @@ class BeginGate:
         self.empty = asyncio.Event()
         self.empty.set()
         self.inside = 0
+        self.shut_for_good = False
 
     @asynccontextmanager
     async def beginning(self) -> AsyncIterator[None]:
-        """Pass the gate, as soon as it is open, and stay inside for the length of the block."""
+        """Pass the gate, as soon as it is open, and stay inside for the length of the block. Raises GateShut."""
         await self.opened.wait()
+        if self.shut_for_good:
+            raise GateShut
         self.inside += 1
         self.empty.clear()
         try:
@@ -39,4 +46,9 @@ class BeginGate:
 
     def open(self) -> None:
         """Let everybody in."""
+        self.opened.set()
+
+    def shut(self) -> None:
+        """Turn everybody away, those who wait included."""
+        self.shut_for_good = True
         self.opened.set()

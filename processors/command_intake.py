@@ -24,6 +24,7 @@ from processors.decisions.turn_ending import CANCELLED, Ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
 from processors.target_pool import Call
+from processors.token_publisher import RunVoided
 from processors.turn_route import TurnRoute
 from processors.weather import WEATHER
 from schemas.codec import decode_prompt_command
@@ -73,7 +74,12 @@ class CommandIntake:
                 log.error("intake_failed", offset=delivery.offset, failures=failure, exc_info=error)
                 reason = type(error).__name__
         await self.bury(delivery, code="handler_error", message=reason)
-        await self.end_in_error(delivery)
+        try:
+            await self.end_in_error(delivery)
+        except WEATHER:
+            raise
+        except Exception as error:  # it is buried; the partition goes on
+            log.error("intake_not_ended", offset=delivery.offset, exc_info=error)
 
     async def take_in_once(self, delivery: Delivery) -> None:
         """Do what a command asks, up to the acknowledgement of everything that makes it durable."""
@@ -87,20 +93,24 @@ class CommandIntake:
             await self.forward(command, delivery)
             return
         lane = self.owner.lane_of(command.user, command.session)
-        async with lane.lock:
-            await self.owner.open_log(lane)
-            match command:
-                case PromptSubmitted():
-                    await self.submit(lane, command, delivery)
-                case PromptCancelled():
-                    await self.cancel(lane, command, delivery)
-                case ExpireSession():
-                    await self.expire(lane, delivery)
+        async with lane.alone():  # kept while the weather is bad, so that a later command does not overtake this one
+            await self.owner.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))
+
+    async def take_in_alone(self, lane: SessionLane, command: PromptCommand, delivery: Delivery) -> None:
+        await self.owner.open_log(lane)
+        match command:
+            case PromptSubmitted():
+                await self.submit(lane, command, delivery)
+            case PromptCancelled():
+                await self.cancel(lane, command)
+            case ExpireSession():
+                await self.expire(lane, delivery)
 
     async def submit(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
         entry = self.entry_of(prompt, delivery)
+        known = self.owner.journal.get(entry.turn)
         decision = decide_admission(
-            self.owner.journal.get(entry.turn),
+            known,
             entry.body_hash,
             accepted_at_us=delivery.timestamp_ms * 1_000,
             now_us=self.owner.parts.clock.now_us(),
@@ -110,7 +120,8 @@ class CommandIntake:
         turn = OpenTurn(entry, prompt, delivery.received_at_us)
         match decision:
             case Repetition():
-                return
+                if known is not None:
+                    await self.owner.recovery.take_up(lane, known)
             case IdReused():
                 await self.refuse(lane, prompt, turn)
             case EndAtOnce(reason, code, message, temporary):
@@ -162,6 +173,11 @@ class CommandIntake:
             except BaseException:
                 self.owner.parts.capacity.release()
                 raise
+        except RunVoided as voided:
+            lane.running = None
+            log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
+            self.owner.lines.watch_another(lane, turn)
+            return
         except BaseException:
             lane.running = None
             raise
@@ -169,6 +185,12 @@ class CommandIntake:
             if attempt is None:
                 self.owner.parts.runner.pool.give_back(call)
         self.owner.lines.start(lane, turn, attempt, route)
+
+    async def turn_away(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
+        """End a turn that is not taken in; of its prompt only the beginning goes onto the log."""
+        turn.prompt = msgspec.structs.replace(turn.prompt, input=turn.prompt.input[:SHOWN_CHARS_MAX], messages=None)
+        turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
+        await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
 
     async def enqueue(self, lane: SessionLane, turn: OpenTurn, queued: TurnQueued) -> None:
         _, (_, offset) = await both(
@@ -178,22 +200,8 @@ class CommandIntake:
         lane.waiting.append(turn)
         self.owner.lines.wake(lane)
 
-    async def turn_away(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
-        """End a turn that is not taken in; of its prompt only the beginning goes onto the log."""
-        turn.prompt = msgspec.structs.replace(turn.prompt, input=turn.prompt.input[:SHOWN_CHARS_MAX], messages=None)
-        turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
-        await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
-
     def queued(self, lane: SessionLane, turn: OpenTurn) -> TurnQueued:
-        return TurnQueued(
-            turn=turn.turn,
-            prompt_id=turn.prompt.prompt_id,
-            input=turn.prompt.input,
-            messages=turn.prompt.messages,
-            model=turn.prompt.model,
-            position=lane.open_turns,
-            at_us=self.owner.parts.clock.now_us(),
-        )
+        return turn.queued(position=lane.open_turns, at_us=self.owner.parts.clock.now_us())
 
     async def refuse(self, lane: SessionLane, prompt: PromptSubmitted, turn: OpenTurn) -> None:
         refused = PromptRefused(
@@ -204,7 +212,7 @@ class CommandIntake:
         )
         await lane.log().append([refused], since_ms=turn.since_ms, certain=False)
 
-    async def cancel(self, lane: SessionLane, command: PromptCancelled, delivery: Delivery) -> None:
+    async def cancel(self, lane: SessionLane, command: PromptCancelled) -> None:
         """End the turn if it is open; remember the cancel if its prompt has not come yet."""
         turn_id = turn_id_of(UserId(command.user), SessionId(command.session), PromptId(command.prompt_id))
         known = self.owner.journal.get(turn_id)
@@ -220,16 +228,19 @@ class CommandIntake:
             )
             await self.owner.journal.write(early)
             return
+        if known.phase not in ("queued", "running"):
+            return
+        await self.owner.recovery.take_up(lane, known)
         turn = lane.find(turn_id)
-        if known.phase not in ("queued", "running") or turn is None:
+        if turn is None or turn.over:
             return
         turn.entry = msgspec.structs.replace(turn.entry, cancel_requested=True, updated_at_us=now_us)
         await self.owner.journal.write(turn.entry)
-        if turn is lane.running:
+        if turn in lane.waiting:
+            await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
+            lane.waiting.remove(turn)  # not before: while the cluster is away it must be found again
+        else:
             turn.stop_call()
-            return
-        lane.waiting.remove(turn)
-        await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
 
     async def expire(self, lane: SessionLane, delivery: Delivery) -> None:
         if lane.open_turns:
@@ -251,7 +262,7 @@ class CommandIntake:
             return
         lane = self.owner.lane_of(command.user, command.session)
         turn = OpenTurn(self.entry_of(command, delivery), command, delivery.received_at_us)
-        async with lane.lock:
+        async with lane.alone():
             await self.owner.open_log(lane)
             known = self.owner.journal.get(turn.turn)
             if known is None or known.phase != "ended":

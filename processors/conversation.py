@@ -95,6 +95,7 @@ class Conversations:
             conversation = None
         if conversation is None:
             conversation = Conversation(writer) if read_from < 0 else await self.rebuild(writer, read_from)
+            self.forget(writer.key)  # another may have rebuilt it meanwhile
             self.kept[writer.key] = conversation
             self.size_bytes += conversation.size_bytes
             self.shrink()

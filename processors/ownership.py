@@ -58,7 +58,7 @@ class Ownership:
         await asyncio.gather(*(self.give_up(owner, unbroken=unbroken) for owner in lost))
         for partition in kept:
             self.owners[partition].kept(generation)
-        for partition in partitions - kept:
+        for partition in partitions - kept if not self.draining else ():
             owner = PartitionOwner(partition, self.parts, self.finished, generation)
             self.owners[partition] = owner
             owner.start()
@@ -91,17 +91,22 @@ class Ownership:
     async def drain(self, deadline_s: float) -> None:
         """Take nothing more in, let turns end until the deadline, then hand the rest over and stop.
 
-        Turns handed over are journalled, so that the next owner does not count them as crashes.
+        Turns handed over are journalled, so that the next owner does not count them as crashes; those of partitions
+        that were lost before are not: their new owner has the word.
         """
         self.draining = True
         until_s = self.parts.clock.monotonic_s() + deadline_s
         while self.running_turns() and self.parts.clock.monotonic_s() < until_s:  # noqa: ASYNC110  # once per process
             await asyncio.sleep(DRAIN_POLL_S)
-        owners, self.owners = [*self.owners.values(), *self.retired], {}
+        owners, self.owners = list(self.owners.values()), {}
         left = [(owner, turn) for owner in owners for turn in owner.running_turns()]
-        await asyncio.gather(*(owner.stop() for owner in owners))
-        for owner, turn in left:
-            await owner.hand_over(turn)
+        await asyncio.gather(*(owner.stop() for owner in (*owners, *self.retired)))
+        try:
+            async with asyncio.timeout(LEASING_S):
+                await asyncio.gather(*(owner.hand_over(turn) for owner, turn in left))
+        except (TimeoutError, AppendFailed) as error:
+            log.warning("turns_not_handed_over", turns=len(left), reason=repr(error))
+            return
         if left:
             log.info("turns_handed_over", turns=len(left))
 

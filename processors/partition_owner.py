@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -39,7 +39,11 @@ __all__ = ["Delivery", "OwnerLimits", "PartitionOwner", "WorkerParts"]
 
 log = structlog.get_logger(__name__)
 
+Done = TypeVar("Done")
+
 RETRY_PAUSE_S: Final = 1.0
+DELIVERY_OVERHEAD_BYTES: Final = 300
+"""What a command costs in the inbox besides its bytes."""
 SWEEP_EVERY_S: Final = 300.0
 
 
@@ -52,6 +56,11 @@ class Delivery:
     key: bytes | None
     value: bytes | None
     received_at_us: int
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory."""
+        return len(self.key or b"") + len(self.value or b"") + DELIVERY_OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +119,7 @@ class PartitionOwner:
         self.tasks: set[asyncio.Task[None]] = set()
         self.gate = BeginGate()
         self.lines = TurnLines(self)
+        self.recovery = TurnRecovery(self)
         self.intake = CommandIntake(self)
         self.stopping = False
 
@@ -130,10 +140,12 @@ class PartitionOwner:
             await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def retire(self) -> None:
-        """Take nothing more in, start no further turn, and let the running ones end on their own."""
+        """Take nothing more in, start no further attempt, and let the running ones end on their own."""
         self.stopping = True
+        self.gate.shut()
         self.room.set()
-        others = self.tasks - {lane.task for lane in self.lanes.values() if lane.running is not None}
+        running = self.running_turns()
+        others = self.tasks - {lane.task for lane in self.lanes.values() if lane.running in running}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -153,7 +165,7 @@ class PartitionOwner:
         await asyncio.gather(*(self.lease(turn, lease_until_us) for turn in self.running_turns()))
 
     async def lease(self, turn: OpenTurn, lease_until_us: int) -> None:
-        if turn.entry.phase == "running":
+        if turn.entry.phase == "running" and not turn.over:
             turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
             await self.journal.write(turn.entry)
 
@@ -169,7 +181,7 @@ class PartitionOwner:
     async def deliver(self, delivery: Delivery) -> None:
         """Take a record from the consumer; waits while the inbox is full."""
         self.inbox.append(delivery)
-        self.inbox_bytes += len(delivery.value or b"")
+        self.inbox_bytes += delivery.size_bytes
         self.arrived.set()
         if self.inbox_bytes > self.parts.limits.inbox_bytes_max:
             self.room.clear()
@@ -189,7 +201,7 @@ class PartitionOwner:
 
     async def work(self) -> None:
         await self.until_done("journal", self.journal.load)
-        await TurnRecovery(self).recover_all()
+        await self.recovery.recover_all()
         self.ready.set()
         self.spawn(self.sweep_now_and_then(), name=f"sweep-{self.partition}")
         while True:
@@ -198,11 +210,12 @@ class PartitionOwner:
                 await self.arrived.wait()
                 continue
             delivery = self.inbox.popleft()
-            self.inbox_bytes -= len(delivery.value or b"")
+            self.inbox_bytes -= delivery.size_bytes
             self.room.set()
-            if self.window.hand_out(delivery.offset):
+            window = self.window  # of this generation, even if the partition is shuffled while there is no slot
+            if window.hand_out(delivery.offset):
                 await self.intake_slots.acquire()
-                self.spawn(self.take_in(delivery, self.window), name=f"intake-{self.partition}-{delivery.offset}")
+                self.spawn(self.take_in(delivery, window), name=f"intake-{self.partition}-{delivery.offset}")
 
     async def take_in(self, delivery: Delivery, window: AckWindow) -> None:
         """Take one command in, as often as the cluster's weather needs, then let the offset pass."""
@@ -213,12 +226,11 @@ class PartitionOwner:
         if window is self.window and window.finish(delivery.offset):
             self.mark_finished(self.partition, window.next_offset, self.generation)
 
-    async def until_done(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def until_done(self, what: str, work: Callable[[], Coroutine[Any, Any, Done]]) -> Done:
         """Repeat work that failed for want of a broker; it can be repeated because every reader folds."""
         while True:
             try:
-                await work()
-                return
+                return await work()
             except WEATHER as error:
                 log.warning("partition_work_repeated", partition=self.partition, what=what, reason=str(error))
             await asyncio.sleep(RETRY_PAUSE_S)
@@ -229,7 +241,9 @@ class PartitionOwner:
             await self.until_done("sweep", self.sweep)
 
     async def sweep(self) -> None:
-        forgotten = await self.journal.sweep()
+        forgotten = 0
+        while batch := await self.journal.sweep():
+            forgotten += batch
         if forgotten:
             log.info("turns_forgotten", partition=self.partition, turns=forgotten)
 
@@ -238,8 +252,8 @@ class PartitionOwner:
         key = session_key_of(UserId(user), SessionId(session))
         lane = self.lanes.get(key)
         if lane is None:
-            lane = self.lanes[key] = SessionLane(key, user, session, self.journal)
             self.forget_idle_lanes()
+            lane = self.lanes[key] = SessionLane(key, user, session, self.journal)
         self.lanes.move_to_end(key)
         return lane
 
@@ -256,11 +270,13 @@ class PartitionOwner:
 
     async def hand_over(self, turn: OpenTurn) -> None:
         """Journal that a turn was left on purpose. Raises AppendFailed."""
+        if turn.over:
+            return
         entry = msgspec.structs.replace(turn.entry, phase="queued", updated_at_us=self.parts.clock.now_us())
         await self.journal.write(entry)
 
     def forget_idle_lanes(self) -> None:
-        surplus = len(self.lanes) - self.parts.limits.lanes_max
+        surplus = len(self.lanes) + 1 - self.parts.limits.lanes_max  # one is about to be added
         for key in [key for key, lane in self.lanes.items() if surplus > 0 and lane.idle][: max(0, surplus)]:
             lane = self.lanes.pop(key)
             if lane.writer is not None and not lane.writer.place.shared:

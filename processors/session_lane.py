@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from processors.session_writer import SessionWriter
@@ -15,12 +17,12 @@ from processors.turn_journal import TurnJournal
 from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptSubmitted
-from schemas.session_events import StartCause
+from schemas.session_events import StartCause, TurnQueued
 
 __all__ = ["OpenTurn", "SessionLane"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class OpenTurn:
     """A turn that has not ended, as its worker sees it."""
 
@@ -29,10 +31,14 @@ class OpenTurn:
     dequeued_at_us: int
     cause: StartCause = "first"
     """Why its next attempt is started."""
-    recorded_runs: set[str] = field(default_factory=set)
-    """Void runs whose records are written."""
     watched: bool = False
     """Another worker is at work on it; this one only follows the log."""
+    over: bool = False
+    """Its ending is on the log: only records and the journal are left to write, and nothing else may be journalled."""
+    runs: set[str] = field(default_factory=set)
+    """The runs that this worker has started, or tried to."""
+    recorded_runs: set[str] = field(default_factory=set)
+    """Void runs whose records are written."""
     scope: asyncio.Timeout | None = None
     """Around the call to the provider; moving it to now ends the call."""
 
@@ -45,6 +51,18 @@ class OpenTurn:
     def since_ms(self) -> int:
         """No record of the turn is older."""
         return self.entry.accepted_at_us // 1_000
+
+    def queued(self, *, position: int, at_us: int) -> TurnQueued:
+        """The record that opens the turn."""
+        return TurnQueued(
+            turn=self.turn,
+            prompt_id=self.prompt.prompt_id,
+            input=self.prompt.input,
+            messages=self.prompt.messages,
+            model=self.prompt.model,
+            position=position,
+            at_us=at_us,
+        )
 
     def stop_call(self) -> None:
         """End the call to the provider, if one is under way."""
@@ -62,6 +80,8 @@ class SessionLane:
         self.journal = journal
         self.lock = asyncio.Lock()
         """Held while events are appended, in the order of the prompts."""
+        self.claims = 0
+        """Those who hold the lock or wait for it."""
         self.writer: SessionWriter | None = None
         self.running: OpenTurn | None = None
         self.waiting: deque[OpenTurn] = deque()
@@ -75,7 +95,17 @@ class SessionLane:
     @property
     def idle(self) -> bool:
         """Whether the lane can be forgotten."""
-        return not self.open_turns and not self.lock.locked() and (self.task is None or self.task.done())
+        return not self.open_turns and not self.claims and (self.task is None or self.task.done())
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold the lock; whoever waits for it keeps the lane from being forgotten."""
+        self.claims += 1
+        try:
+            async with self.lock:
+                yield
+        finally:
+            self.claims -= 1
 
     def find(self, turn: str) -> OpenTurn | None:
         """The open turn of this id."""

@@ -20,7 +20,7 @@ from processors.log_appender import LogAppender
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.identifiers import SessionKey
-from schemas.session_events import SessionEvent
+from schemas.session_events import SessionEvent, TurnEnded, TurnStarted
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
 __all__ = ["SessionWriter"]
@@ -90,7 +90,22 @@ class SessionWriter:
             self.synced = True
             return [self.fold.apply(event, offset) for event, offset in zip(events, offsets, strict=True)]
         await self.read_to(offsets[-1] + 1, since_ms=since_ms)
-        return [self.read_verdicts.pop(offset, Verdict.UNKNOWN_TURN) for offset in offsets]
+        read = [self.read_verdicts.pop(offset, Verdict.UNKNOWN_TURN) for offset in offsets]
+        return [
+            Verdict.EFFECTIVE if self.counts(event) else verdict for event, verdict in zip(events, read, strict=True)
+        ]
+
+    def counts(self, event: SessionEvent) -> bool:
+        """Whether an event that was read back counts: sent again, it may lie on the log twice, and one is enough."""
+        match event:
+            case TurnStarted():
+                folded = self.folded(event.turn)
+                return folded is not None and folded.ended is None and folded.run == event.run
+            case TurnEnded():
+                folded = self.folded(event.turn)
+                return folded is not None and folded.ended == event
+            case _:
+                return False
 
     def nothing_between(self, offsets: list[int]) -> bool:
         expected = self.fold.next_offset if self.synced else 0

@@ -204,7 +204,7 @@ class TargetPool:
         if not isinstance(decision, UseTarget):
             return decision
         target = next(target for target in served.targets if target.name == decision.name)
-        return self.taken(self.state_of(target), target, served, decision.reason, tokens, self.clock.monotonic_s())
+        return self.taken(self.state_of(target), target, served, reason=decision.reason, tokens=tokens)
 
     def chosen(
         self, served: ServedModel, needs: CallNeeds, *, tokens: int, tried: frozenset[str]
@@ -213,9 +213,8 @@ class TargetPool:
         views = [self.view(self.state_of(target), target, tokens, now_s) for target in served.targets]
         return choose_target(views, needs, tried=tried, now_s=now_s)
 
-    def taken(
-        self, state: TargetState, target: Target, served: ServedModel, reason: str, tokens: int, now_s: float
-    ) -> Call:
+    def taken(self, state: TargetState, target: Target, served: ServedModel, *, reason: str, tokens: int) -> Call:
+        now_s = self.clock.monotonic_s()
         granted = ask_all((state.requests, state.tokens), (1, tokens), now_s)
         if not isinstance(granted, AllGranted):
             raise RuntimeError(f"{target.name} was chosen without room")

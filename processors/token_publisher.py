@@ -68,11 +68,11 @@ class TokenPublisher:
         self.chunks += chunks
         self.gaps_us += gaps_us
         self.wake.set()
+        self.raise_failure()
         if self.pending_bytes > PENDING_BYTES_MAX:
             self.room.clear()
             await self.room.wait()
-        if self.pump is not None and self.pump.done():
-            self.pump.result()
+            self.raise_failure()
 
     async def finish(self) -> None:
         """Wait until everything offered is acknowledged. Raises RunVoided, AppendFailed."""
@@ -80,6 +80,11 @@ class TokenPublisher:
         self.wake.set()
         if self.pump is not None:
             await self.pump
+
+    def raise_failure(self) -> None:
+        """A pump that has failed makes no more room: say so instead of waiting for it."""
+        if self.pump is not None and self.pump.done():
+            self.pump.result()
 
     async def publish_what_waits(self) -> None:
         try:

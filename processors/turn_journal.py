@@ -7,7 +7,9 @@ not find. Ended turns stay ENDED_KEPT_S for deduplication, then leave a tombston
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -38,7 +40,9 @@ class TurnJournal:
         self.reader = reader
         self.clock = clock
         self.entries: dict[str, JournalEntry] = {}
-        self.first_offsets: dict[tuple[str, str], int] = {}
+        """By turn, the one written last at the end."""
+        self.first_offsets: dict[tuple[str, str], list[int]] = {}
+        """Per session, where its remembered turns begin, ascending."""
 
     async def load(self) -> None:
         """Read the whole partition. Raises LogError."""
@@ -63,7 +67,8 @@ class TurnJournal:
 
     def first_offset_of(self, user: str, session: str) -> int:
         """Where the oldest remembered turn of a session begins on its log; -1: none is remembered."""
-        return self.first_offsets.get((user, session), -1)
+        offsets = self.first_offsets.get((user, session))
+        return offsets[0] if offsets else -1
 
     async def write(self, entry: JournalEntry) -> None:
         """Append the entry and wait for the acknowledgement. Raises AppendFailed, AppendRefused.
@@ -71,32 +76,39 @@ class TurnJournal:
         Cancellation: the entry may be on the topic and not in memory; the next owner reads it.
         """
         await self.appender.append(TURNS, self.partition, encode(entry), key=entry.turn.encode())
-        self.remember(entry)
+        self.remember(newer_entry(self.entries.get(entry.turn), entry))
 
     async def sweep(self) -> int:
-        """Forget what ended more than ENDED_KEPT_S ago; returns how many entries that were."""
-        horizon_us = self.clock.now_us() - ENDED_KEPT_S * SECOND_US
-        old = [
-            entry.turn
-            for entry in self.entries.values()
-            if entry.phase in ("ended", "cancelled_early") and entry.updated_at_us < horizon_us
-        ][:SWEEP_BATCH_MAX]
+        """Forget up to SWEEP_BATCH_MAX turns that ended more than ENDED_KEPT_S ago; returns how many those were."""
+        old = list(islice(self.old_turns(), SWEEP_BATCH_MAX))
         for turn in old:
             await self.appender.append(TURNS, self.partition, None, key=turn.encode())
             self.forget(turn)
         return len(old)
 
+    def old_turns(self) -> Iterator[str]:
+        horizon_us = self.clock.now_us() - ENDED_KEPT_S * SECOND_US
+        for entry in self.entries.values():
+            if entry.updated_at_us >= horizon_us:
+                return  # what follows was written later
+            if entry.phase in ("ended", "cancelled_early"):
+                yield entry.turn
+
     def remember(self, entry: JournalEntry) -> None:
+        self.forget(entry.turn)
         self.entries[entry.turn] = entry
-        session = (entry.user, entry.session)
         if entry.first_offset >= 0:
-            known = self.first_offsets.get(session, entry.first_offset)
-            self.first_offsets[session] = min(known, entry.first_offset)
+            insort(self.first_offsets.setdefault((entry.user, entry.session), []), entry.first_offset)
 
     def forget(self, turn: str) -> None:
         entry = self.entries.pop(turn, None)
-        if entry is not None and self.first_offsets.get((entry.user, entry.session)) == entry.first_offset:
-            del self.first_offsets[(entry.user, entry.session)]  # the next turn that ends sets it anew
+        if entry is None or entry.first_offset < 0:
+            return
+        session = (entry.user, entry.session)
+        offsets = self.first_offsets[session]
+        del offsets[bisect_left(offsets, entry.first_offset)]
+        if not offsets:
+            del self.first_offsets[session]
 
     def take(self, turn: str, value: bytes, offset: int) -> None:
         try:

@@ -1,7 +1,9 @@
 """Runs the turns of each session one after another, and keeps a failing turn from taking anything else down.
 
 A turn whose attempt fails for want of a broker is tried again as a new attempt; one that our own code fails is
-retried FAILURES_MAX times and then ends in `error`, with its prompt kept as a dead letter.
+retried FAILURES_MAX times and then ends in `error`, with its prompt kept as a dead letter. One whose run another
+worker voided is followed on the log until it ends there, or falls silent: that worker may be one which is about to
+learn that it lost the partition, so nobody but this one would end it.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from processors.decisions.recovery import still_leased
+from processors.begin_gate import GateShut
+from processors.decisions.recovery import LEASE_US, still_leased
 from processors.decisions.turn_ending import CANCELLED, Ending, no_target_ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.target_pool import NoTarget
+from processors.token_publisher import RunVoided
 from processors.turn_route import RouteStopped, TurnRoute
 from processors.turn_runner import Attempt
 from processors.weather import WEATHER
@@ -75,15 +79,18 @@ class TurnLines:
 
     async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
         """Attempt after attempt until the turn is over, or another owner's."""
-        runner = self.owner.parts.runner
         while True:
             try:
-                route = route or await runner.route_of(lane, turn)
-                attempt = attempt or await self.begin(lane, turn, route)
-                if attempt is None or await self.carry_on(lane, turn, attempt, route):
+                route = route or await self.route_of(lane, turn)
+                while not await self.run_once(lane, turn, attempt, route):
+                    attempt = None
+                return
+            except GateShut:
+                return
+            except RunVoided as voided:
+                log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
+                if self.owner.stopping or await self.follow(lane, turn):
                     return
-                attempt = None
-                continue
             except WEATHER as error:
                 log.warning("attempt_lost", turn=turn.turn, reason=str(error))
                 turn.cause = "append_lost"
@@ -93,32 +100,17 @@ class TurnLines:
             attempt = None
             await asyncio.sleep(RETRY_PAUSE_S)
 
-    async def begin(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute) -> Attempt | None:
-        """Wait for a target and start the next attempt; None: the turn is over."""
-        runner = self.owner.parts.runner
-        try:
-            call = await route.reserve(turn, partial(self.tell_waiting, lane, turn))
-        except RouteStopped:
-            await runner.end_unstarted(lane, turn, CANCELLED)
-            return None
-        except NoTarget as error:
-            await runner.end_unstarted(lane, turn, no_target_ending(error.reason))
-            return None
-        attempt = None
-        try:
-            async with lane.lock, self.owner.gate.beginning():
-                attempt = await runner.begin(lane, turn, call)
-        finally:
-            if attempt is None:
-                runner.pool.give_back(call)
-        return attempt
+    async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
+        await self.owner.open_log(lane)
+        return await self.owner.parts.runner.route_of(lane, turn)
 
-    async def carry_on(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, route: TurnRoute) -> bool:
-        """Stream an attempt; True once the turn is over or another's, False where another attempt is to follow."""
+    async def run_once(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> bool:
+        """One attempt; True once the turn is over, False where another one is to follow."""
         runner = self.owner.parts.runner
-        result = await runner.stream(lane, turn, attempt)
-        if result is None:
+        attempt = attempt or await self.begin(lane, turn, route)
+        if attempt is None:
             return True
+        result = await runner.stream(lane, turn, attempt)
         cause = await route.goes_on(turn, attempt.call, result)
         if cause is None:
             stopped = result.failure is not None and turn.entry.cancel_requested
@@ -128,9 +120,60 @@ class TurnLines:
         turn.cause = cause
         return False
 
+    async def begin(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute) -> Attempt | None:
+        """Wait for a target and start the next attempt; None: the turn is over."""
+        try:
+            call = None if turn.over else await route.reserve(turn, partial(self.tell_waiting, lane, turn))
+        except RouteStopped:
+            await self.end_here(lane, turn, CANCELLED)
+            return None
+        except NoTarget as error:
+            await self.end_here(lane, turn, no_target_ending(error.reason))
+            return None
+        if call is None:
+            await self.owner.parts.runner.close(lane, turn)
+            return None
+        attempt = None
+        try:
+            async with lane.lock, self.owner.gate.beginning():
+                await self.owner.open_log(lane)
+                if not turn.entry.cancel_requested or turn.over:
+                    attempt = await self.owner.parts.runner.begin(lane, turn, call)
+                    return attempt
+        finally:
+            if attempt is None:
+                self.owner.parts.runner.pool.give_back(call)
+        await self.end_here(lane, turn, CANCELLED)
+        return None
+
+    async def end_here(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
+        """End a turn that gets no further attempt."""
+        async with lane.lock, self.owner.gate.beginning():
+            await self.owner.open_log(lane)
+            await self.owner.parts.runner.end_unstarted(lane, turn, ending)
+
     async def tell_waiting(self, lane: SessionLane, turn: OpenTurn, position: int, eta_s: float | None) -> None:
         waiting = TurnWaiting(turn=turn.turn, position=position, eta_s=eta_s, at_us=self.owner.parts.clock.now_us())
         await lane.log().append([waiting], since_ms=turn.since_ms, certain=False)
+
+    async def follow(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Follow a turn that another worker took over; False: it fell silent, and is this one's again."""
+        turn.cause = "crash"
+        turn.watched = True
+        self.lease_here(turn)
+        try:
+            return await self.owner.until_done("follow", lambda: self.watched(lane, turn))
+        finally:
+            turn.watched = False
+
+    def lease_here(self, turn: OpenTurn) -> None:
+        lease_until_us = self.owner.parts.clock.now_us() + LEASE_US
+        turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
+
+    def watch_another(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Watch a turn that turned out to be another worker's as it was taken in."""
+        self.lease_here(turn)
+        self.watch(lane, turn)
 
     def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Keep the line closed while another worker ends a turn that it began."""
@@ -140,13 +183,16 @@ class TurnLines:
 
     async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> None:
         try:
-            await self.owner.until_done("watch", lambda: self.watched(lane, turn))
+            if not await self.owner.until_done("watch", lambda: self.watched(lane, turn)):
+                turn.cause = "crash"
+                turn.watched = False
+                lane.waiting.appendleft(turn)
         finally:
             lane.running = None
         await self.run_waiting(lane)
 
-    async def watched(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Follow the log until the turn has ended, or its worker is gone; then do what is left to do."""
+    async def watched(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Follow the log until the turn has ended (True), or its worker is gone (False). Raises LogError."""
         parts = self.owner.parts
         while True:
             await lane.log().sync(since_ms=turn.since_ms)
@@ -154,15 +200,12 @@ class TurnLines:
             if folded is not None and folded.ended is not None:
                 await asyncio.sleep(RECORD_GRACE_S)  # its worker knows more about it than the log and records it first
                 await parts.runner.close(lane, turn)
-                return
+                return True
             if turn.entry.cancel_requested:
                 await parts.runner.end_unstarted(lane, turn, CANCELLED)
-                return
+                return True
             if not still_leased(turn.entry, folded, now_us=parts.clock.now_us()):
-                turn.cause = "crash"
-                turn.watched = False
-                lane.waiting.appendleft(turn)
-                return
+                return False
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def failed(self, lane: SessionLane, turn: OpenTurn, error: Exception) -> bool:
@@ -173,10 +216,15 @@ class TurnLines:
         log.error("turn_failed", turn=turn.turn, failures=failures, error=type(error).__name__, exc_info=error)
         if failures < FAILURES_MAX:
             return False
-        await self.owner.until_done(
-            "give_up", lambda: self.give_up(lane, turn, code="handler_error", message=type(error).__name__)
-        )
+        await self.give_up_surely(lane, turn, code="handler_error", message=type(error).__name__)
         return True
+
+    async def give_up_surely(self, lane: SessionLane, turn: OpenTurn, *, code: str, message: str) -> None:
+        """As `give_up`, however often the cluster's weather needs; what else fails is left to the next owner."""
+        try:
+            await self.owner.until_done("give_up", lambda: self.give_up(lane, turn, code=code, message=message))
+        except Exception as error:  # one turn's fault must not close its session's line
+            log.error("turn_not_given_up", turn=turn.turn, exc_info=error)
 
     async def give_up(self, lane: SessionLane, turn: OpenTurn, *, code: str, message: str) -> None:
         """Keep the prompt as a dead letter, then end its turn in `error`."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
-from processors.decisions.recovery import Close, GiveUp, Resume, Stop, Watch, decide_recovery
-from processors.decisions.turn_ending import CANCELLED
+from processors.decisions.admission import EXPIRED_MESSAGE
+from processors.decisions.recovery import Close, Expire, GiveUp, Resume, Stop, Watch, decide_recovery
+from processors.decisions.turn_ending import CANCELLED, Ending
 from processors.session_lane import OpenTurn, SessionLane
 from schemas.journal import JournalEntry
-from schemas.session_events import TurnQueued
+from schemas.session_events import StartCause, TurnError
 
 if TYPE_CHECKING:
     from processors.partition_owner import PartitionOwner
@@ -23,6 +26,7 @@ __all__ = ["TurnRecovery"]
 log = structlog.get_logger(__name__)
 
 SESSIONS_SIDE_BY_SIDE_MAX: Final = 16
+FAILURES_MAX: Final = 3
 
 
 class TurnRecovery:
@@ -41,20 +45,52 @@ class TurnRecovery:
         if entries:
             log.info("turns_recovered", partition=self.owner.partition, turns=len(entries), sessions=len(sessions))
         async with asyncio.TaskGroup() as group:
-            for (user, session), of_session in sessions.items():
-                group.create_task(self.recover_session(self.owner.lane_of(user, session), of_session))
+            for of_session in sessions.values():
+                group.create_task(self.recover_session(of_session))
 
-    async def recover_session(self, lane: SessionLane, entries: list[JournalEntry]) -> None:
+    async def recover_session(self, entries: list[JournalEntry]) -> None:
         async with self.slots:
-            for entry in entries:
-                await self.owner.until_done("recovery", partial(self.recover, lane, entry))
+            for entry in await self.owner.until_done("recovery", lambda: self.in_log_order(entries)):
+                await self.recover_surely(entry)
 
-    async def recover(self, lane: SessionLane, entry: JournalEntry) -> None:
-        if entry.prompt is None or lane.find(entry.turn) is not None:
-            return
-        turn = OpenTurn(entry, entry.prompt, self.owner.parts.clock.now_us())
-        async with lane.lock:
+    async def in_log_order(self, entries: list[JournalEntry]) -> list[JournalEntry]:
+        """In the order in which they were taken in: prompts of one millisecond are told apart by the log alone."""
+        async with self.lane_of(entries[0]) as lane:
+            await lane.log().sync(since_ms=entries[0].accepted_at_us // 1_000)
+            folded = {entry.turn: lane.log().folded(entry.turn) for entry in entries}
+
+        def place(entry: JournalEntry) -> tuple[float, int]:
+            turn = folded[entry.turn]
+            return (turn.first_offset if turn else math.inf, entry.accepted_at_us)
+
+        return sorted(entries, key=place)
+
+    async def recover_surely(self, entry: JournalEntry) -> None:
+        """As often as the cluster's weather needs; a turn that our own code fails on is given up after a few."""
+        for failure in range(1, FAILURES_MAX + 1):
+            try:
+                await self.owner.until_done("recovery", lambda: self.recover(entry))
+                return
+            except Exception as error:  # one turn must not keep a partition from being recovered
+                log.error("recovery_failed", turn=entry.turn, failures=failure, exc_info=error)
+                fault = type(error).__name__
+        if entry.prompt is not None:
+            async with self.lane_of(entry) as lane:
+                turn = OpenTurn(entry, entry.prompt, self.owner.parts.clock.now_us())
+                await self.owner.lines.give_up_surely(lane, turn, code="handler_error", message=fault)
+
+    @asynccontextmanager
+    async def lane_of(self, entry: JournalEntry) -> AsyncIterator[SessionLane]:
+        lane = self.owner.lane_of(entry.user, entry.session)
+        async with lane.alone():
             await self.owner.open_log(lane)
+            yield lane
+
+    async def recover(self, entry: JournalEntry) -> None:
+        async with self.lane_of(entry) as lane:
+            if entry.prompt is None or lane.find(entry.turn) is not None:
+                return
+            turn = OpenTurn(entry, entry.prompt, self.owner.parts.clock.now_us())
             await lane.log().sync(since_ms=turn.since_ms)
             await self.act(lane, turn)
 
@@ -72,6 +108,8 @@ class TurnRecovery:
                 await self.owner.parts.runner.close(lane, turn)
             case Stop():
                 await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
+            case Expire():
+                await self.expire(lane, turn)
             case Watch():
                 self.owner.lines.watch(lane, turn)
             case GiveUp(crashes):
@@ -81,20 +119,36 @@ class TurnRecovery:
             case Resume(queued, crashes, cause):
                 await self.queue_if_new(lane, turn, known=queued)
                 turn.entry = msgspec.structs.replace(turn.entry, crashes=crashes)
-                turn.cause = cause
-                lane.waiting.append(turn)
-                self.owner.lines.wake(lane)
+                self.put_in_line(lane, turn, cause)
+
+    async def take_up(self, lane: SessionLane, entry: JournalEntry) -> None:
+        """Put a turn in line that the journal knows and nobody is at work on: its taking-in broke off in between.
+
+        To be called with the lane's lock. Raises AppendFailed, LogError, RunVoided.
+        """
+        if entry.phase not in ("queued", "running") or entry.prompt is None or lane.find(entry.turn) is not None:
+            return
+        turn = OpenTurn(entry, entry.prompt, self.owner.parts.clock.now_us())
+        await lane.log().sync(since_ms=turn.since_ms)
+        folded = lane.log().folded(turn.turn)
+        log.info("turn_taken_up", turn=turn.turn, attempt=entry.attempt)
+        if folded is not None and folded.ended is not None:
+            await self.owner.parts.runner.close(lane, turn)
+            return
+        await self.queue_if_new(lane, turn, known=folded is not None)
+        self.put_in_line(lane, turn, "append_lost" if folded is not None and folded.attempt else "first")
+
+    def put_in_line(self, lane: SessionLane, turn: OpenTurn, cause: StartCause) -> None:
+        turn.cause = cause
+        lane.waiting.append(turn)
+        self.owner.lines.wake(lane)
+
+    async def expire(self, lane: SessionLane, turn: OpenTurn) -> None:
+        queued = turn.queued(position=0, at_us=self.owner.parts.clock.now_us())
+        ending = Ending("expired", TurnError(code="expired", message=EXPIRED_MESSAGE))
+        await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=queued)
 
     async def queue_if_new(self, lane: SessionLane, turn: OpenTurn, *, known: bool) -> None:
-        if known:
-            return
-        queued = TurnQueued(
-            turn=turn.turn,
-            prompt_id=turn.prompt.prompt_id,
-            input=turn.prompt.input,
-            messages=turn.prompt.messages,
-            model=turn.prompt.model,
-            position=lane.open_turns,
-            at_us=self.owner.parts.clock.now_us(),
-        )
-        await lane.log().append([queued], since_ms=turn.since_ms)
+        if not known:
+            queued = turn.queued(position=lane.open_turns, at_us=self.owner.parts.clock.now_us())
+            await lane.log().append([queued], since_ms=turn.since_ms)

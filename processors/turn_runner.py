@@ -50,14 +50,14 @@ from processors.turn_route import ROUTE_S, TurnRoute
 from schemas.journal import JournalEntry
 from schemas.records import AttemptOutcome
 from schemas.session_events import EndReason, SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
-from schemas.turn_fold import FoldedRun, Verdict
+from schemas.turn_fold import FoldedRun, FoldedTurn, Verdict
 
 __all__ = ["Attempt", "TurnRunner"]
 
 log = structlog.get_logger(__name__)
 
-BEGIN_TRIES_MAX: Final = 5
-"""Starts of an attempt that others may void before this worker leaves the turn alone."""
+APPEND_TRIES_MAX: Final = 5
+"""How often a start or an end is appended anew because the log had moved on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +97,23 @@ class TurnRunner:
     async def begin(
         self, lane: SessionLane, turn: OpenTurn, call: Call, *, queued: TurnQueued | None = None
     ) -> Attempt | None:
-        """Start the next attempt at a target; None: the log shows that the turn is over or another's.
+        """Start the next attempt at a target; None: the log shows that the turn is over.
 
-        `queued` is appended before it, in the same request. Raises AppendFailed, LogError.
+        `queued` is appended before it, in the same request. Raises AppendFailed, LogError, and RunVoided where
+        another worker's attempt came first: to try a higher number at once would void a run that was just paid for.
         """
+        if turn.over:
+            await self.close(lane, turn)
+            return None
         history = await self.history_of(lane, turn, call)
-        leading: list[SessionEvent] = [queued] if queued else []
-        for _ in range(BEGIN_TRIES_MAX):
+        for _ in range(APPEND_TRIES_MAX):
             folded = lane.log().folded(turn.turn)
+            if folded is None and queued is None:  # the log was lost: tell the turn anew
+                queued = turn.queued(position=0, at_us=self.clock.now_us())
+            leading: list[SessionEvent] = [queued] if queued else []
             number = max(turn.entry.attempt, folded.attempt if folded else 0) + 1
             run = uuid4().hex[:12]
+            turn.runs.add(run)
             entry = msgspec.structs.replace(
                 turn.entry, phase="running", attempt=number, run=run, updated_at_us=self.clock.now_us()
             )
@@ -120,11 +127,13 @@ class TurnRunner:
                 history_messages_cut=history.messages_cut,
                 at_us=self.clock.now_us(),
             )
-            _, (verdicts, first_offset) = await both(
+            _, (verdicts, _) = await both(
                 lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
             )
-            known_from = first_offset if queued and turn.entry.first_offset < 0 else turn.entry.first_offset
-            turn.entry = msgspec.structs.replace(entry, first_offset=known_from)
+            folded = lane.log().folded(turn.turn)
+            turn.entry = msgspec.structs.replace(
+                turn.entry, phase="running", attempt=number, run=run, first_offset=first_offset_of(turn.entry, folded)
+            )
             if verdicts[-1] is Verdict.EFFECTIVE:
                 await self.record_void_runs(lane, turn)
                 recorder = AttemptRecorder(self.appender, lane.key, turn.entry, attempt=number, run=run)
@@ -132,12 +141,13 @@ class TurnRunner:
             if verdicts[-1] is Verdict.AFTER_END:
                 await self.close(lane, turn)
                 return None
-            turn.cause = "crash"
-        log.warning("turn_left_to_another", turn=turn.turn, tries=BEGIN_TRIES_MAX)
-        return None
+            if folded is not None and folded.run not in turn.runs:
+                raise RunVoided(f"turn {turn.turn}: attempt {folded.attempt} is another worker's")
+            turn.cause = "append_lost"
+        raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} starts did not count")
 
-    async def stream(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> StreamResult | None:
-        """Stream the answer of an attempt that has begun; None: the run is void. Raises AppendFailed, LogError.
+    async def stream(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> StreamResult:
+        """Stream the answer of an attempt that has begun. Raises AppendFailed, LogError, RunVoided.
 
         The call is finished in any case.
         Cancellation: the call is closed and nothing more is written; the next owner starts another attempt.
@@ -156,19 +166,17 @@ class TurnRunner:
             max_tokens=self.answer_tokens(turn, call.served),
         )
         self.running.inc()
-        result: StreamResult | None = None
+        error, used = None, 0
         try:
             result = await stream.run(turn, request, attempt=attempt.number, run=attempt.run)
-        except RunVoided as voided:
-            log.warning("run_voided", turn=turn.turn, attempt=attempt.number, reason=str(voided))
+            error, used = result.failure, result.usage.input_tokens + result.usage.output_tokens
         finally:
             self.running.dec()
-            used = result.usage.input_tokens + result.usage.output_tokens if result else 0
-            self.pool.finish(call, error=result.failure if result else None, tokens_used=used, spoke=stream.chunks > 0)
+            self.pool.finish(call, error=error, tokens_used=used, spoke=stream.chunks > 0)
         return result
 
     async def end(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
-        """Write the ending, the record and the closed entry, in this order."""
+        """Write the ending, the record and the closed entry, in this order. Raises RunVoided."""
         recorder = attempt.recorder
         price = self.price_of(result.usage, attempt.call.target)
         ended = TurnEnded(
@@ -184,15 +192,18 @@ class TurnRunner:
             text_chars=recorder.chars,
             at_us=self.clock.now_us(),
         )
-        offset = await self.append_end(lane, turn, ended)
-        if offset < 0:
+        verdict = await self.append_end(lane, turn, ended)
+        if verdict is Verdict.AFTER_END:
+            await self.close(lane, turn)
             return
+        if verdict is not Verdict.EFFECTIVE:
+            raise RunVoided(f"turn {turn.turn}, attempt {attempt.number}: its ending is {verdict.value}")
         if recorder.chars and not result.text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
         self.conversations.add(lane.log(), turn.prompt, result.text)
         self.count(ended, result)
         await recorder.finish(self.outcome(turn, attempt, ended, result))
-        await self.close_entry(lane, turn, ended, offset)
+        await self.close_entry(lane, turn, ended)
 
     async def record_failed(self, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
         """The record of an attempt that failed and that another attempt follows. Raises AppendFailed."""
@@ -208,53 +219,81 @@ class TurnRunner:
             error=result.ending.error,
             at_us=self.clock.now_us(),
         )
-        turn.recorded_runs.add(attempt.run)
         outcome = self.outcome(turn, attempt, ended, result)
         await attempt.recorder.finish(msgspec.structs.replace(outcome, reason="void"))
+        turn.recorded_runs.add(attempt.run)
 
     async def end_unstarted(
         self, lane: SessionLane, turn: OpenTurn, ending: Ending, *, queued: TurnQueued | None = None
     ) -> None:
         """End a turn without a(nother) call: cancelled in line, rejected, expired, given up.
 
-        Raises AppendFailed, LogError.
+        Whatever attempt the log shows is ended with it, and billed for what it wrote. Raises AppendFailed, LogError,
+        RunVoided.
         """
-        folded = lane.log().folded(turn.turn)
-        ended = TurnEnded(
+        for _ in range(APPEND_TRIES_MAX):
+            ended = await self.ending_of_folded(lane, turn, ending)
+            verdict = await self.append_end(lane, turn, ended, queued=queued)
+            if verdict is Verdict.EFFECTIVE:
+                self.turns.labels(reason=ended.reason).inc()
+            if verdict in (Verdict.EFFECTIVE, Verdict.AFTER_END):
+                await self.close(lane, turn)
+                return
+            if lane.log().folded(turn.turn) is None:  # the log was lost: tell the turn anew
+                queued = queued or turn.queued(position=0, at_us=self.clock.now_us())
+        raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} endings did not count")
+
+    async def ending_of_folded(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> TurnEnded:
+        """The ending of whatever attempt the log shows at this moment.
+
+        It carries no hash of the text: the worker that the attempt is taken from may append to it until the end lands.
+        """
+        folded, usage, target = lane.log().folded(turn.turn), Usage(), None
+        if folded is not None and folded.current is not None:
+            fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
+            usage = await self.estimated(lane, turn, fold.turns[turn.turn].current)
+            started = folded.current.started
+            target = self.target_called(started.provider, started.model)
+            if folded.run in turn.recorded_runs:
+                usage = Usage()  # a failed attempt that is on record already, with what it cost
+        price = self.price_of(usage, target)
+        return TurnEnded(
             turn=turn.turn,
             attempt=folded.attempt if folded else 0,
             run=folded.run if folded else "",
             reason=ending.reason,
+            usage=usage,
+            cost_nano_usd=price.cost_nano_usd,
+            price_version=price.version if usage != Usage() else "",
             error=ending.error,
             at_us=self.clock.now_us(),
         )
-        offset = await self.append_end(lane, turn, ended, queued=queued)
-        if offset < 0:
-            await self.close(lane, turn)
-            return
-        self.turns.labels(reason=ended.reason).inc()
-        await self.record_rest(lane, turn, offset + 1)
-        await self.close_entry(lane, turn, ended, offset)
 
     async def close(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Close a turn that the log shows ended: write what may be missing of its records, then the entry."""
+        turn.over = True
         end = await lane.log().reader.end(lane.log().place.topic, lane.log().place.partition)
-        ended, offset = await self.record_rest(lane, turn, end)
+        folded = lane.log().folded(turn.turn)
+        if folded is None or folded.attempt:
+            self.conversations.forget(lane.log().key)  # what the turn left on the log is not among its messages
+        ended = await self.record_rest(lane, turn, end)
         if ended is not None:
-            await self.close_entry(lane, turn, ended, offset)
+            await self.close_entry(lane, turn, ended)
 
     async def append_end(
         self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, *, queued: TurnQueued | None = None
-    ) -> int:
-        """Append the ending; its offset, or -1 where another's counts."""
+    ) -> Verdict:
+        """Append the ending; says whether it counts."""
         events: list[SessionEvent] = [queued, ended] if queued else [ended]
-        verdicts, first_offset = await lane.log().append(events, since_ms=turn.since_ms)
-        if verdicts[-1] is not Verdict.EFFECTIVE:
-            log.warning("ending_void", turn=turn.turn, attempt=ended.attempt, verdict=verdicts[-1].value)
-            return -1
-        if queued:
-            turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
-        return first_offset + len(events) - 1
+        verdicts, _ = await lane.log().append(events, since_ms=turn.since_ms)
+        verdict = verdicts[-1]
+        if verdict in (Verdict.EFFECTIVE, Verdict.AFTER_END):
+            turn.over = True
+        if verdict is not Verdict.EFFECTIVE:
+            log.warning("ending_void", turn=turn.turn, attempt=ended.attempt, verdict=verdict.value)
+        first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
+        turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
+        return verdict
 
     async def record_void_runs(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Records of the attempts that the one just started made void, as far as they got."""
@@ -264,22 +303,24 @@ class TurnRunner:
         fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
         full = fold.turns.get(turn.turn)
         for run in full.void_runs if full else ():
-            if run.run not in turn.recorded_runs:
-                await self.record_run(lane, turn, run, None)
-                turn.recorded_runs.add(run.run)
+            await self.record_void(lane, turn, run)
 
-    async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> tuple[TurnEnded | None, int]:
+    async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> TurnEnded | None:
         """Records of all runs of a turn that the log shows ended, rebuilt from the log."""
-        start = await self.first_offset_of(lane, turn)
+        start = await self.start_of(lane, turn)
         fold = await lane.log().records_between(start, end)
         full = fold.turns.get(turn.turn)
         if full is None or full.ended is None:
-            return None, -1
+            return None
         for run in full.void_runs:
-            if run.run not in turn.recorded_runs:
-                await self.record_run(lane, turn, run, None)
+            await self.record_void(lane, turn, run)
         await self.record_run(lane, turn, full.current, full.ended)
-        return full.ended, full.last_offset
+        return full.ended
+
+    async def record_void(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun) -> None:
+        if run.run not in turn.recorded_runs:
+            await self.record_run(lane, turn, run, None)
+            turn.recorded_runs.add(run.run)
 
     async def record_run(
         self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None, ended: TurnEnded | None
@@ -291,8 +332,7 @@ class TurnRunner:
         if run is not None:
             await recorder.add(run.chunks, run.gaps_us)
         usage = ended.usage if ended else await self.estimated(lane, turn, run)
-        target = self.target_called(run.started.provider, run.started.model) if run else None
-        price = self.price_of(usage, target)
+        price = self.price_of(usage, self.target_called(run.started.provider, run.started.model) if run else None)
         await recorder.finish(
             AttemptOutcome(
                 reason=ended.reason if ended else "void",
@@ -317,7 +357,9 @@ class TurnRunner:
         history = await self.history_of(lane, turn, None)
         return AttemptStream.counted_usage(history.messages, "".join(run.chunks), run.started.model)
 
-    async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, offset: int) -> None:
+    async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded) -> None:
+        folded = lane.log().folded(turn.turn)
+        offset = folded.last_offset if folded is not None else -1
         await lane.journal.write(closed(turn.entry, ended.reason, offset, self.clock.now_us()))
 
     async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
@@ -356,12 +398,10 @@ class TurnRunner:
         targets = self.catalogue().targets.values()
         return next((target for target in targets if (target.provider, target.model) == (provider, model)), None)
 
-    async def first_offset_of(self, lane: SessionLane, turn: OpenTurn) -> int:
-        if turn.entry.first_offset >= 0:
-            return turn.entry.first_offset
-        folded = lane.log().folded(turn.turn)
-        if folded is not None:
-            return folded.first_offset
+    async def start_of(self, lane: SessionLane, turn: OpenTurn) -> int:
+        first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
+        if first_offset >= 0:
+            return first_offset
         place = lane.log().place
         return await lane.log().reader.offset_at(place.topic, place.partition, max(0, turn.since_ms - 1_000))
 
@@ -395,6 +435,11 @@ class TurnRunner:
 
     def answer_tokens(self, turn: OpenTurn, served: ServedModel) -> int:
         return turn.prompt.max_tokens or served.answer_tokens_max
+
+
+def first_offset_of(entry: JournalEntry, folded: FoldedTurn | None) -> int:
+    """Where the turn begins on the log, as far as it is known."""
+    return folded.first_offset if folded is not None else entry.first_offset
 
 
 def closed(entry: JournalEntry, reason: EndReason, offset: int, now_us: int) -> JournalEntry:

@@ -161,7 +161,7 @@ class AnswerReader:
             log.warning("answer_waits_for_broker", reason=str(error))
             await asyncio.sleep(AWAY_PAUSE_S)
             return [], offset
-        return fetched.records, fetched.records[-1].offset + 1 if fetched.records else offset
+        return fetched.records, fetched.next_offset
 
 
 class FollowedAnswer:

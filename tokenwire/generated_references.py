@@ -1,4 +1,4 @@
-"""The references that are drawn from the sources: JSON Schema of every record, and `docs/reference/`.
+"""The references that are drawn from the sources: JSON Schema of every record, `docs/reference/`, the state machines.
 
 `make schemas` (`python -m tokenwire.generated_references`, in a checkout) writes them; a test fails while one is not
 what the sources say. Nothing here is written by hand twice: names, types, defaults and meanings come from the structs,
@@ -14,7 +14,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
@@ -24,9 +24,12 @@ from pydantic.fields import FieldInfo
 
 from gateway.close_codes import CLOSE_CODES
 from infra.settings import ENVIRONMENT_PREFIX, Settings
+from infra.targets.file_keys import TABLES, TOP_LEVEL, KeyRule
+from infra.targets.presets import CHAINS, PRESETS
 from infra.telemetry.metric_names import METRICS
 from schemas import client_messages, dead_letters, prompts, records, session_events
 from schemas.topics import TopicSpec, fixed_topics, session_topic
+from tokenwire.state_machines_page import machine_blocks
 
 __all__ = ["main", "references"]
 
@@ -38,6 +41,20 @@ DAY_H: Final = 24
 
 Struct: TypeAlias = type[msgspec.Struct]
 
+KIND_WORDS: Final = {
+    "abilities": "list of texts",
+    "chain": "text",
+    "flag": "true or false",
+    "name": "text",
+    "preset": "text",
+    "price": "text",
+    "seconds": "number",
+    "targets": "list of texts, or of lists of them",
+    "url": "text",
+    "variable": "text",
+    "whole": "whole number",
+}
+
 
 def references() -> dict[Path, str]:
     """The text of every generated file, by its path in the checkout."""
@@ -47,6 +64,8 @@ def references() -> dict[Path, str]:
         DOCS / "events.md": events_page(),
         DOCS / "settings.md": settings_page(),
         DOCS / "metrics.md": metrics_page(),
+        Path("docs/state-machines.md"): state_machines_page(),
+        DOCS / "models.md": models_page(),
     }
 
 
@@ -186,6 +205,54 @@ def metrics_page() -> str:
     )
 
 
+def models_page() -> str:
+    presets = [
+        (
+            f"`{name}`",
+            preset.meaning,
+            f"`{preset.base_url}`" if preset.base_url else "this machine",
+            f"`{preset.key_env}`" if preset.key_env else "–",
+            ", ".join(f"`{ability}`" for ability in sorted(preset.abilities)),
+        )
+        for name, preset in PRESETS.items()
+    ]
+    chains = [
+        (f"`{name}`", " → ".join(" = ".join(f"`{target}`" for target in equals) for equals in entries))
+        for name, entries in CHAINS.items()
+    ]
+    return page(
+        "The keys of tokenwire.toml",
+        "`infra/targets/file_keys.py` and `presets.py`",
+        "How to write the file: [models.md](../models.md).",
+        "## Before the first table",
+        key_table(TOP_LEVEL),
+        "## `[models.NAME]`",
+        key_table(TABLES["models"]),
+        "## `[providers.NAME]`",
+        key_table(TABLES["providers"]),
+        '## `[targets."PROVIDER:MODEL"]`',
+        key_table(TABLES["targets"]),
+        "## Presets",
+        table(("preset", "what", "base_url", "key_env", "abilities"), presets),
+        "## Chains",
+        table(("chain", "targets, in order"), chains),
+    )
+
+
+def key_table(rules: Mapping[str, KeyRule]) -> str:
+    rows = [(f"`{key}`", KIND_WORDS[rule.kind], rule.default, rule.meaning) for key, rule in rules.items()]
+    return table(("key", "holds", "default", "meaning"), rows)
+
+
+def state_machines_page() -> str:
+    return page(
+        "State machines",
+        "the `TRANSITIONS` tables of the modules named below",
+        "What moves each machine and where to. The code looks moves up in the same tables.",
+        *machine_blocks(),
+    )
+
+
 def page(title: str, sources: str, *blocks: str) -> str:
     note = f"<!-- Drawn from {sources} by `make schemas`: change those, not this. -->"
     return "\n\n".join((f"# {title}", note, *blocks)) + "\n"
@@ -300,7 +367,7 @@ def setting_row(name: str, field: FieldInfo) -> tuple[str, ...]:
 def setting_default(value: object) -> str:
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if value in ("", ()):
+    if value in ("", (), None):
         return "–"
     return f"`{','.join(value) if isinstance(value, tuple) else value}`"
 

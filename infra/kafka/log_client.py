@@ -97,6 +97,8 @@ class Fetched:
 
     records: list[LogRecord]
     end: int
+    next_offset: int
+    """Where to read on: batches may end in offsets that compaction emptied, or hold no record at all."""
 
 
 class LogClient:
@@ -153,13 +155,14 @@ class LogClient:
                 error = for_code(error_code)
                 if error is OffsetOutOfRangeError:
                     raise OffsetOutOfRange(log_start, high_water)
-                return Fetched(decode_records(rest[-1], offset), high_water)
-        return Fetched([], offset)
+                records, next_offset = decode_records(rest[-1], offset)
+                return Fetched(records, high_water, next_offset)
+        return Fetched([], offset, offset)
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
         """Batches of records with start ≤ offset < end. A start before the log's begins where it begins.
 
-        Raises UnknownLog, LogUnavailable. Stops early where compaction or retention left nothing more.
+        Raises UnknownLog, LogUnavailable. Stops early where retention left nothing more.
         """
         position = start
         while position < end:
@@ -173,9 +176,9 @@ class LogClient:
             records = [record for record in fetched.records if record.offset < end]
             if records:
                 yield records
-            if not fetched.records or position >= fetched.end:
+            if fetched.next_offset <= position:
                 return
-            position = fetched.records[-1].offset + 1
+            position = fetched.next_offset
 
     async def offset_of_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
         request = OffsetRequest(-1, 0, [(topic, [(partition, timestamp_ms)])])
@@ -229,12 +232,14 @@ def first_error(response: Any) -> type[KafkaError] | None:
     return None
 
 
-def decode_records(raw: bytes | None, from_offset: int) -> list[LogRecord]:
-    """The records of fetched bytes at or after `from_offset` (a batch may begin before it)."""
+def decode_records(raw: bytes | None, from_offset: int) -> tuple[list[LogRecord], int]:
+    """The records of fetched bytes at or after `from_offset` (a batch may begin before it), and where to read on."""
     records: list[LogRecord] = []
+    next_offset = from_offset
     batches = MemoryRecords(raw or b"")
     while batches.has_next():
         batch = batches.next_batch()
+        next_offset = max(next_offset, batch.next_offset)
         if batch.is_control_batch:
             continue
         records.extend(
@@ -242,4 +247,4 @@ def decode_records(raw: bytes | None, from_offset: int) -> list[LogRecord]:
             for record in batch
             if record.offset >= from_offset
         )
-    return records
+    return records, next_offset

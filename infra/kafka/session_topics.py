@@ -132,11 +132,14 @@ class SessionTopics:
             while self.waiting:
                 keys = list(self.waiting)[:CREATE_BATCH_MAX]
                 futures = {key: self.waiting.pop(key) for key in keys}
+                reason = "stopping"
                 try:
                     await self.answer(futures)
-                except SessionTopicsUnavailable as error:
+                except (SessionTopicsUnavailable, KafkaException) as error:
                     log.warning("session_topics_unavailable", sessions=len(keys), reason=str(error))
-                    self.fail_all(list(futures.values()), str(error))
+                    reason = str(error)
+                finally:
+                    self.fail_all(list(futures.values()), reason)
 
     async def answer(self, futures: dict[SessionKey, asyncio.Future[SessionLog]]) -> None:
         if self.layout == "dedicated":
@@ -149,7 +152,7 @@ class SessionTopics:
             if future.done():
                 continue
             if epoch is None:
-                future.set_exception(SessionTopicsUnavailable("the topic was not there after it was created"))
+                self.fail_all([future], "the topic was not there after it was created")
             else:
                 future.set_result(self.remember(key, epoch))
 

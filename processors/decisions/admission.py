@@ -18,6 +18,7 @@ from schemas.prompts import PromptSubmitted
 
 __all__ = [
     "CANCEL_REMEMBERED_S",
+    "EXPIRED_MESSAGE",
     "Admission",
     "Admit",
     "EndAtOnce",
@@ -30,6 +31,7 @@ __all__ = [
 CANCEL_REMEMBERED_S: Final = 600
 """Seconds that a cancel which came before its prompt is remembered."""
 SECOND_US: Final = 1_000_000
+EXPIRED_MESSAGE: Final = "The prompt waited for more than a day; send it again with a new id."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def decide_admission(
     if known is not None and now_us - known.updated_at_us <= CANCEL_REMEMBERED_S * SECOND_US:
         return EndAtOnce("cancelled", "cancelled", "The prompt was cancelled before it arrived.")
     if now_us - accepted_at_us > ENDED_KEPT_S * SECOND_US:
-        return EndAtOnce("expired", "expired", "The prompt waited for more than a day; send it again with a new id.")
+        return EndAtOnce("expired", "expired", EXPIRED_MESSAGE)
     if waiting > waiting_max:
         return EndAtOnce(
             "rejected",

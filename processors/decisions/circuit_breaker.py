@@ -110,13 +110,9 @@ class BreakerState:
 
 def allows(state: BreakerState, now_s: float) -> bool:
     """May a call go? While OPEN, the one that goes is the probe and must be reported as PROBE_STARTED first."""
-    match state.phase:
-        case BreakerPhase.CLOSED:
-            return True
-        case BreakerPhase.OPEN:
-            return now_s >= state.retry_at_s
-        case BreakerPhase.PROBING:
-            return False
+    if state.phase is BreakerPhase.OPEN:
+        return now_s >= state.retry_at_s
+    return state.phase is BreakerPhase.CLOSED
 
 
 def after(state: BreakerState, event: BreakerEvent, now_s: float) -> BreakerState:
@@ -126,17 +122,15 @@ def after(state: BreakerState, event: BreakerEvent, now_s: float) -> BreakerStat
         raise IllegalTransition(f"{event.value} while {state.phase.value}")
     if event in (BreakerEvent.SUCCEEDED, BreakerEvent.FAILED):
         return counted(state, event, now_s) if reached is BreakerPhase.CLOSED else state
-    match reached:
-        case BreakerPhase.CLOSED:
-            return BreakerState(state.limits)
-        case BreakerPhase.OPEN if event is BreakerEvent.PROBE_ABANDONED:
-            return replace(state, phase=reached, retry_at_s=now_s)
-        case BreakerPhase.OPEN:
-            return opened(state, now_s)
-        case BreakerPhase.PROBING:
-            if now_s < state.retry_at_s:
-                raise IllegalTransition(f"a probe {state.retry_at_s - now_s:g} s too early")
-            return replace(state, phase=reached)
+    if reached is BreakerPhase.CLOSED:
+        return BreakerState(state.limits)
+    if event is BreakerEvent.PROBE_ABANDONED:
+        return replace(state, phase=reached, retry_at_s=now_s)
+    if reached is BreakerPhase.OPEN:
+        return opened(state, now_s)
+    if now_s < state.retry_at_s:
+        raise IllegalTransition(f"a probe {state.retry_at_s - now_s:g} s too early")
+    return replace(state, phase=reached)
 
 
 def counted(state: BreakerState, event: BreakerEvent, now_s: float) -> BreakerState:

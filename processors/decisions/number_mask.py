@@ -18,8 +18,11 @@ NUMBER: Final = re.compile(r"\d+")
 OPEN_DIGITS: Final = re.compile(r"\d+\Z")
 DIGITS_KEPT_MAX: Final = 18
 """Of a longer number only its last digits are kept: they are what runs."""
-COLUMNS_MAX: Final = 12
-ROWS_NEEDED: Final = 4
+NUMBERS_CHARS_MAX: Final = 512
+"""What is kept of the newest numbers."""
+COLUMNS_MAX: Final = 6
+ROWS_NEEDED: Final = 8
+"""Four were too few: in a log of 200 lines a random duration of one digit once stood still for four."""
 
 
 class NumberMask:
@@ -29,8 +32,8 @@ class NumberMask:
 
     def __init__(self) -> None:
         self.held = ""
-        self.numbers: tuple[str, ...] = ()
-        """The newest ones, oldest first."""
+        self.numbers = ""
+        """The newest ones, oldest first, a space after each: one string weighs a tenth of as many small ones."""
 
     def add(self, text: str) -> str:
         """The masked text that is certain by now."""
@@ -44,15 +47,18 @@ class NumberMask:
             read = read[: open_digits.start()]
         else:
             self.held = ""
-        self.numbers = (*self.numbers, *(number[-DIGITS_KEPT_MAX:] for number in found))[-COLUMNS_MAX * ROWS_NEEDED :]
+        self.numbers = (self.numbers + "".join(number[-DIGITS_KEPT_MAX:] + " " for number in found))[
+            -NUMBERS_CHARS_MAX:
+        ]
         return NUMBER.sub(MARK, read)
 
     def runs(self, columns: int) -> bool:
         """Whether, set in this many columns, the newest numbers differ in one column only and by one same step."""
         wanted = columns * ROWS_NEEDED
-        if not 0 < columns <= COLUMNS_MAX or len(self.numbers) < wanted:
+        numbers = self.numbers.split(" ")[1:-1]  # the oldest may be cut
+        if not 0 < columns <= COLUMNS_MAX or len(numbers) < wanted:
             return False
-        newest = [int(number) for number in self.numbers[-wanted:]]
+        newest = [int(number) for number in numbers[-wanted:]]
         moving = [column for at in range(columns) if len(set(column := newest[at::columns])) > 1]
         return (
             len(moving) == 1 and len({later - earlier for earlier, later in zip(*shifted(moving[0]), strict=True)}) == 1

@@ -144,18 +144,14 @@ def ask(state: RateState, amount: float, now_s: float) -> RateAnswer:
 
 def ask_all(states: Sequence[RateState], amounts: Sequence[float], now_s: float) -> AllGranted | RetryAt | NeverFits:
     """May a call that counts against several limits go out now? All or nothing."""
-    granted: list[Granted] = []
-    waits_until_s = -math.inf
-    for state, amount in zip(states, amounts, strict=True):
-        match ask(state, amount, now_s):
-            case Granted() as answer:
-                granted.append(answer)
-            case RetryAt(at_s):
-                waits_until_s = max(waits_until_s, at_s)
-            case NeverFits() as answer:
-                return answer
-    if waits_until_s > now_s:
-        return RetryAt(waits_until_s)
+    answers = [ask(state, amount, now_s) for state, amount in zip(states, amounts, strict=True)]
+    for answer in answers:
+        if isinstance(answer, NeverFits):
+            return answer
+    waits_s = [answer.at_s for answer in answers if isinstance(answer, RetryAt)]
+    if waits_s:
+        return RetryAt(max(waits_s))
+    granted = [answer for answer in answers if isinstance(answer, Granted)]
     return AllGranted(tuple(answer.state for answer in granted), tuple(answer.charge for answer in granted))
 
 

@@ -3,7 +3,8 @@
 The journal says what may have begun, the session's log what did; the log wins. A turn that the log shows ended is
 only closed; one that was running counts a crash against its prompt unless the predecessor handed it over; after
 `attempts_max` crashes it ends in `error` and its prompt becomes a dead letter, so that no prompt can kill workers
-for ever.
+for ever. An entry older than the memory of ended turns, of which no log knows anything, may be a leftover of one that
+ended long ago (compaction keeps what was written last, even if a frozen worker wrote it): it is not answered again.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from schemas.journal import JournalEntry
+from schemas.journal import ENDED_KEPT_S, JournalEntry
 from schemas.session_events import StartCause
 from schemas.turn_fold import FoldedTurn
 
 __all__ = [
     "LEASE_US",
     "Close",
+    "Expire",
     "GiveUp",
     "Recovery",
     "Resume",
@@ -28,7 +30,8 @@ __all__ = [
     "still_leased",
 ]
 
-PHASE_RANK = {"cancelled_early": 0, "queued": 1, "running": 2, "ended": 3}
+SECOND_US: Final = 1_000_000
+PHASE_RANK: Final = {"cancelled_early": 0, "queued": 1, "running": 2, "ended": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,11 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Expire:
+    """It is older than what is remembered of ended turns, and its session's log has nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """Its worker lives and goes on with it: follow the log until it ends, or falls silent."""
 
@@ -62,7 +70,7 @@ class Resume:
     cause: StartCause
 
 
-Recovery: TypeAlias = Close | Stop | Watch | GiveUp | Resume
+Recovery: TypeAlias = Close | Stop | Expire | Watch | GiveUp | Resume
 
 LEASE_US: Final = 30_000_000
 """How long a running turn is left to the worker that lost its partition, from the moment it knew."""
@@ -76,6 +84,8 @@ def decide_recovery(entry: JournalEntry, folded: FoldedTurn | None, *, attempts_
         return Close()
     if entry.cancel_requested and folded is not None:
         return Stop()
+    if folded is None and now_us - entry.accepted_at_us > ENDED_KEPT_S * SECOND_US:
+        return Expire()
     if entry.phase == "running" and still_leased(entry, folded, now_us=now_us):
         return Watch()
     started = folded is not None and folded.current is not None

@@ -38,15 +38,15 @@ from processors.decisions.text_blocks import TextBlocks
 __all__ = ["Repeating", "RepetitionLimits", "RepetitionWatch"]
 
 BLOCK_CHARS: Final = 128
-DATA_MARKS: Final = re.compile(r"[|{}<>=;\t]|,\S")
-"""Rows rather than sentences."""
+DATA_MARKS: Final = re.compile(r"[|{}<>=;\t]|,\S|\d[:/-]\d+[:/-]\d")
+"""Rows rather than sentences; dates and times are such."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepetitionLimits:
     """When a repeated tail is a loop. The module says where the figures come from."""
 
-    period_chars_max: int = 1_024
+    period_chars_max: int = 768
     """A longer block is not seen as repeated."""
     run_chars_min: int = 1_536
     """Characters of exact repetition before which nothing is a loop."""
@@ -57,6 +57,7 @@ class RepetitionLimits:
     running_run_chars_min: int = 2_432
     """The same for a block in which one number runs."""
     running_repeats_min: int = 16
+    running_period_chars_max: int = 512
     running_letters_min: int = 12
     """Letters that such a block must hold: fewer are a list."""
 
@@ -84,7 +85,7 @@ class RepetitionWatch:
         self.plain = LoopTracker(limits.period_chars_max)
         self.mask = NumberMask()
         self.masked_blocks = TextBlocks(BLOCK_CHARS)
-        self.masked = LoopTracker(limits.period_chars_max)
+        self.masked = LoopTracker(limits.running_period_chars_max)
         self.read_chars = 0
         self.verdict: Repeating | None = None
 
@@ -124,7 +125,9 @@ class RepetitionWatch:
         if is_code or masked.run_chars < limits.running_run_chars_min or masked.repeats < limits.running_repeats_min:
             return False
         said = masked.period_text
-        letters = sum(map(str.isalpha, said))
+        letters = sum(
+            sign.isalpha() or not sign.isascii() for sign in said
+        )  # vowel signs of Indic scripts are no alpha
         return letters >= limits.running_letters_min and not is_data(said) and self.mask.runs(said.count(MARK))
 
 

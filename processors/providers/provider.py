@@ -10,7 +10,7 @@ ProviderError                 an attempt failed; says whose fault, whether it ma
 ├── ProviderFailed            it failed by its own account: 5xx, or in the stream   provider              temporary
 ├── ProviderRefused           it will not answer this: other 4xx                    caller or operator    lasting
 ├── ProviderGarbled           it said something that is no answer                   provider              temporary
-├── ProviderBabbled           its answer goes round in circles, or is noise                 provider              temporary
+├── ProviderBabbled           its answer goes round in circles, or is noise         provider              temporary
 └── ProviderCut               the answer broke off without a finish reason          network or provider   temporary
 
 Messages and codes never hold prompt text, keys or the provider's own words beyond a short error code.

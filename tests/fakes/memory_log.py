@@ -1,125 +1,234 @@
-"""Session logs in memory: appended by the test, found, read and followed as the gateway does with Kafka's.
+"""Kafka in memory, as far as a worker uses it: append, fetch, offsets by number and by time, topics of sessions.
 
-A reader delivers to its followers only when the test says `deliver`, so a test decides what is on the log and not
-yet relayed, by each of several gateways. In the shared layout several sessions lie in one partition.
+The fakes extend the real classes, so that whatever is built on their few primitives (`LogClient.read`, `bounds`) is
+the real code; `tests/integration/test_memory_log_contract.py` holds both to the same behaviour. Whoever makes an
+appender decides the fate of every append: it may land late, fail, land without a word, or land twice, as after an
+acknowledgement that was lost.
 """
 
 from __future__ import annotations
 
+import asyncio
+import enum
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
 
-from gateway.decisions.resume_cursor import GapReason
-from gateway.followed_partitions import FollowedPartitions
-from gateway.kafka_fetch import FetchedPartition
-from gateway.log_reader import LogFollower
-from infra.kafka.log_client import LogBounds, LogRecord, LogUnavailable
-from infra.kafka.session_topics import SessionLog
-from schemas.codec import encode
+from infra.clock import Clock
+from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, UnknownLog
+from infra.kafka.session_topics import SessionLog, SessionTopics
+from processors.log_appender import AppendFailed, AppendRefused, LogAppender
 from schemas.identifiers import SessionKey
-from schemas.session_events import SessionEvent
-from schemas.topics import Layout, LogPlace, session_place
+from schemas.topics import RECORD_BYTES_MAX, Layout, fixed_topics, session_place
 
-__all__ = ["MemoryLog", "MemoryReader"]
+__all__ = ["CALM", "Fate", "MemoryAppender", "MemoryLog", "MemoryReader", "MemoryTopics", "Weather"]
 
-READ_BATCH = 3
-"""Few records at once, so that reading takes several steps."""
+EARLIEST = -2
+LATEST = -1
+
+
+class Fate(enum.Enum):
+    """What becomes of an append."""
+
+    LANDS = "lands"
+    FAILS = "fails"
+    """AppendFailed, and nothing is on the log."""
+    UNKNOWN = "unknown"
+    """AppendFailed, and it is on the log."""
+    TWICE = "twice"
+    """On the log twice: the first acknowledgement was lost, the offsets are those of the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """The fate of one append and how long it travels; for a read, only the first delay and FAILS matter."""
+
+    fate: Fate = Fate.LANDS
+    there_s: float = 0.0
+    back_s: float = 0.0
+
+
+CALM = Weather()
 
 
 class MemoryLog:
-    """The logs themselves: a `LogFinder` and a `PastReader`."""
+    """The topics of a cluster. Fixed topics exist from the start, session topics once they are created."""
 
-    def __init__(self, layout: Layout = "dedicated") -> None:
-        self.layout = layout
-        self.records: defaultdict[tuple[str, int], list[LogRecord]] = defaultdict(list)
+    def __init__(self, clock: Clock, *, layout: Layout = "dedicated") -> None:
+        self.clock = clock
+        self.layout: Layout = layout
+        self.partitions: dict[tuple[str, int], list[LogRecord]] = {}
         self.starts: defaultdict[tuple[str, int], int] = defaultdict(int)
-        self.epochs: defaultdict[SessionKey, int] = defaultdict(int)
-        self.reachable = True
-        self.reads = 0
-        """Batches read of the past."""
+        self.epochs: dict[str, str] = {}
+        for topic in fixed_topics(layout):
+            self.create(topic.name, topic.partitions)
 
-    def append(self, key: SessionKey, events: Sequence[SessionEvent]) -> None:
-        """Put records on the session's log; nobody hears of them yet."""
-        place = self.place(key)
-        log = self.records[place.topic, place.partition]
-        first = len(log)
-        log.extend([LogRecord(first + n, 0, key.encode(), encode(event)) for n, event in enumerate(events)])
+    def create(self, topic: str, partitions: int = 1) -> str:
+        """Create a topic if it is not there; returns its id."""
+        if topic not in self.epochs:
+            self.epochs[topic] = str(uuid4())
+            for partition in range(partitions):
+                self.partitions[topic, partition] = []
+        return self.epochs[topic]
 
-    def place(self, key: SessionKey) -> LogPlace:
-        """Where the session's log is."""
-        return session_place(key, self.layout)
+    def delete(self, topic: str) -> None:
+        """Delete a topic with all it holds."""
+        self.epochs.pop(topic, None)
+        for place in [place for place in self.partitions if place[0] == topic]:
+            del self.partitions[place]
+            self.starts.pop(place, None)
 
-    async def ensure(self, key: SessionKey) -> SessionLog:
-        """See `LogFinder.ensure`."""
-        self.answer()
-        return SessionLog(self.place(key), f"epoch-{self.epochs[key]}")
+    def put(self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None) -> int:
+        """Append at once; returns the offset."""
+        records = self.records(topic, partition)
+        record = LogRecord(len(records), self.clock.now_us() // 1_000, key, value)
+        records.append(record)
+        return record.offset
 
-    def forget(self, key: SessionKey) -> None:
-        """See `LogFinder.forget`."""
+    def trim(self, topic: str, partition: int, start: int) -> None:
+        """Forget what lies before `start`, as retention does."""
+        self.starts[topic, partition] = start
 
-    async def bounds(self, topic: str, partition: int) -> LogBounds:
-        """See `PastReader.bounds`."""
-        self.answer()
-        return LogBounds(self.starts[topic, partition], len(self.records[topic, partition]))
-
-    async def end(self, topic: str, partition: int) -> int:
-        """See `PastReader.end`."""
-        return (await self.bounds(topic, partition)).end
-
-    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
-        """See `PastReader.read`."""
-        self.answer()
-        log = self.records[topic, partition][:end]
-        for first in range(max(start, self.starts[topic, partition]), len(log), READ_BATCH):
-            self.reads += 1
-            yield log[first : first + READ_BATCH]
-
-    def answer(self) -> None:
-        if not self.reachable:
-            raise LogUnavailable("the test has taken the log away")
+    def records(self, topic: str, partition: int) -> list[LogRecord]:
+        """Everything that was ever appended. Raises UnknownLog."""
+        found = self.partitions.get((topic, partition))
+        if found is None:
+            raise UnknownLog(topic)
+        return found
 
 
-class MemoryReader:
-    """One gateway's `LogReader`."""
+class MemoryAppender(LogAppender):
+    """Appends of one worker. Appends to one partition land in the order in which they were sent."""
+
+    def __init__(self, log: MemoryLog, weather: Callable[[str], Weather] = lambda _: CALM) -> None:
+        self.memory = log
+        self.weather = weather
+        self.orders: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.on_landed: Callable[[str, bytes | None], None] = lambda *_: None
+        self.forgotten: list[str] = []
+        self.travelling: set[asyncio.Task[list[int]]] = set()
+        self.stopped = False
+
+    async def start(self) -> None:
+        """Nothing to connect."""
+
+    async def stop(self) -> None:
+        """Later appends fail."""
+        self.stopped = True
+
+    async def append_all(
+        self, topic: str, partition: int, values: Sequence[bytes | None], *, key: bytes | None = None
+    ) -> list[int]:
+        """As the real one: AppendRefused, AppendFailed, or the offsets."""
+        for value in values:
+            if value is not None and len(value) > RECORD_BYTES_MAX:
+                raise AppendRefused(f"a record of {len(value)} bytes; at most {RECORD_BYTES_MAX} are allowed")
+        if self.stopped:
+            raise AppendFailed("the producer is stopped")
+        weather = self.weather(topic)
+        travel = asyncio.create_task(self.landing(topic, partition, values, key, weather))
+        self.travelling.add(travel)
+        travel.add_done_callback(self.travelling.discard)
+        travel.add_done_callback(lambda done: done.cancelled() or done.exception())  # its sender may be gone
+        offsets = await asyncio.shield(travel)
+        await asyncio.sleep(weather.back_s)
+        if weather.fate is Fate.UNKNOWN:
+            raise AppendFailed(f"{topic}: nobody knows")
+        return offsets
+
+    async def landing(
+        self, topic: str, partition: int, values: Sequence[bytes | None], key: bytes | None, weather: Weather
+    ) -> list[int]:
+        """A task of its own: what was sent lands, whatever becomes of the sender."""
+        async with self.orders[topic, partition]:
+            await asyncio.sleep(weather.there_s)
+            if weather.fate is Fate.FAILS:
+                raise AppendFailed(f"{topic}: lost on the way")
+            try:
+                offsets = [self.landed(topic, partition, value, key) for value in values]
+                if weather.fate is Fate.TWICE:
+                    offsets = [self.landed(topic, partition, value, key) for value in values]
+            except UnknownLog as error:
+                raise AppendFailed(f"{topic}: there is no such topic") from error
+        return offsets
+
+    def forget(self, topic: str) -> None:
+        """Remember that it was asked."""
+        self.forgotten.append(topic)
+
+    def landed(self, topic: str, partition: int, value: bytes | None, key: bytes | None) -> int:
+        offset = self.memory.put(topic, partition, value, key=key)
+        self.on_landed(topic, value)
+        return offset
+
+
+class MemoryReader(LogClient):
+    """Reads of one worker: the primitives of the real client, in memory."""
+
+    def __init__(self, log: MemoryLog, weather: Callable[[str], Weather] = lambda _: CALM) -> None:
+        self.memory = log
+        self.weather = weather
+        self.batch_max = 1_000
+
+    async def start(self) -> None:
+        """Nothing to connect."""
+
+    async def stop(self) -> None:
+        """Nothing to close."""
+
+    async def fetch(
+        self, topic: str, partition: int, offset: int, *, wait_ms: int = 0, bytes_max: int = 1_048_576
+    ) -> Fetched:
+        """One fetch; never waits for a record."""
+        await self.travel(topic)
+        records, start = self.memory.records(topic, partition), self.memory.starts[topic, partition]
+        if not start <= offset <= len(records):
+            raise OffsetOutOfRange(start, len(records))
+        found = records[offset : offset + self.batch_max]
+        return Fetched(found, len(records), offset + len(found))
+
+    async def offset_of_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """An offset by time, or of either end."""
+        await self.travel(topic)
+        records, start = self.memory.records(topic, partition), self.memory.starts[topic, partition]
+        if timestamp_ms == EARLIEST:
+            return start
+        if timestamp_ms == LATEST:
+            return len(records)
+        return next((record.offset for record in records[start:] if record.timestamp_ms >= timestamp_ms), -1)
+
+    async def travel(self, topic: str) -> None:
+        weather = self.weather(topic)
+        await asyncio.sleep(weather.there_s)
+        if weather.fate is Fate.FAILS:
+            raise LogUnavailable(f"no answer about {topic}")
+
+
+class MemoryTopics(SessionTopics):
+    """Creates session topics at once."""
 
     def __init__(self, log: MemoryLog) -> None:
-        self.log = log
-        self.partitions = FollowedPartitions()
-        self.reachable = True
+        self.memory = log
 
-    def deliver(self) -> None:
-        """Bring every follower up to the end of its log."""
-        for name, partition in list(self.partitions.by_name.items()):
-            self.partitions.take(MemoryFetch(name, self.log.records[name]), partition.position)
+    async def start(self) -> None:
+        """Nothing to connect."""
 
-    def lose(self, key: SessionKey, reason: GapReason) -> None:
-        """The log does not go on where it is followed."""
-        place = self.log.place(key)
-        self.partitions.lose((place.topic, place.partition), reason)
+    async def stop(self) -> None:
+        """Nothing to end."""
 
-    def follow(self, place: LogPlace, key: SessionKey, offset: int, follower: LogFollower) -> bool:
-        """See `LogReader.follow`."""
-        return self.partitions.follow(place, key, offset, follower)
+    async def ensure(self, key: SessionKey) -> SessionLog:
+        """The session's log, created if absent."""
+        place = session_place(key, self.memory.layout)
+        return SessionLog(place, self.memory.create(place.topic))
 
-    def unfollow(self, place: LogPlace, key: SessionKey) -> None:
-        """See `LogReader.unfollow`."""
-        self.partitions.unfollow(place, key)
+    async def find(self, key: SessionKey) -> SessionLog | None:
+        """The session's log if it exists."""
+        place = session_place(key, self.memory.layout)
+        epoch = self.memory.epochs.get(place.topic)
+        return SessionLog(place, epoch) if epoch else None
 
-    def position(self, place: LogPlace) -> int | None:
-        """See `LogReader.position`."""
-        return self.partitions.position(place)
-
-
-class MemoryFetch(FetchedPartition):
-    """An answer with ready-made records."""
-
-    __slots__ = ("log",)
-
-    def __init__(self, name: tuple[str, int], log: list[LogRecord]) -> None:
-        super().__init__(name, 0, 0, b"")
-        object.__setattr__(self, "log", log)
-
-    def records(self, from_offset: int) -> tuple[list[LogRecord], int]:
-        """See `FetchedPartition.records`."""
-        log: list[LogRecord] = self.log  # type: ignore[attr-defined]  # set past the frozen base
-        return log[from_offset:], max(from_offset, len(log))
+    async def delete(self, key: SessionKey) -> None:
+        """Delete a session's own topic."""
+        if self.memory.layout == "dedicated":
+            self.memory.delete(session_place(key, "dedicated").topic)

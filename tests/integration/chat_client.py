@@ -185,6 +185,12 @@ class ChatClient:
             raise AssertionError(f"not within {deadline_s:g} s; told last: {self.told[-3:]}") from None
         assert condition(), f"the connection was closed: {self.disconnects[-1:]}"
 
+    async def closed(self, deadline_s: float = WAIT_S) -> None:
+        """Wait until the other side has ended the connection."""
+        assert self.reading is not None
+        async with asyncio.timeout(deadline_s):
+            await asyncio.shield(self.reading)
+
     async def chunks_of(self, turn: str, count: int, deadline_s: float = WAIT_S) -> SeenTurn:
         """Wait until so many chunks of a turn's current attempt were told."""
         await self.until(lambda: turn in self.turns and self.turns[turn].next_seq >= count, deadline_s)

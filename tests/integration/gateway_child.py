@@ -9,7 +9,6 @@ from gateway.server import run_gateway
 from infra.settings import load_settings
 from infra.telemetry.log_setup import configure_logging
 
-
 __all__: list[str] = []
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "WireClient",
     "answer_events",
     "gateway_settings",
+    "http",
     "running_gateway",
     "tag_of",
     "token_for",
@@ -204,3 +205,16 @@ def answer_events(
 def tag_of(message: msgspec.Struct) -> str:
     """A message's type."""
     return str(message.__struct_config__.tag)
+
+
+async def http(port: int, path: str) -> tuple[int, str]:
+    """Status and body of a GET."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        return int(head.split()[1]), body
+    finally:
+        writer.close()
+        await writer.wait_closed()

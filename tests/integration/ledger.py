@@ -19,15 +19,26 @@ from typing import Any, Final
 import clickhouse_connect
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from schemas.codec import decode_session_event
+from schemas.codec import decode_dead_letter, decode_session_event
+from schemas.dead_letters import DeadLetter
 from schemas.identifiers import PromptId, SessionId, SessionKey, UserId, session_key_of, turn_id_of
-from schemas.session_events import EndReason, TokensEmitted, TurnEnded
+from schemas.session_events import EndReason, SessionEvent, TokensEmitted, TurnEnded
 from schemas.topics import DEAD_LETTERS, Layout, LogPlace, session_place
 from schemas.turn_fold import FoldedRun, FoldedTurn, SessionFold, Verdict, text_hash
 from tests.integration.chat_client import ChatClient
 from tests.integration.whole_line import POLL_S, WholeLine
 
-__all__ = ["Asked", "Ledger", "check_ledger", "rows_of"]
+__all__ = [
+    "Asked",
+    "Ledger",
+    "SessionLog",
+    "check_ledger",
+    "client_problems",
+    "letters_of",
+    "log_problems",
+    "row_problems",
+    "rows_of",
+]
 
 QUIET_S: Final = 60.0
 KAFKA_S: Final = 10.0
@@ -72,8 +83,16 @@ class SessionLog:
     """One session's log, folded; and what of it did not count."""
 
     fold: SessionFold
-    void: list[tuple[Verdict, Any]] = field(default_factory=list)
+    void: list[tuple[Verdict, SessionEvent]] = field(default_factory=list)
     endings: dict[str, int] = field(default_factory=dict)
+
+    def take(self, event: SessionEvent, offset: int) -> None:
+        """Fold the next record."""
+        verdict = self.fold.apply(event, offset)
+        if verdict is not Verdict.EFFECTIVE:
+            self.void.append((verdict, event))
+        if isinstance(event, TurnEnded):
+            self.endings[event.turn] = self.endings.get(event.turn, 0) + 1
 
 
 @dataclass(slots=True)
@@ -109,9 +128,9 @@ async def check_ledger(
     problems += [problem for client in clients for problem in client_problems(client, turns)]
     rows = await asyncio.to_thread(until_rows, line, asked, sum(len(runs_of(turn)) for turn in turns.values()))
     problems += row_problems(turns, rows)
-    letters = await asyncio.to_thread(dead_letter_count, line)
-    if letters != dead_letters:
-        problems.append(f"phantom: {letters} dead letters instead of {dead_letters}")
+    letters = await asyncio.to_thread(letters_of, line, {each.user for each in asked})
+    if len(letters) != dead_letters:
+        problems.append(f"phantom: {len(letters)} dead letters instead of {dead_letters}: {letters}")
     assert not problems, "\n".join([*problems, line.logs()])
     return Ledger(turns, rows, problems)
 
@@ -137,12 +156,7 @@ def read_logs(kafka: str, keys: set[SessionKey], layout: Layout) -> dict[Session
         key = SessionKey((message.key() or b"").decode()) if place.shared else owners[place]
         if key not in logs:
             continue  # a neighbour in the shared layout
-        log, event = logs[key], decode_session_event(message.value() or b"")
-        verdict = log.fold.apply(event, message.offset() or 0)
-        if verdict is not Verdict.EFFECTIVE:
-            log.void.append((verdict, event))
-        if isinstance(event, TurnEnded):
-            log.endings[event.turn] = log.endings.get(event.turn, 0) + 1
+        logs[key].take(decode_session_event(message.value() or b""), message.offset() or 0)
     return logs
 
 
@@ -265,9 +279,14 @@ def row_problems(turns: dict[str, FoldedTurn], rows: dict[str, list[dict[str, An
     problems = [f"phantom: {len(rows[turn])} rows of turn {turn}" for turn in rows if turn not in turns]
     for name, turn in turns.items():
         wanted = [row_of_run(turn, attempt, run, folded) for attempt, run, folded in runs_of(turn)]
-        found = [{column: row[column] for column in wanted[0]} for row in rows.get(name, [])]
-        if found != wanted:
-            problems.append(f"divergent: rows of {turn.queued.prompt_id} are {found}, the log says {wanted}")
+        found = rows.get(name, [])
+        if [(row["attempt"], row["run"]) for row in found] != [(row["attempt"], row["run"]) for row in wanted]:
+            problems.append(f"divergent: the rows of turn {name} are {found}, the log says {wanted}")
+            continue
+        for row, of_log in zip(found, wanted, strict=True):
+            differs = {column: (row[column], value) for column, value in of_log.items() if row[column] != value}
+            if differs:
+                problems.append(f"divergent: turn {name}, attempt {row['attempt']}, row and log: {differs}")
     return problems
 
 
@@ -288,10 +307,12 @@ def row_of_run(turn: FoldedTurn, attempt: int, run: str, folded: FoldedRun | Non
     return row
 
 
-def dead_letter_count(line: WholeLine) -> int:
-    consumer = Consumer({"bootstrap.servers": line.kafka, "group.id": "ledger"})
-    try:
-        first, end = consumer.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), KAFKA_S)
-        return int(end - first)
-    finally:
-        consumer.close()
+# ---- The dead letters
+
+
+def letters_of(line: WholeLine, users: Iterable[str]) -> list[DeadLetter]:
+    """What of these users could not be processed: told by the user named in it, or by its record's key."""
+    names = {name.encode() for name in users}
+    place = LogPlace(DEAD_LETTERS, 0, shared=False)
+    letters = (decode_dead_letter(message.value() or b"") for _, message in read_places(line.kafka, {place}))
+    return [letter for letter in letters if letter.key in names or letter.user.encode() in names]

@@ -31,6 +31,7 @@ from tests.integration.gateway_line import (
     WireClient,
     answer_events,
     gateway_settings,
+    http,
     running_gateway,
     tag_of,
 )
@@ -194,18 +195,23 @@ async def test_reader_slower_than_the_answer(broker: EmbeddedBroker, tmp_path: P
     """It is closed with 4508 and cursors that work, while another client of the session is told everything."""
     settings = await gateway_settings(broker, tmp_path, connection_bytes_max=65_536)
     texts = ["x" * 2_000 for _ in range(6_000)]
+    events = answer_events("t1", texts)
     async with running_gateway(settings) as port, SessionWriter(settings) as writer:
         async with WireClient.connected(port) as quick, WireClient.connected(port, max_queue=1) as slow:
             for client in (quick, slow):
                 await client.send(Attach(session="slow"))
                 await client.next("attached")
             reading = asyncio.create_task(told_answer(quick, "t1"))
-            events = answer_events("t1", texts)
-            for first in range(0, len(events), 50):
-                await writer.append("alice", "slow", events[first : first + 50])
-            assert await reading == "".join(texts)
+            written = 0
+            while 'code="4508"' not in (await http(port, "/metrics"))[1]:
+                await writer.append("alice", "slow", events[written : written + 50])
+                written += 50
+                assert written < len(events)
+            code, words = await slow.closed()  # from here on it reads
+            await writer.append("alice", "slow", [*events[written:-1][:200], events[-1]])
+            texts = texts[: min(written + 200, len(events) - 1) - 2]
 
-            code, words = await slow.closed()
+            assert await reading == "".join(texts)
             assert code == 4508
             assert words is not None
             assert words.reconnect

@@ -21,6 +21,7 @@ from tests.integration.gateway_line import (
     WireClient,
     answer_events,
     gateway_settings,
+    http,
     running_gateway,
     tag_of,
     token_for,
@@ -251,15 +252,3 @@ async def test_readiness_with_a_worker(broker: EmbeddedBroker, tmp_path: Path) -
             await worker.stop()
 
         assert before == 503
-
-
-async def http(port: int, path: str) -> tuple[int, str]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-        async with asyncio.timeout(10):
-            head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
-        return int(head.split()[1]), body
-    finally:
-        writer.close()
-        await writer.wait_closed()

@@ -1,36 +1,195 @@
-"""One running line, everything real: a prompt typed into a websocket is answered, kept and counted."""
+"""One running line with two gateways, everything real: rows R16, R18, S4 and S6 as a client meets them."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 from collections.abc import Iterator
+from typing import Any, Final
 from uuid import uuid4
 
+import msgspec
 import pytest
+from confluent_kafka import Producer as PlainProducer
+from confluent_kafka.admin import AdminClient
 
 from infra.simulated_provider.answer_text import answer_for
+from infra.simulated_provider.call_log import prompt_sha256
+from schemas.client_messages import Attach, Cancel, ClientMessage, Delta, Error, Hello, Prompt, ServerMessage
 from schemas.prompts import ChatMessage
+from schemas.topics import PROMPTS, fixed_topics, user_partition
 from tests.integration.chat_client import ChatClient
-from tests.integration.ledger import Asked, check_ledger
+from tests.integration.ledger import Asked, check_ledger, letters_of
 from tests.integration.whole_line import WholeLine, running_line
+
+STRANGE_SESSIONS: Final = {
+    "a path": "../x",
+    "dots": "..",
+    "a topic of the broker": "__consumer_offsets",
+    "300 characters": "x" * 300,
+    "beyond ASCII": "séance-\N{SNOWMAN}",
+    "a right-to-left override": "s\N{RIGHT-TO-LEFT OVERRIDE}1",
+    "a line break": "s1\n",
+    "NUL": "s\x001",
+    "SQL": "s1' OR '1'='1",
+    "a blank": " ",
+}
+HARMLESS_SESSIONS: Final = ("tokenwire.prompts", "a..b", "tenant:x@y_z-1", "x" * 128)
+SESSION_TOPIC: Final = re.compile(r"tokenwire\.session\.[a-z2-7]{32}")
+FIXED_TOPICS: Final = {spec.name for spec in fixed_topics("dedicated")}
 
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeLine]:
-    with running_line(tmp_path_factory.mktemp("line")) as running:
+    with running_line(tmp_path_factory.mktemp("line"), "--gateways", "2") as running:
         yield running
 
 
-async def test_one_prompt_through_the_whole_line(line: WholeLine) -> None:
+@pytest.fixture
+def user() -> str:
+    """A user of the test's own: the tests share a line."""
+    return f"user-{uuid4().hex}"
+
+
+def answer_to(text: str, tokens: int | None = None) -> str:
+    return "".join(answer_for([ChatMessage(role="user", content=text)], tokens=tokens))
+
+
+async def paid(line: WholeLine, text: str) -> int:
+    """Calls that the provider has had for this prompt, without its directive."""
+    calls = await asyncio.to_thread(line.calls)
+    return sum(call.prompt_sha256 == prompt_sha256(text) for call in calls)
+
+
+def without_names(message: ServerMessage) -> dict[str, Any]:
+    """What a message says besides which session it is about."""
+    fields: dict[str, Any] = msgspec.to_builtins(message)
+    return {name: value for name, value in fields.items() if name not in ("session", "head")}
+
+
+async def test_one_prompt_through_the_whole_line(line: WholeLine, user: str) -> None:
     """The client is told the provider's own text, token by token, once; ClickHouse has its row; one call was paid."""
-    user, prompt = f"user-{uuid4().hex}", "Why is the sky blue?"
+    prompt = f"Why is the sky blue, {user}?"
     async with ChatClient.connected(line.gateways[0], line.token(user)) as client:
         seen = await client.answer("s1", prompt, prompt_id="p1")
 
-        expected = "".join(answer_for([ChatMessage(role="user", content=prompt)]))
-        assert seen.text == expected
-        assert sum(1 for message in client.told if type(message).__name__ == "Delta") > 20, "it did not stream"
-        asked = Asked(user=user, session="s1", prompt_id="p1", text=expected)
+        assert seen.text == answer_to(prompt)
+        assert sum(isinstance(message, Delta) for message in client.told) > 20, "it did not stream"
+        asked = Asked(user=user, session="s1", prompt_id="p1", text=answer_to(prompt))
         ledger = await check_ledger(line, [asked], clients=[client])
         (row,) = ledger.rows[seen.turn]
         assert row["cost_nano_usd"] > 0
-        assert len(line.calls()) == 1
+        assert await paid(line, prompt) == 1
+
+
+async def test_r18_same_prompt_at_two_gateways_and_again(line: WholeLine, user: str) -> None:
+    """At once, in mid-answer, after the end: one turn, one paid call, told whole to both; other words are refused."""
+    words = f"Say it once, {user}."
+    prompt = Prompt(session="s1", prompt_id="p1", input=f"[[sim tokens=60 pace_ms=20]] {words}")
+    async with (
+        ChatClient.connected(line.gateways[0], line.token(user)) as laptop,
+        ChatClient.connected(line.gateways[1], line.token(user)) as phone,
+    ):
+        await asyncio.gather(laptop.attach("s1"), phone.attach("s1"))
+        turns = await asyncio.gather(*(client.prompt("s1", prompt.input, "p1") for client in (laptop, phone)))
+        turn = turns[0].turns[0]
+        await phone.chunks_of(turn, 5)
+        again = [await phone.prompt("s1", prompt.input, "p1")]
+        await asyncio.gather(laptop.ended(turn), phone.ended(turn))
+        again.append(await laptop.prompt("s1", prompt.input, "p1"))
+        reused = await laptop.refusal(msgspec.structs.replace(prompt, input="Other words."))
+
+        assert {accepted.turns for accepted in (*turns, *again)} == {(turn,)}
+        asked = Asked(user=user, session="s1", prompt_id="p1", text=answer_to(words, 60))
+        await check_ledger(line, [asked], clients=[laptop, phone])
+        assert await paid(line, words) == 1
+        assert (reused.code, reused.prompt_id) == ("id_reused", "p1")
+
+
+async def test_r16_poison_beside_a_prompt(line: WholeLine, user: str) -> None:
+    """Records that are no prompts become dead letters; the prompt behind them is answered."""
+    poison = [b"{not json", b"", b'{"type": "prompt.submitted.v9"}', b"\xff\xfe", b'{"type": "prompt.submitted"}']
+    async with ChatClient.connected(line.gateways[0], line.token(user)) as client:
+        publisher = PlainProducer({"bootstrap.servers": line.kafka})
+        for value in poison:
+            publisher.produce(PROMPTS, value=value, key=user.encode(), partition=user_partition(user))
+        assert publisher.flush(10) == 0
+        seen = await client.answer("s1", f"Are you well, {user}?", prompt_id="p1")
+
+        assert seen.text == answer_to(f"Are you well, {user}?")
+        asked = Asked(user=user, session="s1", prompt_id="p1", text=seen.text)
+        await check_ledger(line, [asked], clients=[client], dead_letters=len(poison))
+        letters = await asyncio.to_thread(letters_of, line, [user])
+        assert {(letter.topic, letter.partition) for letter in letters} == {(PROMPTS, user_partition(user))}
+        assert len({letter.offset for letter in letters}) == len(poison)
+
+
+async def test_s4_foreign_session_looks_like_an_absent_one(line: WholeLine, user: str) -> None:
+    """Its log, its cursors, its prompt ids: another user meets nothing of it and cannot tell that it is there."""
+    secret = f"canary{uuid4().hex}"
+    words = f"Keep {secret} to yourself."
+    async with (
+        ChatClient.connected(line.gateways[0], line.token(user)) as alice,
+        ChatClient.connected(line.gateways[1], line.token(f"{user}-mallory")) as mallory,
+    ):
+        accepted = await alice.prompt("private", f"[[sim tokens=120 pace_ms=20]] {words}", "p1")
+        await alice.chunks_of(accepted.turns[0], 5)
+        cursor = alice.cursors["private"]
+        answers = {session: await snoop(mallory, session, cursor) for session in ("private", "absent")}
+        await alice.ended(accepted.turns[0])
+        own = await mallory.answer("private", "What did I say before?", prompt_id="p2")
+
+        assert answers["private"] == answers["absent"]
+        assert "cursor_refused" in json.dumps(answers["private"])
+        assert own.text == answer_to("What did I say before?"), "it has no history"
+        asked = [
+            Asked(user=user, session="private", prompt_id="p1", text=answer_to(words, 120)),
+            Asked(user=f"{user}-mallory", session="private", prompt_id="p2", text=own.text),
+        ]
+        await check_ledger(line, asked, clients=[alice, mallory])
+        assert not any(secret in repr(message) for message in mallory.told)
+    kept = "".join(file.read_text(errors="replace") for file in (line.home / "logs").glob("*.log"))
+    assert secret not in kept + line.said()
+    assert alice.token not in kept + line.said()
+
+
+async def snoop(client: ChatClient, session: str, cursor: str) -> list[dict[str, Any]]:
+    """Everything that a client can ask of a session by its id, a cursor or a prompt id; the answers."""
+    answers: list[ServerMessage] = [await client.attach(session, "start"), await client.attach(session, "tail")]
+    answers.append(await client.refusal(Attach(session=session, from_=cursor)))
+    answers.append(await client.refusal(Hello(token=client.token, resume={session: cursor})))
+    await client.cancel(session, "p1")
+    before = len(client.told)
+    answers.append(await client.attach(session, "start"))
+    answers += client.told[before:-1]
+    return [without_names(message) for message in answers]
+
+
+async def test_s6_session_ids_that_are_no_names(line: WholeLine, user: str) -> None:
+    """Refused by name of the field, the rest of the connection goes on; what is allowed is hashed, never a topic."""
+    async with ChatClient.connected(line.gateways[0], line.token(user)) as client:
+        running = await client.prompt("good", f"[[sim tokens=100 pace_ms=20]] Go on, {user}.", "p1")
+        errors: list[Error] = []
+        for session in STRANGE_SESSIONS.values():
+            asked_of_it: list[ClientMessage] = [
+                Attach(session=session, from_="start"),
+                Prompt(session=session, prompt_id="p1", input="Hello"),
+                Cancel(session=session, prompt_id="p1"),
+            ]
+            errors += [await client.refusal(message) for message in asked_of_it]
+        for number, session in enumerate(HARMLESS_SESSIONS):
+            await client.answer(session, f"[[sim tokens=5]] Number {number}", prompt_id="p1")
+        await client.ended(running.turns[0])
+
+        assert {(error.code, error.field) for error in errors} == {("invalid_field", "session")}
+        assert all(len(error.message) < 300 for error in errors)
+        asked = [Asked(user=user, session="good", prompt_id="p1", text=answer_to(f"Go on, {user}.", 100))]
+        asked += [
+            Asked(user=user, session=session, prompt_id="p1", text=answer_to(f"Number {number}", 5))
+            for number, session in enumerate(HARMLESS_SESSIONS)
+        ]
+        await check_ledger(line, asked, clients=[client])
+    topics = AdminClient({"bootstrap.servers": line.kafka}).list_topics(timeout=10).topics
+    ours = {name for name in topics if not name.startswith(("__", "tokenwire-worker"))}
+    assert {name for name in ours - FIXED_TOPICS if SESSION_TOPIC.fullmatch(name) is None} == set()

@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from tests.integration.broker_fixture import cache_folder
 from tests.integration.process_probe import is_alive
 from tokenwire.commands.access_token import issue_page_token
 
-__all__ = ["POLL_S", "WholeLine", "running_line"]
+__all__ = ["POLL_S", "Killed", "WholeLine", "running_line"]
 
 READY_S: Final = 120.0
 STOP_S: Final = 20.0
@@ -40,6 +41,15 @@ LOG_TAIL_CHARS: Final = 4_000
 PORTS: Final = {f"TOKENWIRE_{name}_PORT": "0" for name in ("KAFKA", "GATEWAY", "PROVIDER", "ANALYTICS", "METRICS")}
 OURS: Final = ("TOKENWIRE_", "OPENAI_")
 HEAP_MB: Final = "512"
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """A child that was killed: its process id, and how often it had been ready before."""
+
+    name: str
+    pid: int
+    starts: int
 
 
 class WholeLine:
@@ -109,6 +119,13 @@ class WholeLine:
         """Whether the supervisor is there."""
         return self.process is not None and self.process.poll() is None
 
+    def kill_supervisor(self) -> dict[str, int]:
+        """`kill -9` the supervisor; the children that it had."""
+        assert self.process is not None
+        children = self.children()
+        self.end()
+        return children
+
     # ---- Children
 
     def children(self) -> dict[str, int]:
@@ -126,22 +143,25 @@ class WholeLine:
                 found[Path(output).stem] = pid
         return found
 
-    def kill(self, name: str) -> int:
-        """`kill -9` one child; its process id."""
-        pid = self.children()[name]
-        os.kill(pid, signal.SIGKILL)
-        return pid
+    def kill(self, name: str) -> Killed:
+        """`kill -9` one child."""
+        killed = Killed(name, self.children()[name], self.starts_of(name))
+        os.kill(killed.pid, signal.SIGKILL)
+        return killed
 
-    def until_restarted(self, name: str, old_pid: int) -> float:
+    def until_restarted(self, killed: Killed) -> float:
         """Wait until the supervisor says that a killed child is ready again; the seconds it took."""
         started_s = time.monotonic()
-        seen = 0
-        while time.monotonic() < started_s + RESTARTED_S:
-            seen = self.said().count(f"{name} is ready")
-            if seen >= 2 and self.children().get(name, old_pid) != old_pid:
-                return time.monotonic() - started_s
+        while self.starts_of(killed.name) <= killed.starts:
+            assert time.monotonic() < started_s + RESTARTED_S, f"{killed.name} did not come back:\n{self.logs()}"
+            assert self.runs, f"the supervisor ended:\n{self.said()}"
             time.sleep(POLL_S)
-        raise AssertionError(f"{name} was ready {seen}× only:\n{self.said()}")
+        assert self.children()[killed.name] != killed.pid
+        return time.monotonic() - started_s
+
+    def starts_of(self, name: str) -> int:
+        """How often the supervisor has said that a child is ready."""
+        return self.said().count(f"{name} is ready")
 
     # ---- What it says
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemas.client_messages import Attached, Delta, End, Queued, ServerMessage, Start
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from schemas.topics import Layout
-from tests.fakes.memory_log import MemoryLog, MemoryReader
+from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.unit.gateway.gateway_parts import RecordedClient, key_of, services_over, settled
 
 SESSION = "s1"
@@ -100,8 +100,8 @@ class Line:
     """One example's gateway, log and clients."""
 
     def __init__(self, layout: Layout, tasks: asyncio.TaskGroup) -> None:
-        self.log = MemoryLog(layout)
-        self.readers = [MemoryReader(self.log), MemoryReader(self.log)]
+        self.log = FollowedLog(layout)
+        self.readers = [FollowedLogReader(self.log), FollowedLogReader(self.log)]
         # One gateway splits every record, so that cursors of it may stand inside one.
         self.gateways = [
             services_over(self.log, reader, message_bytes_max=bytes_max)

@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from tokenwire.benchmark.direct_path import DirectPath
 from tokenwire.benchmark.hop_times import HopRow, hops_of, read_hop_rows
 from tokenwire.benchmark.line_path import LinePath
@@ -29,6 +31,7 @@ __all__ = ["run_benchmark"]
 BUNCHED_SHARE: Final = 0.1
 CLIENT_PERCENT_MAX: Final = 70.0
 OTHERS_PERCENT_MAX: Final = 20.0
+FOREIGN: Final = {CLIENT, OTHERS}
 FAULTS_SHOWN_MAX: Final = 5
 GIBIBYTE: Final = 1024**3
 LIBRARIES: Final = ("tokenwire", "aiokafka", "faust-streaming", "openai", "websockets", "uvloop", "msgspec")
@@ -37,7 +40,9 @@ Say = Callable[[str], None]
 
 
 async def run_benchmark(method: Method, home: Path, say: Say) -> Report:
-    """Measure. `home`: whose jars are used, absolute; `say`: is told how far it has come. Raises LineNotStarted, LineRefused.
+    """Measure. `home`: whose jars are used, absolute; `say`: is told how far it has come.
+
+    Raises LineNotStarted, LineRefused.
 
     Cancellation: the line is stopped and its folder removed.
     """
@@ -64,14 +69,10 @@ async def run_benchmark(method: Method, home: Path, say: Say) -> Report:
 
 async def run_waves(paths: Sequence[StreamPath], line: OwnLine, method: Method, say: Say) -> list[Wave]:
     watch = CpuWatch(line.pid)
-    warm_up = Method(
-        streams=(method.warm_up_streams,),
-        answers=method.warm_up_answers,
-        tokens=method.tokens,
-        pace_ms=method.pace_ms,
-    )
     for path in paths:
+        answers = method.warm_up if path.name == THROUGH else 1
         say(f"warm-up, {path.name}")
+        warm_up = msgspec.structs.replace(method, answers=answers)
         await run_wave(path, method.warm_up_streams, method=warm_up, round_number=0, watch=watch)
     waves: list[Wave] = []
     for number in range(1, method.rounds + 1):
@@ -142,14 +143,18 @@ def figures_of_path(waves: Sequence[Wave], method: Method) -> PathFigures:
         for name, used_s in wave.cpu.cpu_s.items():
             cpu_s[name] = cpu_s.get(name, 0.0) + used_s
     watched_s = sum(wave.cpu.seconds for wave in waves)
+    tokens = sum(len(answer.arrivals_s) for answer in good)
     return PathFigures(
         answers=len(answers),
         wrong=len(answers) - len(good),
         ttft_ms=spread_of([answer.ttft_ms for answer in good]),
         gap_ms=spread_of(gaps_ms),
         bunched_percent=round(100 * bunched / len(gaps_ms), 2) if gaps_ms else 0.0,
-        tokens_per_s=round(sum(len(answer.arrivals_s) for answer in good) / seconds, 1) if seconds else 0.0,
+        tokens_per_s=round(tokens / seconds, 1) if seconds else 0.0,
         cpu_percent={name: round(100 * used_s / watched_s, 1) for name, used_s in cpu_s.items()} if watched_s else {},
+        cpu_us_per_token=round(1e6 * sum(cpu_s[name] for name in cpu_s.keys() - FOREIGN) / tokens, 1)
+        if tokens
+        else 0.0,
     )
 
 

@@ -31,6 +31,7 @@ BANDS: Final = {
     "ttft p99 ms": Band(0.50, 10.0),
     "gap p50 ms": Band(0.10, 1.0),
     "gap p99 ms": Band(0.50, 10.0),
+    "CPU us per token": Band(0.20, 20.0),
     "tokens per s": Band(0.05, 1.0, higher_is_better=True),
 }
 """By the end of a figure's name."""

@@ -21,6 +21,7 @@ PATHS: Final = (DIRECT, THROUGH)
 
 ANSWERS_PER_WAVE_MIN: Final = 10
 ANSWERS_PER_STREAM: Final = 3
+WARM_UP_STREAMS_MAX: Final = 64
 
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,9 +39,9 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     """Time between two deltas; the first comes at once."""
     pause_ms: int = 150
     """From the end of an answer to the stream's next prompt."""
-    warm_up_streams: int = 16
-    warm_up_answers: int = 4
-    """A wave on each path before the first round, checked but not counted."""
+    warm_up: int = 8
+    """Answers per stream of the wave through the line that comes before the first round and is not counted: a broker
+    that has just started spends as much on compiling itself as on its work."""
     layout: str = "dedicated"
     """Layout of session topics."""
 
@@ -48,6 +49,11 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     def answer_s(self) -> float:
         """How long the simulated model takes for one answer."""
         return self.tokens * self.pace_ms / 1_000
+
+    @property
+    def warm_up_streams(self) -> int:
+        """Streams of the waves that are not counted."""
+        return min(WARM_UP_STREAMS_MAX, max(self.streams))
 
     def answers_at(self, streams: int) -> int:
         """Answers per stream in a wave of so many streams."""

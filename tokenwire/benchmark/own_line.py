@@ -65,7 +65,9 @@ class OwnLine:
 
 @asynccontextmanager
 async def own_line(home: Path, layout: str) -> AsyncIterator[OwnLine]:
-    """Start, wait until it is ready, stop and remove. `home`: whose jars are used, an absolute path. Raises LineNotStarted.
+    """Start, wait until it is ready, stop and remove. `home`: whose jars are used, absolute.
+
+    Raises LineNotStarted.
 
     Cancellation: the line is stopped and its folder removed.
     """

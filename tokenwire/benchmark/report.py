@@ -31,6 +31,8 @@ class PathFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Of all streams together, pauses included."""
     cpu_percent: Mapping[str, float]
     """Of one core, by process, while this path's waves ran."""
+    cpu_us_per_token: float = 0.0
+    """CPU time of the line's processes together; moves less with the machine's other load than any latency."""
 
 
 class LevelFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,5 +90,6 @@ def figures_of(report: Report) -> Iterator[tuple[str, float]]:
                     yield f"{prefix}, {measure} p50 ms", spread.p50
                     yield f"{prefix}, {measure} p99 ms", spread.p99
             yield f"{prefix}, tokens per s", path.tokens_per_s
+            yield f"{prefix}, CPU us per token", path.cpu_us_per_token
         yield f"{level.streams} streams, added, ttft p50 ms", level.added_p50_ms
         yield f"{level.streams} streams, added, ttft p99 ms", level.added_p99_ms

@@ -43,7 +43,20 @@ def comparison_text(compared: Sequence[ComparedFigure], differences: Sequence[st
 
 
 def latency_rows(report: Report) -> Iterable[tuple[str, ...]]:
-    yield ("streams", "path", "answers", "TTFT p50", "p99", "added p50", "p99", "gap p50", "p99", "bunched", "tokens/s")
+    yield (
+        "streams",
+        "path",
+        "answers",
+        "TTFT p50",
+        "p99",
+        "added p50",
+        "p99",
+        "gap p50",
+        "p99",
+        "bunched",
+        "tokens/s",
+        "CPU/token",
+    )
     for level in report.levels:
         for name, path in (("direct", level.direct), ("through", level.through)):
             added = (f"{level.added_p50_ms:.1f}", f"{level.added_p99_ms:.1f}") if name == "through" else ("", "")
@@ -56,6 +69,7 @@ def latency_rows(report: Report) -> Iterable[tuple[str, ...]]:
                 *pair(path.gap_ms),
                 f"{path.bunched_percent:.1f} %",
                 f"{path.tokens_per_s:.0f}",
+                f"{path.cpu_us_per_token:.0f} µs",
             )
 
 

@@ -41,6 +41,7 @@ class StreamCounts(click.ParamType):
 @click.option("--answers", type=click.IntRange(0, 1_000), default=0, help="Per stream and wave.  [default: 3 or more]")
 @click.option("--tokens", type=click.IntRange(2, 4_096), default=64, show_default=True, help="Length of an answer.")
 @click.option("--pace-ms", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Between two tokens.")
+@click.option("--warm-up", type=click.IntRange(1, 1_000), default=8, show_default=True, help="Answers not counted.")
 @click.option("--topic-layout", type=click.Choice(["dedicated", "shared"]), default="dedicated", show_default=True)
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the report to a file as JSON.")
 @click.option(
@@ -55,6 +56,7 @@ def bench(
     answers: int,
     tokens: int,
     pace_ms: int,
+    warm_up: int,
     topic_layout: str,
     save: Path | None,
     compare: Path | None,
@@ -78,7 +80,13 @@ def bench(
         raise click.UsageError("--fail-on-regression needs --compare FILE.")
     old = None if compare is None else saved_report(compare)
     method = Method(
-        streams=streams, rounds=rounds, answers=answers, tokens=tokens, pace_ms=pace_ms, layout=topic_layout
+        streams=streams,
+        rounds=rounds,
+        answers=answers,
+        tokens=tokens,
+        pace_ms=pace_ms,
+        warm_up=warm_up,
+        layout=topic_layout,
     )
     report = measured(bench_settings(), method)
     if save is not None:

@@ -17,7 +17,7 @@ from gateway.session_lanes import SessionLanes
 from producers.prompt_producer import PromptProducer
 from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
 from schemas.prompt_limits import PromptLimits
-from tests.fakes.memory_log import MemoryLog, MemoryReader
+from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.fakes.recording_socket import RecordingSocket
 from tests.fakes.virtual_clock import VirtualClock
 
@@ -27,7 +27,7 @@ ALICE = check_user_id("alice")
 LOOP_ROUNDS = 60
 
 
-def services_over(log: MemoryLog, reader: MemoryReader, *, message_bytes_max: int = 50_000) -> GatewayServices:
+def services_over(log: FollowedLog, reader: FollowedLogReader, *, message_bytes_max: int = 50_000) -> GatewayServices:
     """Everything a connection needs except the way to prompts."""
     clock = VirtualClock()
     limits = ConnectionLimits()

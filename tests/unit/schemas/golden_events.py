@@ -32,6 +32,7 @@ from schemas.session_events import (
     TurnError,
     TurnQueued,
     TurnStarted,
+    TurnWaiting,
     Usage,
 )
 
@@ -108,6 +109,7 @@ SESSION_EVENTS: Final = (
         eta_s=1.25,
         at_us=AT_US,
     ),
+    TurnWaiting(turn="t1", position=3, eta_s=2.5, at_us=AT_US),
     TurnStarted(
         turn="t1",
         attempt=2,
@@ -252,6 +254,7 @@ SERVER_MESSAGES: Final = (
         at_us=AT_US,
         c=CURSOR,
     ),
+    wire.Waiting(session="s1", turn="t1", position=3, eta_s=2.5, at_us=AT_US, c=CURSOR),
     wire.Start(
         session="s1",
         turn="t1",

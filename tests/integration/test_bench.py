@@ -1,0 +1,57 @@
+"""`tokenwire bench` in its quickest form. What it measures is not judged here: machines differ."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tests.integration.broker_fixture import cache_folder
+from tokenwire.benchmark.report import Report
+
+__all__: list[str] = []
+
+BENCH_S: Final = 120.0
+QUICKEST: Final = ("--streams", "1,2", "--rounds", "1", "--answers", "2", "--tokens", "12", "--warm-up", "1")
+
+
+def test_quickest_run_answers_right_and_cleans_up(tmp_path: Path) -> None:
+    """Both paths, two levels, every answer right, the report of the shape that was promised; nothing is left over."""
+    home, temporary, saved = tmp_path / "home", tmp_path / "temporary", tmp_path / "report.json"
+    temporary.mkdir()
+    (home / "cache").mkdir(parents=True)
+    cache_folder().joinpath("jars").mkdir(parents=True, exist_ok=True)
+    (home / "cache" / "jars").symlink_to(cache_folder() / "jars")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENWIRE_", "OPENAI_"))}
+    told = subprocess.run(
+        [sys.executable, "-P", "-m", "tokenwire", "bench", "--json", "--save", str(saved), *QUICKEST],
+        cwd=tmp_path,
+        env=clean | {"TOKENWIRE_HOME": str(home), "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=BENCH_S,
+    )
+
+    assert told.returncode == 0, told.stderr
+    report = msgspec.convert(json.loads(told.stdout), Report)
+    assert msgspec.json.decode(saved.read_bytes(), type=Report) == report
+    assert report.wrong == 0
+    assert report.faults == ()
+    assert [level.streams for level in report.levels] == [1, 2]
+    for level in report.levels:
+        for path in (level.direct, level.through):
+            answers = 2 * level.streams
+            assert (path.answers, path.wrong) == (answers, 0)
+            assert path.ttft_ms is not None
+            assert path.gap_ms is not None
+            assert (path.ttft_ms.samples, path.gap_ms.samples) == (answers, answers * 11)
+            assert path.tokens_per_s > 0
+        assert {spread.samples for spread in level.hops_ms.values()} == {2 * level.streams}
+        assert len(level.hops_ms) == 5
+    assert "round 1 of 1, 2 streams, through" in told.stderr
+    assert not list(temporary.iterdir())

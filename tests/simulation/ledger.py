@@ -1,0 +1,148 @@
+"""The ledger: what must be true of a cluster's logs once everything has come to rest, seen from outside the code.
+
+Verdict names follow the table of faults: *lost* (accepted, never ended), *divergent* (text that nobody wrote),
+*unpaid* (a call whose run is not on record), *unfenced* (a call of a run that did not count when it was made).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from infra.kafka.log_client import LogRecord
+from processors.decisions.recovery import newer_entry
+from schemas.codec import decode_dead_letter, decode_journal_entry, decode_record, decode_session_event
+from schemas.journal import JournalEntry
+from schemas.session_events import TokensEmitted, TurnEnded, TurnStarted
+from schemas.topics import DEAD_LETTERS, TURNS, LogPlace
+from schemas.turn_fold import FoldedTurn, SessionFold, Verdict, text_hash
+from tests.fakes.memory_log import MemoryLog
+from tests.fakes.scripted_provider import answer_chunks
+from tests.simulation.simulated_group import SimulatedGroup
+
+__all__ = ["Accepted", "Ledger"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A prompt that the log took."""
+
+    turn: str
+    session_key: str
+    place: LogPlace
+    question: str
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Reads everything and lists what is wrong."""
+
+    group: SimulatedGroup
+    accepted: dict[str, Accepted]
+    zombies: bool
+    """Whether a frozen worker may have written late: the journal then relies on the session's log."""
+    faults: list[str] = field(default_factory=list)
+    turns: dict[str, FoldedTurn] = field(default_factory=dict)
+    effective_starts: set[tuple[str, int, str]] = field(default_factory=set)
+
+    def check(self) -> list[str]:
+        """Every fault, in words."""
+        for key, place in {(prompt.session_key, prompt.place) for prompt in self.accepted.values()}:
+            self.fold(key, place)
+        for prompt in self.accepted.values():
+            self.check_turn(prompt)
+        self.check_calls()
+        self.check_journal(compacted=False)
+        if not self.zombies:
+            self.check_journal(compacted=True)
+        return self.faults
+
+    def fold(self, key: str, place: LogPlace) -> None:
+        fold = SessionFold(keep_text=True)
+        records = self.group.log.partitions.get((place.topic, place.partition), [])
+        for record in records:
+            if record.value is None or (place.shared and record.key != key.encode()):
+                continue
+            event = decode_session_event(record.value)
+            verdict = fold.apply(event, record.offset)
+            if isinstance(event, TurnStarted) and verdict is Verdict.EFFECTIVE:
+                self.effective_starts.add((event.turn, event.attempt, event.run))
+            if isinstance(event, TokensEmitted | TurnEnded) and verdict is Verdict.HOLE:
+                self.faults.append(f"hole: turn {event.turn} attempt {event.attempt} at offset {record.offset}")
+        self.turns.update(fold.turns)
+
+    def check_turn(self, prompt: Accepted) -> None:
+        turn = self.turns.get(prompt.turn)
+        if turn is None:
+            self.faults.append(f"lost: {prompt.question[:40]} is not on its session's log")
+            return
+        ended = turn.ended
+        if ended is None:
+            self.faults.append(f"lost: {prompt.question[:40]} never ended (attempt {turn.attempt})")
+            return
+        expected = "".join(answer_chunks(prompt.question))
+        if ended.reason == "complete" and turn.text != expected:
+            self.faults.append(f"divergent: {prompt.question[:40]} has {turn.text!r}, not {expected!r}")
+        if not expected.startswith(turn.text):
+            self.faults.append(f"divergent: {prompt.question[:40]} begins with {turn.text!r}, not {expected!r}")
+        if ended.text_sha256 and (ended.text_sha256, ended.text_chars) != (text_hash(turn.text), len(turn.text)):
+            self.faults.append(f"divergent: {prompt.question[:40]} ended with the hash of another text")
+        if ended.reason in ("complete", "incomplete") and not ended.text_sha256:
+            self.faults.append(f"divergent: {prompt.question[:40]} ended {ended.reason} without a hash")
+        if turn.text and ended.text_sha256 and not ended.usage.output_tokens:
+            self.faults.append(f"unbilled: {prompt.question[:40]} ended {ended.reason} without usage")
+
+    def check_calls(self) -> None:
+        outcomes = {
+            (record.turn, record.attempt, record.run): record.outcome
+            for record in map(decode_record, self.group.recorded())
+            if record.outcome
+        }
+        paid = [
+            (call.started.turn, call.started.attempt, call.started.run) for call in self.group.calls if call.started
+        ]
+        if len(paid) != len(self.group.calls):
+            self.faults.append("unfenced: a call without a TurnStarted")
+        if len(paid) != len(set(paid)):
+            self.faults.append("duplicate: two calls of one run")
+        self.faults += [f"unpaid: {run} was called and is not on record" for run in paid if run not in outcomes]
+        self.faults += [
+            f"unfenced: {run} was called and never counted" for run in paid if run not in self.effective_starts
+        ]
+        for turn in self.turns.values():
+            run = (turn.queued.turn, turn.attempt, turn.run)
+            if turn.ended is not None and run not in outcomes:
+                self.faults.append(f"unpaid: {turn.queued.prompt_id} ended {turn.ended.reason} and is not on record")
+
+    def check_journal(self, *, compacted: bool) -> None:
+        for (topic, _), records in self.group.log.partitions.items():
+            if topic != TURNS:
+                continue
+            entries = folded_journal(records, compacted=compacted)
+            self.faults += [
+                f"journal: turn of {entry.prompt_id} is {entry.phase}{' once compacted' if compacted else ''}"
+                for entry in entries.values()
+                if entry.phase in ("queued", "running")
+            ]
+
+    def dead_letters(self) -> list[str]:
+        """Their reasons."""
+        return [decode_dead_letter(record.value or b"").reason for record in dead_letter_records(self.group.log)]
+
+
+def dead_letter_records(log: MemoryLog) -> list[LogRecord]:
+    return log.records(DEAD_LETTERS, 0)
+
+
+def folded_journal(records: list[LogRecord], *, compacted: bool) -> dict[str, JournalEntry]:
+    """What a new owner would load, of the whole topic or of what compaction leaves."""
+    newest = {record.key: record.offset for record in records}
+    entries: dict[str, JournalEntry] = {}
+    for record in records:
+        turn = (record.key or b"").decode()
+        if compacted and newest[record.key] != record.offset:
+            continue
+        if record.value is None:
+            entries.pop(turn, None)
+        else:
+            entries[turn] = newer_entry(entries.get(turn), decode_journal_entry(record.value))
+    return entries

@@ -1,0 +1,296 @@
+"""Worker processes and their consumer group in memory: joined, frozen out, killed at an append, drained.
+
+Everything a worker does itself is the real code, from `Ownership` down; simulated are Kafka (`memory_log`), the model
+(`scripted_provider`), Faust's consumer and the group's coordinator. A *zombie* is a process that the group has left
+behind and that does not know it yet: it goes on writing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from infra.clock import Clock
+from infra.telemetry.metric_names import WORKER_METRICS
+from infra.telemetry.metrics import Metrics
+from processors.conversation import Conversations
+from processors.dead_letter_writer import DeadLetterWriter
+from processors.ownership import Ownership
+from processors.partition_owner import OwnerLimits, WorkerParts
+from processors.providers.provider import ChatRequest
+from processors.turn_runner import TurnRunner
+from schemas.codec import decode_session_event
+from schemas.prompt_limits import PromptLimits
+from schemas.session_events import TurnStarted
+from schemas.topics import PROMPTS, RECORDS, SHARED_SESSIONS
+from tests.fakes.memory_log import CALM, Fate, MemoryAppender, MemoryLog, MemoryReader, MemoryTopics, Weather
+from tests.fakes.one_target import one_model, pool_to
+from tests.fakes.scripted_provider import Script, ScriptedProvider
+
+__all__ = ["Climate", "PaidCall", "SimulatedGroup", "SimulatedProcess"]
+
+NEVER_S: Final = 1e9
+POLL_S: Final = 0.05
+COMMIT_EVERY_S: Final = 0.3
+
+
+@dataclass(slots=True)
+class Climate:
+    """How bad the weather is: probabilities per append, per read and per call."""
+
+    fails: float = 0.0
+    unknown: float = 0.0
+    twice: float = 0.0
+    dies: float = 0.0
+    read_fails: float = 0.0
+    travel_s_max: float = 0.004
+
+
+@dataclass(frozen=True, slots=True)
+class PaidCall:
+    """A call that reached the provider, and the run it was made for."""
+
+    process: int
+    question: str
+    started: TurnStarted | None
+
+
+@dataclass(slots=True)
+class Message:
+    """What Faust hands to the agent, as far as it is used."""
+
+    partition: int
+    offset: int
+    timestamp: float
+    key: bytes | None
+    value: bytes | None
+    generation_id: int
+
+
+class SimulatedProcess:
+    """One worker process."""
+
+    def __init__(self, group: SimulatedGroup, number: int) -> None:
+        self.group = group
+        self.number = number
+        self.dead = False
+        self.started: dict[str, TurnStarted] = {}
+        self.appender = MemoryAppender(group.log, self.weather)
+        self.appender.on_landed = self.note_start
+        self.provider = ScriptedProvider(group.script_of, self.note_call)
+        self.parts = self.build_parts()
+        self.ownership = Ownership(self.parts)
+        self.ownership.mark_finished = self.finish
+        self.finished: dict[int, int] = {}
+        self.positions: dict[int, int] = {}
+        self.pump: asyncio.Task[None] | None = None
+
+    def build_parts(self) -> WorkerParts:
+        group = self.group
+        metrics = Metrics(WORKER_METRICS)
+        runner = TurnRunner(
+            appender=self.appender,
+            pool=pool_to(self.provider, group.clock),
+            catalogue=one_model,
+            conversations=Conversations(bytes_max=100_000),
+            clock=group.clock,
+            metrics=metrics,
+        )
+        return WorkerParts(
+            appender=self.appender,
+            reader=MemoryReader(group.log, self.read_weather),
+            topics=MemoryTopics(group.log),
+            runner=runner,
+            dead_letters=DeadLetterWriter(self.appender, group.clock, metrics),
+            clock=group.clock,
+            capacity=asyncio.Semaphore(group.turns_running_max),
+            prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
+            limits=group.limits,
+        )
+
+    def weather(self, topic: str) -> Weather:
+        """The fate of an append; sometimes the process dies of it, before or after it lands."""
+        if self.dead:
+            return Weather(there_s=NEVER_S)
+        draw, climate = self.group.draw, self.group.climate
+        there_s, back_s = draw.uniform(0, climate.travel_s_max), draw.uniform(0, climate.travel_s_max)
+        number = draw.random()
+        if number < climate.dies:
+            self.group.kill(self)
+            return Weather(there_s=NEVER_S) if draw.random() < 0.5 else Weather(there_s=there_s, back_s=NEVER_S)
+        for fate, share in ((Fate.FAILS, climate.fails), (Fate.UNKNOWN, climate.unknown), (Fate.TWICE, climate.twice)):
+            number -= share
+            if number < climate.dies:
+                return Weather(fate, there_s, back_s)
+        return Weather(Fate.LANDS, there_s, back_s)
+
+    def read_weather(self, _: str) -> Weather:
+        """The fate of a read."""
+        draw, climate = self.group.draw, self.group.climate
+        if draw.random() < climate.read_fails:
+            return Weather(Fate.FAILS)
+        return Weather(there_s=draw.uniform(0, climate.travel_s_max)) if climate.travel_s_max else CALM
+
+    def note_start(self, topic: str, value: bytes | None) -> None:
+        if value is None or not topic.startswith(("tokenwire.session.", SHARED_SESSIONS)):
+            return
+        event = decode_session_event(value)
+        if isinstance(event, TurnStarted):
+            self.started[event.turn] = event
+
+    def note_call(self, request: ChatRequest) -> None:
+        question = request.messages[-1].content
+        self.group.calls.append(PaidCall(self.number, question, self.started.get(self.group.turn_of(question))))
+        if "poison" in question and self.group.poison_kills:
+            self.group.kill(self)
+
+    def finish(self, partition: int, next_offset: int, generation: int) -> None:
+        if generation == self.ownership.generation:
+            self.finished[partition] = next_offset
+
+    async def work(self) -> None:
+        """Faust's part: hand records over in offset order and commit now and then."""
+        next_commit_s = 0.0
+        while True:
+            moved = False
+            for partition in list(self.positions):
+                moved |= await self.deliver_next(partition)
+            if self.group.clock.monotonic_s() >= next_commit_s:
+                self.group.commit(self)
+                next_commit_s = self.group.clock.monotonic_s() + COMMIT_EVERY_S
+            if not moved:
+                await asyncio.sleep(POLL_S)
+
+    async def deliver_next(self, partition: int) -> bool:
+        records = self.group.log.records(PROMPTS, partition)
+        position = self.positions.get(partition, len(records))
+        if position >= len(records):
+            return False
+        self.positions[partition] = position + 1
+        record = records[position]
+        generation = self.ownership.generation
+        await self.ownership.deliver(
+            Message(partition, record.offset, record.timestamp_ms / 1_000, record.key, record.value, generation)
+        )
+        return True
+
+    async def own(self, partitions: set[int], generation: int) -> None:
+        """What Faust does on an assignment: seek to the commit, after the owner was told."""
+        self.finished.clear()
+        await self.ownership.on_owned(partitions, generation)
+        self.positions = {partition: self.group.committed.get(partition, 0) for partition in partitions}
+        if self.pump is None and not self.dead:
+            self.pump = asyncio.create_task(self.work(), name=f"pump-{self.number}")
+
+    async def end(self) -> None:
+        """Stop every task, as the death of the process does."""
+        if self.pump is not None:
+            self.pump.cancel()
+            await asyncio.gather(self.pump, return_exceptions=True)
+        for owner in (*self.ownership.owners.values(), *self.ownership.retired):
+            await owner.stop()
+
+
+@dataclass(slots=True)
+class SimulatedGroup:
+    """The cluster, the coordinator and every process."""
+
+    log: MemoryLog
+    clock: Clock
+    draw: random.Random
+    partitions: set[int]
+    limits: OwnerLimits = field(default_factory=OwnerLimits)
+    turns_running_max: int = 16
+    climate: Climate = field(default_factory=Climate)
+    script_of: Callable[[ChatRequest], Script] = lambda _: Script()
+    turn_of: Callable[[str], str] = lambda _: ""
+    poison_kills: bool = False
+    generation: int = 0
+    committed: dict[int, int] = field(default_factory=dict)
+    processes: list[SimulatedProcess] = field(default_factory=list)
+    members: list[SimulatedProcess] = field(default_factory=list)
+    calls: list[PaidCall] = field(default_factory=list)
+    endings: set[asyncio.Task[None]] = field(default_factory=set)
+    shuffling: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def join(self) -> SimulatedProcess:
+        """A new process joins."""
+        process = SimulatedProcess(self, len(self.processes))
+        self.processes.append(process)
+        self.members.append(process)
+        await self.shuffle()
+        return process
+
+    async def rejoin(self, process: SimulatedProcess) -> None:
+        """A zombie finds out that it was left behind, and comes back."""
+        if process.dead or process in self.members:
+            return
+        await process.ownership.on_leaving()
+        self.members.append(process)
+        await self.shuffle()
+
+    async def shuffle(self) -> None:
+        """Hand all partitions out anew, as eager groups do."""
+        async with self.shuffling:
+            members = [process for process in self.members if not process.dead]
+            await asyncio.gather(*(process.ownership.on_leaving() for process in members))
+            members = [process for process in members if not process.dead and process in self.members]
+            if not members:
+                return
+            self.generation += 1
+            order = sorted(self.partitions)
+            self.draw.shuffle(order)
+            shares: dict[int, set[int]] = {process.number: set() for process in members}
+            for index, partition in enumerate(order):
+                shares[members[index % len(members)].number].add(partition)
+            for process in members:
+                if not process.dead:
+                    await process.own(shares[process.number], self.generation)
+
+    async def leave_behind(self, process: SimulatedProcess) -> None:
+        """Make a zombie: the group goes on without it."""
+        if process in self.members:
+            self.members.remove(process)
+            await self.shuffle()
+
+    async def drain(self, process: SimulatedProcess, deadline_s: float) -> None:
+        """Stop a process as SIGTERM does."""
+        await process.ownership.drain(deadline_s)
+        self.commit(process)
+        if process in self.members:
+            self.members.remove(process)
+        process.dead = True
+        await process.end()
+        await self.shuffle()
+
+    def kill(self, process: SimulatedProcess) -> None:
+        """The process is gone this instant; the group has not noticed."""
+        if not process.dead:
+            process.dead = True
+            task = asyncio.get_running_loop().create_task(process.end(), name=f"end-{process.number}")
+            self.endings.add(task)
+            task.add_done_callback(self.endings.discard)
+
+    async def notice_deaths(self) -> None:
+        """The session time-out of every dead member has passed."""
+        if any(process.dead for process in self.members):
+            self.members = [process for process in self.members if not process.dead]
+            await self.shuffle()
+
+    def commit(self, process: SimulatedProcess) -> None:
+        """Accepted from members of the current generation alone."""
+        if process in self.members and not process.dead and process.ownership.generation == self.generation:
+            self.committed.update(process.finished)
+
+    def recorded(self) -> list[bytes]:
+        """Every record for analytics."""
+        return [
+            record.value
+            for (topic, _), records in self.log.partitions.items()
+            if topic == RECORDS
+            for record in records
+            if record.value is not None
+        ]

@@ -1,0 +1,300 @@
+"""Workers under everything at once, on virtual time: many seeds, one ledger.
+
+A failing seed is printed and can be run alone: `TOKENWIRE_SIMULATION_SEEDS=1234 pytest tests/simulation`; a range is
+`0-5000`, which is what `make simulate` runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from structlog.testing import capture_logs
+
+from processors.partition_owner import OwnerLimits
+from processors.providers.provider import ChatRequest, ProviderCut, ProviderUnreachable
+from schemas.codec import encode
+from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
+from schemas.prompts import PromptCancelled, PromptSubmitted
+from schemas.topics import PROMPTS, Layout, session_place, user_partition
+from tests.fakes.memory_log import MemoryLog
+from tests.fakes.scripted_provider import Script
+from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
+from tests.simulation.ledger import Accepted, Ledger
+from tests.simulation.simulated_group import Climate, SimulatedGroup
+
+__all__: list[str] = []
+
+SEEDS: Final = os.environ.get("TOKENWIRE_SIMULATION_SEEDS", "0-99")
+REST_S: Final = 600.0
+SESSION_TIMEOUT_S: Final = 3.0
+SOMETIMES: Final = {
+    "attempt 2",
+    "attempt 3",
+    "cancelled before its prompt",
+    "cancelled in line",
+    "cancelled while it ran",
+    "closed by a successor",
+    "complete",
+    "dead letter: crashed",
+    "dead letter: handler_error",
+    "error",
+    "incomplete",
+    "left to its worker",
+    "run voided",
+    "stopped by a successor",
+    "resumed",
+    "rejected",
+}
+
+
+class Campaign:
+    """One seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.draw = draw = random.Random(seed)
+        self.seen: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self.accepted: dict[str, Accepted] = {}
+        self.loop = VirtualLoop()
+        clock = LoopClock(self.loop)
+        layout: Layout = draw.choice(("dedicated", "dedicated", "shared"))
+        self.log = MemoryLog(clock, layout=layout)
+        self.users = [f"user-{number}" for number in range(draw.randint(1, 3))]
+        self.group = SimulatedGroup(
+            self.log,
+            clock,
+            draw,
+            {user_partition(user) for user in self.users} | {0},
+            limits=OwnerLimits(session_queue_max=3, lanes_max=draw.choice((1, 2, 4_096))),
+            turns_running_max=draw.choice((1, 2, 16)),
+            climate=self.climate(),
+            script_of=self.script_of,
+            turn_of=self.turn_of,
+            poison_kills=True,
+        )
+
+    def run(self) -> None:
+        """Simulate and check."""
+        with capture_logs() as events:
+            run_virtual(self.loop, self.simulate())
+        for event in events:
+            self.note(event)
+
+    async def simulate(self) -> None:
+        await self.group.join()
+        chaos = asyncio.create_task(self.chaos(), name="chaos")
+        await self.prompts(self.draw.randint(5, 25))
+        await chaos
+        await self.heal()
+        self.faults += await self.rest()
+        ledger = Ledger(self.group, self.accepted, zombies=self.seen["zombie"] > 0)
+        self.faults += ledger.check()
+        self.note_turns(ledger)
+        for process in self.group.processes:
+            await process.end()
+
+    def climate(self) -> Climate:
+        draw = self.draw
+        bad = draw.choice((0.0, 0.3, 1.0))
+        return Climate(
+            fails=bad * draw.uniform(0, 0.05),
+            unknown=bad * draw.uniform(0, 0.05),
+            twice=bad * draw.uniform(0, 0.1),
+            dies=bad * draw.uniform(0, 0.02),
+            read_fails=bad * draw.uniform(0, 0.05),
+            travel_s_max=draw.choice((0.0, 0.004, 0.1)),
+        )
+
+    def script_of(self, request: ChatRequest) -> Script:
+        draw = self.draw
+        paced = Script(first_s=draw.choice((0.01, 0.5)), pace_s=draw.choice((0.0, 0.02, 0.5, 3.0)))
+        if "faulty" in request.messages[-1].content:
+            return Script(fails_at=0, failure=ValueError("our own fault"))
+        match draw.randint(0, 12):
+            case 0:
+                return Script(fails_at=0, failure=ProviderUnreachable("away"))
+            case 1:
+                return Script(fails_at=1, failure=ProviderCut("broke off"))
+            case 2:
+                return Script(fails_at=2, failure=ValueError("our own fault"))
+            case 3:
+                return Script(finish_reason="length")
+            case _:
+                return paced
+
+    def turn_of(self, question: str) -> str:
+        user, session, prompt_id, _ = question.split("/")
+        return turn_id_of(UserId(user), SessionId(session), PromptId(prompt_id))
+
+    async def prompts(self, count: int) -> None:
+        """The clients: new prompts, repetitions, reused ids, cancels early and late, prompts that can't be taken."""
+        draw = self.draw
+        for number in range(count):
+            user, session, prompt_id = draw.choice(self.users), draw.choice(("s1", "s1", "s2")), f"p{number}"
+            kind = draw.choices(("plain", "poison", "faulty", "too long"), (30, 1, 1, 1))[0]
+            early = draw.random() < 0.08
+            if early:
+                self.publish(PromptCancelled(user=user, session=session, prompt_id=prompt_id))
+            text = f"{user}/{session}/{prompt_id}/{kind}" + ("x" * 20_000 if kind == "too long" else "")
+            prompt = PromptSubmitted(user=user, session=session, prompt_id=prompt_id, input=text)
+            self.accept(prompt)
+            if draw.random() < 0.15:
+                self.publish(prompt)
+            if draw.random() < 0.05:
+                self.publish(PromptSubmitted(user=user, session=session, prompt_id=prompt_id, input="other words"))
+            await asyncio.sleep(draw.choice((0.0, 0.0, 0.05, 0.5, 2.0)))
+            if draw.random() < 0.15:
+                old = f"p{draw.randint(max(0, number - 2), number)}"
+                self.publish(PromptCancelled(user=user, session=session, prompt_id=old))
+
+    def accept(self, prompt: PromptSubmitted) -> None:
+        key = session_key_of(UserId(prompt.user), SessionId(prompt.session))
+        turn = self.turn_of(f"{prompt.user}/{prompt.session}/{prompt.prompt_id}/")
+        self.accepted[turn] = Accepted(turn, key, session_place(key, self.log.layout), prompt.input)
+        self.publish(prompt)
+
+    def publish(self, command: PromptSubmitted | PromptCancelled) -> None:
+        self.log.put(PROMPTS, user_partition(command.user), encode(command), key=command.user.encode())
+
+    async def chaos(self) -> None:
+        """Processes come, go, die and are left behind."""
+        draw, group = self.draw, self.group
+        for _ in range(draw.randint(0, 8)):
+            await asyncio.sleep(draw.choice((0.01, 0.1, 0.7, 3.0)))
+            living = [process for process in group.processes if not process.dead]
+            if not living:
+                await asyncio.sleep(SESSION_TIMEOUT_S)
+                await group.notice_deaths()
+                await group.join()
+                continue
+            process = draw.choice(living)
+            match draw.choice(("join", "kill", "zombie", "rejoin", "drain", "notice", "shuffle")):
+                case "join" if len(living) < 4:
+                    await group.join()
+                case "kill":
+                    group.kill(process)
+                case "zombie":
+                    self.seen["zombie"] += 1
+                    await group.leave_behind(process)
+                case "rejoin":
+                    await group.rejoin(process)
+                case "drain":
+                    await group.drain(process, draw.choice((0.0, 0.5, 10.0)))
+                case "notice":
+                    await asyncio.sleep(SESSION_TIMEOUT_S)
+                    await group.notice_deaths()
+                case _:
+                    await group.shuffle()
+
+    async def heal(self) -> None:
+        """The weather clears; the dead are noticed, zombies come back, and as many workers as it takes are started."""
+        group = self.group
+        group.climate = Climate()
+        for _ in range(10):
+            await asyncio.sleep(SESSION_TIMEOUT_S)
+            await group.notice_deaths()
+            for process in [process for process in group.processes if not process.dead]:
+                await group.rejoin(process)
+            if not any(not process.dead for process in group.members):
+                await group.join()
+
+    async def rest(self) -> list[str]:
+        """Wait until nothing is open any more, restarting workers that a poisonous prompt kills."""
+        group = self.group
+        until_s = group.clock.monotonic_s() + REST_S
+        while (busy := self.busy()) and group.clock.monotonic_s() < until_s:
+            await asyncio.sleep(1.0)
+            if any(process.dead for process in group.members):
+                await asyncio.sleep(SESSION_TIMEOUT_S)
+                await group.notice_deaths()
+            if not group.members:
+                await group.join()
+        await asyncio.sleep(5.0)
+        return [f"restless: {busy}"] if busy else []
+
+    def busy(self) -> str:
+        """What is still to be done; empty when everything rests."""
+        owners = {
+            partition: owner
+            for process in self.group.members
+            if not process.dead
+            for partition, owner in process.ownership.owners.items()
+        }
+        for partition in self.group.partitions:
+            owner = owners.get(partition)
+            if owner is None or not owner.ready.is_set():
+                return f"partition {partition} is not owned yet"
+            if owner.inbox or owner.window.open or owner.window.next_offset < 0:
+                behind = len(self.log.records(PROMPTS, partition)) - max(0, self.group.committed.get(partition, 0))
+                if owner.inbox or owner.window.open or behind:
+                    return f"partition {partition} has commands to take in: {list(owner.window.open)}"
+            if any(lane.open_turns for lane in owner.lanes.values()):
+                return f"partition {partition} has turns open"
+            if any(True for _ in owner.journal.open_entries()):
+                return f"partition {partition} has journal entries open"
+        return ""
+
+    def note(self, event: MutableMapping[str, Any]) -> None:
+        match event["event"]:
+            case "turn_recovered":
+                decisions = {
+                    "Close": "closed by a successor",
+                    "Watch": "left to its worker",
+                    "Stop": "stopped by a successor",
+                    "Resume": "resumed",
+                    "GiveUp": "given up",
+                    "Expire": "expired by a successor",
+                }
+                self.seen[decisions[str(event["decision"])]] += 1
+            case "dead_letter":
+                self.seen[f"dead letter: {event['reason']}"] += 1
+            case "run_voided":
+                self.seen["run voided"] += 1
+            case "partition_task_failed":
+                self.faults.append(f"failed task: {event['task']}: {event.get('exc_info')!r}")
+
+    def note_turns(self, ledger: Ledger) -> None:
+        for turn in ledger.turns.values():
+            if turn.ended is None:
+                continue
+            self.seen[turn.ended.reason] += 1
+            self.seen[f"attempt {turn.attempt}"] += 1
+            if turn.ended.reason == "cancelled":
+                early = turn.last_offset == turn.first_offset + 1
+                where = "before its prompt" if early else "while it ran" if turn.text else "in line"
+                self.seen[f"cancelled {where}"] += 1
+        self.seen["seeds"] += 1
+        self.seen["turns"] += len(ledger.turns)
+        self.seen["calls"] += len(self.group.calls)
+
+
+def seeds() -> list[int]:
+    first, _, last = SEEDS.partition("-")
+    return list(range(int(first), int(last or first) + 1))
+
+
+def test_nothing_is_lost_whatever_happens() -> None:
+    """Every accepted prompt ends once, with the right text, every call on record; and all the hard cases occurred."""
+    seen: Counter[str] = Counter()
+    failed: dict[int, list[str]] = {}
+    for seed in seeds():
+        campaign = Campaign(seed)
+        try:
+            campaign.run()
+        except Exception as error:
+            error.add_note(f"in seed {seed}")
+            raise
+        seen += campaign.seen
+        if campaign.faults:
+            failed[seed] = campaign.faults
+    print(dict(sorted(seen.items())))  # noqa: T201  # what the campaign has seen, with pytest -s
+
+    assert not failed, "\n".join(f"seed {seed}: {fault}" for seed, faults in failed.items() for fault in faults[:5])
+    if len(seeds()) >= 100:
+        assert set(seen) >= SOMETIMES, f"never seen: {sorted(SOMETIMES - set(seen))}"

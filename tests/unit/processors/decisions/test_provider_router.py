@@ -1,0 +1,118 @@
+"""Which target a call goes to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from processors.decisions.provider_router import (
+    LOOK_AGAIN_S,
+    CallNeeds,
+    GiveUp,
+    Obstacle,
+    RouteDecision,
+    TargetView,
+    UseTarget,
+    WaitUntil,
+    choose_target,
+)
+
+NOW_S = 100.0
+GROQ = TargetView(name="groq", provider="groq", model="llama", rank=0, context_tokens=8_000)
+TOGETHER = TargetView(name="together", provider="together", model="llama", rank=1, context_tokens=8_000)
+OPENAI = TargetView(
+    name="openai",
+    provider="openai",
+    model="gpt",
+    rank=2,
+    context_tokens=100_000,
+    abilities=frozenset({"vision"}),
+)
+CHAIN = (GROQ, TOGETHER, OPENAI)
+
+
+def choose(*views: TargetView, tried: frozenset[str] = frozenset(), needs: CallNeeds | None = None) -> RouteDecision:
+    return choose_target(views, needs or CallNeeds(), tried=tried, now_s=NOW_S)
+
+
+def test_all_are_well() -> None:
+    """The first is taken, however much room the others have."""
+    assert choose(replace(GROQ, room=0.1), TOGETHER, OPENAI) == UseTarget("groq", "first_choice")
+
+
+def test_rank_goes_before_place() -> None:
+    """The order of the list counts among equals alone."""
+    assert choose(OPENAI, TOGETHER, GROQ) == UseTarget("groq", "first_choice")
+
+
+def test_equals() -> None:
+    """The one with more room, the first named where it is the same."""
+    equal = replace(TOGETHER, rank=0)
+
+    assert choose(replace(GROQ, room=0.5), replace(equal, room=0.6)) == UseTarget("together", "headroom")
+    assert choose(GROQ, equal) == UseTarget("groq", "first_choice")
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (replace(GROQ, breaker_allows=False), "breaker_open"),
+        (replace(GROQ, free_at_s=NOW_S + 1), "rate_limited"),
+        (replace(GROQ, free_at_s=math.inf), "never_fits"),
+        (replace(GROQ, concurrent_max=0), "never_fits"),
+        (replace(GROQ, concurrent_max=3, in_flight=3), "busy"),
+        (replace(GROQ, context_tokens=10), "context_too_small"),
+    ],
+)
+def test_first_choice_is_passed_over(first: TargetView, reason: Obstacle) -> None:
+    """The next takes the call, and the reason says why."""
+    assert choose(first, TOGETHER, needs=CallNeeds(context_tokens=11)) == UseTarget("together", reason)
+
+
+def test_first_choice_failed() -> None:
+    """The next is tried, not the same again."""
+    assert choose(*CHAIN, tried=frozenset({"groq"})) == UseTarget("together", "failover")
+
+
+def test_ability_is_missing() -> None:
+    """Only the able one is asked."""
+    assert choose(*CHAIN, needs=CallNeeds(abilities=frozenset({"vision"}))) == UseTarget("openai", "no_ability")
+
+
+def test_no_substitute() -> None:
+    """Another provider of the same model will do; another model will not."""
+    needs = CallNeeds(substitute=False)
+
+    assert choose(*CHAIN, needs=needs, tried=frozenset({"groq"})) == UseTarget("together", "failover")
+    assert choose(*CHAIN, needs=needs, tried=frozenset({"groq", "together"})) == GiveUp("all_tried")
+    assert choose(GROQ, OPENAI, needs=replace(needs, context_tokens=9_000)) == GiveUp("context_too_small")
+
+
+def test_all_are_out_of_room() -> None:
+    """The call waits for the first of them."""
+    first, second = replace(GROQ, free_at_s=NOW_S + 30), replace(TOGETHER, free_at_s=NOW_S + 20)
+
+    assert choose(first, second) == WaitUntil(NOW_S + 20, "rate_limited")
+    assert choose(first, replace(GROQ, concurrent_max=1, in_flight=1)) == WaitUntil(NOW_S + LOOK_AGAIN_S, "busy")
+
+
+def test_all_breakers_are_open() -> None:
+    """A call that has tried nothing waits for the first probe; one that has is the retry policy's."""
+    first = replace(GROQ, breaker_allows=False, breaker_retry_at_s=NOW_S + 9)
+    probing = replace(TOGETHER, breaker_allows=False, breaker_retry_at_s=NOW_S - 1)
+
+    assert choose(first) == WaitUntil(NOW_S + 9, "breaker_open")
+    assert choose(first, probing) == WaitUntil(NOW_S + LOOK_AGAIN_S, "breaker_open")
+    assert choose(first, TOGETHER, tried=frozenset({"together"})) == GiveUp("all_tried")
+
+
+def test_nobody_is_able() -> None:
+    """The prompt is told why the first choice cannot."""
+    assert choose(GROQ, TOGETHER, needs=CallNeeds(abilities=frozenset({"tools"}))) == GiveUp("no_ability")
+
+
+def test_no_targets() -> None:
+    """There is nothing to choose."""
+    assert choose() == GiveUp("no_targets")

@@ -1,0 +1,61 @@
+"""Which part of a target's limits a worker may use."""
+
+from __future__ import annotations
+
+import itertools
+
+from processors.decisions.rate_shares import PART_TOKENS_MIN, PartitionShare, RateLimits, parts_of, with_share
+
+LARGE = RateLimits(requests_per_minute=600, tokens_per_minute=1_200_000, concurrent_max=50)
+
+
+def share(*owned: int) -> PartitionShare:
+    return PartitionShare(frozenset(owned), 12)
+
+
+def test_third_of_the_partitions() -> None:
+    """A third of everything, concurrency in whole calls."""
+    part = with_share(LARGE, share(0, 1, 2, 3), target="groq")
+
+    assert (part.requests_per_minute, part.tokens_per_minute) == (200, 400_000)
+    assert part.concurrent_max in (16, 17, 18)
+
+
+def test_all_partitions() -> None:
+    """The whole limit, to the last call."""
+    assert with_share(LARGE, share(*range(12)), target="groq") == LARGE
+
+
+def test_no_limits() -> None:
+    """There is nothing to share."""
+    assert with_share(RateLimits(), share(3), target="vllm") == RateLimits()
+
+
+def test_limit_that_cannot_be_cut() -> None:
+    """One owner has it whole, the others nothing, other limits of the target included."""
+    limits = RateLimits(requests_per_minute=600, tokens_per_minute=PART_TOKENS_MIN, concurrent_max=8)
+    (owner,) = parts_of(limits, 12, target="ollama")
+
+    assert with_share(limits, share(owner), target="ollama") == limits
+    assert with_share(limits, share((owner + 1) % 12), target="ollama") == RateLimits(
+        requests_per_minute=0, tokens_per_minute=0, concurrent_max=0
+    )
+
+
+def test_fraction_of_a_request() -> None:
+    """A limit below one is one part as well."""
+    assert len(parts_of(RateLimits(requests_per_minute=0.5), 12, target="slow")) == 1
+
+
+def test_small_limit_among_workers() -> None:
+    """Its parts lie evenly among the partitions, whatever the target's name."""
+    for target in ("a", "b", "c", "d"):
+        holders = parts_of(RateLimits(concurrent_max=3), 12, target=target)
+        assert sorted((later - first) % 12 for first, later in itertools.pairwise(holders)) == [4, 4]
+
+
+def test_two_small_targets() -> None:
+    """They need not have the same owner."""
+    names = [f"target-{number}" for number in range(40)]
+
+    assert len({parts_of(RateLimits(concurrent_max=1), 12, target=name) for name in names}) > 6
