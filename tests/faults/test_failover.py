@@ -13,6 +13,7 @@ import pytest
 from infra.embedded.broker import EmbeddedBroker
 from infra.simulated_provider.behaviour import Behaviour, parse_fault
 from infra.simulated_provider.server import SimulatedProvider
+from producers.sdk import Receipt
 from tests.integration.worker_line import WorkerLine, answer_text, open_line
 
 TARGETS = """
@@ -68,10 +69,15 @@ async def test_r29_first_429_second_stalls_third_answers(broker: EmbeddedBroker,
         line,
         providers,
     ):
-        receipts = [
-            await line.producer.submit(f"question {n}", user=f"{user}-{n % 7}", session=f"s{n}", model="chat")
-            for n in range(60)
-        ]
+
+        async def ask(number: int) -> Receipt:
+            return await line.producer.submit(
+                f"question {number}", user=f"{user}-{number % 7}", session=f"s{number}", model="chat"
+            )
+
+        receipts = [await ask(number) for number in range(8)]
+        await asyncio.gather(*(line.ended(receipt, deadline_s=60) for receipt in receipts))
+        receipts += [await ask(number) for number in range(8, 60)]  # by now the first target's breaker is open
 
         turns = await asyncio.gather(*(line.ended(receipt, deadline_s=90) for receipt in receipts))
 
