@@ -118,13 +118,14 @@ def test_concurrent_appends_acknowledged_in_any_order(layout: Layout, order: tup
     def tokens(seq: int) -> TokensEmitted:
         return TokensEmitted(turn="t", attempt=1, run="r1", seq=seq, chunks=("a",))
 
-    async def play() -> tuple[list[Verdict], ...]:
+    async def play() -> list[list[Verdict]]:
         await verdicts(writer, QUEUED, STARTED)
         stage.weather = [Weather(back_s=back_s) for back_s in order]
         other = TurnQueued(turn="t2", prompt_id="p2")
-        return await asyncio.gather(verdicts(writer, tokens(0)), verdicts(writer, other), verdicts(writer, tokens(5)))
+        appends = (verdicts(writer, tokens(0)), verdicts(writer, other), verdicts(writer, tokens(5)))
+        return list(await asyncio.gather(*appends))
 
-    assert run_virtual(stage.loop, play()) == ([Verdict.EFFECTIVE], [Verdict.EFFECTIVE], [Verdict.HOLE])
+    assert run_virtual(stage.loop, play()) == [[Verdict.EFFECTIVE], [Verdict.EFFECTIVE], [Verdict.HOLE]]
     assert writer.fold.next_offset == 5
     assert writer.read_verdicts == {}
 
