@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SEEDS ?= 0-2999
 UNIT_TESTS := tests/unit tests/properties tests/architecture tests/simulation
 SLOW_TESTS := tests/integration tests/faults
 SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
@@ -11,7 +12,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration lock schemas bench clean
+.PHONY: help setup up test check format test-unit test-integration simulate lock schemas bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -32,6 +33,9 @@ test-unit: setup
 
 test-integration: setup
 	$(if $(call built,$(SLOW_TESTS)),$(BIN)/python -m pytest -q $(call built,$(SLOW_TESTS)))
+
+simulate: setup  ## Thousands of simulated worker crashes; SEEDS=1234 repeats one, SEEDS=0-9999 runs a range
+	TOKENWIRE_SIMULATION_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -s --timeout 7200 tests/simulation
 
 check: setup  ## Formatting, lint and types, as CI runs them
 	$(BIN)/ruff format --check .

@@ -36,6 +36,7 @@ from gateway.services import GatewayRules, GatewayServices
 from gateway.session_hubs import SessionHubs, SessionSource
 from infra.clock import Clock, SystemClock
 from infra.embedded.ports import PortTaken
+from infra.interpreter_settings import settle_interpreter
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from infra.keys import load_or_create_secret
@@ -207,10 +208,16 @@ async def serve_gateway(
 
 def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:
     """Run a gateway on its own uvloop until SIGTERM or SIGINT. Raises as `serve_gateway` does."""
-    uvloop.run(until_signalled(settings, on_ready))
+
+    def settle(port: int) -> None:
+        settle_interpreter()
+        if on_ready is not None:
+            on_ready(port)
+
+    uvloop.run(until_signalled(settings, settle))
 
 
-async def until_signalled(settings: Settings, on_ready: Callable[[int], None] | None) -> None:
+async def until_signalled(settings: Settings, on_ready: Callable[[int], None]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,6 +15,7 @@ import uvloop
 from faust.types import TP  # noqa: F401  # faust resolves it lazily, which fails inside its own consumer thread
 
 from infra.clock import Clock, SystemClock
+from infra.interpreter_settings import settle_interpreter
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
@@ -165,7 +166,7 @@ def faust_credentials(settings: Settings) -> Any:
 
 def run_worker(settings: Settings) -> None:
     """Run a worker in this process until SIGTERM or SIGINT; see `serve_worker`."""
-    uvloop.run(serve_worker(settings))
+    uvloop.run(serve_worker(settings, on_ready=lambda _: settle_interpreter()))
 
 
 async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:

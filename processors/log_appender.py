@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from infra.clock import Clock
 from infra.kafka.connection import aiokafka_options
@@ -22,7 +22,7 @@ from infra.kafka.sparse_metadata import SparseMetadataClient
 from infra.settings import Settings
 from schemas.topics import RECORD_BYTES_MAX
 
-__all__ = ["AppendFailed", "AppendRefused", "LogAppender"]
+__all__ = ["AppendFailed", "AppendRefused", "LogAppender", "LogGone"]
 
 log = structlog.get_logger(__name__)
 
@@ -32,12 +32,18 @@ DELIVERY_S: Final = 60.0
 """How long a producer tries to deliver a record before its outcome counts as unknown."""
 APPEND_S: Final = 180.0
 """How long an append is tried in all, over as many producers as it takes."""
+GONE_AFTER_S: Final = 5.0
+"""How long a topic may be unknown, as after a broker's start, before it counts as deleted."""
 REPLACE_PAUSE_S: Final = 0.2
 STOP_S: Final = 5.0
 
 
 class AppendFailed(Exception):
     """The broker did not take the records in time; whether they lie on the log is unknown."""
+
+
+class LogGone(AppendFailed):
+    """There is no such topic any more."""
 
 
 class AppendRefused(Exception):
@@ -73,13 +79,13 @@ class LogAppender:
     ) -> list[int]:
         """Append records in order; returns their offsets once all are acknowledged.
 
-        Raises AppendRefused, AppendFailed (tried for APPEND_S).
+        Raises AppendRefused, LogGone, AppendFailed (tried for APPEND_S).
         Cancellation: the records may still be appended, whole or in part.
         """
         for value in values:
             if value is not None and len(value) > RECORD_BYTES_MAX:
                 raise AppendRefused(f"a record of {len(value)} bytes; at most {RECORD_BYTES_MAX} are allowed")
-        give_up_s = self.clock.monotonic_s() + APPEND_S
+        begun_s = self.clock.monotonic_s()
         while True:
             producer = self.producer
             if producer is None:
@@ -88,9 +94,13 @@ class LogAppender:
                 return await sent(producer, topic, partition, values, key)
             except MessageSizeTooLargeError as error:
                 raise AppendRefused(str(error)) from error
+            except UnknownTopicOrPartitionError as error:  # no fault of the producer, which serves every topic
+                if self.clock.monotonic_s() > begun_s + GONE_AFTER_S:
+                    raise LogGone(f"{topic}: there is no such topic") from error
+                await asyncio.sleep(REPLACE_PAUSE_S)
             except KafkaError as error:
                 log.warning("append_failed", topic=topic, error=type(error).__name__)
-                if self.clock.monotonic_s() > give_up_s:
+                if self.clock.monotonic_s() > begun_s + APPEND_S:
                     raise AppendFailed(f"{topic}: {type(error).__name__}") from error
                 await self.replace(producer)
 

@@ -258,7 +258,11 @@ class PartitionOwner:
         return lane
 
     async def open_log(self, lane: SessionLane) -> None:
-        """Find or create the lane's log. Raises SessionTopicsUnavailable."""
+        """Find or create the lane's log, anew where it turned out to be gone. Raises SessionTopicsUnavailable."""
+        if lane.writer is not None and lane.writer.lost:
+            log.warning("session_log_replaced", session=lane.key)
+            self.parts.topics.forget(lane.key)
+            lane.writer = None
         if lane.writer is None:
             session_log = await self.parts.topics.ensure(lane.key)
             lane.writer = SessionWriter(lane.key, session_log, appender=self.parts.appender, reader=self.parts.reader)

@@ -14,22 +14,26 @@ from typing import Final
 
 import structlog
 
-from infra.kafka.log_client import LogClient, LogRecord
+from infra.kafka.log_client import LogClient, LogError, LogRecord, UnknownLog
 from infra.kafka.session_topics import SessionLog
-from processors.log_appender import LogAppender
+from processors.log_appender import LogAppender, LogGone
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.identifiers import SessionKey
 from schemas.session_events import SessionEvent, TurnEnded, TurnStarted
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
-__all__ = ["SessionWriter"]
+__all__ = ["LogReplaced", "SessionWriter"]
 
 log = structlog.get_logger(__name__)
 
 READ_VERDICTS_MAX: Final = 4_096
 CLOCK_SLACK_MS: Final = 1_000
 """How far the clocks of two brokers may differ when an offset is looked up by time."""
+
+
+class LogReplaced(LogError):
+    """The log was deleted, perhaps created anew: what was folded tells nothing about it any more."""
 
 
 class SessionWriter:
@@ -46,6 +50,8 @@ class SessionWriter:
         self.folding = asyncio.Lock()
         self.read_verdicts: dict[int, Verdict] = {}
         """Verdicts on records that were read back, for an append that is acknowledged before it folds."""
+        self.lost = False
+        """Whether its log turned out to be gone; a new writer has to be opened."""
 
     async def append(
         self, events: Sequence[SessionEvent], *, since_ms: int, certain: bool = True
@@ -54,14 +60,17 @@ class SessionWriter:
 
         `since_ms`: no record of the turn concerned is older; bounds what is read back. `certain`: do not return
         before it is known that the verdict holds (in the shared layout that costs a read).
-        Raises AppendFailed, AppendRefused, LogError. Cancellation: the events may be on the log.
+        Raises AppendFailed, AppendRefused, LogReplaced, LogError. Cancellation: the events may be on the log.
         """
-        offsets = await self.appender.append_all(
-            self.place.topic,
-            self.place.partition,
-            [encode(event) for event in events],
-            key=self.key if self.place.shared else None,
-        )
+        try:
+            offsets = await self.appender.append_all(
+                self.place.topic,
+                self.place.partition,
+                [encode(event) for event in events],
+                key=self.key if self.place.shared else None,
+            )
+        except LogGone as error:
+            raise self.replaced() from error
         if self.place.shared and not certain:
             return [Verdict.EFFECTIVE] * len(events), offsets[0]
         async with self.folding:
@@ -69,7 +78,10 @@ class SessionWriter:
 
     async def sync(self, *, since_ms: int) -> None:
         """Fold what the log holds from `since_ms` to its end. Raises LogError."""
-        end = await self.reader.end(self.place.topic, self.place.partition)
+        try:
+            end = await self.reader.end(self.place.topic, self.place.partition)
+        except UnknownLog as error:
+            raise self.replaced() from error
         async with self.folding:
             await self.read_to(end, since_ms=since_ms)
 
@@ -90,7 +102,9 @@ class SessionWriter:
             self.synced = True
             return [self.fold.apply(event, offset) for event, offset in zip(events, offsets, strict=True)]
         await self.read_to(offsets[-1] + 1, since_ms=since_ms)
-        read = [self.read_verdicts.pop(offset, Verdict.UNKNOWN_TURN) for offset in offsets]
+        if not all(offset in self.read_verdicts for offset in offsets):  # folded up to there, but not these records
+            raise self.replaced()
+        read = [self.read_verdicts.pop(offset) for offset in offsets]
         return [
             Verdict.EFFECTIVE if self.counts(event) else verdict for event, verdict in zip(events, read, strict=True)
         ]
@@ -106,6 +120,10 @@ class SessionWriter:
                 return folded is not None and folded.ended == event
             case _:
                 return False
+
+    def replaced(self) -> LogReplaced:
+        self.lost = True
+        return LogReplaced(f"{self.place.topic} was deleted or created anew")
 
     def nothing_between(self, offsets: list[int]) -> bool:
         expected = self.fold.next_offset if self.synced else 0

@@ -195,6 +195,7 @@ class TurnLines:
         """Follow the log until the turn has ended (True), or its worker is gone (False). Raises LogError."""
         parts = self.owner.parts
         while True:
+            await self.owner.open_log(lane)
             await lane.log().sync(since_ms=turn.since_ms)
             folded = lane.log().folded(turn.turn)
             if folded is not None and folded.ended is not None:

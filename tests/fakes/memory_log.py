@@ -18,7 +18,7 @@ from uuid import uuid4
 from infra.clock import Clock
 from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, UnknownLog
 from infra.kafka.session_topics import SessionLog, SessionTopics
-from processors.log_appender import AppendFailed, AppendRefused, LogAppender
+from processors.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
 from schemas.identifiers import SessionKey
 from schemas.topics import RECORD_BYTES_MAX, Layout, fixed_topics, session_place
 
@@ -150,7 +150,7 @@ class MemoryAppender(LogAppender):
                 if weather.fate is Fate.TWICE:
                     offsets = [self.landed(topic, partition, value, key) for value in values]
             except UnknownLog as error:
-                raise AppendFailed(f"{topic}: there is no such topic") from error
+                raise LogGone(f"{topic}: there is no such topic") from error
         return offsets
 
     def forget(self, topic: str) -> None:
@@ -227,6 +227,9 @@ class MemoryTopics(SessionTopics):
         place = session_place(key, self.memory.layout)
         epoch = self.memory.epochs.get(place.topic)
         return SessionLog(place, epoch) if epoch else None
+
+    def forget(self, key: SessionKey) -> None:
+        """Nothing is remembered here."""
 
     async def delete(self, key: SessionKey) -> None:
         """Delete a session's own topic."""

@@ -1,0 +1,120 @@
+"""One call: what is measured, how it ends, and who wins when two things happen at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from processors.attempt_stream import CHUNK_CHARS_MAX, KEPT_TEXT_CHARS_MAX, AttemptStream
+from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, ProviderCut, TextChunk, UsageChunk
+from schemas.prompts import PromptCancelled
+from schemas.session_events import Usage
+from tests.fakes.one_worker import SESSION, USER, OneWorker, on_virtual_time, prompt
+from tests.fakes.scripted_provider import ScriptedProvider
+
+__all__: list[str] = []
+
+CANCEL = PromptCancelled(user=USER, session=SESSION, prompt_id="p1")
+
+
+class BatchProvider(ScriptedProvider):
+    """Gives these batches, a second apart, and then fails."""
+
+    def __init__(self, *batches: list[ProviderChunk], failure: Exception | None = None) -> None:
+        super().__init__()
+        self.given = batches
+        self.failure = failure
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[list[ProviderChunk]]]:
+        """The batches."""
+        self.calls.append(request)
+        yield self.paced()
+
+    async def paced(self) -> AsyncIterator[list[ProviderChunk]]:
+        for batch in self.given:
+            await asyncio.sleep(1.0)
+            yield batch
+        if self.failure is not None:
+            await asyncio.sleep(1.0)
+            raise self.failure
+
+
+async def answered(worker: OneWorker, provider: ScriptedProvider) -> None:
+    worker.parts.runner.provider = provider
+    await worker.send(prompt())
+    await worker.until(lambda: worker.reason() != "")
+    await worker.until(lambda: bool(worker.outcomes()))
+
+
+@on_virtual_time
+async def test_what_is_measured(worker: OneWorker) -> None:
+    """Time to the first token from the request, gaps from chunk to chunk, none within one read of the network."""
+    usage = Usage(input_tokens=7, output_tokens=3)
+    await answered(
+        worker,
+        BatchProvider([TextChunk("a"), TextChunk("b")], [TextChunk("c")], [FinishChunk("stop"), UsageChunk(usage)]),
+    )
+    outcome = worker.records()[-1].outcome
+
+    assert outcome is not None
+    assert worker.records()[-1].gaps_us == (1_000_000, 0, 1_000_000)
+    assert (outcome.ttft_us, outcome.tpot_us, outcome.chunks, outcome.usage) == (1_000_000, 500_000, 3, usage)
+    assert outcome.requested_at_us < outcome.first_chunk_at_us == outcome.published_at_us < outcome.ended_at_us
+    assert outcome.cost_nano_usd > 0
+
+
+@on_virtual_time
+async def test_huge_chunk(worker: OneWorker) -> None:
+    """It is cut, and the text stays whole."""
+    text = "é" * (3 * CHUNK_CHARS_MAX + 1)
+    await answered(worker, BatchProvider([TextChunk(text)], [FinishChunk("stop")]))
+
+    assert worker.turn().text == text
+    assert worker.turn().next_seq == 4
+
+
+@on_virtual_time
+async def test_answer_too_long_to_be_kept(worker: OneWorker) -> None:
+    """It is on the log and in the next prompt's history, read from there."""
+    batch: list[ProviderChunk] = [TextChunk("x" * CHUNK_CHARS_MAX)] * (KEPT_TEXT_CHARS_MAX // CHUNK_CHARS_MAX + 1)
+    provider = BatchProvider(batch, [FinishChunk("stop")])
+    await answered(worker, provider)
+    provider.given = ([TextChunk("b")], [FinishChunk("stop")])
+    await worker.send(prompt("p2"))
+    await worker.until(lambda: worker.reason("p2") != "")
+
+    assert len(worker.turn().text) == KEPT_TEXT_CHARS_MAX + CHUNK_CHARS_MAX
+    assert [message.content for message in provider.calls[-1].messages][-1] == "ask p2"
+
+
+@pytest.mark.parametrize("delay_s", [2.99, 3.0, 3.01])
+def test_provider_fails_at_the_moment_of_the_cancel(delay_s: float) -> None:
+    """Whichever is first, the turn ends once, with its text, and is not tried again."""
+
+    async def scene(worker: OneWorker) -> None:
+        provider = BatchProvider([TextChunk("a")], [TextChunk("b")], failure=ProviderCut("cut"))
+        worker.parts.runner.provider = provider
+        await worker.send(prompt())
+        await asyncio.sleep(delay_s)
+        await worker.send(CANCEL)
+        await worker.until(lambda: worker.reason() != "")
+        await asyncio.sleep(60)
+
+        assert worker.reason() in ("cancelled", "incomplete")
+        assert (worker.turn().text, worker.turn().attempt, len(provider.calls)) == ("ab", 1, 1)
+        entry = worker.entry()
+        assert entry is not None
+        assert entry.phase == "ended"
+
+    on_virtual_time(scene)()
+
+
+def test_usage_that_nobody_reports() -> None:
+    """It is counted from what was sent and what came back, and says so."""
+    counted = AttemptStream.counted_usage(prompt(messages=None).messages or (), "some words", "simulated")
+
+    assert (counted.output_tokens, counted.estimated) == (2, True)

@@ -1,0 +1,53 @@
+"""What an operator finds."""
+
+from __future__ import annotations
+
+import hashlib
+
+from infra.telemetry.metric_names import WORKER_METRICS
+from infra.telemetry.metrics import Metrics
+from processors.dead_letter_writer import DeadLetterWriter
+from schemas.codec import decode_dead_letter
+from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter
+from schemas.topics import DEAD_LETTERS, RECORD_BYTES_MAX
+from tests.fakes.memory_log import MemoryAppender, MemoryLog
+from tests.fakes.virtual_clock import VirtualClock
+from tests.fakes.virtual_loop import VirtualLoop, run_virtual
+
+__all__: list[str] = []
+
+
+def written(value: bytes | None, key: bytes | None = b"u") -> DeadLetter:
+    clock = VirtualClock()
+    log = MemoryLog(clock)
+    writer = DeadLetterWriter(MemoryAppender(log), clock, Metrics(WORKER_METRICS))
+    work = writer.write(reason="malformed", message="no", topic="t", partition=3, offset=9, key=key, value=value)
+    run_virtual(VirtualLoop(), work)
+    (record,) = log.records(DEAD_LETTERS, 0)
+    assert record.value is not None
+    assert len(record.value) < RECORD_BYTES_MAX
+    return decode_dead_letter(record.value)
+
+
+def test_small_record() -> None:
+    """Everything is there: bytes, reason and place."""
+    letter = written(b"{")
+
+    assert (letter.value, letter.key, letter.value_bytes, letter.reason) == (b"{", b"u", 1, "malformed")
+    assert (letter.topic, letter.partition, letter.offset) == ("t", 3, 9)
+
+
+def test_empty_record() -> None:
+    """No bytes are not the same as none."""
+    assert written(None, None).value is None
+    assert written(b"").value == b""
+
+
+def test_large_record() -> None:
+    """Its beginning, with the hash and length of the whole."""
+    value = b"\xff" * 1_000_000
+    letter = written(value, b"k" * 5_000)
+
+    assert letter.value == value[:DEAD_LETTER_VALUE_BYTES_MAX]
+    assert (letter.value_bytes, letter.value_sha256) == (len(value), hashlib.sha256(value).hexdigest())
+    assert letter.key == b"k" * 1_024
