@@ -24,6 +24,7 @@ from schemas.session_events import SessionEvent
 from schemas.topics import DEAD_LETTERS, PROMPTS, RECORDS, TURNS, Layout, LogPlace, session_place, user_partition
 from schemas.turn_fold import FoldedTurn, SessionFold
 from tests.fakes.memory_log import CALM, Fate, MemoryAppender, MemoryLog, MemoryReader, MemoryTopics, Weather
+from tests.fakes.one_target import one_model, pool_to
 from tests.fakes.scripted_provider import ScriptedProvider
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
@@ -63,7 +64,7 @@ class OneWorker:
         self.reader = MemoryReader(self.log, lambda topic: self.weather(topic, self.read_fates))
         self.provider = ScriptedProvider()
         self.metrics = Metrics(WORKER_METRICS)
-        self.conversations = Conversations(bytes_max=1_000_000, context_tokens=100_000)
+        self.conversations = Conversations(bytes_max=1_000_000)
         self.capacity = asyncio.Semaphore(limits.pop("turns_running_max", 8))
         self.parts = self.build_parts(OwnerLimits(**limits))
         self.finished: list[tuple[int, int, int]] = []
@@ -73,13 +74,11 @@ class OneWorker:
     def build_parts(self, limits: OwnerLimits) -> WorkerParts:
         runner = TurnRunner(
             appender=self.appender,
-            provider=self.provider,
+            pool=pool_to(self.provider, self.clock),
+            catalogue=one_model,
             conversations=self.conversations,
             clock=self.clock,
             metrics=self.metrics,
-            default_model="simulated",
-            answer_tokens_max=1_000,
-            provider_url="",
         )
         return WorkerParts(
             appender=self.appender,
@@ -89,7 +88,7 @@ class OneWorker:
             dead_letters=DeadLetterWriter(self.appender, self.clock, self.metrics),
             clock=self.clock,
             capacity=self.capacity,
-            prompt_limits=PromptLimits(prompt_bytes_max=10_000),
+            prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=limits,
         )
 

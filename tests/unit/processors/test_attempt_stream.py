@@ -44,7 +44,7 @@ class BatchProvider(ScriptedProvider):
 
 
 async def answered(worker: OneWorker, provider: ScriptedProvider) -> None:
-    worker.parts.runner.provider = provider
+    worker.parts.runner.pool.make_provider = lambda _: provider
     await worker.send(prompt())
     await worker.until(lambda: worker.reason() != "")
     await worker.until(lambda: bool(worker.outcomes()))
@@ -97,7 +97,7 @@ def test_provider_fails_at_the_moment_of_the_cancel(delay_s: float) -> None:
 
     async def scene(worker: OneWorker) -> None:
         provider = BatchProvider([TextChunk("a")], [TextChunk("b")], failure=ProviderCut("cut"))
-        worker.parts.runner.provider = provider
+        worker.parts.runner.pool.make_provider = lambda _: provider
         await worker.send(prompt())
         await asyncio.sleep(delay_s)
         await worker.send(CANCEL)

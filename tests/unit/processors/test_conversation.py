@@ -76,7 +76,7 @@ async def test_two_readers_at_once(worker: OneWorker) -> None:
     """A conversation counts once against the memory's bound."""
     await asked(worker, "p1")
     writer = next(iter(worker.owner.lanes.values())).log()
-    conversations = Conversations(bytes_max=10_000, context_tokens=1_000)
+    conversations = Conversations(bytes_max=10_000)
     await asyncio.gather(*(conversations.find(writer, read_from=0) for _ in range(3)))
 
     (kept,) = conversations.kept.values()
