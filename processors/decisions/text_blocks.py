@@ -1,0 +1,35 @@
+"""A stream of text cut into equal blocks, wherever the provider happened to cut it.
+
+What is judged block by block is judged the same for every way of cutting the stream into chunks: a block's content
+and place depend on the text alone. Between blocks an added chunk costs one short concatenation. A list of chunks
+would be cheaper still, but one-character chunks of a wide script weigh 80 bytes each as objects.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["TextBlocks"]
+
+NO_BLOCKS: Final[tuple[str, ...]] = ()
+
+
+class TextBlocks:
+    """Cuts what is added into blocks of `size_chars`; keeps less than one block."""
+
+    __slots__ = ("pending", "size_chars")
+
+    def __init__(self, size_chars: int) -> None:
+        self.size_chars = size_chars
+        self.pending = ""
+
+    def add(self, text: str) -> tuple[str, ...]:
+        """The blocks that this text completes, oldest first."""
+        size = self.size_chars
+        pending = self.pending + text
+        if len(pending) < size:
+            self.pending = pending
+            return NO_BLOCKS
+        whole = len(pending) - len(pending) % size
+        self.pending = pending[whole:]
+        return tuple(pending[at : at + size] for at in range(0, whole, size))
