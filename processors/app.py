@@ -82,7 +82,11 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         clock=clock,
         capacity=asyncio.Semaphore(settings.turns_running_max),
         prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=settings.known_models),
-        limits=OwnerLimits(session_queue_max=settings.session_queue_max, attempts_max=settings.attempts_max),
+        limits=OwnerLimits(
+            session_queue_max=settings.session_queue_max,
+            attempts_max=settings.attempts_max,
+            lease_us=round(settings.session_timeout_s * 1e6),
+        ),
     )
     ownership = Ownership(parts)
     app = faust_app(settings)
