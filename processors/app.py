@@ -87,7 +87,11 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         prompt_limits=lambda: PromptLimits(
             prompt_bytes_max=settings.prompt_bytes_max, models=holder.current.known_models
         ),
-        limits=OwnerLimits(session_queue_max=settings.session_queue_max, attempts_max=settings.attempts_max),
+        limits=OwnerLimits(
+            session_queue_max=settings.session_queue_max,
+            attempts_max=settings.attempts_max,
+            lease_us=round(settings.session_timeout_s * 1e6),
+        ),
     )
     ownership = Ownership(parts)
     app = faust_app(settings)

@@ -75,6 +75,8 @@ class OwnerLimits:
     """Sessions remembered; idle ones beyond it are forgotten and read again when they come back."""
     session_queue_max: int = 32
     """Prompts that may wait in one session."""
+    lease_us: int = LEASE_US
+    """How long a running turn is left to a worker that lost its partition, and after each of its records."""
     attempts_max: int = 3
     """Crashes after which a prompt is given up."""
 
@@ -161,7 +163,7 @@ class PartitionOwner:
         No attempt begins from here on until the partition is known to be kept.
         """
         await self.gate.close()
-        lease_until_us = self.parts.clock.now_us() + LEASE_US
+        lease_until_us = self.parts.clock.now_us() + self.parts.limits.lease_us
         await asyncio.gather(*(self.lease(turn, lease_until_us) for turn in self.running_turns()))
 
     async def lease(self, turn: OpenTurn, lease_until_us: int) -> None:
@@ -169,10 +171,16 @@ class PartitionOwner:
             turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
             await self.journal.write(turn.entry)
 
+    async def end_leases(self) -> None:
+        """Take the leases back: the partition stayed, so who owns it next need not wait for them."""
+        leased = [turn for turn in self.running_turns() if turn.entry.lease_until_us]
+        await asyncio.gather(*(self.lease(turn, 0) for turn in leased))
+
     def kept(self, generation: int) -> None:
         """The group was shuffled and the partition came back: what was not finished is delivered again."""
         self.generation = generation
         self.gate.open()
+        self.spawn(self.until_done("lease", self.end_leases), name=f"leases-{self.partition}")
         self.window = AckWindow()
         self.inbox.clear()
         self.inbox_bytes = 0

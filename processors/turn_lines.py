@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from processors.begin_gate import GateShut
-from processors.decisions.recovery import LEASE_US, still_leased
+from processors.decisions.recovery import still_leased
 from processors.decisions.turn_ending import CANCELLED, Ending, no_target_ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.target_pool import NoTarget
@@ -167,7 +167,7 @@ class TurnLines:
             turn.watched = False
 
     def lease_here(self, turn: OpenTurn) -> None:
-        lease_until_us = self.owner.parts.clock.now_us() + LEASE_US
+        lease_until_us = self.owner.parts.clock.now_us() + self.owner.parts.limits.lease_us
         turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
 
     def watch_another(self, lane: SessionLane, turn: OpenTurn) -> None:
@@ -205,7 +205,7 @@ class TurnLines:
             if turn.entry.cancel_requested:
                 await parts.runner.end_unstarted(lane, turn, CANCELLED)
                 return True
-            if not still_leased(turn.entry, folded, now_us=parts.clock.now_us()):
+            if not still_leased(turn.entry, folded, now_us=parts.clock.now_us(), lease_us=parts.limits.lease_us):
                 return False
             await asyncio.sleep(WATCH_EVERY_S)
 

@@ -101,6 +101,7 @@ class TurnRecovery:
             folded,
             attempts_max=self.owner.parts.limits.attempts_max,
             now_us=self.owner.parts.clock.now_us(),
+            lease_us=self.owner.parts.limits.lease_us,
         )
         log.info("turn_recovered", turn=turn.turn, decision=type(decision).__name__, attempt=turn.entry.attempt)
         match decision:

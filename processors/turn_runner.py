@@ -253,7 +253,7 @@ class TurnRunner:
             fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
             usage = await self.estimated(lane, turn, fold.turns[turn.turn].current)
             started = folded.current.started
-            target = self.target_called(started.provider, started.model)
+            target = self.target_called(turn, started.provider, started.model)
             if folded.run in turn.recorded_runs:
                 usage = Usage()  # a failed attempt that is on record already, with what it cost
         price = self.price_of(usage, target)
@@ -332,7 +332,8 @@ class TurnRunner:
         if run is not None:
             await recorder.add(run.chunks, run.gaps_us)
         usage = ended.usage if ended else await self.estimated(lane, turn, run)
-        price = self.price_of(usage, self.target_called(run.started.provider, run.started.model) if run else None)
+        target = self.target_called(turn, run.started.provider, run.started.model) if run else None
+        price = self.price_of(usage, target)
         await recorder.finish(
             AttemptOutcome(
                 reason=ended.reason if ended else "void",
@@ -394,9 +395,11 @@ class TurnRunner:
             return cost_of(usage, "", self.clock.now_us())
         return cost_of(usage, target.model, self.clock.now_us(), provider_url=target.base_url or "")
 
-    def target_called(self, provider: str, model: str) -> Target | None:
+    def target_called(self, turn: OpenTurn, provider: str, model: str) -> Target:
+        """The target of an attempt, by what its start says; else the first one of its turn."""
         targets = self.catalogue().targets.values()
-        return next((target for target in targets if (target.provider, target.model) == (provider, model)), None)
+        named = (target for target in targets if (target.provider, target.model) == (provider, model))
+        return next(named, self.served_of(turn).targets[0])
 
     async def start_of(self, lane: SessionLane, turn: OpenTurn) -> int:
         first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))

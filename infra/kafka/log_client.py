@@ -151,10 +151,10 @@ class LogClient:
         request = FetchRequest(wait_ms, 1, bytes_max, 0, [(topic, [(partition, offset, bytes_max)])])
         response = await self.ask(topic, partition, request)
         for _, partitions in response.topics:
-            for _, error_code, high_water, _, log_start, *rest in partitions:
-                error = for_code(error_code)
-                if error is OffsetOutOfRangeError:
-                    raise OffsetOutOfRange(log_start, high_water)
+            for _, error_code, high_water, _, _, *rest in partitions:
+                if for_code(error_code) is OffsetOutOfRangeError:  # brokers leave the bounds out of such an answer
+                    bounds = await self.bounds(topic, partition)
+                    raise OffsetOutOfRange(bounds.start, bounds.end)
                 records, next_offset = decode_records(rest[-1], offset)
                 return Fetched(records, high_water, next_offset)
         return Fetched([], offset, offset)

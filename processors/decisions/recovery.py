@@ -72,13 +72,14 @@ class Resume:
 
 Recovery: TypeAlias = Close | Stop | Expire | Watch | GiveUp | Resume
 
-LEASE_US: Final = 30_000_000
-"""How long a running turn is left to the worker that lost its partition, from the moment it knew."""
-SILENCE_US: Final = 10_000_000
-"""Silence after the lease that shows a worker to be gone: longer than any pause between its records but a stall."""
+LEASE_US: Final = 10_000_000
+"""How long a running turn is left to the worker that lost its partition, from the moment it knew and after each record:
+as long as the group believes a silent worker alive. This is the default; workers pass their session timeout."""
 
 
-def decide_recovery(entry: JournalEntry, folded: FoldedTurn | None, *, attempts_max: int, now_us: int) -> Recovery:
+def decide_recovery(
+    entry: JournalEntry, folded: FoldedTurn | None, *, attempts_max: int, now_us: int, lease_us: int = LEASE_US
+) -> Recovery:
     """Decide on an open journal entry, given the turn as the session's log shows it (None: not at all)."""
     if folded is not None and folded.ended is not None:
         return Close()
@@ -86,7 +87,7 @@ def decide_recovery(entry: JournalEntry, folded: FoldedTurn | None, *, attempts_
         return Stop()
     if folded is None and now_us - entry.accepted_at_us > ENDED_KEPT_S * SECOND_US:
         return Expire()
-    if entry.phase == "running" and still_leased(entry, folded, now_us=now_us):
+    if entry.phase == "running" and still_leased(entry, folded, now_us=now_us, lease_us=lease_us):
         return Watch()
     started = folded is not None and folded.current is not None
     crashed = entry.phase == "running" and (started or entry.attempt > 0)
@@ -97,7 +98,7 @@ def decide_recovery(entry: JournalEntry, folded: FoldedTurn | None, *, attempts_
     return Resume(queued=folded is not None, crashes=crashes, cause=cause)
 
 
-def still_leased(entry: JournalEntry, folded: FoldedTurn | None, *, now_us: int) -> bool:
+def still_leased(entry: JournalEntry, folded: FoldedTurn | None, *, now_us: int, lease_us: int = LEASE_US) -> bool:
     """Whether the worker that lost the partition may still be at work on the turn.
 
     A worker that gives a partition up while it lives journals a lease for each running turn before the group moves
@@ -106,7 +107,7 @@ def still_leased(entry: JournalEntry, folded: FoldedTurn | None, *, now_us: int)
     if not entry.lease_until_us:
         return False
     newest_us = folded.current.last_at_us if folded is not None and folded.current is not None else 0
-    return now_us < max(entry.lease_until_us, newest_us + SILENCE_US)
+    return now_us < max(entry.lease_until_us, newest_us + lease_us)
 
 
 def newer_entry(known: JournalEntry | None, read: JournalEntry) -> JournalEntry:

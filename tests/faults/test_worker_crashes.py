@@ -128,3 +128,21 @@ async def test_second_worker_joins_during_twenty_streams(line: WorkerLine) -> No
     calls = [call for call in line.provider.calls if call.tokens_sent]
     assert len(calls) == 20
     await line.until_records(len(calls), *receipts)
+
+
+async def test_r7_worker_killed_right_after_it_gave_partitions_away(line: WorkerLine) -> None:
+    """Turns that stayed with their worker when the group was shuffled are redone as soon as any other's."""
+    user = f"r7-lease-{uuid4().hex}"
+    first = line.start_worker()
+    await line.wait_for_log(first, "partitions_owned")
+    text = "[[sim tokens=400 pace_ms=50]] a long way"
+    receipts = [await line.producer.submit(text, user=f"{user}-{n}", session="s") for n in range(8)]
+    await asyncio.gather(*(line.until_tokens(receipt, 3) for receipt in receipts))
+    second = line.start_worker()
+    await line.wait_for_log(second, "partitions_owned")
+    first.send_signal(signal.SIGKILL)
+    killed_s = time.monotonic()
+
+    await asyncio.gather(*(line.until_attempt(receipt, 2, 1) for receipt in receipts))
+
+    assert time.monotonic() - killed_s < 2 * WORKER_SESSION_TIMEOUT_S + 5

@@ -72,6 +72,8 @@ class ChatClient:
         self.cursors: dict[str, str] = {}
         self.faults: list[str] = []
         self.told: list[ServerMessage] = []
+        self.put_off = 0
+        """How often it was told to try again later."""
         self.disconnects: list[Disconnect] = []
         self.socket: ClientConnection | None = None
         self.reading: asyncio.Task[None] | None = None
@@ -128,10 +130,18 @@ class ChatClient:
         await self.socket.send(encode(message), text=True)
 
     async def attach(self, session: str, from_: str = "tail") -> Attached:
-        """Follow a session."""
-        before = len(self.told)
-        await self.send(Attach(session=session, from_=from_))
-        return await self.attachment(session, before)
+        """Follow a session; asked again, after the time that the gateway names, where it says `temporary`."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                before = len(self.told)
+                await self.send(Attach(session=session, from_=from_))
+                answer = await self.next_message(lambda message: is_attachment(message, session), before)
+                if isinstance(answer, Attached):
+                    return answer
+                assert isinstance(answer, Error)
+                assert answer.temporary, answer
+                self.put_off += 1
+                await asyncio.sleep(answer.retry_after_s or 0.0)
 
     async def attachment(self, session: str, before: int) -> Attached:
         message = await self.next_message(lambda m: isinstance(m, Attached) and m.session == session, before)
@@ -274,3 +284,8 @@ class ChatClient:
             turn = self.turns.setdefault(told.turn, SeenTurn(told.turn, message.session, told.prompt_id))
             turn.attempt, turn.next_seq, turn.text = told.attempt, told.next_seq, told.text
             turn.snapshots += 1
+
+
+def is_attachment(message: ServerMessage, session: str) -> bool:
+    """Whether it answers an `attach` of the session, one way or the other."""
+    return isinstance(message, Attached | Error) and message.session == session

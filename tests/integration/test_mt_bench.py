@@ -98,6 +98,7 @@ async def test_eighty_conversations_at_once(line: WholeLine, questions: list[tup
 
     seen = {turn for client in clients.values() for turn in client.turns}
     assert len(talks) == 80
+    assert not any(client.disconnects for client in clients.values())
     assert seen == {each.turn for each in asked}, "unseen"
     assert set(ledger.attempts.values()) == {1}
     calls = line.calls()

@@ -20,9 +20,9 @@ from tokenwire.benchmark.hop_times import HopRow, hops_of, read_hop_rows
 from tokenwire.benchmark.line_path import LinePath
 from tokenwire.benchmark.method import DIRECT, THROUGH, Method
 from tokenwire.benchmark.own_line import OwnLine, own_line
-from tokenwire.benchmark.process_usage import CLIENT, OTHERS, CpuWatch
+from tokenwire.benchmark.process_usage import CpuWatch
 from tokenwire.benchmark.quantiles import spread_of
-from tokenwire.benchmark.report import Circumstances, LevelFigures, PathFigures, Report
+from tokenwire.benchmark.report import CLIENT, OTHERS, Circumstances, LevelFigures, PathFigures, Report
 from tokenwire.benchmark.stream_path import StreamPath
 from tokenwire.benchmark.wave import Wave, run_wave
 

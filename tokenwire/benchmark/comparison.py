@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tokenwire.benchmark.report import Report, figures_of
+from tokenwire.benchmark.report import OTHERS, Report, figures_of
 
 __all__ = ["BANDS", "Band", "ComparedFigure", "band_of", "compare_reports", "differences_of_method"]
 
@@ -29,14 +29,15 @@ class Band:
 BANDS: Final = {
     "ttft p50 ms": Band(0.20, 2.0),
     "ttft p99 ms": Band(0.50, 10.0),
-    "gap p50 ms": Band(0.10, 1.0),
     "gap p99 ms": Band(0.50, 10.0),
+    "bunched percent": Band(0.50, 5.0),
     "CPU us per token": Band(0.20, 20.0),
     "tokens per s": Band(0.05, 1.0, higher_is_better=True),
 }
-"""By the end of a figure's name."""
+"""By the end of a figure's name. The middle gap is not judged: deltas that bunch make it smaller."""
 
 UNJUDGED: Final = "direct"
+OTHERS_PERCENT_MAX: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +75,24 @@ def differences_of_method(old: Report, new: Report) -> list[str]:
     levels = {level.streams for level in old.levels} ^ {level.streams for level in new.levels}
     if levels:
         found.append(f"streams in one run only: {', '.join(map(str, sorted(levels)))}")
-    return found
+    return found + differences_of_load(old, new)
 
 
 def band_of(name: str) -> Band | None:
     """What is noise for a figure; None: it is not judged."""
     _, path, measure = name.split(", ")
-    return None if path == UNJUDGED else BANDS[measure]
+    return None if path == UNJUDGED else BANDS.get(measure)
+
+
+def differences_of_load(old: Report, new: Report) -> list[str]:
+    """Where other programs took clearly more or less of the machine: a regression may be theirs."""
+    before = {level.streams: level.through.cpu_percent.get(OTHERS, 0.0) for level in old.levels}
+    found = []
+    for level in new.levels:
+        then, now = before.get(level.streams), level.through.cpu_percent.get(OTHERS, 0.0)
+        if then is not None and abs(now - then) > OTHERS_PERCENT_MAX:
+            found.append(f"other programs at {level.streams} streams: {then:.0f} % of a core then, {now:.0f} % now")
+    return found
 
 
 def compared(name: str, old: float, new: float) -> ComparedFigure:

@@ -13,12 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CLIENT", "OTHERS", "CpuSpent", "CpuWatch"]
+from tokenwire.benchmark.report import CLIENT, OTHERS
 
-CLIENT: Final = "client"
-"""This process."""
-OTHERS: Final = "others"
-"""Everything on the machine that is neither the line nor this process."""
+__all__ = ["CpuSpent", "CpuWatch"]
 
 MACHINE: Final = "machine"
 PROC: Final = Path("/proc")

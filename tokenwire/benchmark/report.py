@@ -10,9 +10,13 @@ import msgspec
 from tokenwire.benchmark.method import Method
 from tokenwire.benchmark.quantiles import Spread
 
-__all__ = ["FORMAT", "Circumstances", "LevelFigures", "PathFigures", "Report", "figures_of"]
+__all__ = ["CLIENT", "FORMAT", "OTHERS", "Circumstances", "LevelFigures", "PathFigures", "Report", "figures_of"]
 
 FORMAT: Final = 1
+CLIENT: Final = "client"
+"""The process that measures, in `cpu_percent`."""
+OTHERS: Final = "others"
+"""Everything on the machine that is neither the line nor that process."""
 
 
 class PathFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +94,8 @@ def figures_of(report: Report) -> Iterator[tuple[str, float]]:
                     yield f"{prefix}, {measure} p50 ms", spread.p50
                     yield f"{prefix}, {measure} p99 ms", spread.p99
             yield f"{prefix}, tokens per s", path.tokens_per_s
-            yield f"{prefix}, CPU us per token", path.cpu_us_per_token
+            yield f"{prefix}, bunched percent", path.bunched_percent
+            if path.cpu_us_per_token:
+                yield f"{prefix}, CPU us per token", path.cpu_us_per_token
         yield f"{level.streams} streams, added, ttft p50 ms", level.added_p50_ms
         yield f"{level.streams} streams, added, ttft p99 ms", level.added_p99_ms

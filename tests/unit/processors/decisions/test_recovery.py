@@ -9,7 +9,6 @@ import pytest
 
 from processors.decisions.recovery import (
     LEASE_US,
-    SILENCE_US,
     Close,
     Expire,
     GiveUp,
@@ -78,9 +77,9 @@ def test_open_turn(entry: JournalEntry, turn: FoldedTurn | None, decision: Recov
     [
         (1, 0, Watch()),
         (0, 0, Resume(queued=True, crashes=1, cause="crash")),
-        (-1, -SILENCE_US, Resume(queued=True, crashes=1, cause="crash")),
-        (-1, 1 - SILENCE_US, Watch()),
-        (1, -2 * SILENCE_US, Watch()),
+        (-1, -LEASE_US, Resume(queued=True, crashes=1, cause="crash")),
+        (-1, 1 - LEASE_US, Watch()),
+        (1, -2 * LEASE_US, Watch()),
     ],
 )
 def test_turn_leased_to_its_old_worker(lease_us: int, tokens_us: int, decision: Recovery) -> None:

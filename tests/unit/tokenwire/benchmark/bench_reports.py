@@ -9,16 +9,18 @@ from tokenwire.benchmark.report import Circumstances, LevelFigures, PathFigures,
 __all__ = ["level", "path", "report"]
 
 
-def path(ttft_ms: float, *, gap_ms: float = 20.0, tokens_per_s: float = 2_000.0, wrong: int = 0) -> PathFigures:
+def path(
+    ttft_ms: float, *, bunched: float = 1.0, tokens_per_s: float = 2_000.0, wrong: int = 0, others: float = 5.0
+) -> PathFigures:
     """A path whose p99 is twice its p50."""
     return PathFigures(
         answers=100,
         wrong=wrong,
         ttft_ms=Spread(p50=ttft_ms, p99=2 * ttft_ms, samples=100),
-        gap_ms=Spread(p50=gap_ms, p99=2 * gap_ms, samples=6_300),
-        bunched_percent=1.0,
+        gap_ms=Spread(p50=20.0, p99=40.0, samples=6_300),
+        bunched_percent=bunched,
         tokens_per_s=tokens_per_s,
-        cpu_percent={"worker": 20.0, "others": 5.0},
+        cpu_percent={"worker": 20.0, "others": others},
         cpu_us_per_token=300.0,
     )
 

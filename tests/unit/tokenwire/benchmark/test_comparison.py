@@ -79,6 +79,21 @@ def test_levels_of_one_run_only_are_left_out_and_told() -> None:
     assert differences_of_method(OLD, new) == ["tokens: 64 then, 32 now", "streams in one run only: 128"]
 
 
+def test_deltas_that_bunch() -> None:
+    """Bunching is a regression of its own; the middle gap, which it makes smaller, is not judged."""
+    figure = compared(report(level(64, path(2.0), path(20.0, bunched=30.0))), "64 streams, through, bunched percent")
+
+    assert figure.regressed
+    assert band_of("64 streams, through, gap p50 ms") is None
+
+
+def test_busy_machine_is_told() -> None:
+    """Other programs that took more than before may be what regressed: the reader hears of them."""
+    new = report(level(64, path(2.0), path(40.0, others=80.0)))
+
+    assert differences_of_method(OLD, new) == ["other programs at 64 streams: 5 % of a core then, 80 % now"]
+
+
 def test_saved_report_is_read_back() -> None:
     """What --save writes is what --compare reads."""
     assert msgspec.json.decode(msgspec.json.encode(OLD), type=Report) == OLD

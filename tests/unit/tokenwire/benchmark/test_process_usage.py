@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tokenwire.benchmark.process_usage import CLIENT, OTHERS, CpuWatch
+from tokenwire.benchmark.process_usage import CpuWatch
+from tokenwire.benchmark.report import CLIENT, OTHERS
 
 __all__: list[str] = []
 

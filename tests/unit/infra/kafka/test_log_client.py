@@ -1,0 +1,97 @@
+"""Reads of a partition: what a fetch's bytes hold, and where to read on."""
+
+from __future__ import annotations
+
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+
+from infra.kafka.log_client import Fetched, LogClient, OffsetOutOfRange, decode_records
+from infra.settings import load_settings
+
+__all__: list[str] = []
+
+
+def batch(base: int, offsets: list[int], *, last: int) -> bytes:
+    """A batch as compaction leaves it: records with these offsets, up to `last`."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
+        batch_size=65_536,
+    )  # fmt: skip
+    for offset in [*offsets, last]:
+        builder.append(offset - base, timestamp=offset, key=b"k", value=b"%d" % offset, headers=[])
+    whole = bytes(builder.build())
+    if last in offsets:
+        builder = DefaultRecordBatchBuilder(
+            magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
+            batch_size=65_536,
+        )  # fmt: skip
+        for offset in offsets:
+            builder.append(offset - base, timestamp=offset, key=b"k", value=b"%d" % offset, headers=[])
+        whole = bytes(builder.build())
+    return base.to_bytes(8, "big") + whole[8:]
+
+
+def test_records_of_a_batch_that_begins_earlier() -> None:
+    """Only those from the asked offset on."""
+    records, next_offset = decode_records(batch(10, [10, 11, 12], last=12), 11)
+
+    assert [(record.offset, record.value) for record in records] == [(11, b"11"), (12, b"12")]
+    assert next_offset == 13
+
+
+def test_no_bytes() -> None:
+    """No records, and no way to go."""
+    assert decode_records(None, 5) == ([], 5)
+    assert decode_records(b"", 5) == ([], 5)
+
+
+class ScriptedClient(LogClient):
+    """Answers fetches from a list of what each segment's end leaves."""
+
+    def __init__(self, answers: dict[int, Fetched]) -> None:
+        super().__init__(load_settings({}))
+        self.answers = answers
+
+    async def fetch(
+        self, topic: str, partition: int, offset: int, *, wait_ms: int = 0, bytes_max: int = 1_048_576
+    ) -> Fetched:
+        """The answer for this offset; out of range below 100."""
+        if offset < 100:
+            raise OffsetOutOfRange(100, 300)
+        return self.answers.get(offset, Fetched([], 300, offset))
+
+
+async def read(answers: dict[int, Fetched], start: int, end: int) -> list[int]:
+    client = ScriptedClient(answers)
+    return [record.offset async for records in client.read("t", 0, start, end) for record in records]
+
+
+def fetched(raw: bytes, offset: int) -> Fetched:
+    records, next_offset = decode_records(raw, offset)
+    return Fetched(records, 300, next_offset)
+
+
+async def test_batches_emptied_by_compaction() -> None:
+    """A fetch whose batch has no record left at or after its offset is not the end of the log."""
+    first, second = batch(100, [100, 101, 109], last=109), batch(200, [200], last=200)
+    emptied = Fetched([], 300, 200)
+    answers = {100: Fetched(fetched(first, 100).records[:2], 300, 102), 102: emptied, 200: fetched(second, 200)}
+
+    assert await read(answers, 100, 300) == [100, 101, 200]
+
+
+async def test_start_before_the_log() -> None:
+    """It begins where the log begins."""
+    assert await read({100: fetched(batch(100, [100], last=100), 100)}, 3, 300) == [100]
+
+
+async def test_end_within_a_batch() -> None:
+    """What lies at or after the end is left out."""
+    assert await read({100: fetched(batch(100, [100, 101, 102], last=102), 100)}, 100, 102) == [100, 101]
+
+
+def test_batch_is_as_brokers_write_it() -> None:
+    """The builder of these tests makes batches that decode with their own offsets."""
+    found = MemoryRecords(batch(7, [7], last=7)).next_batch()
+
+    assert (found.base_offset, found.next_offset) == (7, 8)

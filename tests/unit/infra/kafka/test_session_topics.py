@@ -1,0 +1,113 @@
+"""Session topics are asked for in batches; nobody waits for an answer that never comes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from confluent_kafka import KafkaException
+
+from infra.kafka.session_topics import SessionTopics, SessionTopicsUnavailable
+from infra.settings import load_settings
+from schemas.identifiers import SessionKey
+from schemas.topics import TopicSpec
+
+__all__: list[str] = []
+
+
+class ScriptedTopics(SessionTopics):
+    """A cluster in memory: knows what was created, after failing as often as it is told."""
+
+    def __init__(self, *failures: Exception, layout: str = "dedicated") -> None:
+        super().__init__(load_settings({}, topic_layout=layout))
+        self.failures = list(failures)
+        self.batches: list[list[str]] = []
+        self.there: set[str] = set()
+        self.asked = threading.Event()
+        self.answering = threading.Event()
+        self.answering.set()
+
+    async def start(self) -> None:
+        """No client: everything that would use it is answered here."""
+        self.asker = asyncio.create_task(self.create_what_waits())
+
+    def create(self, specs: list[TopicSpec]) -> None:
+        """Remember them."""
+        self.asked.set()
+        self.answering.wait(10)
+        if self.failures:
+            raise self.failures.pop(0)
+        self.batches.append([spec.name for spec in specs])
+        self.there.update(spec.name for spec in specs)
+
+    def describe(self, topics: list[str]) -> dict[str, str]:
+        """Ids of those that exist."""
+        return {topic: f"id-of-{topic}" for topic in topics if topic in self.there or "session." not in topic}
+
+    def delete_topic(self, topic: str) -> None:
+        """Forget it."""
+        self.there.discard(topic)
+
+
+def key(number: int) -> SessionKey:
+    return SessionKey(f"key{number}")
+
+
+async def test_sessions_that_come_while_a_batch_is_under_way() -> None:
+    """They are created together in the next; each is asked for once."""
+    topics = ScriptedTopics()
+    await topics.start()
+    topics.answering.clear()
+    asking = [asyncio.create_task(topics.ensure(key(0)))]
+    await asyncio.to_thread(topics.asked.wait, 10)
+    asking += [asyncio.create_task(topics.ensure(key(number % 3 + 1))) for number in range(9)]
+    await asyncio.sleep(0)
+    assert len(topics.waiting) == 3
+    topics.answering.set()
+    logs = await asyncio.gather(*asking)
+    await topics.stop()
+
+    assert [len(batch) for batch in topics.batches] == [1, 3]
+    assert logs[0].epoch == "id-of-tokenwire.session.key0"
+    assert await topics.find(key(1)) == logs[1]
+
+
+@pytest.mark.parametrize("failure", [SessionTopicsUnavailable("no answer"), KafkaException("broken")])
+async def test_cluster_that_fails_once(failure: Exception) -> None:
+    """Whoever waited is told; the next one is served."""
+    topics = ScriptedTopics(failure)
+    await topics.start()
+    with pytest.raises(SessionTopicsUnavailable):
+        await topics.ensure(key(1))
+    found = await topics.ensure(key(1))
+    await topics.stop()
+
+    assert found.place.topic == "tokenwire.session.key1"
+
+
+async def test_stopping_while_the_cluster_is_asked() -> None:
+    """Whoever waits is told at once."""
+    topics = ScriptedTopics()
+    await topics.start()
+    topics.answering.clear()
+    asking = asyncio.create_task(topics.ensure(key(1)))
+    await asyncio.to_thread(topics.asked.wait, 10)
+    await topics.stop()
+    with pytest.raises(SessionTopicsUnavailable):
+        await asking
+    topics.answering.set()
+
+
+async def test_deleted_session() -> None:
+    """It is not found any more; in the shared layout nothing is deleted."""
+    topics, shared = ScriptedTopics(), ScriptedTopics(layout="shared")
+    for each in (topics, shared):
+        await each.start()
+        await each.ensure(key(1))
+        await each.delete(key(1))
+
+    assert await topics.find(key(1)) is None
+    assert await shared.find(key(1)) is not None
+    for each in (topics, shared):
+        await each.stop()
