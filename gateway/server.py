@@ -41,6 +41,7 @@ from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from infra.keys import load_or_create_secret
 from infra.settings import Settings
+from infra.targets.presets import is_simulated
 from infra.targets.targets_file import load_catalogue
 from producers.prompt_producer import PromptProducer
 from schemas.client_messages import SUBPROTOCOL
@@ -232,17 +233,17 @@ async def until_signalled(settings: Settings, on_ready: Callable[[int], None]) -
 
 def rules_of(settings: Settings) -> GatewayRules:
     """What every connection lives by. Raises CatalogueError where the file of models is faulty."""
-    models = load_catalogue(settings).catalogue.known_models
+    catalogue = load_catalogue(settings, keys_needed=False).catalogue
     secret = settings.auth_secret.get_secret_value().encode()
     return GatewayRules(
         auth_secret=secret or load_or_create_secret(settings.home / "keys", "auth"),
         auth_audience=settings.auth_audience,
         auth_issuer=settings.auth_issuer,
-        prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=models),
+        prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=catalogue.known_models),
         outbox_limits=OutboxLimits.within(settings.connection_bytes_max),
         connection_limits=ConnectionLimits(),
-        models=models,
-        simulated=settings.simulated,
+        models=catalogue.known_models,
+        simulated=all(map(is_simulated, catalogue.targets.values())),
         frame_bytes_max=settings.frame_bytes_max,
     )
 

@@ -204,12 +204,18 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
 
 
 async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
-    waits = {asyncio.create_task(stop.wait()), asyncio.create_task(worker.faust.wait_until_stopped())}
+    waits = {
+        asyncio.create_task(stop.wait()),
+        asyncio.create_task(worker.parts.broken.wait()),
+        asyncio.create_task(worker.faust.wait_until_stopped()),
+    }
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()
+    if worker.parts.broken.is_set():
+        raise RuntimeError("a partition could not be worked on; see the log")
     if not stop.is_set():
         raise RuntimeError(f"the Faust app stopped by itself: {worker.faust.crash_reason!r}")
 

@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
+
 from infra.clock import Clock
 from processors.attempt_recorder import AttemptRecorder
 from processors.decisions.answer_watch import AnswerWatch
-from processors.decisions.token_count import estimated_usage
+from processors.decisions.token_count import count_tokens, estimated_usage
 from processors.decisions.turn_ending import CANCELLED, Ending, ending_of_failure, ending_of_finish
 from processors.providers.provider import (
     ChatProvider,
@@ -81,6 +83,8 @@ class AttemptStream:
         self.texts: list[str] = []
         self.chars = 0
         self.chunks = 0
+        self.dropped_tokens = 0
+        """Tokens of text that is no longer kept."""
         self.finish_reason: str | None = None
         self.failure: ProviderError | None = None
         self.usage: Usage | None = None
@@ -170,9 +174,9 @@ class AttemptStream:
     def keep(self, texts: Sequence[str]) -> None:
         self.chunks += len(texts)
         self.chars += sum(map(len, texts))
-        if self.chars <= KEPT_TEXT_CHARS_MAX:
-            self.texts += texts
-        else:
+        self.texts += texts
+        if self.chars > KEPT_TEXT_CHARS_MAX:
+            self.dropped_tokens += count_tokens("".join(self.texts))
             self.texts.clear()
 
     def result(self, ending: Ending, request: ChatRequest, published_at_us: int) -> StreamResult:
@@ -180,6 +184,7 @@ class AttemptStream:
         usage = self.usage or Usage(estimated=True)
         if self.usage is None and self.chunks:
             usage = self.counted_usage(request.messages, text, request.model)
+            usage = msgspec.structs.replace(usage, output_tokens=usage.output_tokens + self.dropped_tokens)
         return StreamResult(
             ending=ending,
             usage=usage,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -95,6 +95,8 @@ class WorkerParts:
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
+    broken: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a partition can't be worked on any more for a fault of ours: the process must end and begin anew."""
 
 
 class PartitionOwner:
@@ -104,6 +106,7 @@ class PartitionOwner:
         self, partition: int, parts: WorkerParts, mark_finished: Callable[[int, int, int], None], generation: int
     ) -> None:
         self.partition = partition
+        self.work_name = f"partition-{partition}"
         self.parts = parts
         self.mark_finished = mark_finished
         self.generation = generation
@@ -127,7 +130,7 @@ class PartitionOwner:
 
     def start(self) -> None:
         """Begin to load and to take in."""
-        self.spawn(self.work(), name=f"partition-{self.partition}")
+        self.spawn(self.work(), name=self.work_name)
 
     async def stop(self) -> None:
         """End every task of the partition, turns included, without a further word.
@@ -206,6 +209,8 @@ class PartitionOwner:
         self.tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("partition_task_failed", task=task.get_name(), exc_info=task.exception())
+            if task.get_name() == self.work_name:
+                self.parts.broken.set()
 
     async def work(self) -> None:
         await self.until_done("journal", self.journal.load)

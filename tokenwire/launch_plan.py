@@ -30,6 +30,10 @@ class LaunchPlan:
     """Bootstrap servers."""
     provider: bool
     """Whether the simulated provider is one of the children."""
+    simulated: bool
+    """Whether every answer is made up."""
+    answers_from: str
+    """Who answers, for people."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -41,6 +45,8 @@ class LaunchPlan:
             "TOKENWIRE_PROVIDER_PORT": str(ports.provider),
             "TOKENWIRE_GATEWAY_PORT": str(ports.gateways[0]),
         }
+        if settings.config is not None:
+            found["TOKENWIRE_CONFIG"] = str(settings.config.absolute())
         if not settings.clickhouse:
             found["TOKENWIRE_ANALYTICS_PORT"] = str(ports.analytics)
         if not settings.kafka:

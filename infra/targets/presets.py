@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from infra.targets.model_catalogue import Ability
+from infra.targets.model_catalogue import Ability, Target
 
-__all__ = ["CHAINS", "PRESETS", "SIMULATED", "KnownModel", "Preset", "known_model"]
+__all__ = ["CHAINS", "PRESETS", "SIMULATED", "KnownModel", "Preset", "is_simulated", "known_model"]
 
 SIMULATED: Final = "simulated"
 REASONING_FIRST_TOKEN_S: Final = 300.0
@@ -169,3 +169,8 @@ def known_model(model: str) -> KnownModel:
 
 def is_reasoning(name: str) -> bool:
     return any(name == family or name.startswith((f"{family}-", f"{family}.")) for family in REASONING_FAMILIES)
+
+
+def is_simulated(target: Target) -> bool:
+    """Whether this target's answers are made up by the simulated provider."""
+    return SIMULATED in (target.provider, target.preset)

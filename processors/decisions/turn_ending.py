@@ -14,6 +14,7 @@ from schemas.session_events import EndReason, TurnError
 __all__ = ["CANCELLED", "Ending", "ending_of_failure", "ending_of_finish", "no_target_ending"]
 
 LASTING_REASONS: Final = frozenset({"no_targets", "other_model", "no_ability", "context_too_small", "never_fits"})
+FINISH_CHARS_MAX: Final = 64
 COMPLETE_FINISHES: Final = frozenset({"stop", "tool_calls", "function_call"})
 
 
@@ -37,7 +38,8 @@ def ending_of_finish(finish_reason: str | None) -> Ending:
     if finish_reason == "length":
         message = "The answer reached the most tokens it may have; ask for more with max_tokens, or go on from here."
         return Ending("incomplete", TurnError(code="max_output_tokens", message=message))
-    return Ending("incomplete", TurnError(code=finish_reason, message=f"The model stopped: {finish_reason}."))
+    code = finish_reason[:FINISH_CHARS_MAX]
+    return Ending("incomplete", TurnError(code=code, message=f"The model stopped: {code}."))
 
 
 def ending_of_failure(error: TurnError, *, chunks: int) -> Ending:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
 
 from infra.embedded.broker import EmbeddedBroker
 from infra.simulated_provider.behaviour import Behaviour, parse_fault
@@ -157,3 +161,82 @@ async def test_concurrency_limit_is_never_passed(broker: EmbeddedBroker, tmp_pat
             most = max(most, running)
         assert len(providers[0].calls) == 50
         assert 6 <= most <= 12
+
+
+async def test_models_are_reloaded_on_sighup(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:
+    """A bad file is refused whole and the old one stays in force; a good one brings its model, and no stream drops."""
+    async with three_targets(broker, tmp_path, "", "", "") as (line, _):
+        worker, config = line.workers[0], tmp_path / "tokenwire.toml"
+        running = await line.producer.submit("[[sim tokens=100 pace_ms=40]] long", user=user, session="s1")
+        await line.until_tokens(running, 3)
+        good = config.read_text()
+        config.write_text(good.replace("targets =", "tragets ="))
+        worker.send_signal(signal.SIGHUP)
+        await line.wait_for_log(worker, "models_refused")
+        again = await line.producer.submit("still there?", user=user, session="s2", model="chat")
+        assert (await line.ended(again)).text == answer_text("still there?")
+        config.write_text(good + '[models.newer]\ntargets = ["second:sim"]\n')
+        worker.send_signal(signal.SIGHUP)
+        await line.wait_for_log(worker, "models_reloaded")
+        newer = await line.producer.submit("new model", user=user, session="s3", model="newer")
+
+        turn = await line.ended(newer)
+
+        assert turn.current is not None
+        assert (turn.text, turn.current.started.provider) == (answer_text("new model"), "second")
+        assert "tragets" in line.log_of(worker)
+        whole = await line.ended(running)
+        assert (whole.attempt, whole.text) == (1, answer_text("long", tokens=100))
+
+
+async def test_endless_repetition_is_stopped_and_answered_elsewhere(
+    broker: EmbeddedBroker, tmp_path: Path, user: str
+) -> None:
+    """A model that goes round in circles is cut off; the next target answers."""
+    async with three_targets(broker, tmp_path, "", "", "") as (line, providers):
+        looping = Looping()
+        async with looping:
+            config = tmp_path / "tokenwire.toml"
+            config.write_text(config.read_text().replace(providers[0].base_url, looping.base_url))
+            await line.stop_worker(line.workers[0])
+            line.start_worker()
+            receipt = await line.producer.submit("round and round", user=user, session="s1")
+
+            turn = await line.ended(receipt)
+
+        assert turn.ended is not None
+        assert (turn.ended.reason, turn.text, turn.attempt) == ("complete", answer_text("round and round"), 2)
+        assert turn.current is not None
+        assert turn.current.started.cause == "watchdog"
+        records = await line.until_records(2, receipt)
+        assert [record.outcome.error_code for record in records if record.outcome] == ["provider_babbled", ""]
+
+
+class Looping:
+    """An OpenAI-compatible server whose answer never ends and never says anything new."""
+
+    def __init__(self) -> None:
+        self.runner: web.AppRunner | None = None
+        self.base_url = ""
+
+    async def __aenter__(self) -> Looping:
+        application = web.Application()
+        application.router.add_post("/v1/chat/completions", self.answer)
+        self.runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        self.base_url = f"http://127.0.0.1:{self.runner.addresses[0][1]}/v1"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.runner is not None:
+            await self.runner.cleanup()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        line = {"choices": [{"index": 0, "delta": {"content": "and so it goes on and on, again and again, "}}]}
+        with contextlib.suppress(ConnectionError):
+            for _ in range(2_000):
+                await response.write(f"data: {json.dumps(line)}\n\n".encode())
+        return response

@@ -17,7 +17,9 @@ from tokenwire.commands.send import DEFAULT_USER
 if TYPE_CHECKING:
     from infra.embedded.broker import EmbeddedBroker
     from infra.settings import Settings
+    from infra.targets.targets_file import LoadedCatalogue
     from tokenwire.launch_plan import LaunchPlan
+    from tokenwire.line_ports import LinePorts
     from tokenwire.running_line import HeldHome, RunningLine
 
 __all__ = ["up"]
@@ -31,10 +33,26 @@ OPENAI_ADDRESS: Final = "https://api.openai.com/v1"
 class UpOptions:
     """What the command line says."""
 
-    provider: bool
+    models: LoadedCatalogue
+    no_provider: bool
     workers: int
     gateways: int
     as_json: bool
+
+    @property
+    def simulated(self) -> bool:
+        """Whether every answer is made up."""
+        return all(self.made_up())
+
+    @property
+    def provider(self) -> bool:
+        """Whether the simulated provider is to be started."""
+        return any(self.made_up()) and not self.no_provider
+
+    def made_up(self) -> list[bool]:
+        from infra.targets.presets import is_simulated
+
+        return [is_simulated(target) for target in self.models.catalogue.targets.values()]
 
 
 @click.command()
@@ -68,9 +86,19 @@ def up(*, no_provider: bool, workers: int, gateways: int, topic_layout: str | No
     settings = load_settings(None, **changes)
     configure_logging(settings.log_format, "debug" if settings.log_level == "debug" else "error", "up")
     options = UpOptions(
-        provider=settings.simulated and not no_provider, workers=workers, gateways=gateways, as_json=as_json
+        models=load_models(settings), no_provider=no_provider, workers=workers, gateways=gateways, as_json=as_json
     )
     return asyncio.run(run_line(settings, options))
+
+
+def load_models(settings: Settings) -> LoadedCatalogue:
+    """The models that will be served, with a line for each doubt about them. Raises CatalogueError."""
+    from infra.targets.targets_file import load_catalogue
+
+    loaded = load_catalogue(settings)
+    for warning in loaded.warnings:
+        click.echo(warning, err=True)
+    return loaded
 
 
 async def run_line(settings: Settings, options: UpOptions) -> int:
@@ -78,7 +106,6 @@ async def run_line(settings: Settings, options: UpOptions) -> int:
     from infra.embedded.broker import EmbeddedBroker
     from infra.embedded.disk_space import require_disk_space
     from tokenwire.jars_progress import show_jars_progress
-    from tokenwire.launch_plan import LaunchPlan
     from tokenwire.line_ports import choose_line_ports
     from tokenwire.running_line import hold_home
 
@@ -88,16 +115,36 @@ async def run_line(settings: Settings, options: UpOptions) -> int:
             settings, workers=options.workers, gateways=options.gateways, provider=options.provider
         )
         if settings.kafka:
-            plan = LaunchPlan(settings=settings, ports=ports, kafka=settings.kafka, provider=options.provider)
+            plan = plan_of(settings, ports, settings.kafka, options)
             await ensure_line_topics(plan)
             return await supervise(plan, None, held, options)
         broker = EmbeddedBroker.from_settings(settings, show_jars_progress)
         try:
             command = await broker.prepare()
-            plan = LaunchPlan(settings=settings, ports=ports, kafka=broker.bootstrap_servers, provider=options.provider)
+            plan = plan_of(settings, ports, broker.bootstrap_servers, options)
             return await supervise(plan, (broker, command), held, options)
         finally:
             await broker.stop()
+
+
+def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions) -> LaunchPlan:
+    from tokenwire.launch_plan import LaunchPlan
+
+    source = options.models.source
+    if options.simulated:
+        answers_from = "the simulated provider (set OPENAI_API_KEY or TOKENWIRE_PROVIDER_URL for a real model)"
+    elif source is not None:
+        answers_from = f"{', '.join(options.models.catalogue.known_models)} (as {source} says)"
+    else:
+        answers_from = f"{settings.default_model} at {settings.provider_base_url or OPENAI_ADDRESS}"
+    return LaunchPlan(
+        settings=settings,
+        ports=ports,
+        kafka=kafka,
+        provider=options.provider,
+        simulated=options.simulated,
+        answers_from=answers_from,
+    )
 
 
 async def supervise(
@@ -158,7 +205,7 @@ def line_of(plan: LaunchPlan) -> RunningLine:
 
 
 def provider_address(plan: LaunchPlan) -> str:
-    if plan.settings.simulated:
+    if plan.simulated:
         return f"http://127.0.0.1:{plan.ports.provider}/v1"
     return plan.settings.provider_base_url or OPENAI_ADDRESS
 
@@ -171,7 +218,7 @@ def addresses(line: RunningLine, plan: LaunchPlan) -> dict[str, Any]:
         "kafka": line.kafka,
         "analytics": line.analytics,
         "provider": line.provider,
-        "simulated": plan.settings.simulated,
+        "simulated": plan.simulated,
         "model": line.model,
         "logs": line.logs,
     }
@@ -179,16 +226,13 @@ def addresses(line: RunningLine, plan: LaunchPlan) -> dict[str, Any]:
 
 def welcome(line: RunningLine, plan: LaunchPlan) -> str:
     """What a person needs to know."""
-    answers = f"{line.model} at {line.provider}"
-    if plan.settings.simulated:
-        answers = "the simulated provider (set OPENAI_API_KEY or TOKENWIRE_PROVIDER_URL for a real model)"
     others = [plan.gateway_address(port) for port in plan.ports.gateways[1:]]
     rows = [
         ("Chat page", click.style(line.page, bold=True)),
         *([("More gateways", ", ".join(others))] if others else []),
         ("Kafka", line.kafka),
         ("Analytics", f"{line.analytics} (ClickHouse over HTTP, read-only)"),
-        ("Answers from", answers),
+        ("Answers from", plan.answers_from),
         ("Logs", line.logs),
     ]
     table = "\n".join(f"  {name:<14}{value}" for name, value in rows)

@@ -21,7 +21,9 @@ def plan(*, workers: int = 1, gateways: int = 1, provider: bool = True, **enviro
         worker_metrics=tuple(range(9470, 9470 + workers)),
         analytics_metrics=9465,
     )
-    return LaunchPlan(settings=settings, ports=ports, kafka="127.0.0.1:9092", provider=provider)
+    return LaunchPlan(
+        settings=settings, ports=ports, kafka="127.0.0.1:9092", provider=provider, simulated=provider, answers_from="x"
+    )
 
 
 def children(plan: LaunchPlan, *, embedded: bool = True) -> dict[str, ChildSpec]:
