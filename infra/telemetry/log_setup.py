@@ -18,6 +18,8 @@ from typing import Final, Literal, TextIO, TypeAlias
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from infra.telemetry.quiet_repeats import QuietRepeats
+
 __all__ = ["PRIVATE_FIELDS", "LogFormat", "LogLevel", "configure_logging", "without_private"]
 
 LogFormat: TypeAlias = Literal["auto", "json", "console"]
@@ -67,7 +69,7 @@ def configure_logging(
 ) -> None:
     """Send the events of our loggers and the libraries' to `stream` (standard error). Call once, at the root.
 
-    Libraries speak from `warning` up, at our `debug` level from `info` up.
+    Libraries speak from `warning` up, at our `debug` level from `info` up, and say the same once in a while only.
     """
     out = stream or sys.stderr
     shared: list[Processor] = [
@@ -90,6 +92,7 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     handler = logging.StreamHandler(out)
+    handler.addFilter(QuietRepeats())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
