@@ -15,7 +15,7 @@ import { TranscriptView } from "./transcript_view.js";
 
 const MODEL_KEY = "tokenwire.model";
 const HIDDEN_FRAME_MS = 250;
-const SESSION_EVENTS = ["attached", "accepted", "queued", "start", "delta", "end", "gap", "snapshot", "hole", "error"];
+const SESSION_EVENTS = ["attached", "accepted", "queued", "waiting", "start", "delta", "end", "gap", "snapshot", "hole", "error"];
 const GAP_WORDS = {
   expired: "Older parts of this conversation have expired and are no longer on the log.",
   recreated: "This session's log was created anew: what was before is gone.",

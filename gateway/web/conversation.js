@@ -22,6 +22,7 @@
  * @property {number} costNanoUsd
  * @property {{code: string, message: string, temporary?: boolean, retry_after_s?: number} | null} error
  * @property {boolean} cancelling asked to stop, not ended yet
+ * @property {{position: number, etaS: number | null} | null} waiting its place in the line for a provider
  * @property {number} historyCut oldest messages that were left out to fit the model
  * @property {number | null} sentAtMs page clock; null unless sent from this page
  * @property {number | null} ttftMs from sending to the first text, as seen here
@@ -112,10 +113,16 @@ const STEPS = {
     draft.insertLogged({ ...known, ...asked, turn, status: "queued", error: null, model: model || known.model });
   },
 
+  waiting(draft, { turn, position, eta_s }) {
+    draft.edit(byTurn(turn), (entry) => {
+      entry.waiting = { position: position ?? 0, etaS: eta_s ?? null };
+    });
+  },
+
   start(draft, { turn, attempt, model, cause, history_messages_cut, at_us }) {
     if (!draft.has(byTurn(turn))) draft.insertLogged({ ...blankEntry(""), turn, promptId: turn });
     draft.edit(byTurn(turn), (entry) => {
-      Object.assign(entry, { status: "running", attempt, cause: cause ?? "first", text: "" });
+      Object.assign(entry, { status: "running", attempt, cause: cause ?? "first", text: "", waiting: null });
       entry.model = model || entry.model;
       entry.historyCut = history_messages_cut ?? 0;
       entry.startedAtUs = at_us ?? 0;
@@ -194,6 +201,7 @@ function blankEntry(promptId) {
     error: null,
     cancelling: false,
     historyCut: 0,
+    waiting: null,
     sentAtMs: null,
     ttftMs: null,
     pace: { firstAtMs: 0, lastAtMs: 0, whole: false },

@@ -12,7 +12,7 @@
  * number of reconnects; prompts that were not acknowledged are sent again under the same id, which is safe.
  *
  * Events (CustomEvent, `detail` is the message as in the protocol): `welcome`, `attached`, `detached`, `accepted`,
- * `queued`, `start`, `delta`, `end`, `gap`, `snapshot` (with `replace`: true when it begins a new picture), `error`.
+ * `queued`, `waiting`, `start`, `delta`, `end`, `gap`, `snapshot` (with `replace`: true when it begins a new picture), `error`.
  * Of its own: `state` ({@link ConnectionState}) and `hole` ({session}: chunks are missing and could not be had again).
  *
  * @typedef {object} ConnectionState
@@ -213,6 +213,8 @@ export class TokenwireClient extends EventTarget {
         if (follow.awaiting) return undefined;
         for (const turn of message.turns) this.#settled(turn.prompt_id, Boolean(turn.reason));
         return this.#emit({ ...message, replace: follow.fold.takeSnapshot(message) });
+      case "waiting":
+        return this.#emit(message); // for information: the next one, or `start`, replaces it
       case "queued":
       case "start":
       case "delta":

@@ -14,6 +14,10 @@ const CAUSES = {
   crash: "after a worker died",
   handler_error: "after an internal error",
   append_lost: "after a write to the log was lost",
+  handover: "after a worker was stopped",
+  failover: "at another provider, after one failed",
+  watchdog: "at another provider, after one stalled",
+  retry: "after a pause, as no provider could answer",
 };
 
 /**

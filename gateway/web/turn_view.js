@@ -38,7 +38,7 @@ export class TurnView {
     this.#answer.update(entry.text, { attempt: entry.attempt, streaming: running });
     this.#answer.node.hidden = entry.text === "";
     this.#waiting.hidden = !(entry.status in WAITING) || entry.text !== "";
-    setText(this.#waitingWords, entry.cancelling ? "Stopping…" : (WAITING[entry.status] ?? ""));
+    setText(this.#waitingWords, entry.cancelling ? "Stopping…" : waitingWords(entry));
     this.#attemptNote.hidden = !(running && entry.attempt > 1);
     if (running && entry.attempt > 1) setText(this.#attemptNote, `Begun anew: ${attemptText(entry)}.`);
     this.#showProblem(entry);
@@ -74,4 +74,12 @@ function problemWords(entry) {
   }
   const wait = entry.error?.retry_after_s ? ` Try again in ${Math.ceil(entry.error.retry_after_s)}\u00a0s.` : "";
   return `${entry.error?.message || "The answer failed."}${wait}`;
+}
+
+/** What the reader is told while there is no text yet. */
+function waitingWords({ status, waiting }) {
+  if (!waiting || !(status in WAITING)) return WAITING[status] ?? "";
+  const place = waiting.position > 0 ? `${waiting.position} before you` : "you are next";
+  const eta = waiting.etaS === null ? "" : `, in about ${Math.max(1, Math.round(waiting.etaS))} s`;
+  return `Waiting for the model: ${place}${eta}…`;
 }

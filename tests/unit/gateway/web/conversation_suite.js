@@ -26,6 +26,13 @@ export default {
     equal([talk.entries[0].text, talk.entries[0].turn, talk.entries[0].reason], ["Hello", "t1", "complete"]);
   },
 
+  "a turn that waits for a provider says its place until it starts": () => {
+    let talk = told(empty(), queued(1), { type: "waiting", turn: "t1", position: 3, eta_s: 2.4 });
+    equal(talk.entries[0].waiting, { position: 3, etaS: 2.4 });
+    talk = told(talk, start(1));
+    equal(talk.entries[0].waiting, null);
+  },
+
   "the conversation before a change stays as it was": () => {
     const before = told(empty(), send("p1"), queued(1), start(1), delta(1, "a"));
     const kept = JSON.stringify(before);
