@@ -45,7 +45,7 @@ class ConsumerLimits:
 
     rows_max: int = 2_000
     """Records of one poll, over all partitions."""
-    wait_s: float = 0.2
+    wait_s: float = 0.5
     """Longest time that a record waits for company."""
     idle_s: float = 1.0
     """Longest time that a poll waits for a first record."""

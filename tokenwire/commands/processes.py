@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 __all__ = ["analytics", "broker", "gateway", "provider", "worker"]
+
+EMBEDDED_NICENESS: Final = 10
+"""The embedded engine shares its machine with the answers, and nobody waits for a row as they wait for a token."""
 
 
 @click.command()
@@ -51,6 +55,8 @@ def analytics() -> None:
       TOKENWIRE_CLICKHOUSE=https://writer:…@clickhouse:8443/tokenwire tokenwire analytics
     """
     settings = process_settings("analytics")
+    if not settings.clickhouse:
+        os.nice(EMBEDDED_NICENESS)
     from processors.analytics_process import run_analytics
 
     asyncio.run(run_analytics(settings))
