@@ -7,6 +7,8 @@ import signal
 import time
 from uuid import uuid4
 
+import pytest
+
 from producers.sdk import Receipt
 from schemas.turn_fold import FoldedTurn, text_hash
 from tests.integration.worker_line import WORKER_SESSION_TIMEOUT_S, WorkerLine, answer_text
@@ -46,9 +48,10 @@ async def test_r7_worker_killed_in_mid_answer(line: WorkerLine) -> None:
     assert outcomes[1].cost_nano_usd > 0
 
 
-async def test_r8_r9_slow_head_prompt_is_redone(line: WorkerLine) -> None:
+@pytest.mark.parametrize("run", range(3))
+async def test_r8_r9_slow_head_prompt_is_redone(line: WorkerLine, run: int) -> None:
     """50 later prompts are done, the first is not, on a group without a commit: after kill -9 it is redone."""
-    user = f"r8-{uuid4().hex}"
+    user = f"r8-{run}-{uuid4().hex}"
     head_text = "[[sim tokens=30 pace_ms=5 first_ms=6000]] the slow head"
     worker = line.start_worker()
     head = await line.producer.submit(head_text, user=user, session="head")

@@ -54,7 +54,7 @@ async def run_benchmark(method: Method, home: Path, say: Say) -> Report:
         waves = await run_waves((direct, LinePath(line.websocket, line.token_for)), line, method, say)
         say("reading the hop times from ClickHouse")
         turns = {answer.turn for wave in waves for answer in wave.answers if answer.turn}
-        rows = await read_hop_rows(line.line.analytics, len(turns))
+        rows = await read_hop_rows(line.line.analytics, turns)
     circumstances = Circumstances(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - started_s, 1),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 import aiohttp
@@ -49,13 +49,13 @@ class HopRow(msgspec.Struct, frozen=True, array_like=True):
     published_at_us: int
 
 
-async def read_hop_rows(url: str, turns_expected: int) -> dict[str, HopRow]:
-    """The rows by turn, once there are as many as expected or ROWS_S_MAX have passed. Raises aiohttp.ClientError."""
+async def read_hop_rows(url: str, turns: Set[str]) -> dict[str, HopRow]:
+    """The rows by turn, once all of `turns` are there or ROWS_S_MAX have passed. Raises aiohttp.ClientError."""
     rows: dict[str, HopRow] = {}
     timeout = aiohttp.ClientTimeout(total=REQUEST_S_MAX)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         give_up_s = asyncio.get_running_loop().time() + ROWS_S_MAX
-        while len(rows) < turns_expected and asyncio.get_running_loop().time() < give_up_s:
+        while not turns <= rows.keys() and asyncio.get_running_loop().time() < give_up_s:
             await asyncio.sleep(POLL_S)
             async with session.post(url, data=QUERY.encode()) as answer:
                 answer.raise_for_status()
