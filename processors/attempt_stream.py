@@ -31,7 +31,6 @@ from processors.providers.provider import (
 from processors.session_lane import OpenTurn
 from processors.session_writer import SessionWriter
 from processors.token_publisher import TokenPublisher
-from schemas.prompts import ChatMessage
 from schemas.session_events import TurnError, Usage
 
 __all__ = ["AttemptStream", "StreamResult"]
@@ -183,7 +182,7 @@ class AttemptStream:
         text = "".join(self.texts)
         usage = self.usage or Usage(estimated=True)
         if self.usage is None and self.chunks:
-            usage = self.counted_usage(request.messages, text, request.model)
+            usage = estimated_usage(request.messages, text, request.model)
             usage = msgspec.structs.replace(usage, output_tokens=usage.output_tokens + self.dropped_tokens)
         return StreamResult(
             ending=ending,
@@ -202,8 +201,3 @@ class AttemptStream:
         if not self.first_chunk_at_us or usage.output_tokens < 2:
             return None
         return round((self.last_s - self.first_s) * 1e6 / (usage.output_tokens - 1))
-
-    @staticmethod
-    def counted_usage(messages: Sequence[ChatMessage], text: str, model: str) -> Usage:
-        """Usage as we count it, where the provider reported none: what was sent and what came back."""
-        return estimated_usage(messages, text, model)

@@ -29,17 +29,26 @@ class Conversation:
     writer: SessionWriter
     messages: list[ChatMessage] = field(default_factory=list)
     size_bytes: int = CONVERSATION_BYTES
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Tokens of each message's text: counted once, and not at every turn anew."""
 
     def add(self, prompt: PromptSubmitted, answer: str) -> None:
         """Take in a turn that ended with text."""
         if prompt.messages is not None:
             self.messages = []
+            self.tokens.clear()
             self.size_bytes = CONVERSATION_BYTES
         self.extend((*asked(prompt), ChatMessage(role="assistant", content=answer)))
 
     def extend(self, messages: tuple[ChatMessage, ...]) -> None:
         self.messages.extend(messages)
+        self.tokens.update((message.content, count_tokens(message.content)) for message in messages)
         self.size_bytes += sum(len(message.content.encode(errors="replace")) + MESSAGE_BYTES for message in messages)
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, a message's or any other."""
+        known = self.tokens.get(text)
+        return count_tokens(text) if known is None else known
 
 
 class Conversations:
@@ -67,7 +76,7 @@ class Conversations:
         before = () if prompt.messages is not None else tuple(conversation.messages)
         return cut_history(
             (*before, *asked(prompt)),
-            count_tokens,
+            conversation.count,
             context_tokens=context_tokens,
             answer_tokens=answer_tokens,
         )

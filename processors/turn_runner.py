@@ -38,7 +38,7 @@ from processors.decisions.history_cut import CutHistory
 from processors.decisions.pricing import Price, cost_of
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.repetition_watch import RepetitionLimits
-from processors.decisions.token_count import count_tokens
+from processors.decisions.token_count import count_tokens, estimated_usage
 from processors.decisions.turn_ending import Ending
 from processors.log_appender import LogAppender
 from processors.providers.provider import ChatRequest
@@ -356,7 +356,7 @@ class TurnRunner:
         if run is None:
             return Usage(estimated=True)
         history = await self.history_of(lane, turn, None)
-        return AttemptStream.counted_usage(history.messages, "".join(run.chunks), run.started.model)
+        return estimated_usage(history.messages, "".join(run.chunks), run.started.model)
 
     async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded) -> None:
         folded = lane.log().folded(turn.turn)

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.error import KafkaError
 
 from infra.kafka.connection import librdkafka_options
+from infra.kafka.topic_admin import new_topic
 from infra.settings import Settings
 from schemas.identifiers import SessionKey
 from schemas.topics import SHARED_SESSIONS, LogPlace, TopicSpec, session_place, session_topic
@@ -167,16 +168,7 @@ class SessionTopics:
         return epochs
 
     def create(self, specs: list[TopicSpec]) -> None:
-        config_of_replicas = {"min.insync.replicas": "2"} if self.replication >= 3 else {}
-        topics = [
-            NewTopic(
-                spec.name,
-                num_partitions=spec.partitions,
-                replication_factor=self.replication,
-                config=spec.config | config_of_replicas,
-            )
-            for spec in specs
-        ]
+        topics = [new_topic(spec, self.replication) for spec in specs]
         for future in self.client().create_topics(topics, request_timeout=ADMIN_TIMEOUT_S).values():
             try:
                 future.result(timeout=ADMIN_TIMEOUT_S)

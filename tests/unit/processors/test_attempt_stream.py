@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from processors.attempt_stream import CHUNK_CHARS_MAX, KEPT_TEXT_CHARS_MAX, AttemptStream
+from processors.attempt_stream import CHUNK_CHARS_MAX, KEPT_TEXT_CHARS_MAX
+from processors.decisions.token_count import estimated_usage
 from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, ProviderCut, TextChunk, UsageChunk
 from schemas.prompts import PromptCancelled
 from schemas.session_events import Usage
@@ -115,6 +116,6 @@ def test_provider_fails_at_the_moment_of_the_cancel(delay_s: float) -> None:
 
 def test_usage_that_nobody_reports() -> None:
     """It is counted from what was sent and what came back, and says so."""
-    counted = AttemptStream.counted_usage(prompt(messages=None).messages or (), "some words", "simulated")
+    counted = estimated_usage(prompt(messages=None).messages or (), "some words", "simulated")
 
     assert (counted.output_tokens, counted.estimated) == (2, True)
