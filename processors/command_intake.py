@@ -40,7 +40,7 @@ from schemas.identifiers import (
 )
 from schemas.journal import JournalEntry
 from schemas.prompt_limits import check_prompt
-from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted
+from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted, SessionWatched
 from schemas.session_events import PromptRefused, TurnError, TurnQueued
 from schemas.topics import PROMPTS, user_partition
 
@@ -103,6 +103,8 @@ class CommandIntake:
                 await self.submit(lane, command, delivery)
             case PromptCancelled():
                 await self.cancel(lane, command)
+            case SessionWatched():
+                pass
             case ExpireSession():
                 await self.expire(lane, delivery)
 
@@ -154,7 +156,7 @@ class CommandIntake:
         if lane.open_turns or self.owner.parts.capacity.locked():
             await self.enqueue(lane, turn, queued)
             return
-        route = await self.owner.parts.runner.route_of(lane, turn)
+        route = await self.owner.parts.runner.calls.route_of(lane, turn)
         call = route.reserve_now()
         if call is None:
             await self.enqueue(lane, turn, queued)
@@ -284,5 +286,5 @@ class CommandIntake:
 def check_identifiers(command: PromptCommand) -> None:
     check_user_id(command.user)
     check_session_id(command.session)
-    if not isinstance(command, ExpireSession):
+    if isinstance(command, PromptSubmitted | PromptCancelled):
         check_prompt_id(command.prompt_id)

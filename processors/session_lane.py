@@ -16,7 +16,7 @@ from processors.session_writer import SessionWriter
 from processors.turn_journal import TurnJournal
 from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
-from schemas.prompts import PromptSubmitted
+from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import StartCause, TurnQueued
 
 __all__ = ["OpenTurn", "SessionLane"]
@@ -59,8 +59,13 @@ class OpenTurn:
             prompt_id=self.prompt.prompt_id,
             input=self.prompt.input,
             messages=self.prompt.messages,
-            model=self.prompt.model,
+            model=models_of(self.prompt)[self.entry.index],
             position=position,
+            on_leave=self.prompt.on_leave,
+            pace=self.prompt.pace,
+            index=self.entry.index,
+            models=models_of(self.prompt) if self.prompt.models else (),
+            compare=self.prompt.compare,
             at_us=at_us,
         )
 

@@ -21,8 +21,8 @@ from processors.decisions.turn_ending import CANCELLED, Ending, no_target_ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.target_pool import NoTarget
 from processors.token_publisher import RunVoided
+from processors.turn_records import Attempt
 from processors.turn_route import RouteStopped, TurnRoute
-from processors.turn_runner import Attempt
 from processors.weather import WEATHER
 from schemas.codec import encode
 from schemas.session_events import TurnError, TurnWaiting
@@ -102,7 +102,7 @@ class TurnLines:
 
     async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
         await self.owner.open_log(lane)
-        return await self.owner.parts.runner.route_of(lane, turn)
+        return await self.owner.parts.runner.calls.route_of(lane, turn)
 
     async def run_once(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> bool:
         """One attempt; True once the turn is over, False where another one is to follow."""
@@ -116,7 +116,7 @@ class TurnLines:
             stopped = result.failure is not None and turn.entry.cancel_requested
             await runner.end(lane, turn, attempt, result.stopped() if stopped else result)
             return True
-        await runner.record_failed(turn, attempt, result)
+        await runner.records.record_failed(turn, attempt, result)
         turn.cause = cause
         return False
 
@@ -131,7 +131,7 @@ class TurnLines:
             await self.end_here(lane, turn, no_target_ending(error.reason))
             return None
         if call is None:
-            await self.owner.parts.runner.close(lane, turn)
+            await self.owner.parts.runner.records.close(lane, turn)
             return None
         attempt = None
         try:
@@ -200,7 +200,7 @@ class TurnLines:
             folded = lane.log().folded(turn.turn)
             if folded is not None and folded.ended is not None:
                 await asyncio.sleep(RECORD_GRACE_S)  # its worker knows more about it than the log and records it first
-                await parts.runner.close(lane, turn)
+                await parts.runner.records.close(lane, turn)
                 return True
             if turn.entry.cancel_requested:
                 await parts.runner.end_unstarted(lane, turn, CANCELLED)

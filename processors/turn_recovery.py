@@ -106,7 +106,7 @@ class TurnRecovery:
         log.info("turn_recovered", turn=turn.turn, decision=type(decision).__name__, attempt=turn.entry.attempt)
         match decision:
             case Close():
-                await self.owner.parts.runner.close(lane, turn)
+                await self.owner.parts.runner.records.close(lane, turn)
             case Stop():
                 await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
             case Expire():
@@ -134,7 +134,7 @@ class TurnRecovery:
         folded = lane.log().folded(turn.turn)
         log.info("turn_taken_up", turn=turn.turn, attempt=entry.attempt)
         if folded is not None and folded.ended is not None:
-            await self.owner.parts.runner.close(lane, turn)
+            await self.owner.parts.runner.records.close(lane, turn)
             return
         await self.queue_if_new(lane, turn, known=folded is not None)
         self.put_in_line(lane, turn, "append_lost" if folded is not None and folded.attempt else "first")

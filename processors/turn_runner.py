@@ -13,7 +13,6 @@ The order, and what a death between two lines leaves behind:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
@@ -21,7 +20,7 @@ import msgspec
 import structlog
 
 from infra.clock import Clock
-from infra.targets.model_catalogue import ModelCatalogue, ServedModel, Target
+from infra.targets.model_catalogue import ModelCatalogue, ServedModel
 from infra.telemetry.metric_names import (
     WORKER_PROVIDER_TTFT_SECONDS,
     WORKER_TOKENS,
@@ -34,11 +33,7 @@ from processors.attempt_stream import AttemptStream, StreamResult
 from processors.conversation import Conversations
 from processors.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
 from processors.decisions.gibberish_watch import GibberishLimits
-from processors.decisions.history_cut import CutHistory
-from processors.decisions.pricing import Price, cost_of
-from processors.decisions.provider_router import CallNeeds
 from processors.decisions.repetition_watch import RepetitionLimits
-from processors.decisions.token_count import count_tokens, estimated_usage
 from processors.decisions.turn_ending import Ending
 from processors.log_appender import LogAppender
 from processors.providers.provider import ChatRequest
@@ -46,29 +41,17 @@ from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
 from processors.target_pool import Call, TargetPool
 from processors.token_publisher import RunVoided
-from processors.turn_route import ROUTE_S, TurnRoute
-from schemas.journal import JournalEntry
-from schemas.records import AttemptOutcome
-from schemas.session_events import EndReason, SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
-from schemas.turn_fold import FoldedRun, FoldedTurn, Verdict
+from processors.turn_calls import TurnCalls
+from processors.turn_records import Attempt, TurnRecords, first_offset_of
+from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
+from schemas.turn_fold import Verdict
 
-__all__ = ["Attempt", "TurnRunner"]
+__all__ = ["TurnRunner"]
 
 log = structlog.get_logger(__name__)
 
 APPEND_TRIES_MAX: Final = 5
 """How often a start or an end is appended anew because the log had moved on meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An attempt whose `TurnStarted` is on the log and counts."""
-
-    number: int
-    run: str
-    history: CutHistory
-    call: Call
-    recorder: AttemptRecorder
 
 
 class TurnRunner:
@@ -88,7 +71,8 @@ class TurnRunner:
         self.conversations = conversations
         self.clock = clock
         self.pool = pool
-        self.catalogue = catalogue
+        self.calls = TurnCalls(catalogue=catalogue, pool=pool, conversations=conversations, clock=clock)
+        self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
         self.running = metrics.gauge(WORKER_TURNS_RUNNING)
         self.turns = metrics.counter(WORKER_TURNS)
         self.tokens = metrics.counter(WORKER_TOKENS)
@@ -103,9 +87,9 @@ class TurnRunner:
         another worker's attempt came first: to try a higher number at once would void a run that was just paid for.
         """
         if turn.over:
-            await self.close(lane, turn)
+            await self.records.close(lane, turn)
             return None
-        history = await self.history_of(lane, turn, call)
+        history = await self.calls.history_of(lane, turn, call)
         for _ in range(APPEND_TRIES_MAX):
             folded = lane.log().folded(turn.turn)
             if folded is None and queued is None:  # the log was lost: tell the turn anew
@@ -135,11 +119,11 @@ class TurnRunner:
                 turn.entry, phase="running", attempt=number, run=run, first_offset=first_offset_of(turn.entry, folded)
             )
             if verdicts[-1] is Verdict.EFFECTIVE:
-                await self.record_void_runs(lane, turn)
+                await self.records.record_void_runs(lane, turn)
                 recorder = AttemptRecorder(self.appender, lane.key, turn.entry, attempt=number, run=run)
                 return Attempt(number, run, history, call, recorder)
             if verdicts[-1] is Verdict.AFTER_END:
-                await self.close(lane, turn)
+                await self.records.close(lane, turn)
                 return None
             if folded is not None and folded.run not in turn.runs:
                 raise RunVoided(f"turn {turn.turn}: attempt {folded.attempt} is another worker's")
@@ -163,7 +147,7 @@ class TurnRunner:
         request = ChatRequest(
             model=call.target.model,
             messages=attempt.history.messages,
-            max_tokens=self.answer_tokens(turn, call.served),
+            max_tokens=self.calls.answer_tokens(turn, call.served),
         )
         self.running.inc()
         error, used = None, 0
@@ -178,7 +162,7 @@ class TurnRunner:
     async def end(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
         """Write the ending, the record and the closed entry, in this order. Raises RunVoided."""
         recorder = attempt.recorder
-        price = self.price_of(result.usage, attempt.call.target)
+        price = self.calls.price_of(result.usage, attempt.call.target)
         ended = TurnEnded(
             turn=turn.turn,
             attempt=attempt.number,
@@ -194,7 +178,7 @@ class TurnRunner:
         )
         verdict = await self.append_end(lane, turn, ended)
         if verdict is Verdict.AFTER_END:
-            await self.close(lane, turn)
+            await self.records.close(lane, turn)
             return
         if verdict is not Verdict.EFFECTIVE:
             raise RunVoided(f"turn {turn.turn}, attempt {attempt.number}: its ending is {verdict.value}")
@@ -202,26 +186,8 @@ class TurnRunner:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
         self.conversations.add(lane.log(), turn.prompt, result.text)
         self.count(ended, result)
-        await recorder.finish(self.outcome(turn, attempt, ended, result))
-        await self.close_entry(lane, turn, ended)
-
-    async def record_failed(self, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
-        """The record of an attempt that failed and that another attempt follows. Raises AppendFailed."""
-        price = self.price_of(result.usage, attempt.call.target)
-        ended = TurnEnded(
-            turn=turn.turn,
-            attempt=attempt.number,
-            run=attempt.run,
-            reason="error",
-            usage=result.usage,
-            cost_nano_usd=price.cost_nano_usd,
-            price_version=price.version,
-            error=result.ending.error,
-            at_us=self.clock.now_us(),
-        )
-        outcome = self.outcome(turn, attempt, ended, result)
-        await attempt.recorder.finish(msgspec.structs.replace(outcome, reason="void"))
-        turn.recorded_runs.add(attempt.run)
+        await self.records.finish(turn, attempt, ended, result)
+        await self.records.close_entry(lane, turn, ended)
 
     async def end_unstarted(
         self, lane: SessionLane, turn: OpenTurn, ending: Ending, *, queued: TurnQueued | None = None
@@ -237,7 +203,7 @@ class TurnRunner:
             if verdict is Verdict.EFFECTIVE:
                 self.turns.labels(reason=ended.reason).inc()
             if verdict in (Verdict.EFFECTIVE, Verdict.AFTER_END):
-                await self.close(lane, turn)
+                await self.records.close(lane, turn)
                 return
             if lane.log().folded(turn.turn) is None:  # the log was lost: tell the turn anew
                 queued = queued or turn.queued(position=0, at_us=self.clock.now_us())
@@ -251,12 +217,12 @@ class TurnRunner:
         folded, usage, target = lane.log().folded(turn.turn), Usage(), None
         if folded is not None and folded.current is not None:
             fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
-            usage = await self.estimated(lane, turn, fold.turns[turn.turn].current)
+            usage = await self.records.estimated(lane, turn, fold.turns[turn.turn].current)
             started = folded.current.started
-            target = self.target_called(turn, started.provider, started.model)
+            target = self.calls.target_called(turn, started.provider, started.model)
             if folded.run in turn.recorded_runs:
                 usage = Usage()  # a failed attempt that is on record already, with what it cost
-        price = self.price_of(usage, target)
+        price = self.calls.price_of(usage, target)
         return TurnEnded(
             turn=turn.turn,
             attempt=folded.attempt if folded else 0,
@@ -268,17 +234,6 @@ class TurnRunner:
             error=ending.error,
             at_us=self.clock.now_us(),
         )
-
-    async def close(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Close a turn that the log shows ended: write what may be missing of its records, then the entry."""
-        turn.over = True
-        end = await lane.log().reader.end(lane.log().place.topic, lane.log().place.partition)
-        folded = lane.log().folded(turn.turn)
-        if folded is None or folded.attempt:
-            self.conversations.forget(lane.log().key)  # what the turn left on the log is not among its messages
-        ended = await self.record_rest(lane, turn, end)
-        if ended is not None:
-            await self.close_entry(lane, turn, ended)
 
     async def append_end(
         self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, *, queued: TurnQueued | None = None
@@ -295,161 +250,12 @@ class TurnRunner:
         turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
         return verdict
 
-    async def record_void_runs(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Records of the attempts that the one just started made void, as far as they got."""
-        folded = lane.log().folded(turn.turn)
-        if folded is None or all(run.run in turn.recorded_runs for run in folded.void_runs):
-            return
-        fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
-        full = fold.turns.get(turn.turn)
-        for run in full.void_runs if full else ():
-            await self.record_void(lane, turn, run)
-
-    async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> TurnEnded | None:
-        """Records of all runs of a turn that the log shows ended, rebuilt from the log."""
-        start = await self.start_of(lane, turn)
-        fold = await lane.log().records_between(start, end)
-        full = fold.turns.get(turn.turn)
-        if full is None or full.ended is None:
-            return None
-        for run in full.void_runs:
-            await self.record_void(lane, turn, run)
-        await self.record_run(lane, turn, full.current, full.ended)
-        return full.ended
-
-    async def record_void(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun) -> None:
-        if run.run not in turn.recorded_runs:
-            await self.record_run(lane, turn, run, None)
-            turn.recorded_runs.add(run.run)
-
-    async def record_run(
-        self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None, ended: TurnEnded | None
-    ) -> None:
-        """The record of a run as the log shows it; usage is estimated where nobody reported it."""
-        recorder = AttemptRecorder(
-            self.appender, lane.key, turn.entry, attempt=run.attempt if run else 0, run=run.run if run else ""
-        )
-        if run is not None:
-            await recorder.add(run.chunks, run.gaps_us)
-        usage = ended.usage if ended else await self.estimated(lane, turn, run)
-        target = self.target_called(turn, run.started.provider, run.started.model) if run else None
-        price = self.price_of(usage, target)
-        await recorder.finish(
-            AttemptOutcome(
-                reason=ended.reason if ended else "void",
-                cause=run.started.cause if run else "first",
-                error_code=ended.error.code if ended and ended.error else "",
-                provider=run.started.provider if run else "",
-                model=run.started.model if run else turn.prompt.model or self.catalogue().default,
-                usage=usage,
-                cost_nano_usd=price.cost_nano_usd,
-                price_version=price.version,
-                accepted_at_us=turn.entry.accepted_at_us,
-                requested_at_us=run.started.at_us if run else 0,
-                first_chunk_at_us=run.first_at_us if run else 0,
-                ended_at_us=ended.at_us if ended else (run.last_at_us or run.started.at_us if run else 0),
-                history_messages_cut=run.started.history_messages_cut if run else 0,
-            )
-        )
-
-    async def estimated(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None) -> Usage:
-        if run is None:
-            return Usage(estimated=True)
-        history = await self.history_of(lane, turn, None)
-        return estimated_usage(history.messages, "".join(run.chunks), run.started.model)
-
-    async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded) -> None:
-        folded = lane.log().folded(turn.turn)
-        offset = folded.last_offset if folded is not None else -1
-        await lane.journal.write(closed(turn.entry, ended.reason, offset, self.clock.now_us()))
-
-    async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
-        """What is sent to the model; without a call, what the largest context of the turn's targets takes."""
-        served = self.served_of(turn)
-        targets = [call.target] if call else list(served.targets)
-        return await self.conversations.prepare(
-            lane.log(),
-            turn.prompt,
-            read_from=lane.journal.first_offset_of(turn.entry.user, turn.entry.session),
-            context_tokens=max(target.context_tokens for target in targets),
-            answer_tokens=self.answer_tokens(turn, served),
-        )
-
-    async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
-        """The search for a target, from its beginning. Raises LogError."""
-        served = self.served_of(turn)
-        history = await self.history_of(lane, turn, None)
-        answer_tokens = self.answer_tokens(turn, served)
-        least = count_tokens(turn.prompt.messages[-1].content if turn.prompt.messages else turn.prompt.input)
-        needs = CallNeeds(context_tokens=least + answer_tokens, substitute=served.substitute)
-        deadline_s = self.clock.monotonic_s() + ROUTE_S
-        return TurnRoute(self.pool, self.clock, served, needs, history.input_tokens + answer_tokens, deadline_s)
-
-    def served_of(self, turn: OpenTurn) -> ServedModel:
-        """The model that the turn asks for; one that is served no longer is answered by the default one."""
-        catalogue = self.catalogue()
-        return catalogue.find(turn.prompt.model) or catalogue.models[catalogue.default]
-
-    def price_of(self, usage: Usage, target: Target | None) -> Price:
-        if target is None:
-            return cost_of(usage, "", self.clock.now_us())
-        return cost_of(usage, target.model, self.clock.now_us(), provider_url=target.base_url or "")
-
-    def target_called(self, turn: OpenTurn, provider: str, model: str) -> Target:
-        """The target of an attempt, by what its start says; else the first one of its turn."""
-        targets = self.catalogue().targets.values()
-        named = (target for target in targets if (target.provider, target.model) == (provider, model))
-        return next(named, self.served_of(turn).targets[0])
-
-    async def start_of(self, lane: SessionLane, turn: OpenTurn) -> int:
-        first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
-        if first_offset >= 0:
-            return first_offset
-        place = lane.log().place
-        return await lane.log().reader.offset_at(place.topic, place.partition, max(0, turn.since_ms - 1_000))
-
     def count(self, ended: TurnEnded, result: StreamResult) -> None:
         self.turns.labels(reason=ended.reason).inc()
         self.tokens.labels(kind="input").inc(ended.usage.input_tokens)
         self.tokens.labels(kind="output").inc(ended.usage.output_tokens)
         if result.ttft_us is not None:
             self.ttft.observe(result.ttft_us / 1e6)
-
-    def outcome(self, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult) -> AttemptOutcome:
-        return AttemptOutcome(
-            reason=ended.reason,
-            cause=turn.cause,
-            error_code=ended.error.code if ended.error else "",
-            provider=attempt.call.provider.name,
-            model=attempt.call.target.model,
-            usage=ended.usage,
-            cost_nano_usd=ended.cost_nano_usd,
-            price_version=ended.price_version,
-            accepted_at_us=turn.entry.accepted_at_us,
-            dequeued_at_us=turn.dequeued_at_us,
-            requested_at_us=result.requested_at_us,
-            first_chunk_at_us=result.first_chunk_at_us,
-            published_at_us=result.published_at_us,
-            ended_at_us=ended.at_us,
-            ttft_us=result.ttft_us,
-            tpot_us=result.tpot_us,
-            history_messages_cut=attempt.history.messages_cut,
-        )
-
-    def answer_tokens(self, turn: OpenTurn, served: ServedModel) -> int:
-        return turn.prompt.max_tokens or served.answer_tokens_max
-
-
-def first_offset_of(entry: JournalEntry, folded: FoldedTurn | None) -> int:
-    """Where the turn begins on the log, as far as it is known."""
-    return folded.first_offset if folded is not None else entry.first_offset
-
-
-def closed(entry: JournalEntry, reason: EndReason, offset: int, now_us: int) -> JournalEntry:
-    """The entry of a turn that is over: without its prompt, for deduplication only."""
-    return msgspec.structs.replace(
-        entry, phase="ended", prompt=None, reason=reason, last_offset=offset, updated_at_us=now_us
-    )
 
 
 def watch_of(served: ServedModel) -> AnswerWatch:

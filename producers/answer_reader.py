@@ -26,6 +26,7 @@ from schemas.errors import SchemaError
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
 from schemas.prompts import PromptSubmitted
 from schemas.session_events import (
+    ComparisonEnded,
     EndReason,
     PromptRefused,
     SessionEvent,
@@ -185,6 +186,8 @@ class FollowedAnswer:
         verdict = self._fold.apply(event, offset)
         if isinstance(event, PromptRefused):
             return self._refused(event)
+        if isinstance(event, ComparisonEnded):
+            return None
         if event.turn != self.turn:
             return None
         if verdict is Verdict.HOLE:
@@ -198,7 +201,8 @@ class FollowedAnswer:
                 if (event.input, event.messages) != (self._prompt.input, self._prompt.messages):
                     return self._rejected("id_reused", "this prompt_id was used for another prompt; take a new one")
             case TurnStarted():
-                self._chunks.clear()
+                if not event.from_seq:  # else the text so far stands, and goes on
+                    self._chunks.clear()
                 return AnswerStarted(event.attempt, event.model, event.cause)
             case TokensEmitted():
                 self._chunks.extend(event.chunks)

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from schemas.prompts import ChatMessage, OnBusy
+from schemas.prompts import ChatMessage, CompareMode, OnBusy, OnLeave, Pace, Priority
 from schemas.session_events import EndReason, StartCause, TurnError, Usage
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Attached",
     "Cancel",
     "ClientMessage",
+    "Compared",
     "Delta",
     "Detach",
     "Detached",
@@ -41,6 +42,7 @@ __all__ = [
     "Snapshot",
     "SnapshotTurn",
     "Start",
+    "Switch",
     "Waiting",
     "Welcome",
 ]
@@ -85,7 +87,23 @@ class Prompt(msgspec.Struct, frozen=True, omit_defaults=True, tag="prompt", kw_o
     max_tokens: int | None = None
     """Longest answer, in tokens."""
     on_busy: OnBusy = "enqueue"
-    """What to do while another turn of the session runs."""
+    """What to do while other turns of the session are open."""
+    on_leave: OnLeave = "finish"
+    """What to do while no device follows the session: go on, or cancel after a grace time."""
+    pace: Pace = "provider"
+    """Whose pace the answer has; `reader` pauses the provider while every reader is far behind."""
+    priority: Priority = "interactive"
+    """A `batch` prompt waits behind interactive ones."""
+    models: tuple[str, ...] = ()
+    """Models to ask side by side, in place of `model`."""
+    compare: CompareMode = "all"
+    """What becomes of their answers."""
+    merge_model: str = ""
+    """With `compare: merge`, who makes one answer of them; empty: the default model."""
+    temperature: float | None = None
+    """0 to 2; absent: the provider's own."""
+    cache: bool = False
+    """The answer may come from the response cache, and go into it, whatever the temperature."""
     metadata: dict[str, str] = {}
     """Texts of the client's own, kept with the prompt."""
 
@@ -160,6 +178,11 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True, tag="queued", kw_o
     model: str = ""
     eta_s: float | None = None
     """Seconds until it starts, where that can be said."""
+    index: int = 0
+    """Which of the prompt's models this turn asks."""
+    models: tuple[str, ...] = ()
+    """All models of a comparison, the merging one last; empty where one model is asked."""
+    compare: CompareMode = "all"
     at_us: int = 0
     c: str = ""
 
@@ -189,8 +212,26 @@ class Start(msgspec.Struct, frozen=True, omit_defaults=True, tag="start", kw_onl
     model: str = ""
     cause: StartCause = "first"
     """Why: the first attempt, or what became of the one before."""
+    cached: bool = False
+    """The answer comes from the response cache and costs nothing."""
     history_messages_cut: int = 0
     """Oldest messages left out so that the prompt fits the model's context."""
+    at_us: int = 0
+    c: str = ""
+
+
+class Switch(msgspec.Struct, frozen=True, omit_defaults=True, tag="switch", kw_only=True):
+    """Another provider takes over, as a new attempt. `from_seq` above 0: the text so far stands and goes on from that
+    chunk; 0: the answer begins anew, and text of earlier attempts is void."""
+
+    session: str
+    turn: str
+    attempt: int
+    from_seq: int = 0
+    provider: str = ""
+    model: str = ""
+    cause: StartCause = "failover"
+    history_messages_cut: int = 0
     at_us: int = 0
     c: str = ""
 
@@ -224,6 +265,22 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end", kw_only=Tr
     """Of the whole text, to check what was put together."""
     text_chars: int = 0
     """Its length in Unicode code points."""
+    forgotten: bool = False
+    """Neither the question nor the answer belongs to the conversation any more."""
+    at_us: int = 0
+    c: str = ""
+
+
+class Compared(msgspec.Struct, frozen=True, omit_defaults=True, tag="compared", kw_only=True):
+    """What a comparison came to: the turn whose answer goes on in the conversation."""
+
+    session: str
+    prompt_id: str
+    mode: CompareMode
+    turn: str = ""
+    """Empty: no answer was whole."""
+    scores: dict[str, float] = {}
+    """With `best`, the score of each whole answer by its turn."""
     at_us: int = 0
     c: str = ""
 
@@ -248,11 +305,18 @@ class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     next_seq: int = 0
     """Number of the first chunk that is not in `text` yet."""
     text: str = ""
+    index: int = 0
+    """Which of the prompt's models it asks."""
+    models: tuple[str, ...] = ()
+    """All models of a comparison, the merging one last; empty where one model is asked."""
+    compare: CompareMode = "all"
     reason: EndReason | None = None
     """None while the turn is open."""
     usage: Usage = Usage()
     cost_nano_usd: int = 0
     error: TurnError | None = None
+    forgotten: bool = False
+    """Neither the question nor the answer belongs to the conversation any more."""
     more: bool = False
     """The text goes on in the next snapshot message for the same turn (a frame has a size limit)."""
 
@@ -308,8 +372,10 @@ ServerMessage: TypeAlias = (
     | Queued
     | Waiting
     | Start
+    | Switch
     | Delta
     | End
+    | Compared
     | Gap
     | Snapshot
     | Error

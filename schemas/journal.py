@@ -13,10 +13,15 @@ import msgspec
 from schemas.prompts import PromptSubmitted
 from schemas.session_events import EndReason
 
-__all__ = ["ENDED_KEPT_S", "JournalEntry", "TurnPhase"]
+__all__ = ["ENDED_KEPT_S", "JournalEntry", "StopKind", "TurnPhase"]
 
 TurnPhase: TypeAlias = Literal["cancelled_early", "queued", "running", "ended"]
 """`cancelled_early`: the cancel came before the prompt. The others follow each other in this order."""
+
+StopKind: TypeAlias = Literal["cancelled", "superseded", "rolled_back", "left", "lost_comparison"]
+"""Why an open turn is to end. `cancelled`: somebody asked for it; `superseded`: another prompt interrupts it;
+`rolled_back`: the same, and it is forgotten; `left`: no device followed it any more; `lost_comparison`: another model
+was first."""
 
 ENDED_KEPT_S: Final = 86_400
 """Seconds an ended turn is remembered: the window in which the same prompt id is answered once."""
@@ -36,6 +41,10 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="journal
     accepted_at_us: int = 0
     """When the broker stamped the prompt."""
     cancel_requested: bool = False
+    """It is to end as soon as can be; `stop` says why."""
+    stop: StopKind = "cancelled"
+    index: int = 0
+    """Which of the prompt's models it asks."""
     attempt: int = 0
     run: str = ""
     """The run that is about to write, or was, when the entry was written."""
@@ -43,6 +52,8 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="journal
     """Attempts that a worker did not live to end."""
     failures: int = 0
     """Attempts that our own code failed."""
+    alone: bool = False
+    """It is suspected of killing workers and runs while no other suspect does: a crash now is its own."""
     lease_until_us: int = 0
     """Its worker goes on with it at least until then, even if the partition has moved to another."""
     first_offset: int = -1

@@ -17,6 +17,8 @@ __all__ = ["PROMPT_RECORD_BYTES_MAX", "PromptLimits", "check_prompt", "prompt_by
 WALL_US_MAX: Final = 2**53 - 1
 """The year 2255, and the largest whole number that every JSON reader keeps exact."""
 
+TEMPERATURE_MAX: Final = 2.0
+
 PROMPT_RECORD_BYTES_MAX: Final = RECORD_BYTES_MAX - 4_096
 """A prompt as JSON, escapes included: with what the journal adds it still fits a record."""
 
@@ -35,6 +37,8 @@ class PromptLimits:
     """Characters of each key and value."""
     answer_tokens_max: int = 1_000_000
     """Highest `max_tokens` that can be asked for."""
+    compared_models_max: int = 8
+    """Models asked side by side in one prompt."""
     model_chars_max: int = 256
     """Characters of a model's name."""
     models: tuple[str, ...] = ()
@@ -49,7 +53,9 @@ def check_prompt(prompt: PromptSubmitted, limits: PromptLimits) -> None:
     if prompt.tenant:
         check_tenant_id(prompt.tenant)
     check_content(prompt, limits)
-    check_model(prompt.model, limits)
+    check_model("model", prompt.model, limits)
+    check_comparison(prompt, limits)
+    check_temperature(prompt.temperature)
     if prompt.max_tokens is not None and not 1 <= prompt.max_tokens <= limits.answer_tokens_max:
         raise InvalidField("max_tokens", f"is {prompt.max_tokens}", f"ask for 1 to {limits.answer_tokens_max} tokens")
     if not 0 <= prompt.submitted_at_us <= WALL_US_MAX:
@@ -86,13 +92,39 @@ def check_content(prompt: PromptSubmitted, limits: PromptLimits) -> None:
         )
 
 
-def check_model(model: str, limits: PromptLimits) -> None:
+def check_model(field: str, model: str, limits: PromptLimits) -> None:
     if model and limits.models and model not in limits.models:
         remedy = f"name one of: {', '.join(limits.models)}"
-        raise InvalidField("model", "is not one we know", remedy, code="unknown_model")
+        raise InvalidField(field, "is not one we know", remedy, code="unknown_model")
     if len(model) > limits.model_chars_max:
-        raise InvalidField("model", f"has {len(model)} characters", f"use at most {limits.model_chars_max}")
-    utf8_bytes("model", model)
+        raise InvalidField(field, f"has {len(model)} characters", f"use at most {limits.model_chars_max}")
+    utf8_bytes(field, model)
+
+
+def check_comparison(prompt: PromptSubmitted, limits: PromptLimits) -> None:
+    if not prompt.models:
+        if prompt.compare != "all":
+            raise InvalidField("compare", "came without models", "name at least two models, or leave it out")
+        if prompt.merge_model:
+            raise InvalidField("merge_model", "came without models", "name at least two models, or leave it out")
+        return
+    if prompt.model:
+        raise InvalidField("models", "came together with model", "send one of the two")
+    if not 2 <= len(prompt.models) <= limits.compared_models_max:
+        remedy = f"name 2 to {limits.compared_models_max}, or one as model"
+        raise InvalidField("models", f"names {len(prompt.models)}", remedy)
+    if prompt.merge_model and prompt.compare != "merge":
+        raise InvalidField("merge_model", "came without compare: merge", "say compare: merge, or leave it out")
+    for model in prompt.models:
+        if not model:
+            raise InvalidField("models", "holds an empty name", "name each model")
+        check_model("models", model, limits)
+    check_model("merge_model", prompt.merge_model, limits)
+
+
+def check_temperature(temperature: float | None) -> None:
+    if temperature is not None and not 0 <= temperature <= TEMPERATURE_MAX:  # also refuses NaN
+        raise InvalidField("temperature", "is out of range", f"send 0 to {TEMPERATURE_MAX:g}, or leave it out")
 
 
 def check_metadata(metadata: dict[str, str], limits: PromptLimits) -> None:

@@ -10,10 +10,42 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["ChatMessage", "ExpireSession", "OnBusy", "PromptCancelled", "PromptCommand", "PromptSubmitted"]
+from schemas.identifiers import PromptId, SessionId, TurnId, UserId, turn_id_of
 
-OnBusy: TypeAlias = Literal["enqueue"]
-"""What happens to a prompt while another turn of its session runs. Further modes are added by name."""
+__all__ = [
+    "ChatMessage",
+    "CompareMode",
+    "ExpireSession",
+    "OnBusy",
+    "OnLeave",
+    "Pace",
+    "Priority",
+    "PromptCancelled",
+    "PromptCommand",
+    "PromptSubmitted",
+    "SessionWatched",
+    "models_of",
+    "turns_of",
+]
+
+OnBusy: TypeAlias = Literal["enqueue", "parallel", "reject", "interrupt", "rollback"]
+"""What happens to a prompt while other turns of its session are open. `enqueue`: it waits for them; `parallel`: it runs
+beside them; `reject`: it ends `rejected`; `interrupt`: they end `superseded` and what they said stays in the
+conversation; `rollback`: they end `superseded` and are forgotten, questions and answers."""
+
+OnLeave: TypeAlias = Literal["finish", "cancel"]
+"""What happens to a turn while no device follows its session: it goes on, or it is cancelled after a grace time."""
+
+CompareMode: TypeAlias = Literal["all", "first", "best", "merge"]
+"""What becomes of the answers of several models. `all`: each stands; `first`: the first to be complete, the others are
+cancelled; `best`: a scorer names one when all have ended; `merge`: a model makes one answer out of all of them."""
+
+Pace: TypeAlias = Literal["provider", "reader"]
+"""Who sets the pace of an answer: its provider, or the fastest of those who read it (reading from the provider pauses
+while all of them are far behind)."""
+
+Priority: TypeAlias = Literal["interactive", "batch"]
+"""A `batch` prompt waits for a place at a provider behind every interactive one."""
 
 
 class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,6 +68,18 @@ class PromptSubmitted(msgspec.Struct, frozen=True, omit_defaults=True, tag="prom
     """A model name of the settings; empty means the default one."""
     max_tokens: int | None = None
     on_busy: OnBusy = "enqueue"
+    on_leave: OnLeave = "finish"
+    pace: Pace = "provider"
+    priority: Priority = "interactive"
+    models: tuple[str, ...] = ()
+    """Models to be asked side by side, in place of `model`: one turn each, labelled by its place in this list."""
+    compare: CompareMode = "all"
+    merge_model: str = ""
+    """With `compare: merge`, the model that makes one answer of them; empty means the default one."""
+    temperature: float | None = None
+    """None: the provider's own."""
+    cache: bool = False
+    """The answer may come from the response cache of the tenant, and go into it, whatever the temperature."""
     metadata: dict[str, str] = {}
     tenant: str = ""
     submitted_at_us: int = 0
@@ -50,6 +94,20 @@ class PromptCancelled(msgspec.Struct, frozen=True, omit_defaults=True, tag="prom
     prompt_id: str
 
 
+class SessionWatched(msgspec.Struct, frozen=True, omit_defaults=True, tag="session.watched", kw_only=True):
+    """A gateway's word about those who follow a session that has an open turn with `on_leave: cancel` or
+    `pace: reader`: sent when it changes, and now and then while it does not, so that silence means the gateway died."""
+
+    user: str
+    session: str
+    gateway: str
+    """Names the gateway process."""
+    devices: int
+    """Connections on it that follow the session."""
+    read_offset: int = -1
+    """The fastest of them has been written everything before this offset of the session's log; -1: not known."""
+
+
 class ExpireSession(msgspec.Struct, frozen=True, omit_defaults=True, tag="session.expired", kw_only=True):
     """Delete a session's topic once no turn of it is open. Only the user's partition owner acts on it."""
 
@@ -57,4 +115,17 @@ class ExpireSession(msgspec.Struct, frozen=True, omit_defaults=True, tag="sessio
     session: str
 
 
-PromptCommand: TypeAlias = PromptSubmitted | PromptCancelled | ExpireSession
+PromptCommand: TypeAlias = PromptSubmitted | PromptCancelled | SessionWatched | ExpireSession
+
+
+def models_of(prompt: PromptSubmitted) -> tuple[str, ...]:
+    """The models that answer it, by turn index; the one that merges the answers comes last."""
+    if not prompt.models:
+        return (prompt.model,)
+    return (*prompt.models, prompt.merge_model) if prompt.compare == "merge" else prompt.models
+
+
+def turns_of(prompt: PromptSubmitted) -> tuple[TurnId, ...]:
+    """The ids of the turns that answer it, in the order of `models_of`."""
+    user, session, prompt_id = UserId(prompt.user), SessionId(prompt.session), PromptId(prompt.prompt_id)
+    return tuple(turn_id_of(user, session, prompt_id, index) for index in range(len(models_of(prompt))))

@@ -17,8 +17,9 @@ __all__ = ["RECORD_PART_TEXT_BYTES_MAX", "AttemptOutcome", "AttemptReason", "Tur
 RECORD_PART_TEXT_BYTES_MAX: Final = 32_768
 """Text in one part; even if every byte needs a JSON escape of six, a part stays below 256 KiB."""
 
-AttemptReason: TypeAlias = EndReason | Literal["void"]
-"""How an attempt ended; `void`: a later attempt took its place."""
+AttemptReason: TypeAlias = EndReason | Literal["void", "continued"]
+"""How an attempt ended; `void`: a later attempt took its place; `continued`: its text stands, and a later attempt went
+on from it."""
 
 
 class AttemptOutcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -28,6 +29,7 @@ class AttemptOutcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     cause: StartCause = "first"
     error_code: str = ""
     provider: str = ""
+    """`cache` where nobody was called."""
     model: str = ""
     usage: Usage = Usage()
     cost_nano_usd: int = 0

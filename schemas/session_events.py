@@ -10,10 +10,11 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from schemas.prompts import ChatMessage
+from schemas.prompts import ChatMessage, CompareMode, OnLeave, Pace
 
 __all__ = [
     "END_REASONS",
+    "ComparisonEnded",
     "EndReason",
     "PromptRefused",
     "SessionEvent",
@@ -21,6 +22,7 @@ __all__ = [
     "TokensEmitted",
     "TurnEnded",
     "TurnError",
+    "TurnHedged",
     "TurnQueued",
     "TurnStarted",
     "TurnWaiting",
@@ -42,12 +44,13 @@ END_REASONS: Final[tuple[str, ...]] = (
 )
 
 StartCause: TypeAlias = Literal[
-    "first", "crash", "handler_error", "handover", "append_lost", "failover", "watchdog", "retry"
+    "first", "crash", "handler_error", "handover", "append_lost", "failover", "watchdog", "retry", "hedge"
 ]
 """Why an attempt was started. `crash`: its predecessor's worker died or lost the partition; `append_lost`: an
 append whose outcome could not be learned; `handler_error`: our own code failed and the turn is retried;
 `handover`: its worker was told to stop and left it to another; `failover`: another target took over from one that
-failed; `watchdog`: from one that stalled; `retry`: no other target was left, so they are tried again after a pause."""
+failed; `watchdog`: from one that stalled; `retry`: no other target was left, so they are tried again after a pause;
+`hedge`: a second target was asked while the first was slow to begin, and it spoke first."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -81,11 +84,22 @@ class TurnQueued(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.queu
     position: int = 0
     """Turns of this session before it; 0: it starts at once."""
     eta_s: float | None = None
+    on_leave: OnLeave = "finish"
+    pace: Pace = "provider"
+    index: int = 0
+    """Which of the prompt's models this turn asks."""
+    models: tuple[str, ...] = ()
+    """All models of a comparison, the merging one last; empty where one model is asked."""
+    compare: CompareMode = "all"
     at_us: int = 0
 
 
 class TurnStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.started", kw_only=True):
-    """An attempt begins; every earlier run of the turn is void from here on."""
+    """An attempt begins; every earlier run of the turn is void from here on, and writes no more.
+
+    With `from_seq` the text so far stands and the attempt goes on from it: its first chunk has that number. Otherwise
+    the answer begins anew and earlier text is void.
+    """
 
     turn: str
     attempt: int
@@ -93,8 +107,24 @@ class TurnStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.sta
     provider: str = ""
     model: str = ""
     cause: StartCause = "first"
+    from_seq: int = 0
+    """Chunks of earlier attempts that stand."""
+    cached: bool = False
+    """The answer comes from the response cache: nobody is called and it costs nothing."""
     history_messages_cut: int = 0
     """Oldest messages left out so that the prompt fits the model's context."""
+    at_us: int = 0
+
+
+class TurnHedged(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.hedged", kw_only=True):
+    """A second target is about to be asked while the current attempt is slow to begin. Voids nothing: if the second
+    speaks first, a `TurnStarted` of the same attempt and run follows; else it is paid for in vain."""
+
+    turn: str
+    attempt: int
+    run: str
+    provider: str = ""
+    model: str = ""
     at_us: int = 0
 
 
@@ -124,6 +154,20 @@ class TurnEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.ended
     error: TurnError | None = None
     text_sha256: str = ""
     text_chars: int = 0
+    forgotten: bool = False
+    """Neither the question nor what was answered belongs to the conversation any more."""
+    at_us: int = 0
+
+
+class ComparisonEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag="comparison.ended", kw_only=True):
+    """What a comparison came to: the turn whose answer goes into the conversation. The first one of a prompt counts."""
+
+    prompt_id: str
+    mode: CompareMode
+    turn: str = ""
+    """Empty: no answer was whole."""
+    scores: dict[str, float] = {}
+    """With `best`, the score of each whole answer by its turn."""
     at_us: int = 0
 
 
@@ -146,4 +190,6 @@ class PromptRefused(msgspec.Struct, frozen=True, omit_defaults=True, tag="prompt
     at_us: int = 0
 
 
-SessionEvent: TypeAlias = TurnQueued | TurnStarted | TokensEmitted | TurnEnded | PromptRefused | TurnWaiting
+SessionEvent: TypeAlias = (
+    TurnQueued | TurnStarted | TurnHedged | TokensEmitted | TurnEnded | ComparisonEnded | PromptRefused | TurnWaiting
+)

@@ -4,10 +4,13 @@ A session's log may hold the writing of workers that were frozen, fenced or kill
 count. In log order:
 
 - the first `TurnQueued` of a turn opens it; another one is void;
-- the first `TurnStarted(n)` with n above the turn's attempt wins: it voids every earlier run;
+- the first `TurnStarted(n)` with n above the turn's attempt wins: it voids every earlier run, text and all, unless it
+  names with `from_seq` exactly the chunks so far: then their text stands and the new run goes on from it;
+- `TurnHedged` is noted while the turn is open and voids nothing;
 - `TokensEmitted` counts when it is of the current run and begins at the next chunk number;
 - the first `TurnEnded` of the current run (or of attempt 0 where none has started) is final: whatever comes after
-  it is void.
+  it is void;
+- the first `ComparisonEnded` of a prompt counts.
 
 So whichever of two owners appended first has won, and both can tell by reading. The fold is a plain state machine
 over records: no clock, no I/O. Cost per record: one dictionary look-up. Texts are kept only on request
@@ -31,10 +34,12 @@ import msgspec
 
 from schemas.prompts import ChatMessage
 from schemas.session_events import (
+    ComparisonEnded,
     PromptRefused,
     SessionEvent,
     TokensEmitted,
     TurnEnded,
+    TurnHedged,
     TurnQueued,
     TurnStarted,
     TurnWaiting,
@@ -62,7 +67,7 @@ class Verdict(enum.Enum):
 
 @dataclass(slots=True)
 class FoldedRun:
-    """One attempt, as far as it got. `chunks` and `gaps_us` stay empty unless texts are kept."""
+    """One attempt, as far as it got. `chunks` and `gaps_us` are its own, and stay empty unless texts are kept."""
 
     attempt: int
     run: str
@@ -72,6 +77,10 @@ class FoldedRun:
     gaps_us: list[int] = field(default_factory=list)
     first_at_us: int = 0
     last_at_us: int = 0
+    continued: bool = False
+    """The next attempt went on from its text."""
+    before: list[str] = field(default_factory=list)
+    """Text of the attempts that it goes on from, chunk by chunk (empty unless texts are kept)."""
 
 
 @dataclass(slots=True)
@@ -82,7 +91,9 @@ class FoldedTurn:
     first_offset: int
     current: FoldedRun | None = None
     void_runs: list[FoldedRun] = field(default_factory=list)
-    """Attempts that a later one replaced, oldest first."""
+    """Attempts that a later one replaced or went on from, oldest first."""
+    hedges: list[TurnHedged] = field(default_factory=list)
+    """Second calls that were about to be made, oldest first; those that spoke first became attempts."""
     ended: TurnEnded | None = None
     last_offset: int = -1
 
@@ -104,7 +115,12 @@ class FoldedTurn:
     @property
     def text(self) -> str:
         """The answer so far (empty unless texts are kept)."""
-        return "".join(self.current.chunks) if self.current else ""
+        return "".join((*self.current.before, *self.current.chunks)) if self.current else ""
+
+    @property
+    def attempts_known(self) -> int:
+        """The highest attempt that anything was written of, hedges included."""
+        return max((self.attempt, *(hedge.attempt for hedge in self.hedges)))
 
     @property
     def messages(self) -> tuple[ChatMessage, ...]:
@@ -115,7 +131,7 @@ class FoldedTurn:
 class SessionFold:
     """Folds one session's records, in log order."""
 
-    __slots__ = ("ended_order", "keep_text", "next_offset", "turns")
+    __slots__ = ("comparisons", "ended_order", "keep_text", "next_offset", "turns")
 
     def __init__(self, *, keep_text: bool = False) -> None:
         self.keep_text = keep_text
@@ -123,6 +139,8 @@ class SessionFold:
         self.next_offset = 0
         """One past the newest record folded."""
         self.ended_order: list[str] = []
+        self.comparisons: dict[str, ComparisonEnded] = {}
+        """What comparisons came to, by prompt id; the newest ENDED_TURNS_KEPT_MAX unless texts are kept."""
 
     def apply(self, event: SessionEvent, offset: int) -> Verdict:
         """Fold the record at `offset` and say whether it counts."""
@@ -132,10 +150,12 @@ class SessionFold:
                 return self.apply_queued(event, offset)
             case PromptRefused():
                 return Verdict.EFFECTIVE
+            case ComparisonEnded():
+                return self.apply_comparison(event)
             case TurnWaiting():
                 turn = self.turns.get(event.turn)
                 return Verdict.EFFECTIVE if turn is not None and turn.ended is None else Verdict.AFTER_END
-            case TurnStarted() | TokensEmitted() | TurnEnded():
+            case TurnStarted() | TurnHedged() | TokensEmitted() | TurnEnded():
                 turn = self.turns.get(event.turn)
                 if turn is None:
                     return Verdict.UNKNOWN_TURN
@@ -157,10 +177,22 @@ class SessionFold:
         self.turns[event.turn] = FoldedTurn(event, first_offset=offset, last_offset=offset)
         return Verdict.EFFECTIVE
 
-    def apply_to_open(self, turn: FoldedTurn, event: TurnStarted | TokensEmitted | TurnEnded, offset: int) -> Verdict:
+    def apply_comparison(self, event: ComparisonEnded) -> Verdict:
+        if event.prompt_id in self.comparisons:
+            return Verdict.REPEATED
+        self.comparisons[event.prompt_id] = event
+        while len(self.comparisons) > ENDED_TURNS_KEPT_MAX and not self.keep_text:
+            del self.comparisons[next(iter(self.comparisons))]
+        return Verdict.EFFECTIVE
+
+    def apply_to_open(
+        self, turn: FoldedTurn, event: TurnStarted | TurnHedged | TokensEmitted | TurnEnded, offset: int
+    ) -> Verdict:
         match event:
             case TurnStarted():
                 verdict = start(turn, event)
+            case TurnHedged():
+                verdict = hedge(turn, event)
             case TokensEmitted():
                 verdict = extend(turn, event, keep_text=self.keep_text)
             case TurnEnded():
@@ -181,11 +213,25 @@ class SessionFold:
 
 
 def start(turn: FoldedTurn, event: TurnStarted) -> Verdict:
+    earlier = turn.current
     if event.attempt <= turn.attempt:
         return Verdict.OTHER_RUN
-    if turn.current is not None:
-        turn.void_runs.append(turn.current)
-    turn.current = FoldedRun(event.attempt, event.run, event)
+    if event.from_seq not in (0, turn.next_seq):
+        return Verdict.HOLE
+    run = FoldedRun(event.attempt, event.run, event, next_seq=event.from_seq)
+    if earlier is not None:
+        turn.void_runs.append(earlier)
+        if event.from_seq:
+            earlier.continued = True
+            run.before = [*earlier.before, *earlier.chunks]
+    turn.current = run
+    return Verdict.EFFECTIVE
+
+
+def hedge(turn: FoldedTurn, event: TurnHedged) -> Verdict:
+    if event.attempt <= turn.attempt or any(event.run == known.run for known in turn.hedges):
+        return Verdict.OTHER_RUN
+    turn.hedges.append(event)
     return Verdict.EFFECTIVE
 
 

@@ -272,6 +272,14 @@ def prompt_of(message: Prompt, user: UserId) -> PromptSubmitted:
         model=message.model,
         max_tokens=message.max_tokens,
         on_busy=message.on_busy,
+        on_leave=message.on_leave,
+        pace=message.pace,
+        priority=message.priority,
+        models=message.models,
+        compare=message.compare,
+        merge_model=message.merge_model,
+        temperature=message.temperature,
+        cache=message.cache,
         metadata=message.metadata,
     )
 

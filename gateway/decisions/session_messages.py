@@ -19,24 +19,24 @@ from typing import Final
 
 import msgspec
 
+from gateway.decisions.event_messages import message_of
 from gateway.decisions.resume_cursor import CursorSigner, LogPosition
-from schemas.client_messages import Delta, End, Error, Queued, ServerMessage, Start, Waiting
+from schemas.client_messages import Delta
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.session_events import (
+    ComparisonEnded,
     PromptRefused,
     SessionEvent,
     TokensEmitted,
     TurnEnded,
+    TurnHedged,
     TurnQueued,
-    TurnStarted,
-    TurnWaiting,
 )
 from schemas.turn_fold import SessionFold, Verdict
 
 __all__ = [
     "MESSAGE_BYTES_MAX",
-    "TOLD_INPUT_CHARS_MAX",
     "HubMessage",
     "ReadingCounts",
     "SessionReading",
@@ -47,8 +47,6 @@ MESSAGE_BYTES_MAX: Final = 57_344
 """A delta larger than this is split where it has more than one chunk; a frame of 64 KiB holds one and some more."""
 JOINED_CHARS_MAX: Final = 24_576
 """Replayed deltas are joined up to about here."""
-TOLD_INPUT_CHARS_MAX: Final = 8_192
-"""Longer inputs are told by their beginning and their length."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,8 +92,10 @@ class SessionTeller:
         event = part.event
         if isinstance(event, TokensEmitted):
             return list(self.deltas([part])) if event.chunks else []
+        if isinstance(event, TurnHedged):
+            return []  # the worker's own bookkeeping, until it speaks
         cursor = self.cursor(part.ends, part.fold_from)
-        turn = "" if isinstance(event, PromptRefused) else event.turn
+        turn = "" if isinstance(event, PromptRefused | ComparisonEnded) else event.turn
         payload = encode(message_of(event, self.session, cursor))
         return [HubMessage(payload, cursor, part.begins, part.ends, turn)]
 
@@ -276,60 +276,3 @@ def slim(event: SessionEvent) -> SessionEvent:
     if isinstance(event, TurnQueued) and (event.input or event.messages):
         return msgspec.structs.replace(event, input="", messages=None)
     return event
-
-
-def message_of(
-    event: TurnQueued | TurnStarted | TurnEnded | PromptRefused | TurnWaiting, session: str, cursor: str
-) -> ServerMessage:
-    match event:
-        case TurnWaiting():
-            return Waiting(
-                session=session,
-                turn=event.turn,
-                position=event.position,
-                eta_s=event.eta_s,
-                at_us=event.at_us,
-                c=cursor,
-            )
-        case TurnQueued():
-            text = event.input if event.messages is None else event.messages[-1].content
-            return Queued(
-                session=session,
-                turn=event.turn,
-                prompt_id=event.prompt_id,
-                position=event.position,
-                input=text[:TOLD_INPUT_CHARS_MAX],
-                input_chars=len(text) if len(text) > TOLD_INPUT_CHARS_MAX else 0,
-                model=event.model,
-                eta_s=event.eta_s,
-                at_us=event.at_us,
-                c=cursor,
-            )
-        case TurnStarted():
-            return Start(
-                session=session,
-                turn=event.turn,
-                attempt=event.attempt,
-                provider=event.provider,
-                model=event.model,
-                cause=event.cause,
-                history_messages_cut=event.history_messages_cut,
-                at_us=event.at_us,
-                c=cursor,
-            )
-        case TurnEnded():
-            return End(
-                session=session,
-                turn=event.turn,
-                attempt=event.attempt,
-                reason=event.reason,
-                usage=event.usage,
-                cost_nano_usd=event.cost_nano_usd,
-                error=event.error,
-                text_sha256=event.text_sha256,
-                text_chars=event.text_chars,
-                at_us=event.at_us,
-                c=cursor,
-            )
-        case PromptRefused():
-            return Error(code=event.code, message=event.message, session=session, prompt_id=event.prompt_id)

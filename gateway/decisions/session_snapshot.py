@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.decisions.session_messages import TOLD_INPUT_CHARS_MAX
+from gateway.decisions.event_messages import TOLD_INPUT_CHARS_MAX
 from schemas.client_messages import Snapshot, SnapshotTurn
 from schemas.session_events import Usage
 from schemas.turn_fold import FoldedTurn, SessionFold
@@ -60,9 +60,13 @@ def pieces_of(turn: FoldedTurn) -> Iterator[SnapshotTurn]:
             attempt=turn.attempt,
             next_seq=turn.next_seq,
             text=text[start : start + PIECE_CHARS_MAX],
+            index=turn.queued.index,
+            models=turn.queued.models,
+            compare=turn.queued.compare,
             reason=ended.reason if ended else None,
             usage=ended.usage if ended else Usage(),
             cost_nano_usd=ended.cost_nano_usd if ended else 0,
             error=ended.error if ended else None,
+            forgotten=ended.forgotten if ended else False,
             more=start + PIECE_CHARS_MAX < len(text),
         )

@@ -1,0 +1,137 @@
+"""One event of a session → the message that tells it, field by field."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from schemas.client_messages import Compared, End, Error, Queued, ServerMessage, Start, Switch, Waiting
+from schemas.session_events import (
+    ComparisonEnded,
+    PromptRefused,
+    StartCause,
+    TurnEnded,
+    TurnQueued,
+    TurnStarted,
+    TurnWaiting,
+)
+
+__all__ = ["TOLD_INPUT_CHARS_MAX", "ToldEvent", "message_of"]
+
+TOLD_INPUT_CHARS_MAX: Final = 8_192
+"""Longer inputs are told by their beginning and their length."""
+SWITCH_CAUSES: Final[frozenset[StartCause]] = frozenset({"failover", "watchdog", "hedge"})
+"""Starts that tell of another provider."""
+
+ToldEvent: TypeAlias = TurnQueued | TurnStarted | TurnEnded | ComparisonEnded | PromptRefused | TurnWaiting
+
+
+def message_of(event: ToldEvent, session: str, cursor: str) -> ServerMessage:
+    """What clients of a session are told of an event that counts; `cursor` stands behind it."""
+    match event:
+        case ComparisonEnded():
+            return compared(event, session, cursor)
+        case TurnWaiting():
+            return waiting(event, session, cursor)
+        case TurnQueued():
+            return queued(event, session, cursor)
+        case TurnStarted() if event.from_seq or event.cause in SWITCH_CAUSES:
+            return switch(event, session, cursor)
+        case TurnStarted():
+            return start(event, session, cursor)
+        case TurnEnded():
+            return end(event, session, cursor)
+        case PromptRefused():
+            return refused(event, session)
+
+
+def compared(event: ComparisonEnded, session: str, cursor: str) -> Compared:
+    return Compared(
+        session=session,
+        prompt_id=event.prompt_id,
+        mode=event.mode,
+        turn=event.turn,
+        scores=event.scores,
+        at_us=event.at_us,
+        c=cursor,
+    )
+
+
+def waiting(event: TurnWaiting, session: str, cursor: str) -> Waiting:
+    return Waiting(
+        session=session,
+        turn=event.turn,
+        position=event.position,
+        eta_s=event.eta_s,
+        at_us=event.at_us,
+        c=cursor,
+    )
+
+
+def queued(event: TurnQueued, session: str, cursor: str) -> Queued:
+    text = event.input if event.messages is None else event.messages[-1].content
+    return Queued(
+        session=session,
+        turn=event.turn,
+        prompt_id=event.prompt_id,
+        position=event.position,
+        input=text[:TOLD_INPUT_CHARS_MAX],
+        input_chars=len(text) if len(text) > TOLD_INPUT_CHARS_MAX else 0,
+        model=event.model,
+        eta_s=event.eta_s,
+        index=event.index,
+        models=event.models,
+        compare=event.compare,
+        at_us=event.at_us,
+        c=cursor,
+    )
+
+
+def switch(event: TurnStarted, session: str, cursor: str) -> Switch:
+    return Switch(
+        session=session,
+        turn=event.turn,
+        attempt=event.attempt,
+        from_seq=event.from_seq,
+        provider=event.provider,
+        model=event.model,
+        cause=event.cause,
+        history_messages_cut=event.history_messages_cut,
+        at_us=event.at_us,
+        c=cursor,
+    )
+
+
+def start(event: TurnStarted, session: str, cursor: str) -> Start:
+    return Start(
+        session=session,
+        turn=event.turn,
+        attempt=event.attempt,
+        provider=event.provider,
+        model=event.model,
+        cause=event.cause,
+        cached=event.cached,
+        history_messages_cut=event.history_messages_cut,
+        at_us=event.at_us,
+        c=cursor,
+    )
+
+
+def end(event: TurnEnded, session: str, cursor: str) -> End:
+    return End(
+        session=session,
+        turn=event.turn,
+        attempt=event.attempt,
+        reason=event.reason,
+        usage=event.usage,
+        cost_nano_usd=event.cost_nano_usd,
+        error=event.error,
+        text_sha256=event.text_sha256,
+        text_chars=event.text_chars,
+        forgotten=event.forgotten,
+        at_us=event.at_us,
+        c=cursor,
+    )
+
+
+def refused(event: PromptRefused, session: str) -> Error:
+    return Error(code=event.code, message=event.message, session=session, prompt_id=event.prompt_id)

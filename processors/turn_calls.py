@@ -1,0 +1,84 @@
+"""What a turn asks for: the model that serves it, its messages, the search for a target, and what a call costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from infra.clock import Clock
+from infra.targets.model_catalogue import ModelCatalogue, ServedModel, Target
+from processors.conversation import Conversations
+from processors.decisions.history_cut import CutHistory
+from processors.decisions.pricing import Price, cost_of
+from processors.decisions.provider_router import CallNeeds
+from processors.decisions.token_count import count_tokens
+from processors.session_lane import OpenTurn, SessionLane
+from processors.target_pool import Call, TargetPool
+from processors.turn_route import ROUTE_S, TurnRoute
+from schemas.prompts import models_of
+from schemas.session_events import Usage
+
+__all__ = ["TurnCalls"]
+
+
+class TurnCalls:
+    """The catalogue, the targets and the conversations, as a turn needs them."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Callable[[], ModelCatalogue],
+        pool: TargetPool,
+        conversations: Conversations,
+        clock: Clock,
+    ) -> None:
+        self.catalogue = catalogue
+        self.pool = pool
+        self.conversations = conversations
+        self.clock = clock
+
+    async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
+        """What is sent to the model; without a call, what the largest context of the turn's targets takes."""
+        served = self.served_of(turn)
+        targets = [call.target] if call else list(served.targets)
+        return await self.conversations.prepare(
+            lane.log(),
+            turn.prompt,
+            read_from=lane.journal.first_offset_of(turn.entry.user, turn.entry.session),
+            context_tokens=max(target.context_tokens for target in targets),
+            answer_tokens=self.answer_tokens(turn, served),
+        )
+
+    async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
+        """The search for a target, from its beginning. Raises LogError."""
+        served = self.served_of(turn)
+        history = await self.history_of(lane, turn, None)
+        answer_tokens = self.answer_tokens(turn, served)
+        least = count_tokens(turn.prompt.messages[-1].content if turn.prompt.messages else turn.prompt.input)
+        needs = CallNeeds(context_tokens=least + answer_tokens, substitute=served.substitute)
+        deadline_s = self.clock.monotonic_s() + ROUTE_S
+        return TurnRoute(self.pool, self.clock, served, needs, history.input_tokens + answer_tokens, deadline_s)
+
+    def served_of(self, turn: OpenTurn) -> ServedModel:
+        """The model that the turn asks for; one that is served no longer is answered by the default one."""
+        catalogue = self.catalogue()
+        return catalogue.find(self.model_of(turn)) or catalogue.models[catalogue.default]
+
+    def model_of(self, turn: OpenTurn) -> str:
+        """The model that it asks for, as users name it; empty: the default one."""
+        return models_of(turn.prompt)[turn.entry.index]
+
+    def price_of(self, usage: Usage, target: Target | None) -> Price:
+        """What a call at this target costs; None: nobody knows where it went."""
+        if target is None:
+            return cost_of(usage, "", self.clock.now_us())
+        return cost_of(usage, target.model, self.clock.now_us(), provider_url=target.base_url or "")
+
+    def target_called(self, turn: OpenTurn, provider: str, model: str) -> Target:
+        """The target of an attempt, by what its start says; else the first one of its turn."""
+        targets = self.catalogue().targets.values()
+        named = (target for target in targets if (target.provider, target.model) == (provider, model))
+        return next(named, self.served_of(turn).targets[0])
+
+    def answer_tokens(self, turn: OpenTurn, served: ServedModel) -> int:
+        """The longest answer it may have."""
+        return turn.prompt.max_tokens or served.answer_tokens_max

@@ -1,0 +1,191 @@
+"""What is kept of a turn's attempts: their records for analytics, and the journal entry that closes the turn.
+
+Each record has the name (turn, attempt, run), so one that is written again, by this worker or by the next one after a
+crash, is the same. What this worker streamed itself is recorded from what it knows; everything else is rebuilt from
+the session's log, with usage estimated where nobody reported it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from infra.clock import Clock
+from processors.attempt_recorder import AttemptRecorder
+from processors.attempt_stream import StreamResult
+from processors.decisions.history_cut import CutHistory
+from processors.decisions.token_count import estimated_usage
+from processors.log_appender import LogAppender
+from processors.session_lane import OpenTurn, SessionLane
+from processors.target_pool import Call
+from processors.turn_calls import TurnCalls
+from schemas.journal import JournalEntry
+from schemas.records import AttemptOutcome
+from schemas.session_events import EndReason, TurnEnded, Usage
+from schemas.turn_fold import FoldedRun, FoldedTurn
+
+__all__ = ["Attempt", "TurnRecords", "first_offset_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt whose `TurnStarted` is on the log and counts."""
+
+    number: int
+    run: str
+    history: CutHistory
+    call: Call
+    recorder: AttemptRecorder
+
+
+class TurnRecords:
+    """Writes records and closes turns."""
+
+    def __init__(self, *, appender: LogAppender, calls: TurnCalls, clock: Clock) -> None:
+        self.appender = appender
+        self.calls = calls
+        self.clock = clock
+
+    async def finish(self, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult) -> None:
+        """The record of the attempt that has ended its turn. Raises AppendFailed."""
+        await attempt.recorder.finish(self.outcome(turn, attempt, ended, result))
+
+    async def record_failed(self, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
+        """The record of an attempt that failed and that another attempt follows. Raises AppendFailed."""
+        price = self.calls.price_of(result.usage, attempt.call.target)
+        ended = TurnEnded(
+            turn=turn.turn,
+            attempt=attempt.number,
+            run=attempt.run,
+            reason="error",
+            usage=result.usage,
+            cost_nano_usd=price.cost_nano_usd,
+            price_version=price.version,
+            error=result.ending.error,
+            at_us=self.clock.now_us(),
+        )
+        outcome = self.outcome(turn, attempt, ended, result)
+        await attempt.recorder.finish(msgspec.structs.replace(outcome, reason="void"))
+        turn.recorded_runs.add(attempt.run)
+
+    async def close(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Close a turn that the log shows ended: write what may be missing of its records, then the entry."""
+        turn.over = True
+        end = await lane.log().reader.end(lane.log().place.topic, lane.log().place.partition)
+        folded = lane.log().folded(turn.turn)
+        if folded is None or folded.attempt:
+            self.calls.conversations.forget(lane.log().key)  # what the turn left on the log is not among its messages
+        ended = await self.record_rest(lane, turn, end)
+        if ended is not None:
+            await self.close_entry(lane, turn, ended)
+
+    async def record_void_runs(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Records of the attempts that the one just started made void, as far as they got."""
+        folded = lane.log().folded(turn.turn)
+        if folded is None or all(run.run in turn.recorded_runs for run in folded.void_runs):
+            return
+        fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
+        full = fold.turns.get(turn.turn)
+        for run in full.void_runs if full else ():
+            await self.record_void(lane, turn, run)
+
+    async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> TurnEnded | None:
+        """Records of all runs of a turn that the log shows ended, rebuilt from the log."""
+        start = await self.start_of(lane, turn)
+        fold = await lane.log().records_between(start, end)
+        full = fold.turns.get(turn.turn)
+        if full is None or full.ended is None:
+            return None
+        for run in full.void_runs:
+            await self.record_void(lane, turn, run)
+        await self.record_run(lane, turn, full.current, full.ended)
+        return full.ended
+
+    async def record_void(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun) -> None:
+        if run.run not in turn.recorded_runs:
+            await self.record_run(lane, turn, run, None)
+            turn.recorded_runs.add(run.run)
+
+    async def record_run(
+        self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None, ended: TurnEnded | None
+    ) -> None:
+        """The record of a run as the log shows it; usage is estimated where nobody reported it."""
+        recorder = AttemptRecorder(
+            self.appender, lane.key, turn.entry, attempt=run.attempt if run else 0, run=run.run if run else ""
+        )
+        if run is not None:
+            await recorder.add(run.chunks, run.gaps_us)
+        usage = ended.usage if ended else await self.estimated(lane, turn, run)
+        target = self.calls.target_called(turn, run.started.provider, run.started.model) if run else None
+        price = self.calls.price_of(usage, target)
+        await recorder.finish(
+            AttemptOutcome(
+                reason=ended.reason if ended else "void",
+                cause=run.started.cause if run else "first",
+                error_code=ended.error.code if ended and ended.error else "",
+                provider=run.started.provider if run else "",
+                model=run.started.model if run else self.calls.model_of(turn) or self.calls.catalogue().default,
+                usage=usage,
+                cost_nano_usd=price.cost_nano_usd,
+                price_version=price.version,
+                accepted_at_us=turn.entry.accepted_at_us,
+                requested_at_us=run.started.at_us if run else 0,
+                first_chunk_at_us=run.first_at_us if run else 0,
+                ended_at_us=ended.at_us if ended else (run.last_at_us or run.started.at_us if run else 0),
+                history_messages_cut=run.started.history_messages_cut if run else 0,
+            )
+        )
+
+    async def estimated(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None) -> Usage:
+        """What a run used, by our own count. Raises LogError."""
+        if run is None:
+            return Usage(estimated=True)
+        history = await self.calls.history_of(lane, turn, None)
+        return estimated_usage(history.messages, "".join(run.chunks), run.started.model)
+
+    async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded) -> None:
+        """Journal that the turn is over. Raises AppendFailed."""
+        folded = lane.log().folded(turn.turn)
+        offset = folded.last_offset if folded is not None else -1
+        await lane.journal.write(closed(turn.entry, ended.reason, offset, self.clock.now_us()))
+
+    async def start_of(self, lane: SessionLane, turn: OpenTurn) -> int:
+        first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
+        if first_offset >= 0:
+            return first_offset
+        place = lane.log().place
+        return await lane.log().reader.offset_at(place.topic, place.partition, max(0, turn.since_ms - 1_000))
+
+    def outcome(self, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult) -> AttemptOutcome:
+        return AttemptOutcome(
+            reason=ended.reason,
+            cause=turn.cause,
+            error_code=ended.error.code if ended.error else "",
+            provider=attempt.call.provider.name,
+            model=attempt.call.target.model,
+            usage=ended.usage,
+            cost_nano_usd=ended.cost_nano_usd,
+            price_version=ended.price_version,
+            accepted_at_us=turn.entry.accepted_at_us,
+            dequeued_at_us=turn.dequeued_at_us,
+            requested_at_us=result.requested_at_us,
+            first_chunk_at_us=result.first_chunk_at_us,
+            published_at_us=result.published_at_us,
+            ended_at_us=ended.at_us,
+            ttft_us=result.ttft_us,
+            tpot_us=result.tpot_us,
+            history_messages_cut=attempt.history.messages_cut,
+        )
+
+
+def first_offset_of(entry: JournalEntry, folded: FoldedTurn | None) -> int:
+    """Where the turn begins on the log, as far as it is known."""
+    return folded.first_offset if folded is not None else entry.first_offset
+
+
+def closed(entry: JournalEntry, reason: EndReason, offset: int, now_us: int) -> JournalEntry:
+    """The entry of a turn that is over: without its prompt, for deduplication only."""
+    return msgspec.structs.replace(
+        entry, phase="ended", prompt=None, reason=reason, last_offset=offset, updated_at_us=now_us
+    )
