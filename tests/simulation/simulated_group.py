@@ -143,7 +143,8 @@ class SimulatedProcess:
 
     def note_call(self, request: ChatRequest) -> None:
         question = request.messages[-1].content
-        self.group.calls.append(PaidCall(self.number, question, self.started.get(self.group.turn_of(question))))
+        turn = self.group.turn_of(question, request.model)
+        self.group.calls.append(PaidCall(self.number, question, self.started.get(turn)))
         if "poison" in question and self.group.poison_kills:
             self.group.kill(self)
 
@@ -206,7 +207,7 @@ class SimulatedGroup:
     turns_running_max: int = 16
     climate: Climate = field(default_factory=Climate)
     script_of: Callable[[ChatRequest], Script] = lambda _: Script()
-    turn_of: Callable[[str], str] = lambda _: ""
+    turn_of: Callable[[str, str], str] = lambda *_: ""
     poison_kills: bool = False
     generation: int = 0
     committed: dict[int, int] = field(default_factory=dict)
