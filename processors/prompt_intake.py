@@ -52,6 +52,10 @@ class PromptIntake:
         """Take a prompt in, or say why not. Raises AppendFailed, LogError, RunVoided; it may be repeated."""
         turns = self.turns_of(prompt, delivery)
         known = self.owner.journal.get(turns[0].turn)
+        begun = await self.turning_away(lane, turns)
+        if begun is not None:
+            await self.turn_away(lane, turns, begun)
+            return
         decision = decide_admission(
             known,
             turns[0].entry.body_hash,
@@ -101,6 +105,9 @@ class PromptIntake:
         route = await self.owner.parts.runner.calls.route_of(lane, turn)
         call = route.reserve_now()
         if call is None:
+            return False
+        if self.owner.parts.capacity.locked():  # taken meanwhile, perhaps by a turn that waits for this lane's lock
+            self.owner.parts.runner.pool.give_back(call)
             return False
         await self.start(lane, turn, route, call)
         return True
@@ -166,6 +173,19 @@ class PromptIntake:
             turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
             queued = turn.queued(position=lane.position, at_us=self.owner.parts.clock.now_us())
             await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=queued)
+
+    async def turning_away(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> Ending | None:
+        """How others of these turns were ended by a worker that died before it ended the first one; None: none was."""
+        first, *others = turns
+        known = self.owner.journal.get(first.turn)
+        entries = (self.owner.journal.get(turn.turn) for turn in others)
+        ended = next((entry for entry in entries if entry is not None and entry.phase == "ended"), None)
+        if ended is None or ended.reason is None or (known is not None and known.phase != "cancelled_early"):
+            return None
+        await lane.log().sync(since_ms=first.since_ms)
+        folded = lane.log().folded(ended.turn)
+        told = folded.ended.error if folded is not None and folded.ended is not None else None
+        return Ending(ended.reason, told or TurnError(code=ended.reason, message="The prompt was not taken in."))
 
     async def refuse(self, lane: SessionLane, turn: OpenTurn) -> None:
         refused = PromptRefused(

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from processors.session_lane import OpenTurn, SessionLane
 from schemas.journal import JournalEntry
 from schemas.prompts import ChatMessage, OnBusy, PromptCancelled
 from tests.fakes.memory_log import Fate
@@ -243,3 +244,57 @@ async def test_partition_lost_while_turns_run_side_by_side(worker: OneWorker) ->
     assert len(worker.provider.calls) == 3
     await successor.stop()
     assert worker.owner.tasks == set()
+
+
+def test_prompts_beside_each_other_and_one_place() -> None:
+    """A prompt that is being taken in does not wait for the place of a turn that waits for it to be taken in."""
+    loop = VirtualLoop()
+
+    async def play() -> OneWorker:
+        worker = OneWorker(LoopClock(loop), turns_running_max=1)
+        worker.slow_s = 0.05
+        worker.owner.start()
+        for number in range(12):
+            await worker.send(prompt(f"p{number}", on_busy="parallel"))
+            await asyncio.sleep(0.07)
+        await ended(worker, *(f"p{number}" for number in range(12)))
+        await worker.owner.stop()
+        return worker
+
+    worker = run_virtual(loop, play())
+
+    assert {worker.reason(f"p{number}") for number in range(12)} == {"complete"}
+
+
+@on_virtual_time
+async def test_worker_dies_while_it_turns_a_comparison_away(worker: OneWorker) -> None:
+    """The next one turns the rest of it away as well, though there is room by now."""
+    worker.provider.script_of = lambda _: Script(first_s=1.0)
+    full = worker.parts.limits.session_queue_max + 1
+    await worker.send(*(prompt(f"p{number}") for number in range(full)))
+    await worker.until(lambda: len(worker.fold().turns) == full)
+    close = worker.owner.comparisons.settle
+
+    async def dying(lane: SessionLane, turn: OpenTurn) -> bool:
+        if turn.entry.index == 1:
+            await asyncio.sleep(1e6)
+        return await close(lane, turn)
+
+    lane = worker.owner.lane_of(USER, SESSION)
+    lane.settle = lambda lane, turn: dying(lane, turn)
+    compared = prompt("full", models=("model-a", "model-b", "model-c"))
+    await worker.send(compared)
+    await worker.until(lambda: sum(turn.ended is not None for turn in worker.fold().turns.values()) >= 2)
+    await asyncio.sleep(1)
+    await worker.owner.stop()
+    worker.owner = worker.new_owner(2)
+    worker.owner.start()
+    await ended(worker, *(f"p{number}" for number in range(full)))
+    await worker.send_to(worker.owner, full, compared)
+    await ended(worker, "full")
+    await worker.until(lambda: worker.owner.lane_of(USER, SESSION).idle)
+
+    turns = [turn for turn in worker.fold().turns.values() if turn.queued.prompt_id == "full"]
+    assert [turn.ended.error.code for turn in turns if turn.ended and turn.ended.error] == ["queue_full"] * 3
+    assert worker.fold().comparisons["full"].turn == ""
+    assert not list(worker.owner.journal.open_entries())
