@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from processors.session_lane import OpenTurn, SessionLane
+from processors.turn_route import TurnRoute
 from schemas.journal import JournalEntry
 from schemas.prompts import ChatMessage, OnBusy, PromptCancelled
 from tests.fakes.memory_log import Fate
@@ -246,24 +247,30 @@ async def test_partition_lost_while_turns_run_side_by_side(worker: OneWorker) ->
     assert worker.owner.tasks == set()
 
 
-def test_prompts_beside_each_other_and_one_place() -> None:
-    """A prompt that is being taken in does not wait for the place of a turn that waits for it to be taken in."""
-    loop = VirtualLoop()
+@on_virtual_time
+async def test_last_place_taken_by_a_turn_of_the_same_session(worker: OneWorker) -> None:
+    """A prompt that is being taken in does not wait for it: the turn may wait for the session's lock in turn."""
+    calls, holders = worker.parts.runner.calls, list[asyncio.Task[None]]()
+    route_of = calls.route_of
 
-    async def play() -> OneWorker:
-        worker = OneWorker(LoopClock(loop), turns_running_max=1)
-        worker.slow_s = 0.05
-        worker.owner.start()
-        for number in range(12):
-            await worker.send(prompt(f"p{number}", on_busy="parallel"))
-            await asyncio.sleep(0.07)
-        await ended(worker, *(f"p{number}" for number in range(12)))
-        await worker.owner.stop()
-        return worker
+    async def until_free(lane: SessionLane, places: int) -> None:
+        async with lane.lock:
+            for _ in range(places):
+                worker.capacity.release()
 
-    worker = run_virtual(loop, play())
+    async def taken_meanwhile(lane: SessionLane, turn: OpenTurn) -> TurnRoute:
+        if not holders:
+            places = worker.capacity._value
+            for _ in range(places):
+                await worker.capacity.acquire()
+            holders.append(asyncio.create_task(until_free(lane, places)))
+        return await route_of(lane, turn)
 
-    assert {worker.reason(f"p{number}") for number in range(12)} == {"complete"}
+    calls.route_of = taken_meanwhile  # type: ignore[method-assign]  # so that it happens just then
+    await worker.send(prompt("p1"))
+    await ended(worker, "p1", limit_s=5.0)
+
+    assert worker.reason("p1") == "complete"
 
 
 @on_virtual_time
