@@ -185,7 +185,7 @@ class TurnRunner:
             raise RunVoided(f"turn {turn.turn}, attempt {attempt.number}: its ending is {verdict.value}")
         if recorder.chars and not result.text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
-        self.conversations.add(lane.log(), turn.prompt, result.text)
+        self.conversations.add(lane.log(), turn.turn, turn.prompt, result.text)
         self.count(ended, result)
         await self.records.finish(turn, attempt, ended, result)
         await self.records.close_entry(lane, turn, ended)
