@@ -18,7 +18,7 @@ from gateway.decisions.session_messages import HubMessage, SessionReading, Sessi
 from gateway.log_reader import LogReader
 from infra.kafka.log_client import LogRecord
 from infra.kafka.session_topics import SessionLog
-from schemas.identifiers import SessionKey
+from schemas.identifiers import SessionKey, UserId
 
 __all__ = ["RING_BYTES_MAX", "HubListener", "SessionHub"]
 
@@ -31,6 +31,9 @@ RELAY_SAMPLE: Final = 16
 
 class HubListener(Protocol):
     """Somebody who follows a session."""
+
+    written_cursor: str
+    """Where it stands by what was written to its socket."""
 
     def tell(self, messages: Sequence[HubMessage]) -> None:
         """The next messages, in order."""
@@ -51,12 +54,14 @@ class SessionHub:
         teller: SessionTeller,
         reading: SessionReading,
         *,
+        user: UserId,
         on_lost: Callable[[SessionHub], None],
     ) -> None:
         self.key = key
         self.log = log
         self.teller = teller
         self.reading = reading
+        self.user = user
         self.on_lost = on_lost
         self.ring = MessageRing(bytes_max=RING_BYTES_MAX, covers_from=reading.position)
         self.holders: dict[HubListener, None] = {}
@@ -66,6 +71,8 @@ class SessionHub:
         self.reader: LogReader | None = None
         self.on_relay: Callable[[int], None] | None = None
         """Told now and then when a record was stamped that is being relayed."""
+        self.on_wish: Callable[[SessionHub], None] | None = None
+        """Told, now and again, while an open turn's worker wants word of those who follow it."""
         self.relayed = 0
         self.idle_since_s: float | None = None
 
@@ -103,6 +110,8 @@ class SessionHub:
         messages: list[HubMessage] = []
         for record in records:
             messages.extend(self.reading.take(record.offset, record.value))
+        if self.reading.wish is not None:
+            self.heed()
         if messages:
             self.relayed += 1
             if self.on_relay is not None and self.relayed % RELAY_SAMPLE == 1:
@@ -110,6 +119,11 @@ class SessionHub:
             self.ring.extend(messages)
             for listener in list(self.listeners):
                 listener.tell(messages)
+
+    def heed(self) -> None:
+        """Make the wish of the session's worker known, if it has one."""
+        if self.on_wish is not None and self.reading.wish is not None:
+            self.on_wish(self)
 
     def lost(self, reason: GapReason) -> None:
         """See `LogFollower.lost`: whoever listens is told and comes back through a new hub."""
