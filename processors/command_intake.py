@@ -157,8 +157,9 @@ class CommandIntake:
             await self.enqueue(lane, turn, queued)
             return
         route = await self.owner.parts.runner.calls.route_of(lane, turn)
-        call = route.reserve_now()
+        call = route.reserve_now() if self.owner.parts.suspects.enter_now(turn) else None
         if call is None:
+            self.owner.parts.suspects.leave(turn)
             await self.enqueue(lane, turn, queued)
             return
         await self.start(lane, turn, queued, route, call)
@@ -186,6 +187,7 @@ class CommandIntake:
         finally:
             if attempt is None:
                 self.owner.parts.runner.pool.give_back(call)
+                self.owner.parts.suspects.leave(turn)
         self.owner.lines.start(lane, turn, attempt, route)
 
     async def turn_away(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
