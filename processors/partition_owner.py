@@ -28,6 +28,7 @@ from processors.decisions.recovery import LEASE_US
 from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
 from processors.session_writer import SessionWriter
+from processors.suspect_line import SuspectLine
 from processors.turn_journal import TurnJournal
 from processors.turn_lines import TurnLines
 from processors.turn_recovery import TurnRecovery
@@ -81,7 +82,7 @@ class OwnerLimits:
     lease_us: int = LEASE_US
     """How long a running turn is left to a worker that lost its partition, and after each of its records."""
     attempts_max: int = 3
-    """Crashes after which a prompt is given up."""
+    """Crashes after which a prompt is given up, if it was alone at the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,7 @@ class WorkerParts:
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
+    suspects: SuspectLine = field(default_factory=SuspectLine)
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a partition can't be worked on any more for a fault of ours: the process must end and begin anew."""
 
