@@ -174,6 +174,7 @@ class TurnRunner:
             error=result.ending.error,
             text_sha256=recorder.hash.hexdigest(),
             text_chars=recorder.chars,
+            forgotten=result.ending.forgotten,
             at_us=self.clock.now_us(),
         )
         verdict = await self.append_end(lane, turn, ended)
@@ -232,6 +233,7 @@ class TurnRunner:
             cost_nano_usd=price.cost_nano_usd,
             price_version=price.version if usage != Usage() else "",
             error=ending.error,
+            forgotten=ending.forgotten,
             at_us=self.clock.now_us(),
         )
 
