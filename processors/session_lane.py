@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from processors.session_writer import SessionWriter
 from processors.turn_journal import TurnJournal
@@ -18,6 +19,9 @@ from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import StartCause, TurnQueued
+
+if TYPE_CHECKING:
+    from processors.turn_records import FailedCall
 
 __all__ = ["OpenTurn", "SessionLane"]
 
@@ -38,7 +42,10 @@ class OpenTurn:
     runs: set[str] = field(default_factory=set)
     """The runs that this worker has started, or tried to."""
     recorded_runs: set[str] = field(default_factory=set)
-    """Void runs whose records are written."""
+    """Runs whose records are written."""
+    failed: FailedCall | None = None
+    """The newest call, where it failed and nothing was written of that yet: its record, and whether the next attempt
+    goes on from its text, are decided when that one starts."""
     scope: asyncio.Timeout | None = None
     """Around the call to the provider; moving it to now ends the call."""
 

@@ -21,7 +21,7 @@ from processors.decisions.turn_ending import CANCELLED, Ending, no_target_ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.target_pool import NoTarget
 from processors.token_publisher import RunVoided
-from processors.turn_records import Attempt
+from processors.turn_records import Attempt, FailedCall
 from processors.turn_route import RouteStopped, TurnRoute
 from processors.weather import WEATHER
 from schemas.codec import encode
@@ -116,7 +116,7 @@ class TurnLines:
             stopped = result.failure is not None and turn.entry.cancel_requested
             await runner.end(lane, turn, attempt, result.stopped() if stopped else result)
             return True
-        await runner.records.record_failed(turn, attempt, result)
+        turn.failed = FailedCall(attempt, result)
         turn.cause = cause
         return False
 
