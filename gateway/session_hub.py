@@ -91,8 +91,12 @@ class SessionHub:
     def view(self) -> HubView:
         """What decides how a client is attached."""
         position = self.position
-        open_turns = frozenset(turn.queued.turn for turn in self.reading.fold.open_turns())
-        return HubView(self.teller.epoch, position, self.reading.fold_from, open_turns, self.ring.covers_from)
+        subjects: set[str] = set()
+        for turn in self.reading.fold.open_turns():
+            subjects.add(turn.queued.turn)
+            if turn.queued.models:
+                subjects.add(turn.queued.prompt_id)  # what its comparison came to
+        return HubView(self.teller.epoch, position, self.reading.fold_from, frozenset(subjects), self.ring.covers_from)
 
     def deliver(self, records: Sequence[LogRecord]) -> None:
         """See `LogFollower.deliver`."""

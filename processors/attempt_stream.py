@@ -19,7 +19,7 @@ from processors.attempt_recorder import AttemptRecorder
 from processors.decisions.answer_text import AnswerText
 from processors.decisions.answer_watch import AnswerWatch
 from processors.decisions.token_count import estimated_usage
-from processors.decisions.turn_ending import CANCELLED, Ending, ending_of_failure, ending_of_finish
+from processors.decisions.turn_ending import Ending, ending_of_failure, ending_of_finish, ending_of_stop
 from processors.providers.provider import (
     ChatProvider,
     ChatRequest,
@@ -62,9 +62,9 @@ class StreamResult:
     ttft_us: int | None = None
     tpot_us: int | None = None
 
-    def stopped(self) -> StreamResult:
-        """The same, ended by a cancel that came after the provider had failed."""
-        return replace(self, ending=CANCELLED)
+    def stopped(self, ending: Ending) -> StreamResult:
+        """The same, ended by a stop that came after the provider had failed."""
+        return replace(self, ending=ending)
 
 
 class AttemptStream:
@@ -126,7 +126,7 @@ class AttemptStream:
         try:
             async with asyncio.timeout(None) as turn.scope:
                 if turn.entry.cancel_requested:
-                    return CANCELLED
+                    return ending_of_stop(turn.entry.stop)
                 async with self.provider.stream(request) as batches:
                     await self.publish_all(batches, publisher)
             return ending_of_finish(self.finish_reason)
@@ -138,7 +138,7 @@ class AttemptStream:
             return ending_of_failure(shown, chunks=self.from_seq + self.chunks)
         except TimeoutError:
             if turn.entry.cancel_requested:
-                return CANCELLED
+                return ending_of_stop(turn.entry.stop)
             raise
         finally:
             turn.scope = None

@@ -20,11 +20,13 @@ from processors.decisions.admission import (
     body_hash_of,
     decide_admission,
 )
-from processors.decisions.turn_ending import CANCELLED, Ending
+from processors.decisions.busy_session import may_start
+from processors.decisions.turn_ending import Ending
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
 from processors.target_pool import Call
 from processors.token_publisher import RunVoided
+from processors.turn_place import TurnPlace
 from processors.turn_route import TurnRoute
 from processors.weather import WEATHER
 from schemas.codec import decode_prompt_command
@@ -152,41 +154,48 @@ class CommandIntake:
         except InvalidField as error:
             await self.turn_away(lane, turn, Ending("rejected", TurnError(code=error.code, message=str(error))))
             return
-        queued = self.queued(lane, turn)
-        if lane.open_turns or self.owner.parts.capacity.locked():
-            await self.enqueue(lane, turn, queued)
+        if not self.may_start(lane, turn) or self.owner.parts.capacity.locked():
+            await self.enqueue(lane, turn, self.queued(lane, turn))
             return
         route = await self.owner.parts.runner.calls.route_of(lane, turn)
         call = route.reserve_now()
         if call is None:
-            await self.enqueue(lane, turn, queued)
+            await self.enqueue(lane, turn, self.queued(lane, turn))
             return
-        await self.start(lane, turn, queued, route, call)
+        place = TurnPlace(self.owner.parts.capacity, self.owner.parts.runner.pool, call)
+        await self.start(lane, turn, route, place)
 
-    async def start(self, lane: SessionLane, turn: OpenTurn, queued: TurnQueued, route: TurnRoute, call: Call) -> None:
+    def may_start(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Whether a new turn need not wait for others of its session."""
+        line = [*(known.as_line_turn() for known in lane.turns), turn.as_line_turn()]
+        return len(line) - 1 in may_start(line, prompts_max=self.owner.parts.limits.session_parallel_max)
+
+    async def start(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute, place: TurnPlace) -> None:
         """Begin the first attempt together with the turn's first record, and let it run."""
-        attempt = None
-        lane.running = turn
+        queued = turn.queued(position=0, at_us=self.owner.parts.clock.now_us())
+        turn.claimed = True
+        lane.join(turn)
         try:
-            await self.owner.parts.capacity.acquire()
-            try:
-                async with self.owner.gate.beginning():
-                    attempt = await self.owner.parts.runner.begin(lane, turn, call, queued=queued)
-            except BaseException:
-                self.owner.parts.capacity.release()
-                raise
+            await place.take()
+            turn.placed = True
+            turn.started_s = self.owner.parts.clock.monotonic_s()
+            async with self.owner.gate.beginning():
+                attempt = await self.owner.parts.runner.begin(lane, turn, call_of(place), queued=queued)
         except RunVoided as voided:
-            lane.running = None
+            self.drop(lane, turn, place)
             log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
             self.owner.lines.watch_another(lane, turn)
             return
         except BaseException:
-            lane.running = None
+            self.drop(lane, turn, place)
             raise
-        finally:
-            if attempt is None:
-                self.owner.parts.runner.pool.give_back(call)
-        self.owner.lines.start(lane, turn, attempt, route)
+        self.owner.lines.start(lane, turn, attempt, route, place)
+
+    def drop(self, lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
+        """A turn did not begin: nothing of it stays behind here."""
+        place.give_back()
+        lane.leave(turn)
+        turn.claimed = turn.placed = False
 
     async def turn_away(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
         """End a turn that is not taken in; of its prompt only the beginning goes onto the log."""
@@ -199,7 +208,7 @@ class CommandIntake:
             self.owner.journal.write(turn.entry), lane.log().append([queued], since_ms=turn.since_ms)
         )
         turn.entry = msgspec.structs.replace(turn.entry, first_offset=offset)
-        lane.waiting.append(turn)
+        lane.join(turn)
         self.owner.lines.wake(lane)
 
     def queued(self, lane: SessionLane, turn: OpenTurn) -> TurnQueued:
@@ -236,13 +245,7 @@ class CommandIntake:
         turn = lane.find(turn_id)
         if turn is None or turn.over:
             return
-        turn.entry = msgspec.structs.replace(turn.entry, cancel_requested=True, updated_at_us=now_us)
-        await self.owner.journal.write(turn.entry)
-        if turn in lane.waiting:
-            await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
-            lane.waiting.remove(turn)  # not before: while the cluster is away it must be found again
-        else:
-            turn.stop_call()
+        await self.owner.lines.stop(lane, [turn], "cancelled")
 
     async def expire(self, lane: SessionLane, delivery: Delivery) -> None:
         if lane.open_turns:
@@ -281,6 +284,13 @@ class CommandIntake:
             key=delivery.key,
             value=delivery.value,
         )
+
+
+def call_of(place: TurnPlace) -> Call:
+    """The call that a new turn was given."""
+    if place.call is None:
+        raise RuntimeError("the place was given back")
+    return place.call
 
 
 def check_identifiers(command: PromptCommand) -> None:

@@ -75,6 +75,8 @@ class OwnerLimits:
     """Sessions remembered; idle ones beyond it are forgotten and read again when they come back."""
     session_queue_max: int = 32
     """Prompts that may wait in one session."""
+    session_parallel_max: int = 4
+    """Prompts of one session that run at once, where they ask for it; each with all its models."""
     lease_us: int = LEASE_US
     """How long a running turn is left to a worker that lost its partition, and after each of its records."""
     attempts_max: int = 3
@@ -150,7 +152,7 @@ class PartitionOwner:
         self.gate.shut()
         self.room.set()
         running = self.running_turns()
-        others = self.tasks - {lane.task for lane in self.lanes.values() if lane.running in running}
+        others = self.tasks - {turn.task for turn in running if turn.task is not None}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -282,8 +284,7 @@ class PartitionOwner:
 
     def running_turns(self) -> list[OpenTurn]:
         """The turns whose answer is under way."""
-        running = [lane.running for lane in self.lanes.values()]
-        return [turn for turn in running if turn is not None and not turn.watched]
+        return [turn for lane in self.lanes.values() for turn in lane.running if not turn.watched]
 
     async def hand_over(self, turn: OpenTurn) -> None:
         """Journal that a turn was left on purpose. Raises AppendFailed."""

@@ -13,7 +13,7 @@ import structlog
 
 from processors.decisions.admission import EXPIRED_MESSAGE
 from processors.decisions.recovery import Close, Expire, GiveUp, Resume, Stop, Watch, decide_recovery
-from processors.decisions.turn_ending import CANCELLED, Ending
+from processors.decisions.turn_ending import Ending, ending_of_stop
 from processors.session_lane import OpenTurn, SessionLane
 from schemas.journal import JournalEntry
 from schemas.session_events import StartCause, TurnError
@@ -108,7 +108,7 @@ class TurnRecovery:
             case Close():
                 await self.owner.parts.runner.records.close(lane, turn)
             case Stop():
-                await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
+                await self.owner.parts.runner.end_unstarted(lane, turn, ending_of_stop(turn.entry.stop))
             case Expire():
                 await self.expire(lane, turn)
             case Watch():
@@ -141,7 +141,7 @@ class TurnRecovery:
 
     def put_in_line(self, lane: SessionLane, turn: OpenTurn, cause: StartCause) -> None:
         turn.cause = cause
-        lane.waiting.append(turn)
+        lane.join(turn)
         self.owner.lines.wake(lane)
 
     async def expire(self, lane: SessionLane, turn: OpenTurn) -> None:

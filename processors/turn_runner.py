@@ -229,6 +229,7 @@ class TurnRunner:
             error=result.ending.error,
             text_sha256=recorder.whole_hash.hexdigest(),
             text_chars=recorder.whole_chars,
+            forgotten=result.ending.forgotten,
             at_us=self.clock.now_us(),
         )
         verdict = await self.append_end(lane, turn, ended)
@@ -288,6 +289,7 @@ class TurnRunner:
             cost_nano_usd=price.cost_nano_usd,
             price_version=price.version if usage != Usage() else "",
             error=ending.error,
+            forgotten=ending.forgotten,
             at_us=self.clock.now_us(),
         )
 

@@ -267,6 +267,8 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end", kw_only=Tr
     """Its length in Unicode code points."""
     forgotten: bool = False
     """Neither the question nor the answer belongs to the conversation any more."""
+    first_text_s: float | None = None
+    """Seconds from taking the prompt in to the first text that stands, by the worker's clock; absent where unknown."""
     at_us: int = 0
     c: str = ""
 
@@ -302,6 +304,8 @@ class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """Characters of the whole input where `input` holds only its beginning; else 0."""
     model: str = ""
     attempt: int = 0
+    provider: str = ""
+    """Who answers, or answered last."""
     next_seq: int = 0
     """Number of the first chunk that is not in `text` yet."""
     text: str = ""
@@ -317,12 +321,15 @@ class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     error: TurnError | None = None
     forgotten: bool = False
     """Neither the question nor the answer belongs to the conversation any more."""
+    first_text_s: float | None = None
+    """As in `end`."""
     more: bool = False
     """The text goes on in the next snapshot message for the same turn (a frame has a size limit)."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, tag="snapshot", kw_only=True):
-    """The session as it stands; deltas go on from each turn's `next_seq`."""
+    """The session as it stands; deltas go on from each turn's `next_seq`. It comes in as many messages as it needs,
+    `compared` ones among them; only the last one carries `c`."""
 
     session: str
     turns: tuple[SnapshotTurn, ...]

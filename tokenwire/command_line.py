@@ -10,6 +10,7 @@ import click
 
 from tokenwire.commands.access_token import token
 from tokenwire.commands.bench import bench
+from tokenwire.commands.deadletters import deadletters
 from tokenwire.commands.migrate import migrate
 from tokenwire.commands.processes import analytics, broker, gateway, provider, worker
 from tokenwire.commands.query import query
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (up, gateway, worker, analytics, provider, broker, migrate, token, send, query, bench):
+for command in (up, gateway, worker, analytics, provider, broker, migrate, token, send, query, bench, deadletters):
     cli.add_command(command)
 
 

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.decisions.event_messages import message_of
+from gateway.decisions.event_messages import ToldEvent, message_of
 from gateway.decisions.resume_cursor import CursorSigner, LogPosition
 from schemas.client_messages import Delta
 from schemas.codec import decode_session_event, encode
@@ -33,7 +33,7 @@ from schemas.session_events import (
     TurnHedged,
     TurnQueued,
 )
-from schemas.turn_fold import SessionFold, Verdict
+from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
 __all__ = [
     "MESSAGE_BYTES_MAX",
@@ -59,6 +59,7 @@ class HubMessage:
     begins: LogPosition
     ends: LogPosition
     turn: str
+    """The turn it tells of; of a comparison, its prompt; else empty."""
 
 
 @dataclass(slots=True)
@@ -95,9 +96,8 @@ class SessionTeller:
         if isinstance(event, TurnHedged):
             return []  # the worker's own bookkeeping, until it speaks
         cursor = self.cursor(part.ends, part.fold_from)
-        turn = "" if isinstance(event, PromptRefused | ComparisonEnded) else event.turn
-        payload = encode(message_of(event, self.session, cursor))
-        return [HubMessage(payload, cursor, part.begins, part.ends, turn)]
+        payload = encode(message_of(event, self.session, cursor, turn=part.turn))
+        return [HubMessage(payload, cursor, part.begins, part.ends, subject_of(event))]
 
     def deltas(self, parts: list[ToldPart]) -> Iterator[HubMessage]:
         """The parts as one delta, or halved until each fits a frame (or is a single chunk)."""
@@ -212,7 +212,8 @@ class SessionReading:
         if offset == self.tells_from.offset and self.tells_from.chunk and isinstance(event, TokensEmitted):
             begins, known = self.tells_from, self.tells_from.chunk
             event = msgspec.structs.replace(event, chunks=event.chunks[known:], seq=event.seq + known)
-        return ToldPart(event, begins, self.position, self.fold_from)
+        turn = self.fold.turns.get(event.turn) if isinstance(event, TurnEnded) else None
+        return ToldPart(event, begins, self.position, self.fold_from, turn)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,6 +224,8 @@ class ToldPart:
     begins: LogPosition
     ends: LogPosition
     fold_from: int
+    turn: FoldedTurn | None = None
+    """Of an ending, the turn as folded."""
 
 
 class JoinedDeltas:
@@ -269,6 +272,16 @@ def halves(parts: list[ToldPart]) -> tuple[list[ToldPart], list[ToldPart]]:
         [ToldPart(first, part.begins, between, part.fold_from)],
         [ToldPart(second, between, part.ends, part.fold_from)],
     )
+
+
+def subject_of(event: ToldEvent) -> str:
+    match event:
+        case PromptRefused():
+            return ""
+        case ComparisonEnded():
+            return event.prompt_id
+        case _:
+            return event.turn
 
 
 def slim(event: SessionEvent) -> SessionEvent:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tokenwire.commands.terminal_text import printable
+
 if TYPE_CHECKING:
     from producers.answer_reader import AnswerEnded
     from schemas.prompts import PromptSubmitted
@@ -23,7 +25,6 @@ SILENCE_S: Final = 8.0
 SILENCE_HINT: Final = (
     "No answer yet: does a worker run with the same TOKENWIRE_TOPIC_LAYOUT? Waiting (ctrl-C to stop) …"
 )
-SHOWN_AS_ESCAPE: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 @click.command()
@@ -140,11 +141,6 @@ def show(piece: Any) -> None:
     elif isinstance(piece, AnswerStarted) and piece.attempt > 1:
         click.echo()
         click.secho(f"The answer begins anew (attempt {piece.attempt}: {piece.cause}).", err=True, dim=True)
-
-
-def printable(text: str) -> str:
-    """A model's words cannot move the cursor or change the terminal; a file or pipe gets them as they are."""
-    return text.translate(SHOWN_AS_ESCAPE) if sys.stdout.isatty() else text
 
 
 def summary(prompt: PromptSubmitted, ended: AnswerEnded) -> str:

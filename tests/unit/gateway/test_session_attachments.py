@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from gateway.decisions.client_outbox import OutboxState
-from schemas.client_messages import Attached, Delta, End, Error, Gap, Snapshot
-from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
+from schemas.client_messages import Attached, Compared, Delta, End, Error, Gap, Queued, Snapshot
+from schemas.session_events import ComparisonEnded, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.unit.gateway.gateway_parts import RecordedClient, key_of, services_over, settled
 
@@ -127,6 +127,34 @@ async def test_slow_client_that_catches_up_is_not_evicted() -> None:
 
     assert not client.evicted
     assert "".join(message.text for message in client.socket.told if isinstance(message, Delta)) == "".join(texts)
+
+
+async def test_late_client_of_a_comparison_that_has_a_winner() -> None:
+    """At the tail it is told the turn that is still open and what the comparison came to, not the winner's answer."""
+    log = FollowedLog()
+    services = services_over(log, FollowedLogReader(log))
+    models = ("a", "b")
+    log.append(
+        key_of("s1"),
+        [
+            TurnQueued(turn="t1", prompt_id="p", models=models, compare="first", index=1),
+            TurnQueued(turn="t0", prompt_id="p", models=models, compare="first"),
+            TurnEnded(turn="t0", attempt=0, run="", reason="complete"),
+            ComparisonEnded(prompt_id="p", mode="first", turn="t0"),
+        ],
+    )
+    async with asyncio.TaskGroup() as tasks:
+        client = RecordedClient(services, tasks)
+        await client.attach("s1", "tail")
+        await settled()
+        client.attachments.close()
+
+    attached, queued, compared = client.socket.told
+    assert isinstance(attached, Attached)
+    assert isinstance(queued, Queued)
+    assert (queued.turn, queued.models, queued.index) == ("t1", models, 1)
+    assert isinstance(compared, Compared)
+    assert compared.turn == "t0"
 
 
 async def test_hub_that_nobody_needs() -> None:

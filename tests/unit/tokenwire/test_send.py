@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from producers.answer_reader import AnswerEnded
 from producers.batch_results import BatchResult
 from schemas.prompts import PromptSubmitted
 from schemas.session_events import TurnError, Usage
-from tokenwire.commands.send import described, printable, summary
+from tokenwire.commands.send import described, summary
 from tokenwire.commands.send_batch import BatchCount, BatchOptions
 
 PROMPT = PromptSubmitted(user="u", session="s1", prompt_id="p", input="Hi")
@@ -48,16 +47,6 @@ def test_json_holds_what_a_script_wants() -> None:
     assert told["text"] == "text"
     assert told["usage"] == {"output_tokens": 5}
     assert told["error"] is None
-
-
-def test_S12_terminal_escapes_in_an_answer_are_shown_not_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal a model can't move the cursor; a pipe gets the words as they are."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    on_terminal = printable("a\x1b[2Jb\n\tc\x9b")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
-
-    assert on_terminal == "a\\x1b[2Jb\n\tc\\x9b"
-    assert printable("\x1b[2J") == "\x1b[2J"
 
 
 def test_batch_has_its_results_beside_its_file(tmp_path: Path) -> None:
