@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from processors.decisions.busy_session import LineTurn, may_start
 from processors.session_writer import SessionWriter
@@ -19,6 +20,9 @@ from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import StartCause, TurnQueued
+
+if TYPE_CHECKING:
+    from processors.turn_records import FailedCall
 
 __all__ = ["OpenTurn", "SessionLane"]
 
@@ -39,7 +43,10 @@ class OpenTurn:
     runs: set[str] = field(default_factory=set)
     """The runs that this worker has started, or tried to."""
     recorded_runs: set[str] = field(default_factory=set)
-    """Void runs whose records are written."""
+    """Runs whose records are written."""
+    failed: FailedCall | None = None
+    """The newest call, where it failed and nothing was written of that yet: its record, and whether the next attempt
+    goes on from its text, are decided when that one starts."""
     scope: asyncio.Timeout | None = None
     """Around whatever the turn waits for; moving it to now ends the wait."""
     claimed: bool = False

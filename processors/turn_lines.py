@@ -30,7 +30,7 @@ from processors.side_by_side import every
 from processors.target_pool import NoTarget
 from processors.token_publisher import RunVoided
 from processors.turn_place import TurnPlace
-from processors.turn_records import Attempt
+from processors.turn_records import Attempt, FailedCall
 from processors.turn_route import RouteStopped, TurnRoute
 from processors.weather import WEATHER
 from schemas.codec import encode
@@ -172,7 +172,7 @@ class TurnLines:
                 lane, turn, attempt, result.stopped(ending_of_stop(turn.entry.stop)) if stopped else result
             )
             return True
-        await runner.records.record_failed(turn, attempt, result)
+        turn.failed = FailedCall(attempt, result)
         turn.cause = cause
         return False
 
