@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     # ---- Worker
     worker_group: str = "tokenwire-worker"
     """Consumer group of the workers (Faust's app id)."""
+    worker_instance: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    """A name that this worker alone has and keeps over restarts: back within session_timeout_s, it finds its partitions
+    as it left them. Empty = a restart hands them to others and back."""
     session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
     """Silence after which the group gives a worker's partitions to others."""
     turns_running_max: Annotated[int, Field(ge=1)] = 512

@@ -69,13 +69,13 @@ class WorkerLine:
     folder: Path
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        """Start a worker process; its log is in the test's folder."""
+    def start_worker(self, **changes: Any) -> subprocess.Popen[bytes]:
+        """Start a worker process; its log is in the test's folder. `changes` are settings of its own."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
         with log_path.open("wb") as log_file:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "tokenwire", "worker"],
-                env=self.environment,
+                env=self.environment | {f"TOKENWIRE_{name.upper()}": str(value) for name, value in changes.items()},
                 stdout=log_file,
                 stderr=subprocess.STDOUT,
             )
