@@ -14,7 +14,9 @@ from typing import Final, Protocol
 from gateway.decisions.attach_plan import HubView
 from gateway.decisions.message_ring import MessageRing
 from gateway.decisions.resume_cursor import GapReason, LogPosition
+from gateway.decisions.roll_up import ROLLED_BYTES_MAX, rolled_up
 from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
+from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, shared_frames
 from gateway.log_reader import LogReader
 from infra.kafka.log_client import LogRecord
 from infra.kafka.session_topics import SessionLog
@@ -24,6 +26,9 @@ __all__ = ["RING_BYTES_MAX", "HubListener", "SessionHub"]
 
 RING_BYTES_MAX: Final = 131_072
 """Newest messages that a session keeps for reconnects; older ones come from Kafka."""
+
+JOINED_PLACES_MAX: Final = 4
+"""Positions of slow readers for which joined messages are kept between two records."""
 
 RELAY_SAMPLE: Final = 16
 """One delivery in so many is measured."""
@@ -35,8 +40,8 @@ class HubListener(Protocol):
     written_cursor: str
     """Where it stands by what was written to its socket."""
 
-    def tell(self, messages: Sequence[HubMessage]) -> None:
-        """The next messages, in order."""
+    def tell(self, frames: Sequence[SharedFrame]) -> None:
+        """The next messages, in order, in frames that all listeners share."""
         ...
 
     def lost(self, reason: GapReason) -> None:
@@ -73,6 +78,10 @@ class SessionHub:
         """Told now and then when a record was stamped that is being relayed."""
         self.on_wish: Callable[[SessionHub], None] | None = None
         """Told, now and again, while an open turn's worker wants word of those who follow it."""
+        self.frame_bytes_max = min(FRAME_BYTES_MAX, teller.message_bytes_max)
+        self.rolled_bytes_max = min(ROLLED_BYTES_MAX, teller.message_bytes_max)
+        self.joined_frames: dict[LogPosition, list[SharedFrame]] = {}
+        """What is missing from a position on, joined, until the next record."""
         self.relayed = 0
         self.idle_since_s: float | None = None
 
@@ -117,8 +126,20 @@ class SessionHub:
             if self.on_relay is not None and self.relayed % RELAY_SAMPLE == 1:
                 self.on_relay(self.reading.stamped_us)
             self.ring.extend(messages)
-            for listener in list(self.listeners):
-                listener.tell(messages)
+            self.joined_frames.clear()
+            if self.listeners:
+                frames = shared_frames(messages, self.frame_bytes_max)
+                for listener in list(self.listeners):
+                    listener.tell(frames)
+
+    def rolled(self, position: LogPosition, missing: Sequence[HubMessage]) -> list[SharedFrame]:
+        """The messages from `position` on, joined; made once for all who stand there."""
+        frames = self.joined_frames.get(position)
+        if frames is None:
+            frames = rolled_up(missing, self.rolled_bytes_max)
+            if len(self.joined_frames) < JOINED_PLACES_MAX:
+                self.joined_frames[position] = frames
+        return frames
 
     def heed(self) -> None:
         """Make the wish of the session's worker known, if it has one."""

@@ -18,7 +18,7 @@ import structlog
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX, SessionReading, SessionTeller
 from gateway.log_reader import LogFinder, LogReader, PastReader
-from gateway.session_hub import SessionHub
+from gateway.session_hub import RING_BYTES_MAX, SessionHub
 from infra.clock import Clock
 from infra.kafka.log_client import LogRecord, LogUnavailable, UnknownLog
 from infra.kafka.session_topics import SessionLog
@@ -30,6 +30,12 @@ log = structlog.get_logger(__name__)
 
 IDLE_GRACE_S: Final = 30.0
 JOIN_ATTEMPTS_MAX: Final = 100
+RINGS_BYTES_MAX: Final = 67_108_864
+"""Newest messages of all sessions together: with more than 512 sessions each keeps less."""
+RING_BYTES_MIN: Final = 4_096
+"""A session keeps so much in any case."""
+OPENINGS_MAX: Final = 32
+"""Logs that are read at once to open their sessions; others wait in line."""
 RECORDS_AT_ONCE_MAX: Final = 512
 """Records folded before other work gets its turn."""
 NOTHING_YET: Final = LogPosition(2**62)
@@ -55,6 +61,7 @@ class SessionHubs:
         self.message_bytes_max = message_bytes_max
         self.hubs: dict[SessionKey, SessionHub] = {}
         self.openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
+        self.reading = asyncio.Semaphore(OPENINGS_MAX)
         self.on_relay: Callable[[int], None] | None = None
         self.on_wish: Callable[[SessionHub], None] | None = None
 
@@ -102,7 +109,8 @@ class SessionHubs:
         reading = SessionReading(teller, starts_at=starts_at, tells_from=NOTHING_YET)
         hub = SessionHub(key, session_log, teller, reading, user=user, on_lost=self.lose)
         hub.on_relay, hub.on_wish = self.on_relay, self.on_wish
-        await self.join(hub, bounds.end)
+        async with self.reading:
+            await self.join(hub, bounds.end)
         hub.idle_since_s = self.clock.monotonic_s()
         self.hubs[key] = hub
         hub.heed()
@@ -136,8 +144,11 @@ class SessionHubs:
         self.source.topics.forget(hub.key)
 
     def sweep(self, now_s: float) -> None:
-        """Drop what has been idle for the grace time. Call every second or so."""
+        """Drop what has been idle for the grace time, and share out the memory. Call every second or so."""
+        ring_bytes_max = max(RING_BYTES_MIN, min(RING_BYTES_MAX, RINGS_BYTES_MAX // max(1, len(self.hubs))))
         for hub in list(self.hubs.values()):
+            hub.ring.bound(ring_bytes_max)
+            hub.joined_frames.clear()
             if hub.holders:
                 hub.idle_since_s = None
             elif hub.idle_since_s is None:
