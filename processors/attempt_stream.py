@@ -99,8 +99,9 @@ class AttemptStream:
         Cancellation: closes the call; chunks that were not acknowledged may or may not be on the log.
         """
         publisher = TokenPublisher(
-            self.writer, self.clock, turn=turn.turn, attempt=attempt, run=run, since_ms=turn.since_ms
+            self.writer, self.clock, turn=turn.turn, attempt=attempt, run=run, since_ms=turn.since_ms, brake=turn.brake
         )
+        request = replace(request, held_s=turn.brake.held_s) if turn.brake else request
         self.requested_at_us = self.clock.now_us()
         self.requested_s = self.last_s = self.clock.monotonic_s()
         async with publisher:

@@ -8,11 +8,12 @@ what counts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from processors.decisions.busy_session import LineTurn, may_start
+from processors.reader_brake import ReaderBrake
 from processors.session_writer import SessionWriter
 from processors.turn_journal import TurnJournal
 from schemas.identifiers import SessionKey
@@ -48,6 +49,8 @@ class OpenTurn:
     """It has a place among the turns that the worker runs at once."""
     task: asyncio.Task[None] | None = None
     """What runs it."""
+    brake: ReaderBrake | None = None
+    """Holds the read from the provider back while its readers are behind."""
     started_s: float | None = None
     """When it got its place, on the monotonic clock."""
 
@@ -109,6 +112,8 @@ class SessionLane:
         self.writer: SessionWriter | None = None
         self.turns: list[OpenTurn] = []
         """Every open turn, in the order of the line."""
+        self.joined: Callable[[SessionLane, OpenTurn], None] = lambda *_: None
+        """Told of each turn that joins."""
 
     @property
     def open_turns(self) -> int:
@@ -138,6 +143,7 @@ class SessionLane:
     def join(self, turn: OpenTurn) -> None:
         """Put a turn at the end of the line."""
         self.turns.append(turn)
+        self.joined(self, turn)
 
     def leave(self, turn: OpenTurn) -> None:
         """Take a turn out that is over, or another owner's."""
