@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     reader_behind_bytes_max: Annotated[int, Field(ge=1_024, le=67_108_864)] = 65_536
     """Bytes that an answer with `pace: reader` may be ahead of its fastest reader before its provider is paused."""
     attempts_max: Annotated[int, Field(ge=1, le=20)] = 3
-    """Attempts of a turn whose worker keeps dying, before it ends in `error` and a dead letter."""
+    """Crashes of a turn's workers after which it ends in `error` and a dead letter, if it ran alone at the last one."""
     prompt_bytes_max: Annotated[int, Field(ge=1_024, le=131_072)] = 131_072
     """Largest prompt (input or messages) in UTF-8 bytes."""
     history_cache_bytes_max: Annotated[int, Field(ge=0)] = 67_108_864

@@ -29,6 +29,7 @@ from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
 from processors.session_watchers import SessionWatchers
 from processors.session_writer import SessionWriter
+from processors.suspect_line import SuspectLine
 from processors.turn_journal import TurnJournal
 from processors.turn_lines import TurnLines
 from processors.turn_recovery import TurnRecovery
@@ -86,7 +87,7 @@ class OwnerLimits:
     reader_behind_bytes_max: int = 65_536
     """Bytes that an answer may be ahead of its readers, where they set its pace."""
     attempts_max: int = 3
-    """Crashes after which a prompt is given up."""
+    """Crashes after which a prompt is given up, if it was alone at the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,7 @@ class WorkerParts:
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
+    suspects: SuspectLine = field(default_factory=SuspectLine)
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a partition can't be worked on any more for a fault of ours: the process must end and begin anew."""
 

@@ -145,7 +145,7 @@ class SimulatedProcess:
         question = request.messages[-1].content
         self.group.calls.append(PaidCall(self.number, question, self.started.get(self.group.turn_of(question))))
         if "poison" in question and self.group.poison_kills:
-            self.group.kill(self)
+            asyncio.get_running_loop().call_later(self.group.poison_after_s, self.group.kill, self)
 
     def finish(self, partition: int, next_offset: int, generation: int) -> None:
         if generation == self.ownership.generation:
@@ -208,6 +208,8 @@ class SimulatedGroup:
     script_of: Callable[[ChatRequest], Script] = lambda _: Script()
     turn_of: Callable[[str], str] = lambda _: ""
     poison_kills: bool = False
+    poison_after_s: float = 0.0
+    """How long a worker that asks what is poison lives on."""
     generation: int = 0
     committed: dict[int, int] = field(default_factory=dict)
     processes: list[SimulatedProcess] = field(default_factory=list)
