@@ -140,6 +140,10 @@ class Settings(BaseSettings):
     """Prompts that may wait in one session behind the running turn."""
     session_parallel_max: Annotated[int, Field(ge=1, le=64)] = 4
     """Prompts of one session that run at once where they ask for it (`on_busy: parallel`); more wait their turn."""
+    leave_grace_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """Seconds without a device after which a turn with `on_leave: cancel` is ended."""
+    reader_behind_bytes_max: Annotated[int, Field(ge=1_024, le=67_108_864)] = 65_536
+    """Bytes that an answer with `pace: reader` may be ahead of its fastest reader before its provider is paused."""
     attempts_max: Annotated[int, Field(ge=1, le=20)] = 3
     """Crashes of a turn's workers after which it ends in `error` and a dead letter, if it ran alone at the last one."""
     scorer: str = ""
