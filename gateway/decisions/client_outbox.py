@@ -103,12 +103,28 @@ TRANSITIONS: Final[dict[tuple[OutboxState, OutboxEvent], OutboxState]] = {
 
 
 class HeldBytes:
-    """What all connections of a process owe together."""
+    """What a process holds for all its clients together, and how much that may be.
 
-    __slots__ = ("total",)
+    Beyond the cap no connection takes a session's message: each keeps its position instead.
+    """
 
-    def __init__(self) -> None:
-        self.total = 0
+    __slots__ = ("bytes_max", "memory_bytes", "unsent_bytes")
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.unsent_bytes = 0
+        """What connections owe."""
+        self.memory_bytes = 0
+        """The newest messages of all sessions, as last counted."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.unsent_bytes + self.memory_bytes
+
+    def is_full(self) -> bool:
+        """Whether nothing more may be taken."""
+        return self.unsent_bytes + self.memory_bytes >= self.bytes_max
 
 
 class ClientOutbox:
@@ -130,9 +146,9 @@ class ClientOutbox:
         "written_bytes",
     )
 
-    def __init__(self, limits: OutboxLimits, held: HeldBytes | None = None, *, now_s: float = 0.0) -> None:
+    def __init__(self, limits: OutboxLimits, held: HeldBytes, *, now_s: float = 0.0) -> None:
         self.limits = limits
-        self.held = held or HeldBytes()
+        self.held = held
         self.state = OutboxState.DIRECT
         self.queued_bytes = 0
         """Bytes of messages in our queue."""
@@ -157,13 +173,15 @@ class ClientOutbox:
 
     def has_room(self) -> bool:
         """Whether a session's next message may be taken, of any size: it must get past some time."""
-        return self.queued_bytes + self.socket_bytes <= self.limits.high_bytes and self.state is not CLOSED
+        if self.state is CLOSED or self.held.is_full():
+            return False
+        return self.queued_bytes + self.socket_bytes <= self.limits.high_bytes
 
     def push(self, message_bytes: int, now_s: float) -> bool:
         """A session's next message is here: is it taken as it comes? Else it is to be pulled later."""
         if self.state is not DIRECT:
             return False
-        if self.queued_bytes + self.socket_bytes > self.limits.high_bytes:
+        if self.queued_bytes + self.socket_bytes > self.limits.high_bytes or self.held.is_full():
             self.cross(OutboxEvent.HIGH_MARK, now_s)
             return False
         self.queued_bytes += message_bytes
@@ -197,7 +215,7 @@ class ClientOutbox:
         self.socket_bytes = socket_bytes
         unsent = self.queued_bytes + socket_bytes
         if unsent != self.counted:
-            self.held.total += unsent - self.counted
+            self.held.unsent_bytes += unsent - self.counted
             self.counted = unsent
         if not unsent:
             self.late_since_s = None
@@ -242,5 +260,5 @@ class ClientOutbox:
 
     def forget(self) -> None:
         """The connection has gone: nobody owes anything any more."""
-        self.held.total -= self.counted
-        self.held, self.counted = HeldBytes(), 0
+        self.held.unsent_bytes -= self.counted
+        self.held, self.counted = HeldBytes(self.held.bytes_max), 0
