@@ -122,7 +122,7 @@ class Gateway:
                 source,
                 self.clock,
                 message_bytes_max=message_bytes_max(settings),
-                rings_bytes_max=min(RINGS_BYTES_MAX, settings.gateway_bytes_max // 4),
+                rings_bytes_max=min(RINGS_BYTES_MAX, ring_share(settings)),
             )
             hubs.on_relay = self.metrics.relayed
             stack.push_async_callback(hubs.close)
@@ -199,8 +199,7 @@ class Gateway:
             self.metrics.connections.set(len(self.connections))
             services = self.services
             if services is not None:
-                self.metrics.unsent_bytes.set(self.held.unsent_bytes)
-                self.held.memory_bytes = services.hubs.memory_bytes()
+                self.metrics.unsent_bytes.set(self.held.total)
                 self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
                 services.hubs.sweep(now_s)
                 self.relieve()
@@ -294,12 +293,17 @@ def rules_of(settings: Settings) -> GatewayRules:
             accepted_max=min(settings.gateway_sockets_max + PENDING_ROOM, files_for_sockets()),
             sockets_max=settings.gateway_sockets_max,
             sockets_per_user_max=settings.user_sockets_max,
-            held_bytes_max=settings.gateway_bytes_max,
+            held_bytes_max=settings.gateway_bytes_max - ring_share(settings),
         ),
         models=catalogue.known_models,
         simulated=all(map(is_simulated, catalogue.targets.values())),
         frame_bytes_max=settings.frame_bytes_max,
     )
+
+
+def ring_share(settings: Settings) -> int:
+    """Of the bytes that the gateway may hold, those for the newest messages of sessions; the rest is for clients."""
+    return settings.gateway_bytes_max // 4
 
 
 def process_rate(limits: ConnectionLimits, clock: Clock) -> MessageBucket:

@@ -161,10 +161,6 @@ class SessionHubs:
             elif now_s - hub.idle_since_s > IDLE_GRACE_S:
                 self.drop(hub)
 
-    def memory_bytes(self) -> int:
-        """What the newest messages of all sessions hold."""
-        return sum(hub.ring.bytes_held for hub in self.hubs.values())
-
     async def close(self) -> None:
         """End openings and forget everything."""
         for opening in list(self.openings.values()):

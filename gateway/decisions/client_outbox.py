@@ -103,28 +103,20 @@ TRANSITIONS: Final[dict[tuple[OutboxState, OutboxEvent], OutboxState]] = {
 
 
 class HeldBytes:
-    """What a process holds for all its clients together, and how much that may be.
+    """What a process owes all its clients together, and how much that may be.
 
     Beyond the cap no connection takes a session's message: each keeps its position instead.
     """
 
-    __slots__ = ("bytes_max", "memory_bytes", "unsent_bytes")
+    __slots__ = ("bytes_max", "total")
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
-        self.unsent_bytes = 0
-        """What connections owe."""
-        self.memory_bytes = 0
-        """The newest messages of all sessions, as last counted."""
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.unsent_bytes + self.memory_bytes
+        self.total = 0
 
     def is_full(self) -> bool:
         """Whether nothing more may be taken."""
-        return self.unsent_bytes + self.memory_bytes >= self.bytes_max
+        return self.total >= self.bytes_max
 
 
 class ClientOutbox:
@@ -184,12 +176,12 @@ class ClientOutbox:
         if self.queued_bytes + self.socket_bytes > self.limits.high_bytes or self.held.is_full():
             self.cross(OutboxEvent.HIGH_MARK, now_s)
             return False
-        self.queued_bytes += message_bytes
+        self.count(message_bytes)
         return True
 
     def pull(self, message_bytes: int) -> None:
         """A session's message is taken, there being room."""
-        self.queued_bytes += message_bytes
+        self.count(message_bytes)
 
     def own(self, message_bytes: int, now_s: float) -> bool:
         """A message of our own: it waits for nothing. False: it does not fit, and the connection is closed."""
@@ -198,8 +190,13 @@ class ClientOutbox:
             self.cross(OutboxEvent.BYTE_CAP, now_s)
         if self.state is CLOSED:
             return False
-        self.queued_bytes += message_bytes
+        self.count(message_bytes)
         return True
+
+    def count(self, message_bytes: int) -> None:
+        self.queued_bytes += message_bytes
+        self.counted += message_bytes
+        self.held.total += message_bytes
 
     def written(self, message_bytes: int, wire_bytes: int) -> None:
         """Messages of this many bytes left the queue as so many bytes for the socket."""
@@ -215,7 +212,7 @@ class ClientOutbox:
         self.socket_bytes = socket_bytes
         unsent = self.queued_bytes + socket_bytes
         if unsent != self.counted:
-            self.held.unsent_bytes += unsent - self.counted
+            self.held.total += unsent - self.counted
             self.counted = unsent
         if not unsent:
             self.late_since_s = None
@@ -260,5 +257,5 @@ class ClientOutbox:
 
     def forget(self) -> None:
         """The connection has gone: nobody owes anything any more."""
-        self.held.unsent_bytes -= self.counted
+        self.held.total -= self.counted
         self.held, self.counted = HeldBytes(self.held.bytes_max), 0

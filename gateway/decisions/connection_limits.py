@@ -3,7 +3,7 @@
 Three doors. At the first, before a byte is read: no more sockets than the process has files for, and no more that have
 not said a good `hello` than `pending_max`; of these the one that has waited longest goes when one more comes, since a
 client that means it needs milliseconds and whoever sits there to fill the line does not. At the second, when a client
-has said who it is: sockets per user, in all, and bytes held for all clients; who is refused is told when to come back
+has said who it is: sockets per user, in all, and bytes owed to all clients; who is refused is told when to come back
 (1013), each at another moment, or the refused would come back as one. At the third, while it speaks: a bucket of
 messages per connection and one per user; who empties one is closed (4429) with the time to wait. One more bucket, the
 process's, closes nobody: whoever speaks while it is empty is not read from until it has filled, and TCP passes that on.
@@ -35,8 +35,8 @@ class ConnectionLimits:
     """Open sockets in all."""
     sessions_per_connection_max: int = 1_024
     """Sessions that one connection may follow."""
-    held_bytes_max: int = 268_435_456
-    """Bytes held for all clients together."""
+    held_bytes_max: int = 201_326_592
+    """Bytes owed to all clients together."""
     held_share_near: float = 0.8
     """From this share of them on nobody new is let in."""
     message_burst: int = 1_024

@@ -77,7 +77,7 @@ def test_line_that_somebody_fills() -> None:
 def test_process_that_holds_all_the_bytes_it_may() -> None:
     """Nobody is let in."""
     door, _ = doorway()
-    door.held.unsent_bytes = LIMITS.held_bytes_max
+    door.held.total = LIMITS.held_bytes_max
 
     assert isinstance(door.enter(Caller()), TurnAway)
     assert door.accepted == 0
