@@ -96,7 +96,13 @@ class Settings(BaseSettings):
     cursor_secret_previous: SecretStr = SecretStr("")
     """Secret that signed resume cursors until it was replaced; cursors that it signed are still accepted."""
     connection_bytes_max: Annotated[int, Field(ge=16_384)] = 131_072
-    """Unsent bytes after which a slow client's connection is closed with a cursor to come back with."""
+    """Bytes that one connection may owe its client; a slower one is served from the log at its own pace."""
+    gateway_bytes_max: Annotated[int, Field(ge=1_048_576)] = 268_435_456
+    """Bytes that the gateway may hold for all clients together; from four fifths of it on nobody new is let in."""
+    gateway_sockets_max: Annotated[int, Field(ge=1, le=1_000_000)] = 12_000
+    """Clients of one gateway; one more is told when to come back (1013)."""
+    user_sockets_max: Annotated[int, Field(ge=1)] = 512
+    """Connections of one user to one gateway."""
     frame_bytes_max: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
     """Largest websocket frame accepted from a client."""
 
