@@ -103,11 +103,13 @@ class PromptIntake:
         if len(line) - 1 not in starting or self.owner.parts.capacity.locked():
             return False
         route = await self.owner.parts.runner.calls.route_of(lane, turn)
-        call = route.reserve_now()
+        call = route.reserve_now() if self.owner.parts.suspects.enter_now(turn) else None
         if call is None:
+            self.owner.parts.suspects.leave(turn)
             return False
         if self.owner.parts.capacity.locked():  # taken meanwhile, perhaps by a turn that waits for this lane's lock
             self.owner.parts.runner.pool.give_back(call)
+            self.owner.parts.suspects.leave(turn)
             return False
         await self.start(lane, turn, route, call)
         return True
@@ -124,14 +126,21 @@ class PromptIntake:
             async with self.owner.gate.beginning():
                 attempt = await self.owner.parts.runner.begin(lane, turn, call, queued=queued)
         except RunVoided as voided:
-            drop(lane, turn, place)
+            self.drop(lane, turn, place)
             log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
             self.owner.lines.watch_another(lane, turn)
             return
         except BaseException:
-            drop(lane, turn, place)
+            self.drop(lane, turn, place)
             raise
         self.owner.lines.start(lane, turn, attempt, route, place)
+
+    def drop(self, lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
+        """A turn did not begin: nothing of it stays behind here."""
+        place.give_back()
+        self.owner.parts.suspects.leave(turn)
+        lane.leave(turn)
+        turn.claimed = turn.placed = False
 
     async def enqueue(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
         """Journal the turns and tell the session of them, all at once; then whoever may start is started."""
@@ -235,10 +244,3 @@ def prompts_before(lane: SessionLane, prompt: PromptSubmitted) -> int:
             return len({turn.prompt.prompt_id for turn in lane.turns if turn.entry.cancel_requested})
         case Refuse():
             return 0
-
-
-def drop(lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
-    """A turn did not begin: nothing of it stays behind here."""
-    place.give_back()
-    lane.leave(turn)
-    turn.claimed = turn.placed = False

@@ -11,17 +11,21 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from processors.decisions.busy_session import LineTurn, may_start
+from processors.reader_brake import ReaderBrake
 from processors.session_writer import SessionWriter
 from processors.turn_journal import TurnJournal
 from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import StartCause, TurnQueued
+
+if TYPE_CHECKING:
+    from processors.turn_records import FailedCall
 
 __all__ = ["OpenTurn", "SessionLane"]
 
@@ -42,7 +46,10 @@ class OpenTurn:
     runs: set[str] = field(default_factory=set)
     """The runs that this worker has started, or tried to."""
     recorded_runs: set[str] = field(default_factory=set)
-    """Void runs whose records are written."""
+    """Runs whose records are written."""
+    failed: FailedCall | None = None
+    """The newest call, where it failed and nothing was written of that yet: its record, and whether the next attempt
+    goes on from its text, are decided when that one starts."""
     answers: list[tuple[str, str]] | None = None
     """The (model, answer) pairs that it merges, once they were read."""
     scope: asyncio.Timeout | None = None
@@ -53,6 +60,8 @@ class OpenTurn:
     """It has a place among the turns that the worker runs at once."""
     task: asyncio.Task[None] | None = None
     """What runs it."""
+    brake: ReaderBrake | None = None
+    """Holds the read from the provider back while its readers are behind."""
     started_s: float | None = None
     """When it got its place, on the monotonic clock."""
 
@@ -121,6 +130,8 @@ class SessionLane:
         self.writer: SessionWriter | None = None
         self.turns: list[OpenTurn] = []
         """Every open turn, in the order of the line."""
+        self.joined: Callable[[SessionLane, OpenTurn], None] = lambda *_: None
+        """Told of each turn that joins."""
 
     @property
     def open_turns(self) -> int:
@@ -153,6 +164,7 @@ class SessionLane:
         prompts = [known.prompt.prompt_id for known in self.turns]
         behind = [place for place, prompt_id in enumerate(prompts) if prompt_id == turn.prompt.prompt_id]
         self.turns.insert(behind[-1] + 1 if behind else len(prompts), turn)
+        self.joined(self, turn)
 
     def note_lost(self, turn: OpenTurn) -> None:
         """Stop a turn whose comparison, as the log says, another model has won meanwhile."""
