@@ -273,33 +273,38 @@ async def test_last_place_taken_by_a_turn_of_the_same_session(worker: OneWorker)
     assert worker.reason("p1") == "complete"
 
 
-@on_virtual_time
-async def test_worker_dies_while_it_turns_a_comparison_away(worker: OneWorker) -> None:
+def test_worker_dies_while_it_turns_a_comparison_away() -> None:
     """The next one turns the rest of it away as well, though there is room by now."""
-    worker.provider.script_of = lambda _: Script(first_s=1.0)
-    full = worker.parts.limits.session_queue_max + 1
-    await worker.send(*(prompt(f"p{number}") for number in range(full)))
-    await worker.until(lambda: len(worker.fold().turns) == full)
-    close = worker.owner.comparisons.settle
+    loop = VirtualLoop()
 
-    async def dying(lane: SessionLane, turn: OpenTurn) -> bool:
-        if turn.entry.index == 1:
-            await asyncio.sleep(1e6)
-        return await close(lane, turn)
+    async def play() -> OneWorker:
+        worker = OneWorker(LoopClock(loop), session_queue_max=1)
+        worker.provider.script_of = lambda _: Script(first_s=1.0)
+        worker.owner.start()
+        await worker.send(prompt("p0"), prompt("p1"))
+        await worker.until(lambda: len(worker.fold().turns) == 2)
+        lane, settle = worker.owner.lane_of(USER, SESSION), worker.owner.comparisons.settle
 
-    lane = worker.owner.lane_of(USER, SESSION)
-    lane.settle = lambda lane, turn: dying(lane, turn)
-    compared = prompt("full", models=("model-a", "model-b", "model-c"))
-    await worker.send(compared)
-    await worker.until(lambda: sum(turn.ended is not None for turn in worker.fold().turns.values()) >= 2)
-    await asyncio.sleep(1)
-    await worker.owner.stop()
-    worker.owner = worker.new_owner(2)
-    worker.owner.start()
-    await ended(worker, *(f"p{number}" for number in range(full)))
-    await worker.send_to(worker.owner, full, compared)
-    await ended(worker, "full")
-    await worker.until(lambda: worker.owner.lane_of(USER, SESSION).idle)
+        async def dying(lane: SessionLane, turn: OpenTurn) -> bool:
+            if turn.entry.index == 1:
+                await asyncio.sleep(1e6)
+            return await settle(lane, turn)
+
+        lane.settle = dying
+        compared = prompt("full", models=("model-a", "model-b", "model-c"))
+        await worker.send(compared)
+        await worker.until(lambda: sum(turn.ended is not None for turn in worker.fold().turns.values()) >= 2)
+        await worker.owner.stop()
+        worker.owner = worker.new_owner(2)
+        worker.owner.start()
+        await ended(worker, "p0", "p1")
+        await worker.send_to(worker.owner, 2, compared)
+        await ended(worker, "full")
+        await worker.until(lambda: worker.owner.lane_of(USER, SESSION).idle)
+        await worker.owner.stop()
+        return worker
+
+    worker = run_virtual(loop, play())
 
     turns = [turn for turn in worker.fold().turns.values() if turn.queued.prompt_id == "full"]
     assert [turn.ended.error.code for turn in turns if turn.ended and turn.ended.error] == ["queue_full"] * 3
