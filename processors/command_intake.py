@@ -27,7 +27,7 @@ from processors.target_pool import Call
 from processors.token_publisher import RunVoided
 from processors.turn_route import TurnRoute
 from processors.weather import WEATHER
-from schemas.codec import decode_prompt_command
+from schemas.codec import decode_permit, decode_prompt_command
 from schemas.errors import InvalidField, SchemaError
 from schemas.identifiers import (
     PromptId,
@@ -39,6 +39,7 @@ from schemas.identifiers import (
     turn_id_of,
 )
 from schemas.journal import JournalEntry
+from schemas.permits import check_permit
 from schemas.prompt_limits import check_prompt
 from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted, SessionWatched
 from schemas.session_events import PromptRefused, TurnError, TurnQueued
@@ -80,6 +81,18 @@ class CommandIntake:
             raise
         except Exception as error:  # it is buried; the partition goes on
             log.error("intake_not_ended", offset=delivery.offset, exc_info=error)
+
+    def hear_permit(self, delivery: Delivery) -> None:
+        """Hear another worker's word about a permit; one that can't be read is left out: it is said again, or lost."""
+        desk = self.owner.parts.runner.pool.desk
+        try:
+            command = decode_permit(delivery.value or b"")
+            check_permit(command)
+        except SchemaError as error:
+            log.warning("permit_word_unreadable", offset=delivery.offset, code=error.code)
+            return
+        if desk is not None:
+            desk.take(command, self.owner.partition)
 
     async def take_in_once(self, delivery: Delivery) -> None:
         """Do what a command asks, up to the acknowledgement of everything that makes it durable."""
@@ -153,7 +166,7 @@ class CommandIntake:
             await self.turn_away(lane, turn, Ending("rejected", TurnError(code=error.code, message=str(error))))
             return
         queued = self.queued(lane, turn)
-        if lane.open_turns or self.owner.parts.capacity.locked():
+        if lane.open_turns or self.owner.parts.runner.pool.full:
             await self.enqueue(lane, turn, queued)
             return
         route = await self.owner.parts.runner.calls.route_of(lane, turn)
@@ -168,13 +181,8 @@ class CommandIntake:
         attempt = None
         lane.running = turn
         try:
-            await self.owner.parts.capacity.acquire()
-            try:
-                async with self.owner.gate.beginning():
-                    attempt = await self.owner.parts.runner.begin(lane, turn, call, queued=queued)
-            except BaseException:
-                self.owner.parts.capacity.release()
-                raise
+            async with self.owner.gate.beginning():
+                attempt = await self.owner.parts.runner.begin(lane, turn, call, queued=queued)
         except RunVoided as voided:
             lane.running = None
             log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))

@@ -62,20 +62,18 @@ class TurnLines:
                 await self.run(lane, turn, attempt, route)
         finally:
             lane.running = None
-            self.owner.parts.capacity.release()
         await self.run_waiting(lane)
 
     async def run_waiting(self, lane: SessionLane) -> None:
         while lane.waiting and not self.owner.stopping:
-            async with self.owner.parts.capacity:
-                async with lane.lock:
-                    if not lane.waiting or self.owner.stopping:
-                        return
-                    lane.running = turn = lane.waiting.popleft()
-                try:
-                    await self.run(lane, turn, None, None)
-                finally:
-                    lane.running = None
+            async with lane.lock:
+                if not lane.waiting or self.owner.stopping:
+                    return
+                lane.running = turn = lane.waiting.popleft()
+            try:
+                await self.run(lane, turn, None, None)
+            finally:
+                lane.running = None
 
     async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
         """Attempt after attempt until the turn is over, or another owner's."""
@@ -154,7 +152,10 @@ class TurnLines:
 
     async def tell_waiting(self, lane: SessionLane, turn: OpenTurn, position: int, eta_s: float | None) -> None:
         waiting = TurnWaiting(turn=turn.turn, position=position, eta_s=eta_s, at_us=self.owner.parts.clock.now_us())
-        await lane.log().append([waiting], since_ms=turn.since_ms, certain=False)
+        try:
+            await lane.log().append([waiting], since_ms=turn.since_ms, certain=False)
+        except WEATHER as error:  # for information only: not worth the turn's place in line
+            log.warning("place_not_told", turn=turn.turn, reason=str(error))
 
     async def follow(self, lane: SessionLane, turn: OpenTurn) -> bool:
         """Follow a turn that another worker took over; False: it fell silent, and is this one's again."""

@@ -22,6 +22,7 @@ from processors.decisions.circuit_breaker import (
 from processors.decisions.provider_router import (
     CallNeeds,
     GiveUp,
+    RouteDecision,
     TargetView,
     UseTarget,
     WaitUntil,
@@ -196,7 +197,7 @@ class Pool:
     now_s: float = 0.0
     running: list[tuple[SimulatedTarget, bool]] = field(default_factory=list)
 
-    def let_in(self) -> WaitUntil | GiveUp | None:
+    def let_in(self) -> RouteDecision | None:
         """Start whatever may start; why the next may not."""
         while self.waiting:
             views = [target.view(self.now_s) for target in self.targets]

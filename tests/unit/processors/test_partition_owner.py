@@ -93,7 +93,6 @@ async def test_partition_lost_while_a_turn_runs(worker: OneWorker) -> None:
 @on_virtual_time
 async def test_partition_lost_while_a_turn_waits_at_the_gate(worker: OneWorker) -> None:
     """It is the new owner's: the retired one ends, and gives its place among the running turns back."""
-    places = worker.capacity._value
     await worker.owner.lease_running()
     await worker.send(prompt("p1"))
     await asyncio.sleep(1)
@@ -102,14 +101,13 @@ async def test_partition_lost_while_a_turn_waits_at_the_gate(worker: OneWorker) 
 
     await asyncio.sleep(1)
     assert worker.owner.tasks == set()
-    assert worker.capacity._value == places
+    assert worker.parts.runner.pool.calls == 0
 
 
 @on_virtual_time
 async def test_partition_lost_between_two_attempts(worker: OneWorker) -> None:
     """No further attempt begins here; the place among the running turns is given back."""
     worker.provider.script_of = lambda _: LONG
-    places = worker.capacity._value
     await worker.send(prompt("p2"))
     await worker.until(lambda: bool(worker.fold().turns) and worker.turn("p2").next_seq > 0)
     worker.fates["tokenwire.session"] = [Fate.FAILS]
@@ -119,7 +117,7 @@ async def test_partition_lost_between_two_attempts(worker: OneWorker) -> None:
     await asyncio.sleep(5)
 
     assert worker.owner.tasks == set()
-    assert worker.capacity._value == places
+    assert worker.parts.runner.pool.calls == 0
     assert worker.turn("p2").attempt == 1
 
 
