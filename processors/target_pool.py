@@ -86,6 +86,7 @@ class TargetPool:
         self.arrivals = 0
         self.timer: asyncio.TimerHandle | None = None
         if desk is not None:
+            self.states.find_target = desk.find_target
             desk.open(self.states, self.next_number, self.dispatch)
 
     def set_share(self, owned: frozenset[int], partitions: int) -> None:

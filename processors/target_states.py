@@ -57,6 +57,8 @@ class TargetStates:
         self.share = PartitionShare(owned=frozenset({0}), partitions=1)
         self.asks_permits = False
         """Whether there is a way to ask other workers."""
+        self.find_target: Callable[[str], Target | None] = lambda name: None
+        """The target as the catalogue in force has it: calls that wait since before a reload know an older one."""
 
     def set_share(self, owned: frozenset[int], partitions: int) -> list[TargetState]:
         """Own these partitions of users from now on; returns the targets whose last part was lost by that."""
@@ -70,7 +72,8 @@ class TargetStates:
         return lost
 
     def of(self, target: Target) -> TargetState:
-        """The target's state, made anew where the catalogue says something else of it than before."""
+        """The target's state, with the limits that are in force now."""
+        target = self.find_target(target.name) or target
         state = self.by_name.get(target.name)
         if state is None:
             limits, now_s = self.part_of(target), self.clock.monotonic_s()
