@@ -42,12 +42,14 @@ async def limited_line(broker: EmbeddedBroker, folder: Path, limits: str) -> Asy
         yield line
 
 
-async def submit_all(line: WorkerLine, texts: Iterable[str], *, users: int, **options: int) -> list[Receipt]:
+async def submit_all(
+    line: WorkerLine, texts: Iterable[str], *, users: int, max_tokens: int | None = None
+) -> list[Receipt]:
     """All at one instant, each in a session of its own."""
     name = uuid4().hex[:8]
     return await asyncio.gather(
         *(
-            line.producer.submit(text, user=f"{name}-{number % users}", session=f"s{number}", **options)
+            line.producer.submit(text, user=f"{name}-{number % users}", session=f"s{number}", max_tokens=max_tokens)
             for number, text in enumerate(texts)
         )
     )

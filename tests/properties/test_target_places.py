@@ -14,7 +14,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from processors.decisions.permit_rules import LEASE_S
-from processors.decisions.priority_line import PriorityLine
+from processors.decisions.priority_line import PriorityLine, Standing
 from processors.decisions.rate_window import WINDOW_S
 from processors.target_pool import NoTarget
 from schemas.prompts import Priority
@@ -275,9 +275,10 @@ def test_order(arrivals: list[tuple[float, Priority]]) -> None:
 @given(st.lists(st.tuples(priorities, st.floats(0, 9), st.booleans()), max_size=40))
 def test_line(acts: list[tuple[Priority, float, bool]]) -> None:
     """Beside a sorted list that is made anew each time: the same order, the same places."""
-    line, model = PriorityLine(), []
+    line = PriorityLine()
+    model: list[tuple[Priority, float, int]] = []
     rank: Callable[[Any], tuple[bool, float, int]] = lambda one: (one[0] == "batch", one[1], one[2])  # noqa: E731  # a key
-    standings = {}
+    standings: dict[tuple[Priority, float, int], Standing] = {}
     for number, (priority, arrived_s, leaves) in enumerate(acts):
         if leaves and model:
             gone = model.pop(number % len(model))
