@@ -45,7 +45,7 @@ from processors.permit_asks import Ask
 from processors.permit_desk import PermitDesk
 from processors.permit_grants import PermitLine
 from processors.providers.provider import ChatProvider, ProviderError
-from processors.target_states import TargetStates
+from processors.target_states import TargetState, TargetStates
 from schemas.prompts import Priority
 
 __all__ = ["CALLS_MAX", "Call", "NoTarget", "OnWait", "TargetPool"]
@@ -77,24 +77,29 @@ class TargetPool:
         self.make_provider = make_provider
         self.clock = clock
         self.calls_max = calls_max
-        self.states = TargetStates(lambda target: self.make_provider(target), clock)
+        self.targets = TargetStates(lambda target: self.make_provider(target), clock)
         self.desk = desk
-        self.states.asks_permits = desk is not None
+        self.targets.asks_permits = desk is not None
         self.lines: dict[str, ModelLine] = {}
         self.calls = 0
         """Calls reserved and not finished."""
         self.arrivals = 0
         self.timer: asyncio.TimerHandle | None = None
         if desk is not None:
-            self.states.find_target = desk.find_target
-            desk.open(self.states, self.next_number, self.dispatch)
+            self.targets.find_target = desk.find_target
+            desk.open(self.targets, self.next_number, self.dispatch)
 
     def set_share(self, owned: frozenset[int], partitions: int) -> None:
         """The partitions of users that this worker owns: its share of every limit."""
-        lost = self.states.set_share(owned, partitions)
+        lost = self.targets.set_share(owned, partitions)
         if self.desk is not None:
             self.desk.on_share(lost)
         self.dispatch()
+
+    @property
+    def states(self) -> dict[str, TargetState]:
+        """What this worker knows of each target that was asked for, by name."""
+        return self.targets.by_name
 
     @property
     def full(self) -> bool:
@@ -179,7 +184,7 @@ class TargetPool:
             self.timer.cancel()
         if self.desk is not None:
             await self.desk.aclose()
-        await self.states.aclose()
+        await self.targets.aclose()
 
     # ---- Those who wait
 
@@ -245,7 +250,7 @@ class TargetPool:
             return
 
     def place_of(self, line: ModelLine, waiter: Waiter) -> LinePlace:
-        limits = [self.states.usable_limits(target) for target in waiter.served.targets]
+        limits = [self.targets.usable_limits(target) for target in waiter.served.targets]
         pace = pace_of(limits, waiter.tokens, calls_max=self.calls_max)
         return place_in_line(
             line.before(waiter),
@@ -345,7 +350,7 @@ class TargetPool:
         answer_by_s = ask.asked_at_s + ANSWER_S
         if now_s < answer_by_s:
             return self.held_up(line, waiter, answer_by_s, "no_permit")
-        self.states.by_name[name].refused_until_s = now_s + UNANSWERED_PAUSE_S
+        self.targets.by_name[name].refused_until_s = now_s + UNANSWERED_PAUSE_S
         self.withdraw(line, waiter)
         return self.serve_own(line, kept)
 
@@ -366,7 +371,7 @@ class TargetPool:
         name, places = state.target.name, state.limits.concurrent_max
         at_s = now_s + LOOK_AGAIN_S
         if name not in kept and (places is None or state.in_flight < places):
-            match self.states.charge(state, call.tokens):
+            match self.targets.charge(state, call.tokens):
                 case NeverFits():
                     self.desk.grants.refuse(call, REFUSED_FOR_GOOD_S)
                     return None
@@ -397,7 +402,7 @@ class TargetPool:
     def views(self, served: ServedModel, tokens: int, *, waiter: Waiter | None, kept: Set[str]) -> list[TargetView]:
         permitted = waiter.permitted if waiter is not None else ""
         return [
-            self.states.view(target, tokens, kept=target.name in kept, permitted=target.name == permitted)
+            self.targets.view(target, tokens, kept=target.name in kept, permitted=target.name == permitted)
             for target in served.targets
         ]
 
@@ -407,20 +412,20 @@ class TargetPool:
 
     def taken(self, waiter: Waiter, name: str, reason: str) -> Call:
         target = target_named(waiter.served, name)
-        state, now_s = self.states.of(target), self.clock.monotonic_s()
+        state, now_s = self.targets.of(target), self.clock.monotonic_s()
         permit: Ask | None = None
         charges: tuple[Charge, ...] = ()
         if waiter.permitted == name and waiter.ask is not None:
             permit, waiter.ask = waiter.ask, None
             permit.phase = "in_use"
         else:
-            charged = self.states.charge(state, waiter.tokens)
+            charged = self.targets.charge(state, waiter.tokens)
             if not isinstance(charged, tuple):
                 raise RuntimeError(f"{name} was chosen without room")
             charges = charged
         state.in_flight += 1
         self.calls += 1
-        is_probe = self.states.started_probe(state)
+        is_probe = self.targets.started_probe(state)
         return Call(state, target, waiter.served, reason, charges, is_probe, now_s, permit)
 
     def set_timer(self, at_s: float) -> None:

@@ -23,8 +23,12 @@ call, and looks again after LOOK_AGAIN_S at the latest.
 What the first in line waits for is kept for it (`waited_for`), so that a smaller call of another line does not take it
 away for ever.
 
-Reasons are short codes that go to ClickHouse: `first_choice`, `headroom` (an equal had more room), otherwise why the
-first choice was passed over. Nothing with an obstacle is ever picked.
+A turn that has text prefers targets that can go on from it (`preferred`), whatever their rank: a restart pays for the
+whole answer again and takes from its reader what stands there already. It never waits for one, and never passes over
+an obstacle for it.
+
+Reasons are short codes that go to ClickHouse: `first_choice`, `headroom` (an equal had more room), `preferred` (the
+first choice could not go on), otherwise why the first choice was passed over. Nothing with an obstacle is ever picked.
 """
 
 from __future__ import annotations
@@ -88,6 +92,8 @@ class CallNeeds:
     """What a call asks of its target."""
 
     abilities: frozenset[str] = frozenset()
+    preferred: frozenset[str] = frozenset()
+    """Abilities that come before rank among the targets that can take the call now."""
     context_tokens: int = 0
     """Input and the longest answer."""
     substitute: bool = True
@@ -99,7 +105,7 @@ class UseTarget:
     """Call this one now."""
 
     name: str
-    reason: Literal["first_choice", "headroom"] | Obstacle
+    reason: Literal["first_choice", "headroom", "preferred"] | Obstacle
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +144,20 @@ def choose_target(
     model = ordered[0].model
     obstacles = [(view, obstacle_of(view, needs, model=model, tried=tried, now_s=now_s)) for view in ordered]
     usable = [view for view, obstacle in obstacles if obstacle is None]
-    held_elsewhere = next((view for view, obstacle in obstacles if obstacle == "no_permit"), None)
+
+    def in_order(view: TargetView) -> tuple[bool, int, float]:
+        return (not needs.preferred <= view.abilities, view.rank, -view.room)
+
+    held_elsewhere = min((view for view, obstacle in obstacles if obstacle == "no_permit"), key=in_order, default=None)
     if not usable:
         return AskPermit(held_elsewhere.name, patient=True) if held_elsewhere else wait_or_give_up(obstacles, now_s)
-    chosen = min(usable, key=lambda view: (view.rank, -view.room))
-    if held_elsewhere is not None and held_elsewhere.rank < chosen.rank:
+    chosen = min(usable, key=in_order)
+    if held_elsewhere is not None and in_order(held_elsewhere)[:2] < in_order(chosen)[:2]:
         return AskPermit(held_elsewhere.name, patient=False)
     first, first_obstacle = obstacles[0]
     if chosen is first:
         return UseTarget(chosen.name, "first_choice")
-    return UseTarget(chosen.name, first_obstacle or "headroom")
+    return UseTarget(chosen.name, first_obstacle or ("headroom" if needs.preferred <= first.abilities else "preferred"))
 
 
 def obstacle_of(

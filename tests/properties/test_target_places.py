@@ -52,7 +52,7 @@ class Scene:
         self.served = model_of(target)
         for worker in self.bus.workers:
             worker.known = {target.name: target}
-            worker.pool.states.of(target)
+            worker.pool.targets.of(target)
 
     async def call(self, worker: PoolWorker, priority: Priority, length_s: float) -> None:
         call = await worker.reserve(self.served, priority=priority, tokens=1)
@@ -86,7 +86,7 @@ class Scene:
             assert worker.desk.grants.calls == {}
             assert worker.desk.grants.lines == {}
             assert all(len(line.order) == len(line.waiters) == 0 for line in worker.pool.lines.values())
-            assert all(state.in_flight == 0 for state in worker.pool.states.by_name.values())
+            assert all(state.in_flight == 0 for state in worker.pool.states.values())
 
 
 def played(workers: int, limit: int, acts: list[Any], fates: list[str], *, at_end: str = "wait") -> Scene:

@@ -27,7 +27,7 @@ def two_workers(bus: PermitBus, *targets: Any) -> tuple[PoolWorker, PoolWorker]:
 
 
 def in_flight(worker: PoolWorker) -> int:
-    state = worker.pool.states.by_name.get(ONE.name)
+    state = worker.pool.states.get(ONE.name)
     return state.in_flight if state is not None else 0
 
 

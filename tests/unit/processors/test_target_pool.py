@@ -219,7 +219,7 @@ async def test_cancelled_in_line(bus: PermitBus) -> None:
     second = await waiting[2]
     worker.finish(second)
     assert worker.pool.calls == 0
-    assert worker.pool.states.by_name["groq:llama"].in_flight == 0
+    assert worker.pool.states["groq:llama"].in_flight == 0
     assert len(worker.pool.line_of(served).order) == 0
 
 
@@ -261,10 +261,10 @@ async def test_reserving_at_once_overtakes_nobody(bus: PermitBus) -> None:
     await settled()
     assert pool.try_reserve(served, CallNeeds(), tokens=1) is None
 
-    pool.states.by_name["groq:llama"].in_flight -= 1  # a place nobody has been told of yet
+    pool.states["groq:llama"].in_flight -= 1  # a place nobody has been told of yet
     assert pool.try_reserve(served, CallNeeds(), tokens=1, priority="batch") is None
     assert (await batch).target.name == "groq:llama"
-    pool.states.by_name["groq:llama"].in_flight += 1
+    pool.states["groq:llama"].in_flight += 1
     worker.finish(first)
 
 

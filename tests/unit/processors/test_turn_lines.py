@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from processors.decisions.provider_router import CallNeeds
 from processors.decisions.recovery import LEASE_US
 from processors.providers.provider import ProviderCut, ProviderUnreachable
 from processors.turn_lines import FAILURES_MAX
+from processors.turn_place import TurnPlace
 from schemas.prompts import PromptCancelled
 from schemas.session_events import TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from tests.fakes.memory_log import Fate
+from tests.fakes.one_target import one_model
 from tests.fakes.one_worker import SESSION, USER, OneWorker, on_virtual_time, prompt, turn_of
 from tests.fakes.scripted_provider import Script, answer_chunks
 
@@ -69,7 +73,7 @@ async def test_cancel_of_a_turn_that_another_worker_took_over(worker: OneWorker)
     """It ends that worker's run, billed for what it wrote."""
     await running(worker)
     worker.write(FOREIGN)
-    await worker.until(lambda: worker.owner.lanes[next(iter(worker.owner.lanes))].running.watched)  # type: ignore[union-attr]
+    await worker.until(lambda: any(turn.watched for lane in worker.owner.lanes.values() for turn in lane.turns))
     worker.write(TokensEmitted(turn=turn_of("p2"), attempt=2, run="foreign", seq=0, chunks=("some ", "words")))
     await asyncio.sleep(1)
     await worker.send(PromptCancelled(user=USER, session=SESSION, prompt_id="p2"))
@@ -222,3 +226,40 @@ async def log_deleted(worker: OneWorker, *, by_another: bool) -> None:
 
     assert (worker.reason("p1"), worker.reason("p2")) == ("complete", "complete")
     await worker.until(lambda: not list(worker.owner.journal.open_entries()))
+
+
+@pytest.mark.parametrize("after", ["start", "launch"])
+def test_task_stopped_before_its_first_step(after: str) -> None:
+    """Spawned and cancelled in one tick, at a rebalance: its place here and at the target are given back."""
+
+    async def scene(worker: OneWorker) -> None:
+        lines, pool = worker.owner.lines, worker.parts.runner.pool
+        begin = getattr(lines, after)
+
+        def begun_and_cancelled(*arguments: Any) -> None:
+            begin(*arguments)
+            arguments[1].task.cancel()
+
+        setattr(lines, after, begun_and_cancelled)
+        await worker.send(prompt("p2", models=("a", "b") if after == "launch" else ()))
+        await worker.until(lambda: worker.entry("p2") is not None and not worker.owner.lane_of(USER, SESSION).turns)
+
+        assert pool.calls == 0
+        assert all(state.in_flight == 0 for state in pool.states.values())
+        assert worker.provider.calls == []
+
+    on_virtual_time(scene)()
+
+
+@on_virtual_time
+async def test_place_given_back_twice(worker: OneWorker) -> None:
+    """The second time changes nothing."""
+    pool, catalogue = worker.parts.runner.pool, one_model()
+    call = pool.try_reserve(catalogue.models[catalogue.default], CallNeeds(), tokens=1)
+    assert pool.calls == 1
+    place = TurnPlace(pool, call)
+    place.give_back()
+    place.give_back()
+    TurnPlace(pool).give_back()
+
+    assert pool.calls == 0
