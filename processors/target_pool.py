@@ -229,8 +229,8 @@ class TargetPool:
             now_s = self.clock.monotonic_s()
             if now_s >= waiter.deadline_s:
                 raise NoTarget(line.reason)
-            place = self.place_of(line, waiter)
-            if worth_telling(told, place.position, now_s):
+            if worth_telling(told, line.before(waiter), now_s):
+                place = self.place_of(line, waiter)
                 told = Told(place.position, now_s, was_next=place.position == 0 or (told is not None and told.was_next))
                 await on_wait(place.position, place.eta_s)
             else:

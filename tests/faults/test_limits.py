@@ -127,9 +127,9 @@ async def test_five_hundred_prompts_at_one_instant(broker: EmbeddedBroker, tmp_p
         warm = await submit_all(line, ["hello"], users=1)
         await line.ended(warm[0])
         before_mb = resident_mb(worker.pid)
-        texts = [f"[[sim tokens=20 pace_ms=60]] question {number}" for number in range(500)]
+        texts = [f"[[sim tokens=20 pace_ms=150]] question {number}" for number in range(500)]
         receipts = await submit_all(line, texts, users=100)
-        await until(lambda: line.provider.running == 50)
+        await until(lambda: line.provider.running == 50, 60)
         waiting_mb = resident_mb(worker.pid)
         events = await all_ended(line, receipts, 120)
         after_mb = resident_mb(worker.pid)
