@@ -1,22 +1,15 @@
-"""The places at this worker's targets: who gets one, who waits, and who asks another worker.
+"""The places at this worker's targets: reserved before a call begins, given back when it has ended.
 
 A call is reserved before it begins and finished, whatever became of it, by `finish`: limits are charged before and
-settled after, breakers hear how it went, and what came free is given at once to whoever is first in line for it. Each
-model has a line of its own, and so has each target that other workers need our permit for; `dispatch` goes through the
-first of every line, the earliest first, until none can be served. Nobody wakes up to look for itself, so the end of a
-call costs as much as there are lines, however many stand in them.
-
-A place is a call at a target and a call of this worker: `calls_max` bounds what runs here at once, and holds the lines
-of all models up alike. The decisions are pure (`decisions/rate_window.py`, `circuit_breaker.py`, `provider_router.py`,
-`priority_line.py`, `permit_rules.py`).
+settled after, breakers hear how it went, and what came free is given at once to whoever is first in line for it
+(`processors.place_dispatch`). Whoever waits is told its place in line as it moves.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Set
-from heapq import heapify, heappop, heappush
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -24,28 +17,14 @@ import structlog
 from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel, Target
 from processors.decisions.circuit_breaker import BreakerEvent, after
-from processors.decisions.permit_rules import ANSWER_S
-from processors.decisions.provider_router import (
-    LOOK_AGAIN_S,
-    AskPermit,
-    CallNeeds,
-    GiveUp,
-    RouteDecision,
-    TargetView,
-    UseTarget,
-    WaitUntil,
-    choose_target,
-    waited_for,
-)
-from processors.decisions.rate_window import Charge, NeverFits, RetryAt, settle
+from processors.decisions.provider_router import CallNeeds, GiveUp
+from processors.decisions.rate_window import settle
 from processors.decisions.retry_policy import may_fail_over
 from processors.decisions.waiting_line import TELL_EVERY_S, LinePlace, Told, pace_of, place_in_line, worth_telling
 from processors.model_lines import Call, ModelLine, NoTarget, Waiter
-from processors.permit_asks import Ask
 from processors.permit_desk import PermitDesk
-from processors.permit_grants import PermitLine
+from processors.place_dispatch import TIMER_S_MIN, PlaceDispatch
 from processors.providers.provider import ChatProvider, ProviderError
-from processors.target_states import TargetState, TargetStates
 from schemas.prompts import Priority
 
 __all__ = ["CALLS_MAX", "Call", "NoTarget", "OnWait", "TargetPool"]
@@ -56,14 +35,9 @@ OnWait = Callable[[int, float | None], Awaitable[None]]
 """Told the position in line (0: next) and the expected wait in seconds, where it is known."""
 
 CALLS_MAX: Final = 512
-TIMER_S_MIN: Final = 0.001
-UNANSWERED_PAUSE_S: Final = 5.0
-"""How long a holder that does not answer is not asked while there are other targets."""
-REFUSED_FOR_GOOD_S: Final = 60.0
-"""How long an asker leaves us alone whose call does not fit our limits at all: its file differs from ours."""
 
 
-class TargetPool:
+class TargetPool(PlaceDispatch):
     """Reserves calls."""
 
     def __init__(
@@ -74,20 +48,7 @@ class TargetPool:
         calls_max: int = CALLS_MAX,
         desk: PermitDesk | None = None,
     ) -> None:
-        self.make_provider = make_provider
-        self.clock = clock
-        self.calls_max = calls_max
-        self.targets = TargetStates(lambda target: self.make_provider(target), clock)
-        self.desk = desk
-        self.targets.asks_permits = desk is not None
-        self.lines: dict[str, ModelLine] = {}
-        self.calls = 0
-        """Calls reserved and not finished."""
-        self.arrivals = 0
-        self.timer: asyncio.TimerHandle | None = None
-        if desk is not None:
-            self.targets.find_target = desk.find_target
-            desk.open(self.targets, self.next_number, self.dispatch)
+        super().__init__(make_provider, clock, calls_max=calls_max, desk=desk)
 
     def set_share(self, owned: frozenset[int], partitions: int) -> None:
         """The partitions of users that this worker owns: its share of every limit."""
@@ -95,16 +56,6 @@ class TargetPool:
         if self.desk is not None:
             self.desk.on_share(lost)
         self.dispatch()
-
-    @property
-    def states(self) -> dict[str, TargetState]:
-        """What this worker knows of each target that was asked for, by name."""
-        return self.targets.by_name
-
-    @property
-    def full(self) -> bool:
-        """Whether as many calls run here as may."""
-        return self.calls >= self.calls_max
 
     def try_reserve(
         self,
@@ -186,8 +137,6 @@ class TargetPool:
             await self.desk.aclose()
         await self.targets.aclose()
 
-    # ---- Those who wait
-
     def joined(
         self,
         served: ServedModel,
@@ -259,187 +208,6 @@ class TargetPool:
             not_before_s=line.not_before_s - self.clock.monotonic_s(),
             spacing_s=pace.spacing_s,
         )
-
-    def line_of(self, served: ServedModel) -> ModelLine:
-        return self.lines.setdefault(served.name, ModelLine())
-
-    def next_number(self) -> int:
-        self.arrivals += 1
-        return self.arrivals
-
-    # ---- Places
-
-    def dispatch(self) -> None:
-        """Give every place that is free to whoever is first in line for it."""
-        if self.desk is not None:
-            self.desk.tidy()
-        look_at_s = math.inf
-        lines: list[ModelLine | PermitLine] = [*self.lines.values(), *self.foreign_lines()]
-        heads = [(line.order.first, line) for line in lines if line.order.first is not None]
-        heapify(heads)
-        kept: set[str] = set()
-        while heads:
-            _, line = heappop(heads)
-            at_s = self.serve_own(line, kept) if isinstance(line, ModelLine) else self.serve_foreign(line, kept)
-            if at_s is not None:
-                look_at_s = min(look_at_s, at_s)
-            elif line.order.first is not None:
-                heappush(heads, (line.order.first, line))
-        self.set_timer(min(look_at_s, self.desk.due_at_s if self.desk is not None else math.inf))
-
-    def foreign_lines(self) -> list[PermitLine]:
-        return list(self.desk.grants.lines.values()) if self.desk is not None else []
-
-    def serve_own(self, line: ModelLine, kept: set[str]) -> float | None:
-        """Serve the first of a model's line. None: it has its outcome; else when it is worth looking again."""
-        waiter = line.first
-        if waiter is None:
-            return math.inf
-        if line.asking is not None and line.asking is not waiter:
-            self.withdraw(line, line.asking)  # overtaken by a better class
-        if self.full:
-            self.withdraw(line, waiter)
-            return self.held_up(line, waiter, math.inf, "worker_busy")
-        match self.chosen(
-            waiter.served, waiter.needs, tokens=waiter.tokens, tried=waiter.tried, waiter=waiter, kept=kept
-        ):
-            case UseTarget(name, reason):
-                self.serve(line, waiter, self.taken(waiter, name, reason))
-                return None
-            case GiveUp(reason):
-                self.serve(line, waiter, NoTarget(reason))
-                return None
-            case AskPermit(name, patient):
-                return self.asked(line, waiter, name, kept, patient=patient)
-            case WaitUntil(at_s, reason):
-                self.withdraw(line, waiter)
-                if at_s > waiter.deadline_s:
-                    self.serve(line, waiter, NoTarget(reason))
-                    return None
-                kept |= self.waited_for(waiter, kept)
-                return self.held_up(line, waiter, at_s, reason)
-
-    def serve(self, line: ModelLine, waiter: Waiter, outcome: Call | NoTarget) -> None:
-        waiter.outcome = outcome
-        waiter.stirred.set()
-        line.leave(waiter)
-        self.withdraw(line, waiter)
-
-    def held_up(self, line: ModelLine, waiter: Waiter, at_s: float, reason: str) -> float:
-        line.reason = reason
-        line.not_before_s = at_s if reason == "rate_limited" else -math.inf
-        if not waiter.was_next:
-            waiter.was_next = True
-            waiter.stirred.set()
-        return at_s
-
-    def asked(self, line: ModelLine, waiter: Waiter, name: str, kept: set[str], *, patient: bool) -> float | None:
-        """See to it that the holder of a target's limits is asked; where it does not answer in time, go elsewhere."""
-        now_s, ask = self.clock.monotonic_s(), waiter.ask
-        if self.desk is None or not waiter.may_ask:
-            return self.held_up(line, waiter, math.inf, "no_permit")
-        if ask is not None and (ask.target != name or ask.phase == "over"):
-            self.withdraw(line, waiter)
-            ask = None
-        if ask is None:
-            target = target_named(waiter.served, name)
-            ask = waiter.ask = self.desk.ask(target, waiter, patient=patient)
-            line.asking = waiter
-        if patient:
-            return self.held_up(line, waiter, math.inf, "no_permit")
-        answer_by_s = ask.asked_at_s + ANSWER_S
-        if now_s < answer_by_s:
-            return self.held_up(line, waiter, answer_by_s, "no_permit")
-        self.targets.by_name[name].refused_until_s = now_s + UNANSWERED_PAUSE_S
-        self.withdraw(line, waiter)
-        return self.serve_own(line, kept)
-
-    def withdraw(self, line: ModelLine, waiter: Waiter) -> None:
-        """Give back what the waiter has asked another worker for."""
-        if waiter.ask is not None and self.desk is not None:
-            self.desk.end(waiter.ask)
-        waiter.ask = None
-        if line.asking is waiter:
-            line.asking = None
-
-    def serve_foreign(self, line: PermitLine, kept: set[str]) -> float | None:
-        """Serve the first of those who wait elsewhere for a target, as `serve_own`."""
-        call = line.first
-        if call is None or self.desk is None:
-            return math.inf
-        state, now_s = call.state, self.clock.monotonic_s()
-        name, places = state.target.name, state.limits.concurrent_max
-        at_s = now_s + LOOK_AGAIN_S
-        if name not in kept and (places is None or state.in_flight < places):
-            match self.targets.charge(state, call.tokens):
-                case NeverFits():
-                    self.desk.grants.refuse(call, REFUSED_FOR_GOOD_S)
-                    return None
-                case RetryAt(free_at_s):
-                    at_s = free_at_s
-                case charges:
-                    self.desk.grants.grant(call, charges)
-                    return None
-        if not call.patient:
-            self.desk.grants.refuse(call, at_s - now_s)
-            return None
-        kept.add(name)
-        return at_s
-
-    def chosen(
-        self,
-        served: ServedModel,
-        needs: CallNeeds,
-        *,
-        tokens: int,
-        tried: frozenset[str],
-        waiter: Waiter | None = None,
-        kept: Set[str] = frozenset(),
-    ) -> RouteDecision:
-        views = self.views(served, tokens, waiter=waiter, kept=kept)
-        return choose_target(views, needs, tried=tried, now_s=self.clock.monotonic_s())
-
-    def views(self, served: ServedModel, tokens: int, *, waiter: Waiter | None, kept: Set[str]) -> list[TargetView]:
-        permitted = waiter.permitted if waiter is not None else ""
-        return [
-            self.targets.view(target, tokens, kept=target.name in kept, permitted=target.name == permitted)
-            for target in served.targets
-        ]
-
-    def waited_for(self, waiter: Waiter, kept: Set[str]) -> frozenset[str]:
-        views = self.views(waiter.served, waiter.tokens, waiter=waiter, kept=kept)
-        return waited_for(views, waiter.needs, tried=waiter.tried, now_s=self.clock.monotonic_s())
-
-    def taken(self, waiter: Waiter, name: str, reason: str) -> Call:
-        target = target_named(waiter.served, name)
-        state, now_s = self.targets.of(target), self.clock.monotonic_s()
-        permit: Ask | None = None
-        charges: tuple[Charge, ...] = ()
-        if waiter.permitted == name and waiter.ask is not None:
-            permit, waiter.ask = waiter.ask, None
-            permit.phase = "in_use"
-        else:
-            charged = self.targets.charge(state, waiter.tokens)
-            if not isinstance(charged, tuple):
-                raise RuntimeError(f"{name} was chosen without room")
-            charges = charged
-        state.in_flight += 1
-        self.calls += 1
-        is_probe = self.targets.started_probe(state)
-        return Call(state, target, waiter.served, reason, charges, is_probe, now_s, permit)
-
-    def set_timer(self, at_s: float) -> None:
-        """Look again at a moment."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        if at_s < math.inf:
-            delay_s = max(TIMER_S_MIN, at_s - self.clock.monotonic_s())
-            self.timer = asyncio.get_running_loop().call_later(delay_s, self.dispatch)
-
-
-def target_named(served: ServedModel, name: str) -> Target:
-    return next(target for target in served.targets if target.name == name)
 
 
 def verdict(call: Call, error: ProviderError | None, *, spoke: bool) -> BreakerEvent | None:
