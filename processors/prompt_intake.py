@@ -100,7 +100,7 @@ class PromptIntake:
         """Start a turn that need not wait for anything; False: it has to."""
         line = [*lane.line(), turn.as_line_turn()]
         starting = may_start(line, prompts_max=self.owner.parts.limits.session_parallel_max)
-        if len(line) - 1 not in starting or self.owner.parts.capacity.locked():
+        if len(line) - 1 not in starting or self.owner.parts.runner.pool.full:
             return False
         route = await self.owner.parts.runner.calls.route_of(lane, turn)
         call = route.reserve_now() if self.owner.parts.suspects.enter_now(turn) else None
@@ -116,12 +116,11 @@ class PromptIntake:
 
     async def start(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute, call: Call) -> None:
         """Begin the first attempt together with the turn's first record, and let it run."""
-        place = TurnPlace(self.owner.parts.capacity, self.owner.parts.runner.pool, call)
+        place = TurnPlace(self.owner.parts.runner.pool, call)
         queued = turn.queued(position=0, at_us=self.owner.parts.clock.now_us())
         turn.claimed = True
         lane.join(turn)
         try:
-            await place.take()
             turn.begin_place(self.owner.parts.clock.monotonic_s())
             async with self.owner.gate.beginning():
                 attempt = await self.owner.parts.runner.begin(lane, turn, call, queued=queued)

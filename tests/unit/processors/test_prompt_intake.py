@@ -218,8 +218,8 @@ async def test_whole_conversation_beside_others(worker: OneWorker) -> None:
 async def test_cancel_of_a_turn_that_waits_for_the_worker(worker: OneWorker) -> None:
     """It needs no place among the running turns to end."""
     worker.provider.script_of = lambda _: Script(first_s=50.0)
-    await worker.send(*(prompt(f"p{number}", session=f"s{number}") for number in range(worker.capacity._value)))
-    await worker.until(lambda: worker.capacity.locked())
+    await worker.send(*(prompt(f"p{number}", session=f"s{number}") for number in range(worker.calls_max)))
+    await worker.until(lambda: worker.parts.runner.pool.full)
     await worker.send(prompt("p99"))
     await worker.until(lambda: bool(worker.fold().turns))
     await worker.send(PromptCancelled(user=USER, session=SESSION, prompt_id="p99"))
