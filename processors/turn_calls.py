@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from infra.clock import Clock
 from infra.targets.model_catalogue import ModelCatalogue, ServedModel, Target
+from processors.answer_cache import AnswerCache
 from processors.conversation import Conversations
 from processors.decisions.history_cut import CutHistory
 from processors.decisions.pricing import Price, cost_of
@@ -29,11 +30,13 @@ class TurnCalls:
         catalogue: Callable[[], ModelCatalogue],
         pool: TargetPool,
         conversations: Conversations,
+        answers: AnswerCache,
         clock: Clock,
     ) -> None:
         self.catalogue = catalogue
         self.pool = pool
         self.conversations = conversations
+        self.answers = answers
         self.clock = clock
 
     async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
@@ -56,7 +59,9 @@ class TurnCalls:
         least = count_tokens(turn.prompt.messages[-1].content if turn.prompt.messages else turn.prompt.input)
         needs = CallNeeds(context_tokens=least + answer_tokens, substitute=served.substitute)
         deadline_s = self.clock.monotonic_s() + ROUTE_S
-        return TurnRoute(self.pool, self.clock, served, needs, history.input_tokens + answer_tokens, deadline_s)
+        cached = self.answers.call_for(turn.prompt, served, history.messages, answer_tokens)
+        tokens = history.input_tokens + answer_tokens
+        return TurnRoute(self.pool, self.clock, served, needs, tokens, deadline_s, cached)
 
     def served_of(self, turn: OpenTurn) -> ServedModel:
         """The model that the turn asks for; one that is served no longer is answered by the default one."""

@@ -139,8 +139,8 @@ class TurnRecords:
 
     async def estimated(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None) -> Usage:
         """What a run used, by our own count. Raises LogError."""
-        if run is None:
-            return Usage(estimated=True)
+        if run is None or run.started.cached:
+            return Usage(estimated=run is None)
         history = await self.calls.history_of(lane, turn, None)
         return estimated_usage(history.messages, "".join(run.chunks), run.started.model)
 

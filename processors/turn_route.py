@@ -45,11 +45,15 @@ class TurnRoute:
     needs: CallNeeds
     tokens: int
     deadline_s: float
+    cached: Call | None = None
+    """A remembered answer: it is given at the first attempt, in place of a call."""
     tried: frozenset[str] = frozenset()
     rounds: int = 0
 
     def reserve_now(self) -> Call | None:
         """A call, if one can be had without waiting."""
+        if (cached := self.take_cached()) is not None:
+            return cached
         taken = self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=self.tried)
         return taken if isinstance(taken, Call) else None
 
@@ -59,6 +63,8 @@ class TurnRoute:
             async with asyncio.timeout(None) as turn.scope:
                 if turn.entry.cancel_requested:
                     raise RouteStopped
+                if (cached := self.take_cached()) is not None:
+                    return cached
                 return await self.pool.reserve(
                     self.served,
                     self.needs,
@@ -71,6 +77,10 @@ class TurnRoute:
             raise RouteStopped from None
         finally:
             turn.scope = None
+
+    def take_cached(self) -> Call | None:
+        call, self.cached = self.cached, None
+        return call
 
     async def goes_on(self, turn: OpenTurn, call: Call, result: StreamResult) -> StartCause | None:
         """After a call ended: the cause of the next attempt, once its time has come; None: this end stands."""

@@ -28,6 +28,7 @@ from infra.telemetry.metric_names import (
     WORKER_TURNS_RUNNING,
 )
 from infra.telemetry.metrics import Metrics
+from processors.answer_cache import CACHE_BYTES_MAX, AnswerCache, is_cached
 from processors.attempt_recorder import AttemptRecorder
 from processors.attempt_stream import AttemptStream, StreamResult
 from processors.conversation import Conversations
@@ -66,12 +67,16 @@ class TurnRunner:
         metrics: Metrics,
         pool: TargetPool,
         catalogue: Callable[[], ModelCatalogue],
+        answer_cache_bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
         self.appender = appender
         self.conversations = conversations
         self.clock = clock
         self.pool = pool
-        self.calls = TurnCalls(catalogue=catalogue, pool=pool, conversations=conversations, clock=clock)
+        self.answers = AnswerCache(bytes_max=answer_cache_bytes_max, clock=clock, metrics=metrics)
+        self.calls = TurnCalls(
+            catalogue=catalogue, pool=pool, conversations=conversations, answers=self.answers, clock=clock
+        )
         self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
         self.running = metrics.gauge(WORKER_TURNS_RUNNING)
         self.turns = metrics.counter(WORKER_TURNS)
@@ -108,6 +113,7 @@ class TurnRunner:
                 provider=call.provider.name,
                 model=call.target.model,
                 cause=turn.cause,
+                cached=is_cached(call),
                 history_messages_cut=history.messages_cut,
                 at_us=self.clock.now_us(),
             )
@@ -148,7 +154,9 @@ class TurnRunner:
             model=call.target.model,
             messages=attempt.history.messages,
             max_tokens=self.calls.answer_tokens(turn, call.served),
+            temperature=turn.prompt.temperature,
         )
+        self.answers.count(turn.prompt, call)
         self.running.inc()
         error, used = None, 0
         try:
@@ -186,7 +194,8 @@ class TurnRunner:
         if recorder.chars and not result.text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
         self.conversations.add(lane.log(), turn.prompt, result.text)
-        self.count(ended, result)
+        self.count(ended, None if is_cached(attempt.call) else result.ttft_us)
+        self.remember(lane, turn, attempt, result)
         await self.records.finish(turn, attempt, ended, result)
         await self.records.close_entry(lane, turn, ended)
 
@@ -252,12 +261,27 @@ class TurnRunner:
         turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
         return verdict
 
-    def count(self, ended: TurnEnded, result: StreamResult) -> None:
+    def remember(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
+        """Keep a whole answer for the next who may have it: one that a single call said from its first word on."""
+        folded = lane.log().folded(turn.turn)
+        started = folded.current.started if folded is not None and folded.current is not None else None
+        if result.ending.reason != "complete" or started is None or started.cached or started.from_seq:
+            return
+        self.answers.keep(
+            turn.prompt,
+            attempt.call.served,
+            attempt.history.messages,
+            self.calls.answer_tokens(turn, attempt.call.served),
+            model=started.model,
+            text=result.text,
+        )
+
+    def count(self, ended: TurnEnded, provider_ttft_us: int | None) -> None:
         self.turns.labels(reason=ended.reason).inc()
         self.tokens.labels(kind="input").inc(ended.usage.input_tokens)
         self.tokens.labels(kind="output").inc(ended.usage.output_tokens)
-        if result.ttft_us is not None:
-            self.ttft.observe(result.ttft_us / 1e6)
+        if provider_ttft_us is not None:
+            self.ttft.observe(provider_ttft_us / 1e6)
 
 
 def watch_of(served: ServedModel) -> AnswerWatch:
