@@ -153,7 +153,13 @@ def key_of(prompt: PromptSubmitted, served: ServedModel, messages: tuple[ChatMes
 def call_to(answer: CachedAnswer, served: ServedModel) -> Call:
     """A call at no target: it is finished from the start, so no limit and no breaker hears of it."""
     widest = max(served.targets, key=lambda target: target.context_tokens)
-    target = replace(widest, name=f"{CACHE_PROVIDER}:{answer.model}", provider=CACHE_PROVIDER, model=answer.model)
+    target = replace(
+        widest,
+        name=f"{CACHE_PROVIDER}:{answer.model}",
+        provider=CACHE_PROVIDER,
+        model=answer.model,
+        abilities=frozenset(),  # it goes on from nobody's text
+    )
     limits = RateLimits(requests_per_minute=None, tokens_per_minute=None, concurrent_max=None)
     state = TargetState(target, answer, limits, initial_state(None, 0.0), initial_state(None, 0.0))
     return Call(state, target, served, "cached", (), is_probe=False, finished=True)

@@ -90,6 +90,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         ),
         limits=OwnerLimits(
             session_queue_max=settings.session_queue_max,
+            session_parallel_max=settings.session_parallel_max,
             attempts_max=settings.attempts_max,
             lease_us=round(settings.session_timeout_s * 1e6),
         ),
@@ -144,6 +145,7 @@ def faust_app(settings: Settings) -> Any:
         broker_request_timeout=max(90.0, settings.session_timeout_s),
         broker_commit_livelock_soft_timeout=86_400.0,  # an idle partition commits nothing, which is no fault
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.worker_instance or None,
         datadir=str(folder),
         producer_partitioner=None,
         store="memory://",

@@ -23,6 +23,7 @@ from processors.begin_gate import BeginGate
 from processors.command_intake import CommandIntake
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.ack_window import AckWindow
+from processors.decisions.busy_session import eta_s, smoothed
 from processors.decisions.recovery import LEASE_US
 from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
@@ -131,6 +132,8 @@ class PartitionOwner:
         self.recovery = TurnRecovery(self)
         self.intake = CommandIntake(self)
         self.stopping = False
+        self.typical_turn_s: float | None = None
+        """How long turns have taken of late, from their place to their end; None: none has ended yet."""
 
     def start(self) -> None:
         """Begin to load and to take in."""
@@ -287,6 +290,14 @@ class PartitionOwner:
     def running_turns(self) -> list[OpenTurn]:
         """The turns whose answer is under way."""
         return [turn for lane in self.lanes.values() for turn in lane.running if not turn.watched]
+
+    def note_duration(self, taken_s: float) -> None:
+        """A turn has ended after so long."""
+        self.typical_turn_s = smoothed(self.typical_turn_s, taken_s)
+
+    def eta_s(self, lane: SessionLane) -> float | None:
+        """Seconds until a new turn of the session may start, as far as it is known."""
+        return eta_s(lane.elapsed_s(self.parts.clock.monotonic_s()), self.typical_turn_s)
 
     async def hand_over(self, turn: OpenTurn) -> None:
         """Journal that a turn was left on purpose. Raises AppendFailed."""

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from processors.decisions.busy_session import LineTurn, may_start
 from processors.session_writer import SessionWriter
@@ -19,6 +20,9 @@ from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import StartCause, TurnQueued
+
+if TYPE_CHECKING:
+    from processors.turn_records import FailedCall
 
 __all__ = ["OpenTurn", "SessionLane"]
 
@@ -39,7 +43,10 @@ class OpenTurn:
     runs: set[str] = field(default_factory=set)
     """The runs that this worker has started, or tried to."""
     recorded_runs: set[str] = field(default_factory=set)
-    """Void runs whose records are written."""
+    """Runs whose records are written."""
+    failed: FailedCall | None = None
+    """The newest call, where it failed and nothing was written of that yet: its record, and whether the next attempt
+    goes on from its text, are decided when that one starts."""
     scope: asyncio.Timeout | None = None
     """Around whatever the turn waits for; moving it to now ends the wait."""
     claimed: bool = False
@@ -61,7 +68,7 @@ class OpenTurn:
         """No record of the turn is older."""
         return self.entry.accepted_at_us // 1_000
 
-    def queued(self, *, position: int, at_us: int) -> TurnQueued:
+    def queued(self, *, position: int, at_us: int, eta_s: float | None = None) -> TurnQueued:
         """The record that opens the turn."""
         return TurnQueued(
             turn=self.turn,
@@ -70,6 +77,7 @@ class OpenTurn:
             messages=self.prompt.messages,
             model=models_of(self.prompt)[self.entry.index],
             position=position,
+            eta_s=eta_s,
             on_leave=self.prompt.on_leave,
             pace=self.prompt.pace,
             index=self.entry.index,
@@ -77,6 +85,11 @@ class OpenTurn:
             compare=self.prompt.compare,
             at_us=at_us,
         )
+
+    def begin_place(self, now_s: float) -> None:
+        """It has got its place among the running turns."""
+        self.placed = True
+        self.started_s = now_s
 
     def as_line_turn(self) -> LineTurn:
         """What the decisions about its session's line need of it."""
@@ -115,6 +128,11 @@ class SessionLane:
         return len({turn.prompt.prompt_id for turn in self.turns})
 
     @property
+    def position(self) -> int:
+        """Turns that a new one at the end of the line finds before it; those that are ending don't count."""
+        return sum(not turn.over and not turn.entry.cancel_requested for turn in self.turns)
+
+    @property
     def running(self) -> list[OpenTurn]:
         """The turns with a place among those that the worker runs, and those that another worker runs."""
         return [turn for turn in self.turns if turn.placed]
@@ -133,9 +151,18 @@ class SessionLane:
         if turn in self.turns:
             self.turns.remove(turn)
 
+    def line(self) -> list[LineTurn]:
+        """The line as decisions see it."""
+        return [turn.as_line_turn() for turn in self.turns]
+
+    def elapsed_s(self, now_s: float) -> list[float | None]:
+        """Of each turn that a new one would wait for, how long it has run; None: it has not begun."""
+        waited_for = (turn for turn in self.turns if not turn.over and not turn.entry.cancel_requested)
+        return [None if turn.started_s is None else now_s - turn.started_s for turn in waited_for]
+
     def startable(self, *, prompts_max: int) -> list[OpenTurn]:
         """The turns whose time to start has come."""
-        places = may_start([turn.as_line_turn() for turn in self.turns], prompts_max=prompts_max)
+        places = may_start(self.line(), prompts_max=prompts_max)
         return [self.turns[place] for place in places]
 
     @asynccontextmanager

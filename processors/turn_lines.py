@@ -26,10 +26,11 @@ from processors.decisions.busy_session import stronger_stop
 from processors.decisions.recovery import still_leased
 from processors.decisions.turn_ending import Ending, ending_of_stop, no_target_ending
 from processors.session_lane import OpenTurn, SessionLane
+from processors.side_by_side import every
 from processors.target_pool import NoTarget
 from processors.token_publisher import RunVoided
 from processors.turn_place import TurnPlace
-from processors.turn_records import Attempt
+from processors.turn_records import Attempt, FailedCall
 from processors.turn_route import RouteStopped, TurnRoute
 from processors.weather import WEATHER
 from schemas.codec import encode
@@ -83,7 +84,7 @@ class TurnLines:
         Cancellation: some may be journalled as stopped and go on here; the next owner stops them.
         """
         stopped = [turn for turn in turns if not turn.over]
-        await asyncio.gather(*(self.note_stop(lane, turn, kind) for turn in stopped))
+        await every(self.note_stop(lane, turn, kind) for turn in stopped)
         for turn in stopped:
             turn.stop_waiting()
             if not turn.claimed and not self.owner.stopping:
@@ -105,6 +106,8 @@ class TurnLines:
     def left(self, lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
         """A turn's task is done: it is over, or another owner's, or it has put itself back into the line."""
         place.give_back()
+        if turn.over and turn.started_s is not None:
+            self.owner.note_duration(self.owner.parts.clock.monotonic_s() - turn.started_s)
         self.owner.parts.suspects.leave(turn)
         turn.task = None
         turn.placed = False
@@ -118,8 +121,7 @@ class TurnLines:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None) as turn.scope:
                     await place.take()
-                turn.placed = True
-                turn.started_s = self.owner.parts.clock.monotonic_s()
+                turn.begin_place(self.owner.parts.clock.monotonic_s())
             turn.scope = None
         await self.run(lane, turn, None, None)
 
@@ -170,7 +172,7 @@ class TurnLines:
                 lane, turn, attempt, result.stopped(ending_of_stop(turn.entry.stop)) if stopped else result
             )
             return True
-        await runner.records.record_failed(turn, attempt, result)
+        turn.failed = FailedCall(attempt, result)
         turn.cause = cause
         return False
 

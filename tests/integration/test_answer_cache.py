@@ -1,5 +1,4 @@
-"""Answers given again by a real worker: no call, no cost, on record as the cache's; other tenants ask for themselves.
-"""
+"""Answers given again by a real worker: no call, no cost, on record as such; other tenants ask for themselves."""
 
 from __future__ import annotations
 
