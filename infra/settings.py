@@ -142,6 +142,8 @@ class Settings(BaseSettings):
     """Prompts of one session that run at once where they ask for it (`on_busy: parallel`); more wait their turn."""
     attempts_max: Annotated[int, Field(ge=1, le=20)] = 3
     """Crashes of a turn's workers after which it ends in `error` and a dead letter, if it ran alone at the last one."""
+    scorer: str = ""
+    """Function that chooses among answers with `compare: best`, `module:function`; empty = by length and format."""
     prompt_bytes_max: Annotated[int, Field(ge=1_024, le=131_072)] = 131_072
     """Largest prompt (input or messages) in UTF-8 bytes."""
     answer_cache_bytes_max: Annotated[int, Field(ge=0)] = 33_554_432

@@ -19,8 +19,10 @@ import structlog
 from infra.clock import Clock
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
+from processors.answer_scorer import AnswerScorer
 from processors.begin_gate import BeginGate
 from processors.command_intake import CommandIntake
+from processors.comparisons import Comparisons
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.ack_window import AckWindow
 from processors.decisions.busy_session import eta_s, smoothed
@@ -100,6 +102,8 @@ class WorkerParts:
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
     suspects: SuspectLine = field(default_factory=SuspectLine)
+    scorer: AnswerScorer = field(default_factory=AnswerScorer)
+    """Chooses among the answers of a comparison with `best`."""
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a partition can't be worked on any more for a fault of ours: the process must end and begin anew."""
 
@@ -129,6 +133,7 @@ class PartitionOwner:
         self.tasks: set[asyncio.Task[None]] = set()
         self.gate = BeginGate()
         self.lines = TurnLines(self)
+        self.comparisons = Comparisons(self)
         self.recovery = TurnRecovery(self)
         self.intake = CommandIntake(self)
         self.stopping = False
@@ -273,7 +278,7 @@ class PartitionOwner:
         lane = self.lanes.get(key)
         if lane is None:
             self.forget_idle_lanes()
-            lane = self.lanes[key] = SessionLane(key, user, session, self.journal)
+            lane = self.lanes[key] = SessionLane(key, user, session, self.journal, self.comparisons.settle)
         self.lanes.move_to_end(key)
         return lane
 
