@@ -161,5 +161,11 @@ def call_to(answer: CachedAnswer, served: ServedModel) -> Call:
         abilities=frozenset(),  # it goes on from nobody's text
     )
     limits = RateLimits(requests_per_minute=None, tokens_per_minute=None, concurrent_max=None)
-    state = TargetState(target, answer, limits, initial_state(None, 0.0), initial_state(None, 0.0))
-    return Call(state, target, served, "cached", (), is_probe=False, finished=True)
+    state = TargetState(
+        target=target,
+        provider=answer,
+        limits=limits,
+        requests=initial_state(None, 0.0),
+        tokens=initial_state(None, 0.0),
+    )
+    return Call(state, target, served, reason="cached", charges=(), is_probe=False, finished=True)

@@ -64,7 +64,7 @@ class TurnCalls:
         deadline_s = self.clock.monotonic_s() + ROUTE_S
         cached = self.answers.call_for(turn.prompt, served, history.messages, answer_tokens)
         tokens = history.input_tokens + answer_tokens
-        return TurnRoute(self.pool, self.clock, served, needs, tokens, deadline_s, cached)
+        return TurnRoute(self.pool, self.clock, served, needs, tokens, deadline_s, cached=cached)
 
     def served_of(self, turn: OpenTurn) -> ServedModel:
         """The model that the turn asks for; one that is served no longer is answered by the default one."""

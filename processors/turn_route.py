@@ -49,10 +49,10 @@ class TurnRoute:
     needs: CallNeeds
     tokens: int
     deadline_s: float
-    cached: Call | None = None
-    """A remembered answer: it is given at the first attempt, in place of a call."""
     tried: frozenset[str] = frozenset()
     rounds: int = 0
+    cached: Call | None = None
+    """A remembered answer: it is given at the first attempt, in place of a call."""
 
     def reserve_now(self) -> Call | None:
         """A call, if one can be had without waiting."""

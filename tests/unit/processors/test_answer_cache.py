@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.targets.model_catalogue import ModelCatalogue, ServedModel
+from infra.targets.model_catalogue import Ability, ModelCatalogue, ServedModel
 from infra.telemetry.metric_names import WORKER_ANSWER_CACHE, WORKER_METRICS
 from infra.telemetry.metrics import Metrics
 from processors.answer_cache import ANSWER_BYTES_MAX, CHUNK_CHARS, AnswerCache, is_cached
@@ -20,6 +20,7 @@ from schemas.turn_fold import FoldedTurn, text_hash
 from tests.fakes.one_target import one_model
 from tests.fakes.one_worker import SESSION, USER, OneWorker, on_virtual_time, prompt, turn_of
 from tests.fakes.scripted_provider import Script, answer_chunks
+from tests.fakes.several_targets import ABLE, UNABLE, with_targets
 from tests.fakes.virtual_clock import VirtualClock
 
 __all__: list[str] = []
@@ -31,7 +32,10 @@ TEXT = "".join(answer_chunks("what is a tide?"))
 
 def caching(*tenants: str) -> Callable[[], ModelCatalogue]:
     """The one model, with a cache for these tenants."""
-    catalogue = one_model()
+    return with_cache(one_model(), *tenants)
+
+
+def with_cache(catalogue: ModelCatalogue, *tenants: str) -> Callable[[], ModelCatalogue]:
     models = {
         name: replace(served, cache_s=CACHE_S, cache_tenants=frozenset(tenants))
         for name, served in catalogue.models.items()
@@ -195,6 +199,24 @@ def test_answers_that_are_not_whole(script: Script) -> None:
 
         assert len(worker.provider.calls) == calls + 1
         assert turn.text == TEXT
+
+    scene()
+
+
+@pytest.mark.parametrize(("second", "calls"), [(ABLE, 4), (UNABLE, 2)])
+def test_answer_of_two_providers(second: frozenset[Ability], calls: int) -> None:
+    """One that goes on from another's text is not kept; one that begins again is its own, and is."""
+
+    @on_virtual_time
+    async def scene(worker: OneWorker) -> None:
+        cut = Script(fails_at=1, failure=ProviderCut("broke off"))
+        targets = with_targets(worker, (ABLE, cut), (second, Script()))
+        calls_of = worker.parts.runner.calls
+        calls_of.catalogue = with_cache(calls_of.catalogue(), "*")
+        for prompt_id in ("p1", "p2"):
+            assert (await asked(worker, prompt_id)).text == TEXT
+
+        assert sum(len(target.calls) for target in targets) == calls
 
     scene()
 
