@@ -93,6 +93,8 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
             session_queue_max=settings.session_queue_max,
             session_parallel_max=settings.session_parallel_max,
             attempts_max=settings.attempts_max,
+            leave_grace_s=settings.leave_grace_s,
+            reader_behind_bytes_max=settings.reader_behind_bytes_max,
             lease_us=round(settings.session_timeout_s * 1e6),
         ),
         scorer=AnswerScorer(load_scorer(settings.scorer)),

@@ -29,6 +29,7 @@ from processors.decisions.busy_session import eta_s, smoothed
 from processors.decisions.recovery import LEASE_US
 from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
+from processors.session_watchers import SessionWatchers
 from processors.session_writer import SessionWriter
 from processors.suspect_line import SuspectLine
 from processors.turn_journal import TurnJournal
@@ -83,6 +84,10 @@ class OwnerLimits:
     """Prompts of one session that run at once, where they ask for it; each with all its models."""
     lease_us: int = LEASE_US
     """How long a running turn is left to a worker that lost its partition, and after each of its records."""
+    leave_grace_s: float = 30.0
+    """Seconds without a device after which a turn with `on_leave: cancel` is ended."""
+    reader_behind_bytes_max: int = 65_536
+    """Bytes that an answer may be ahead of its readers, where they set its pace."""
     attempts_max: int = 3
     """Crashes after which a prompt is given up, if it was alone at the last one."""
 
@@ -136,6 +141,9 @@ class PartitionOwner:
         self.comparisons = Comparisons(self)
         self.recovery = TurnRecovery(self)
         self.intake = CommandIntake(self)
+        self.watchers = SessionWatchers(self)
+        self.delivered: int | None = None
+        """One past the newest record that the consumer has handed over; None: it has handed over none."""
         self.stopping = False
         self.typical_turn_s: float | None = None
         """How long turns have taken of late, from their place to their end; None: none has ended yet."""
@@ -203,12 +211,18 @@ class PartitionOwner:
 
     async def deliver(self, delivery: Delivery) -> None:
         """Take a record from the consumer; waits while the inbox is full."""
+        self.delivered = delivery.offset + 1
         self.inbox.append(delivery)
         self.inbox_bytes += delivery.size_bytes
         self.arrived.set()
         if self.inbox_bytes > self.parts.limits.inbox_bytes_max:
             self.room.clear()
             await self.room.wait()
+
+    def has_heard(self, end: int) -> bool:
+        """Whether every command before this offset has been looked at. A consumer that brings nothing has nothing."""
+        heard = self.inbox[0].offset if self.inbox else self.delivered
+        return heard is None or heard >= end
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a piece of work that ends with this owner."""
@@ -279,6 +293,7 @@ class PartitionOwner:
         if lane is None:
             self.forget_idle_lanes()
             lane = self.lanes[key] = SessionLane(key, user, session, self.journal, self.comparisons.settle)
+            lane.joined = self.watchers.heed
         self.lanes.move_to_end(key)
         return lane
 

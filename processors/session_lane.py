@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from processors.decisions.busy_session import LineTurn, may_start
+from processors.reader_brake import ReaderBrake
 from processors.session_writer import SessionWriter
 from processors.turn_journal import TurnJournal
 from schemas.identifiers import SessionKey
@@ -59,6 +60,8 @@ class OpenTurn:
     """It has a place among the turns that the worker runs at once."""
     task: asyncio.Task[None] | None = None
     """What runs it."""
+    brake: ReaderBrake | None = None
+    """Holds the read from the provider back while its readers are behind."""
     started_s: float | None = None
     """When it got its place, on the monotonic clock."""
 
@@ -127,6 +130,8 @@ class SessionLane:
         self.writer: SessionWriter | None = None
         self.turns: list[OpenTurn] = []
         """Every open turn, in the order of the line."""
+        self.joined: Callable[[SessionLane, OpenTurn], None] = lambda *_: None
+        """Told of each turn that joins."""
 
     @property
     def open_turns(self) -> int:
@@ -159,6 +164,7 @@ class SessionLane:
         prompts = [known.prompt.prompt_id for known in self.turns]
         behind = [place for place, prompt_id in enumerate(prompts) if prompt_id == turn.prompt.prompt_id]
         self.turns.insert(behind[-1] + 1 if behind else len(prompts), turn)
+        self.joined(self, turn)
 
     def note_lost(self, turn: OpenTurn) -> None:
         """Stop a turn whose comparison, as the log says, another model has won meanwhile."""
