@@ -105,14 +105,14 @@ class ClientWriter:
     def send(self, message: ServerMessage) -> None:
         """Say something of our own."""
         frame = own_frame(encode(message))
-        if self.outbox.own(len(frame.items), self.socket.loop.time()):
+        if self.outbox.own(frame.owed_bytes, self.socket.loop.time()):
             self.enqueue(frame, None)
         else:
             self.noted()
 
     def push(self, holder: FrameHolder, frame: SharedFrame) -> bool:
         """Pass a session's news on as they come; False: they are to be handed over later."""
-        if self.outbox.push(len(frame.items), self.socket.loop.time()):
+        if self.outbox.push(frame.owed_bytes, self.socket.loop.time()):
             self.enqueue(frame, holder)
             return True
         self.fall_behind(holder)
@@ -120,7 +120,7 @@ class ClientWriter:
 
     def pull(self, holder: FrameHolder, frame: SharedFrame) -> None:
         """Take a session's frame, there being room."""
-        self.outbox.pull(len(frame.items))
+        self.outbox.pull(frame.owed_bytes)
         self.enqueue(frame, holder)
 
     def has_room(self) -> bool:
@@ -144,7 +144,7 @@ class ClientWriter:
                 frame, holder = queue.pop()
                 if holder is not None:
                     holder.written_cursor = frame.cursor
-                self.write(frame.wire(), len(frame.items))
+                self.write(frame.wire(), frame.owed_bytes)
             else:
                 self.write_together()
         self.observe()
@@ -161,12 +161,12 @@ class ClientWriter:
             size += len(frame.items) + 1
         del queue[: len(together)]
         wire = framed(joined_items(together), sum(frame.count for frame in together))
-        self.write(wire, sum(len(frame.items) for frame in together))
+        self.write(wire, sum(frame.owed_bytes for frame in together))
 
-    def write(self, wire: bytes, message_bytes: int) -> None:
+    def write(self, wire: bytes, owed_bytes: int) -> None:
         self.socket.write_wire(wire)
         self.frames += 1
-        self.outbox.written(message_bytes, len(wire))
+        self.outbox.written(owed_bytes, len(wire))
 
     def observe(self) -> None:
         """Look at what the socket still holds, and let those go on who wait for room."""
@@ -230,7 +230,7 @@ class ClientWriter:
         """Drop what waits of a session: it will be told from where it was really written."""
         kept = [entry for entry in self.queue if entry[1] is not holder]
         if len(kept) < len(self.queue):
-            self.outbox.dropped(sum(len(frame.items) for frame, owner in self.queue if owner is holder))
+            self.outbox.dropped(sum(frame.owed_bytes for frame, owner in self.queue if owner is holder))
             self.queue[:] = kept
         self.behind.pop(holder, None)
 
