@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import secrets
 import signal
 import socket as sockets
 from collections import Counter
@@ -38,6 +39,7 @@ from gateway.page_files import load_page_files
 from gateway.readiness import Readiness
 from gateway.services import GatewayRules, GatewayServices
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
+from gateway.session_watches import SessionWatches
 from infra.clock import Clock, SystemClock
 from infra.embedded.ports import PortTaken
 from infra.interpreter_settings import settle_interpreter
@@ -64,6 +66,7 @@ OPEN_S: Final = 5.0
 PENDING_ROOM: Final = 2_000
 """Sockets accepted beyond those that may stay: for handshakes, the page and metrics."""
 FRAMES_WAITING_MAX: Final = 4
+GATEWAY_NAME_BYTES: Final = 8
 KERNEL_SEND_BYTES: Final = 65_536
 """Send buffer of a socket in the kernel: what a client that does not read may cost besides our own cap."""
 KERNEL_UNSENT_BYTES: Final = 16_384
@@ -100,6 +103,7 @@ class Gateway:
         self.port = settings.gateway_port
         self.server: Server | None = None
         self.services: GatewayServices | None = None
+        self.watches: SessionWatches | None = None
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -126,6 +130,8 @@ class Gateway:
             )
             hubs.on_relay = self.metrics.relayed
             stack.push_async_callback(hubs.close)
+            self.watches = SessionWatches(hubs, producer, self.clock, gateway=secrets.token_hex(GATEWAY_NAME_BYTES))
+            hubs.on_wish = self.watches.heed
             self.services = GatewayServices(
                 rules=self.rules,
                 hubs=hubs,
@@ -226,6 +232,8 @@ class Gateway:
         except TimeoutError:
             for connection in list(self.connections):
                 connection.socket.abort()
+        if self.watches is not None:
+            await self.watches.leave()
         log.info("gateway_left", clients=len(leaving))
 
 
@@ -243,7 +251,11 @@ async def serve_gateway(
     gateway = Gateway(settings, clock or SystemClock())
     async with gateway.connected():
         port = await gateway.listen()
-        ticking = asyncio.create_task(gateway.tick(), name="gateway-tick")
+        assert gateway.watches is not None
+        going = (
+            asyncio.create_task(gateway.tick(), name="gateway-tick"),
+            asyncio.create_task(gateway.watches.run(), name="gateway-watches"),
+        )
         try:
             log.info("gateway_ready", host=settings.gateway_host, port=port)
             if on_ready is not None:
@@ -251,8 +263,9 @@ async def serve_gateway(
             await stop.wait()
         finally:
             await gateway.leave()
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+            for task in going:
+                task.cancel()
+            await asyncio.gather(*going, return_exceptions=True)
 
 
 def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:

@@ -99,7 +99,7 @@ class SessionAttachments:
         try:
             async with asyncio.timeout(self.services.rules.attach_s):
                 said = wish if isinstance(wish, SignedPosition) else None
-                hub = await self.services.hubs.open(self.key_of(session), session, said)
+                hub = await self.services.hubs.open(self.user, SessionId(session), said)
                 plan = plan_from_memory(wish, hub.view()) or await self.plan_with_bounds(wish, hub)
         except (LogError, SessionTopicsUnavailable, TimeoutError) as error:
             log.info("attach_failed", error=type(error).__name__)

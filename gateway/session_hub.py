@@ -20,7 +20,7 @@ from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, shared
 from gateway.log_reader import LogReader
 from infra.kafka.log_client import LogRecord
 from infra.kafka.session_topics import SessionLog
-from schemas.identifiers import SessionKey
+from schemas.identifiers import SessionKey, UserId
 
 __all__ = ["RING_BYTES_MAX", "HubListener", "SessionHub"]
 
@@ -36,6 +36,9 @@ RELAY_SAMPLE: Final = 16
 
 class HubListener(Protocol):
     """Somebody who follows a session."""
+
+    written_cursor: str
+    """Where it stands by what was written to its socket."""
 
     def tell(self, frames: Sequence[SharedFrame]) -> None:
         """The next messages, in order, in frames that all listeners share."""
@@ -56,12 +59,14 @@ class SessionHub:
         teller: SessionTeller,
         reading: SessionReading,
         *,
+        user: UserId,
         on_lost: Callable[[SessionHub], None],
     ) -> None:
         self.key = key
         self.log = log
         self.teller = teller
         self.reading = reading
+        self.user = user
         self.on_lost = on_lost
         self.ring = MessageRing(bytes_max=RING_BYTES_MAX, covers_from=reading.position)
         self.holders: dict[HubListener, None] = {}
@@ -71,6 +76,8 @@ class SessionHub:
         self.reader: LogReader | None = None
         self.on_relay: Callable[[int], None] | None = None
         """Told now and then when a record was stamped that is being relayed."""
+        self.on_wish: Callable[[SessionHub], None] | None = None
+        """Told, now and again, while an open turn's worker wants word of those who follow it."""
         self.frame_bytes_max = min(FRAME_BYTES_MAX, teller.message_bytes_max)
         self.rolled_bytes_max = min(ROLLED_BYTES_MAX, teller.message_bytes_max)
         self.joined_frames: dict[LogPosition, list[SharedFrame]] = {}
@@ -112,6 +119,8 @@ class SessionHub:
         messages: list[HubMessage] = []
         for record in records:
             messages.extend(self.reading.take(record.offset, record.value))
+        if self.reading.wish is not None:
+            self.heed()
         if messages:
             self.relayed += 1
             if self.on_relay is not None and self.relayed % RELAY_SAMPLE == 1:
@@ -131,6 +140,11 @@ class SessionHub:
             if len(self.joined_frames) < JOINED_PLACES_MAX:
                 self.joined_frames[position] = frames
         return frames
+
+    def heed(self) -> None:
+        """Make the wish of the session's worker known, if it has one."""
+        if self.on_wish is not None and self.reading.wish is not None:
+            self.on_wish(self)
 
     def lost(self, reason: GapReason) -> None:
         """See `LogFollower.lost`: whoever listens is told and comes back through a new hub."""

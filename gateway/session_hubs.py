@@ -22,7 +22,7 @@ from gateway.session_hub import RING_BYTES_MAX, SessionHub
 from infra.clock import Clock
 from infra.kafka.log_client import LogRecord, LogUnavailable, UnknownLog
 from infra.kafka.session_topics import SessionLog
-from schemas.identifiers import SessionKey
+from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 
 __all__ = ["RINGS_BYTES_MAX", "SessionHubs", "SessionSource", "session_records"]
 
@@ -71,24 +71,26 @@ class SessionHubs:
         self.openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
         self.reading = asyncio.Semaphore(OPENINGS_MAX)
         self.on_relay: Callable[[int], None] | None = None
+        self.on_wish: Callable[[SessionHub], None] | None = None
 
     def signer(self, key: SessionKey) -> CursorSigner:
         """The signer of a session's cursors."""
         hub = self.hubs.get(key)
         return hub.teller.signer if hub is not None else CursorSigner(self.source.keys, key)
 
-    async def open(self, key: SessionKey, session: str, said: SignedPosition | None) -> SessionHub:
-        """The session's hub, made if absent. `said`: a verified cursor that shows where folding may begin.
+    async def open(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
+        """The hub of a user's session, made if absent. `said`: a verified cursor that shows where folding may begin.
 
         Raises LogError, SessionTopicsUnavailable. Cancellation: the opening goes on for others who wait for it.
         """
+        key = session_key_of(user, session)
         hub = self.hubs.get(key)
         if hub is not None:
             hub.idle_since_s = None
             return hub
         opening = self.openings.get(key)
         if opening is None:
-            opening = asyncio.create_task(self.make(key, session, said), name="session-opening")
+            opening = asyncio.create_task(self.make(user, session, said), name="session-opening")
             self.openings[key] = opening
             opening.add_done_callback(lambda done: self.opened(key, done))
         return await asyncio.shield(opening)
@@ -98,8 +100,8 @@ class SessionHubs:
         if not done.cancelled() and done.exception() is not None:
             log.info("session_not_opened", error=type(done.exception()).__name__)
 
-    async def make(self, key: SessionKey, session: str, said: SignedPosition | None) -> SessionHub:
-        source = self.source
+    async def make(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
+        key, source = session_key_of(user, session), self.source
         session_log = await source.topics.ensure(key)
         epoch = epoch_digest(session_log.epoch)
         place = session_log.place
@@ -113,13 +115,14 @@ class SessionHubs:
             starts_at = said.fold_from
         teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
         reading = SessionReading(teller, starts_at=starts_at, tells_from=NOTHING_YET)
-        hub = SessionHub(key, session_log, teller, reading, on_lost=self.lose)
-        hub.on_relay = self.on_relay
+        hub = SessionHub(key, session_log, teller, reading, user=user, on_lost=self.lose)
+        hub.on_relay, hub.on_wish = self.on_relay, self.on_wish
         hub.ring.bound(self.ring_bytes_max())
         async with self.reading:
             await self.join(hub, bounds.end)
         hub.idle_since_s = self.clock.monotonic_s()
         self.hubs[key] = hub
+        hub.heed()
         return hub
 
     async def join(self, hub: SessionHub, end: int) -> None:

@@ -112,7 +112,7 @@ class OpenAIProvider:
         }
         if request.temperature is not None:
             body["temperature"] = request.temperature
-        return body
+        return body | dict(request.fields)
 
     async def aclose(self) -> None:
         """Close every connection. Open streams fail as cut."""
@@ -185,6 +185,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
 
     async def received(self) -> bytes:
         """The next read from the network; empty when there will be no more, or none that matters."""
+        self.progress.held_s = self.request.held_s()
         verdict = watch(self.progress, self.deadlines, self.loop.time())
         if isinstance(verdict, Stalled):
             return self.stalled(verdict, None)
