@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from gateway.decisions.client_outbox import ClientOutbox, OutboxEvent, OutboxState
 from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, framed, joined_items, own_frame
@@ -60,6 +60,26 @@ class FrameHolder(Protocol):
     def hand_over(self) -> bool:
         """Queue what is missing while there is room; True: nothing more is missing that memory knows."""
         ...
+
+
+class ParkedBytes:
+    """What waits for room, until it is told or given up."""
+
+    def __init__(self, outbox: ClientOutbox, message_bytes: int) -> None:
+        self.outbox = outbox
+        self.message_bytes = message_bytes
+
+    def __enter__(self) -> Self:
+        self.outbox.park(self.message_bytes)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release(self.message_bytes)
+
+    def release(self, message_bytes: int) -> None:
+        """So many of them wait no longer."""
+        self.message_bytes -= message_bytes
+        self.outbox.park(-message_bytes)
 
 
 class ClientWriter:
@@ -122,6 +142,10 @@ class ClientWriter:
         """Take a session's frame, there being room."""
         self.outbox.pull(frame.owed_bytes)
         self.enqueue(frame, holder)
+
+    def parked(self, message_bytes: int) -> ParkedBytes:
+        """Bytes that wait for room outside the queue, counted while they do."""
+        return ParkedBytes(self.outbox, message_bytes)
 
     def has_room(self) -> bool:
         """Whether a session's next frame may be taken."""

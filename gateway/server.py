@@ -213,7 +213,8 @@ class Gateway:
     def relieve(self) -> None:
         """Beyond the process's cap of bytes, those who owe most give up what waits for them."""
         connections = list(self.connections)
-        unsent = [connection.writer.outbox.unsent_bytes for connection in connections]
+        outboxes = [connection.writer.outbox for connection in connections]
+        unsent = [outbox.unsent_bytes + outbox.parked_bytes for outbox in outboxes]
         for index in relieved(unsent, self.held.total, self.rules.connection_limits):
             connections[index].relieve()
 
