@@ -63,7 +63,7 @@ CLOSING_S: Final = 3.0
 """Of those, for clients to answer the close."""
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
-PENDING_ROOM: Final = 2_000
+PENDING_ROOM: Final = 2_400
 """Sockets accepted beyond those that may stay: for handshakes, the page and metrics."""
 FRAMES_WAITING_MAX: Final = 4
 GATEWAY_NAME_BYTES: Final = 8
