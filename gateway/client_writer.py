@@ -132,7 +132,10 @@ class ClientWriter:
 
     def push(self, holder: FrameHolder, frame: SharedFrame) -> bool:
         """Pass a session's news on as they come; False: they are to be handed over later."""
-        if self.outbox.push(frame.owed_bytes, self.socket.loop.time()):
+        outbox = self.outbox
+        if outbox.queued_bytes > outbox.limits.high_bytes and not self.socket.paused:
+            self.flush()  # a burst says nothing about a client before its socket was asked
+        if outbox.push(frame.owed_bytes, self.socket.loop.time()):
             self.enqueue(frame, holder)
             return True
         self.fall_behind(holder)

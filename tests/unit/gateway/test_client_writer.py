@@ -82,6 +82,20 @@ async def test_frames_beyond_one_array() -> None:
     assert [len(decode_server_messages(told)) for told in socket.frames] == [2, 2, 1, 1]
 
 
+async def test_burst_within_one_round() -> None:
+    """Far beyond the mark, but the socket takes it: the client is not slow."""
+    socket = RecordingSocket()
+    writer, said = writer_over(socket)
+    session = Session(writer)
+    taken = [writer.push(session, frame(place)) for place in range(100)]
+    await rounds()
+
+    assert all(taken)
+    assert said == []
+    assert session.written_cursor == "c99"
+    assert writer.outbox.unsent_bytes == 0
+
+
 async def test_client_that_does_not_take_what_it_is_told() -> None:
     """Its news wait with the session, and are handed over as the socket drains; then it is direct again."""
     socket = RecordingSocket(high_bytes=300, slow=True)
