@@ -1,0 +1,186 @@
+"""Three targets, of which the first always says 429 and the second falls silent after 10 tokens: row R29.
+
+A whole line with the real analytics writer: every prompt is answered whole, every attempt and its cause is a row in
+ClickHouse, and what the failures added to the wait is what the policy allows. `make faults`: 200 prompts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import clickhouse_connect
+
+from infra.simulated_provider.behaviour import Behaviour, parse_fault
+from infra.simulated_provider.server import SimulatedProvider
+from producers.sdk import Producer
+from tests.faults.full_size import sized
+from tests.integration.ledger import Asked, check_ledger
+from tests.integration.whole_line import WholeLine, running_line
+from tests.integration.worker_line import answer_text
+
+PROMPTS_ASKED: Final = sized(60, 200)
+EVERY_S: Final = 0.1
+"""Spread over more than a breaker's first pauses, so that probes are among them."""
+BETWEEN_TOKENS_S: Final = 1.0
+STALL_TOKENS: Final = 10
+TOKENS: Final = 40
+PACE_MS: Final = 2.0
+FIRST_MS: Final = 10.0
+UNEXPLAINED_S: Final = sized(1.0, 1.0)
+"""What may stay unexplained of the p99: starting an attempt (a journal entry, an append, a request) on busy cores."""
+CONFIG: Final = """
+default_model = "chat"
+[models.chat]
+targets = ["first:sim", "second:sim", "third:sim"]
+between_tokens_s = {between_tokens_s}
+[providers.first]
+base_url = "{urls[0]}"
+[providers.second]
+base_url = "{urls[1]}"
+[providers.third]
+base_url = "{urls[2]}"
+"""
+QUERY: Final = """
+SELECT turn, attempt, provider, cause, error_code, reason,
+       toFloat64(accepted_at), toFloat64(requested_at), toFloat64(ended_at), chunks, cost_nano_usd
+FROM tokenwire.turns WHERE user IN %(users)s ORDER BY turn, attempt
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One attempt as ClickHouse has it. Moments in seconds since 1970."""
+
+    turn: str
+    attempt: int
+    provider: str
+    cause: str
+    error_code: str
+    reason: str
+    accepted_s: float
+    requested_s: float
+    ended_s: float
+    chunks: int
+    cost_nano_usd: int
+
+    @property
+    def allowed_s(self) -> float:
+        """How long the policy lets a failed attempt take: nothing for a refusal, the deadline for a silence."""
+        if self.error_code != "provider_timed_out":
+            return 0.0
+        return BETWEEN_TOKENS_S + (FIRST_MS + PACE_MS * STALL_TOKENS) / 1_000
+
+
+def rows_of(line: WholeLine, users: Sequence[str]) -> dict[str, list[Row]]:
+    """Every attempt of these users' turns, in order."""
+    client = clickhouse_connect.get_client(host="127.0.0.1", port=line.analytics_port)
+    try:
+        rows = [Row(*row) for row in client.query(QUERY, parameters={"users": sorted(set(users))}).result_rows]
+    finally:
+        client.close()
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row.turn].append(row)
+    return found
+
+
+def added_s(rows: Sequence[Row]) -> float:
+    """From the first request to the last: what the failures before it added to the user's wait."""
+    return rows[-1].requested_s - rows[0].requested_s
+
+
+def allowed_s(rows: Sequence[Row]) -> float:
+    """What the policy allows for it: the deadlines that ran out; the next target is called at once."""
+    return sum(row.allowed_s for row in rows[:-1])
+
+
+def p99(values: Sequence[float]) -> float:
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
+
+
+def table(turns: Sequence[Sequence[Row]]) -> Iterator[str]:
+    """What the policy allows beside what was measured, by the way that a prompt went."""
+    ways: defaultdict[str, list[Sequence[Row]]] = defaultdict(list)
+    for rows in turns:
+        ways[" → ".join(f"{row.provider} ({row.error_code or 'whole'})" for row in rows)].append(rows)
+    yield f"{'way':88} {'turns':>5} {'allowed':>8} {'p50':>7} {'p99':>7} {'unexplained p99':>16}"
+    for way, each in sorted(ways.items(), key=lambda pair: -len(pair[1])):
+        measured = sorted(added_s(rows) for rows in each)
+        rest = p99([added_s(rows) - allowed_s(rows) for rows in each])
+        yield (
+            f"{way:88} {len(each):5} {allowed_s(each[0]):6.2f} s {measured[len(measured) // 2]:5.2f} s "
+            f"{p99(measured):5.2f} s {rest:14.3f} s"
+        )
+
+
+async def test_r29_every_attempt_in_clickhouse_and_every_wait_explained(tmp_path: Path) -> None:
+    """All prompts are answered whole by the third target; rows, causes and costs fit; p99 is the policy's."""
+    run = uuid4().hex[:8]
+    async with AsyncExitStack() as stack:
+        providers = [
+            await stack.enter_async_context(
+                SimulatedProvider(
+                    behaviour=Behaviour(
+                        first_ms=FIRST_MS,
+                        pace_ms=PACE_MS,
+                        jitter=0.0,
+                        tokens=TOKENS,
+                        fault=parse_fault(fault) if fault else None,
+                    )
+                )
+            )
+            for fault in ("429:1", f"stall_after:{STALL_TOKENS}", "")
+        ]
+        config = tmp_path / "tokenwire.toml"
+        urls = [provider.base_url for provider in providers]
+        config.write_text(CONFIG.format(urls=urls, between_tokens_s=BETWEEN_TOKENS_S))
+        line = await asyncio.to_thread(stack.enter_context, running_line(tmp_path, "--gateways", "1", config=config))
+        producer = Producer(line.producer_settings())
+        await producer.start()
+        stack.push_async_callback(producer.stop)
+        asked = [
+            Asked(
+                user=f"{run}-{number % 17}",
+                session=f"s{number}",
+                prompt_id="p1",
+                text=answer_text(f"Question {number} of {run}?", tokens=TOKENS),
+            )
+            for number in range(PROMPTS_ASKED)
+        ]
+        for number, each in enumerate(asked):
+            words = f"Question {number} of {run}?"
+            await producer.submit(words, user=each.user, session=each.session, prompt_id="p1", model="chat")
+            await asyncio.sleep(EVERY_S)  # the pace of the arrivals, which is part of the scene
+
+        ledger = await check_ledger(line, asked)
+        turns = list((await asyncio.to_thread(rows_of, line, [each.user for each in asked])).values())
+        calls = [len(provider.calls) for provider in providers]
+
+    print("\nR29:", *table(turns), f"calls: {calls}", sep="\n")  # noqa: T201 - `make faults` shows it
+    assert len(turns) == PROMPTS_ASKED == len(ledger.turns)
+    assert {rows[-1].reason for rows in turns} == {"complete"}
+    assert {rows[-1].provider for rows in turns} == {"third"}
+    attempts = [row for rows in turns for row in rows]
+    by_provider = [sum(row.provider == name for row in attempts) for name in ("first", "second", "third")]
+    assert by_provider == calls, "one row for each paid call"
+    assert calls[2] == PROMPTS_ASKED
+    assert calls[0] < PROMPTS_ASKED / 2, "the first target's breaker never opened"
+    for rows in turns:
+        assert [row.attempt for row in rows] == list(range(1, len(rows) + 1))
+        causes = ["first", *("failover" if row.provider == "first" else "watchdog" for row in rows[:-1])]
+        assert [row.cause for row in rows] == causes
+    assert {row.error_code for row in attempts if row.provider == "first"} == {"provider_overloaded"}
+    stalled = [row for row in attempts if row.provider == "second"]
+    assert stalled
+    assert {(row.error_code, row.chunks) for row in stalled} == {("provider_timed_out", STALL_TOKENS)}
+    assert all(row.cost_nano_usd > 0 for row in stalled), "what a stalled target wrote is paid for"
+    assert p99([added_s(rows) - allowed_s(rows) for rows in turns]) < UNEXPLAINED_S
+    assert p99([added_s(rows) for rows in turns]) < p99([allowed_s(rows) for rows in turns]) + UNEXPLAINED_S
