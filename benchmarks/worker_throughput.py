@@ -270,7 +270,7 @@ async def running_parts() -> AsyncIterator[Bench]:
         for part in (topics, reader, producer):
             stack.push_async_callback(part.stop)
             await part.start()
-        argv = profiled((sys.executable, "-P", "-m", "tokenwire", "worker"))
+        argv = (sys.executable, "-P", "-m", "tokenwire", "worker")
         log_file = folder / "worker.log"
         worker = await start_child(argv, log_file=log_file, environment=environment, working_folder=folder)
         stack.push_async_callback(worker.stop, STOP_S_MAX * 3)
@@ -281,11 +281,6 @@ async def running_parts() -> AsyncIterator[Bench]:
         stack.callback(plain.join, STOP_S_MAX)
         stack.callback(ours.send, None)
         yield Bench(settings, topics, reader, producer, worker, ours, plain.pid or 0)
-
-
-def profiled(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """The worker's command, behind whatever TOKENWIRE_BENCH_PREFIX names (a profiler)."""
-    return (*os.environ.get("TOKENWIRE_BENCH_PREFIX", "").split(), *argv)
 
 
 @contextlib.contextmanager
