@@ -48,6 +48,8 @@ __all__ = ["ClientConnection"]
 
 log = structlog.get_logger(__name__)
 
+SLOW_CURSORS_MAX: Final = 128
+"""Last words to a slow client must not be what fills its socket: with more sessions it goes by its own cursors."""
 TOKEN_LEEWAY_S: Final = 60.0
 """Clocks may differ by so much, as when the token was verified."""
 
@@ -60,8 +62,11 @@ class ClientConnection:
         self.services = services
         self.rules = services.rules
         self.protocol = ClientProtocol(self.rules.prompt_limits)
-        self.writer = ClientWriter(socket, ClientOutbox(self.rules.outbox_limits), self.evict)
         now_s = services.clock.monotonic_s()
+        outbox = ClientOutbox(self.rules.outbox_limits, services.held_bytes, now_s=socket.loop.time())
+        self.writer = ClientWriter(socket, outbox, self.evict)
+        self.writer.on_mode = services.metrics.mode_reached
+        socket.on_unblocked = services.metrics.blocked_s.observe
         self.bucket = MessageBucket(self.rules.connection_limits, now_s=now_s)
         self.requests: SessionRequests | None = None
         self.tasks: asyncio.TaskGroup | None = None
@@ -69,6 +74,8 @@ class ClientConnection:
         self.hello_until_s = now_s + self.rules.hello_s
         self.ping_at_s = now_s + self.rules.ping_s
         self.pong_until_s: float | None = None
+        self.ping_ends_at_bytes = 0
+        """How much must be delivered for the client to have our ping."""
         self.close_until_s: float | None = None
         self.frames_reported = 0
 
@@ -81,6 +88,8 @@ class ClientConnection:
             async with asyncio.TaskGroup() as tasks:
                 self.tasks = tasks
                 await self.read_frames()
+                if self.requests is not None:
+                    self.requests.attachments.close()
                 raise ClientGone  # ends whatever still runs for this client
         except* ClientGone:
             pass
@@ -185,12 +194,14 @@ class ClientConnection:
             return
         self.close_until_s = self.services.clock.monotonic_s() + self.rules.closing_s
         self.protocol.closed()
+        if code is not SLOW_READER:
+            self.writer.flush()
         cursors: dict[str, str] = {}
         if self.requests is not None:
             cursors = self.requests.attachments.cursors()
             self.requests.attachments.close()
-        if code is not SLOW_READER:
-            self.writer.flush()
+        if code is SLOW_READER and len(cursors) > SLOW_CURSORS_MAX:
+            cursors = {}
         words = Disconnect(
             code=code.number,
             reason=code.reason,
@@ -209,12 +220,10 @@ class ClientConnection:
             if now_s > self.close_until_s:
                 self.socket.abort()
             return
-        self.writer.observe()
-        blocked_at_s = self.socket.blocked_at_s
-        if blocked_at_s is not None and now_s - blocked_at_s > self.rules.blocked_s:
-            self.close(SLOW_READER)
-            self.socket.abort()
-        elif self.protocol.state is ProtocolState.AWAITING_HELLO:
+        self.watch(now_s)
+        if self.protocol.is_closing():
+            return
+        if self.protocol.state is ProtocolState.AWAITING_HELLO:
             if now_s > self.hello_until_s:
                 self.close(HELLO_TOO_LATE)
         elif wall_s > self.token_expires_at_s + TOKEN_LEEWAY_S:
@@ -224,9 +233,19 @@ class ClientConnection:
         elif now_s > self.ping_at_s:
             self.ping(now_s)
 
+    def watch(self, now_s: float) -> None:
+        """See whether the client takes what it is owed; while it does, a ping on its way is not held against it."""
+        outbox = self.writer.outbox
+        owes = outbox.unsent_bytes or self.pong_until_s is not None
+        progressed = self.writer.tick(self.socket.undelivered_bytes() if owes else 0)
+        if progressed and self.pong_until_s is not None and outbox.delivered_bytes < self.ping_ends_at_bytes:
+            self.pong_until_s = now_s + self.rules.pong_s
+
     def ping(self, now_s: float) -> None:
         self.ping_at_s = now_s + self.rules.ping_s
-        self.pong_until_s = self.pong_until_s or now_s + self.rules.pong_s
+        if self.pong_until_s is None:
+            self.pong_until_s = now_s + self.rules.pong_s
+            self.ping_ends_at_bytes = self.writer.outbox.written_bytes + self.writer.outbox.queued_bytes
         heads = self.requests.attachments.heads() if self.requests is not None else {}
         self.writer.send(Ping(heads=heads))
 
@@ -236,6 +255,7 @@ class ClientConnection:
 
     def forget(self) -> None:
         self.report_frames()
+        self.writer.forget()
         if self.requests is not None:
             self.requests.attachments.close()
             if self.protocol.user is not None:

@@ -8,8 +8,11 @@ half the time. Nothing here is fragmented, so frames never interleave.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
+import termios
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
@@ -17,6 +20,8 @@ from websockets.protocol import State
 from infra.access_tokens import VerifiedToken
 
 __all__ = ["ClientSocket"]
+
+QUEUE_LENGTH: Final = struct.Struct("i")
 
 
 class ClientSocket(ServerConnection):
@@ -27,6 +32,8 @@ class ClientSocket(ServerConnection):
         self.header_token: VerifiedToken | None = None
         """Who the `Authorization` header named, if it did."""
         self.on_writable: Callable[[], None] | None = None
+        self.on_unblocked: Callable[[float], None] | None = None
+        """Told for how many seconds nothing could be written."""
         self.blocked_at_s: float | None = None
         """Since when (loop time) nothing can be written."""
 
@@ -43,6 +50,8 @@ class ClientSocket(ServerConnection):
     def resume_writing(self) -> None:
         """The socket's buffer has drained."""
         super().resume_writing()
+        if self.blocked_at_s is not None and self.on_unblocked is not None:
+            self.on_unblocked(self.loop.time() - self.blocked_at_s)
         self.blocked_at_s = None
         if self.on_writable is not None:
             self.on_writable()
@@ -51,10 +60,20 @@ class ClientSocket(ServerConnection):
         """Bytes that the socket holds and has not given to the kernel."""
         return self.transport.get_write_buffer_size()
 
-    def write_frame(self, frame: bytes) -> None:
-        """Write a text frame now. Only while open; it may go beyond the buffer's mark, never wait."""
-        self.protocol.send_text(frame)
-        self.send_data()
+    def undelivered_bytes(self) -> int:
+        """Bytes written that the other side has not acknowledged: what we hold, and what the kernel holds.
+
+        It tells a reader of a byte a second from one that reads nothing.
+        """
+        return self.unsent_bytes() + kernel_bytes(self.transport)
+
+    def write_wire(self, frame: bytes) -> None:
+        """Write a frame's bytes now. Only while open; they may go beyond the buffer's mark, never wait.
+
+        Past the protocol of `websockets`, which has nothing to do for a whole text frame in the open state but to
+        make these bytes; whatever it writes itself (pongs, the close frame) it gives to the transport as a whole.
+        """
+        self.transport.write(frame)
 
     def write_close(self, code: int, reason: str) -> None:
         """Write the close frame now; whoever calls sees to it that the socket does not stay."""
@@ -72,3 +91,15 @@ class ClientSocket(ServerConnection):
                 await self.wait_closed()
         except TimeoutError:
             self.abort()
+
+
+def kernel_bytes(transport: asyncio.BaseTransport) -> int:
+    """Bytes in the socket's send queue that are not acknowledged; 0 where the kernel does not say."""
+    socket = transport.get_extra_info("socket")
+    if socket is None or socket.fileno() < 0:
+        return 0
+    try:
+        answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(QUEUE_LENGTH.size))
+    except OSError:
+        return 0
+    return int(QUEUE_LENGTH.unpack(answer)[0])

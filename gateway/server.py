@@ -10,20 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import secrets
 import signal
 import socket as sockets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 import uvloop
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from gateway.catch_up_reader import CATCH_UP_CONNECTIONS, CatchUpReader
 from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
 from gateway.close_codes import INTERNAL_ERROR, RESTARTING
-from gateway.decisions.client_outbox import OutboxLimits
+from gateway.decisions.client_outbox import HeldBytes, OutboxLimits, OutboxState
 from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX
@@ -34,6 +37,7 @@ from gateway.page_files import load_page_files
 from gateway.readiness import Readiness
 from gateway.services import GatewayRules, GatewayServices
 from gateway.session_hubs import SessionHubs, SessionSource
+from gateway.session_watches import SessionWatches
 from infra.clock import Clock, SystemClock
 from infra.embedded.ports import PortTaken
 from infra.interpreter_settings import settle_interpreter
@@ -59,10 +63,25 @@ TICK_S: Final = 1.0
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
 FRAMES_WAITING_MAX: Final = 4
-KERNEL_SEND_BYTES: Final = 262_144
+GATEWAY_NAME_BYTES: Final = 8
+KERNEL_SEND_BYTES: Final = 65_536
 """Send buffer of a socket in the kernel: what a client that does not read may cost besides our own cap."""
+KERNEL_UNSENT_BYTES: Final = 16_384
+"""Of those, what the kernel takes before it has sent the rest: what is in there can neither be joined nor dropped."""
 RECONNECT_SPREAD_S: Final = 2.0
 """Clients of a stopping gateway come back spread over so long."""
+
+
+class Part(Protocol):
+    """Something of the gateway that is started and stopped."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
 
 
 class Gateway:
@@ -78,6 +97,7 @@ class Gateway:
         self.port = settings.gateway_port
         self.server: Server | None = None
         self.services: GatewayServices | None = None
+        self.watches: SessionWatches | None = None
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -87,20 +107,29 @@ class Gateway:
             topics, log_client = SessionTopics(settings), LogClient(settings, client_id="tokenwire-gateway-log")
             reader = FetchSessionReader(settings, self.clock)
             producer = PromptProducer(settings, limits=self.rules.prompt_limits, clock=self.clock)
-            for part in (topics, log_client, reader, producer):
+            past = [
+                LogClient(settings, client_id=f"tokenwire-gateway-past-{number}")
+                for number in range(CATCH_UP_CONNECTIONS)
+            ]
+            parts: list[Part] = [topics, log_client, *past, reader, producer]
+            for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)
             source = SessionSource(topics, log_client, reader, cursor_keys(settings))
             hubs = SessionHubs(source, self.clock, message_bytes_max=message_bytes_max(settings))
             hubs.on_relay = self.metrics.relayed
             stack.push_async_callback(hubs.close)
+            self.watches = SessionWatches(hubs, producer, self.clock, gateway=secrets.token_hex(GATEWAY_NAME_BYTES))
+            hubs.on_wish = self.watches.heed
             self.services = GatewayServices(
                 rules=self.rules,
                 hubs=hubs,
                 reader=reader,
                 log_client=log_client,
+                catch_up=CatchUpReader(past),
                 producer=producer,
                 sockets=SocketCounts(self.rules.connection_limits),
+                held_bytes=HeldBytes(),
                 clock=self.clock,
                 metrics=self.metrics,
             )
@@ -128,7 +157,7 @@ class Gateway:
             server_header=None,
             max_size=self.rules.frame_bytes_max,
             max_queue=FRAMES_WAITING_MAX,
-            write_limit=(limits.low_bytes, limits.low_bytes // 4),
+            write_limit=(limits.high_bytes, limits.low_bytes),
             open_timeout=OPEN_S,
             close_timeout=CLOSING_S,
             ping_interval=None,
@@ -154,14 +183,18 @@ class Gateway:
         while True:
             await asyncio.sleep(TICK_S)
             now_s, wall_s = self.clock.monotonic_s(), self.clock.now_us() / 1_000_000
-            unsent_bytes = 0
+            modes: Counter[OutboxState] = Counter()
             for connection in list(self.connections):
                 connection.tick(now_s, wall_s)
-                unsent_bytes += connection.writer.outbox.unsent_bytes
+                modes[connection.writer.outbox.state] += 1
+            self.metrics.rolled_up.set(modes[OutboxState.ROLLUP])
+            self.metrics.from_log.set(modes[OutboxState.LOG])
             self.metrics.connections.set(len(self.connections))
-            self.metrics.unsent_bytes.set(unsent_bytes)
-            if self.services is not None:
-                self.services.hubs.sweep(now_s)
+            services = self.services
+            if services is not None:
+                self.metrics.unsent_bytes.set(services.held_bytes.total)
+                self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
+                services.hubs.sweep(now_s)
 
     async def leave(self) -> None:
         """Accept no more, send everybody elsewhere and wait, not for long."""
@@ -178,6 +211,8 @@ class Gateway:
         except TimeoutError:
             for connection in list(self.connections):
                 connection.socket.abort()
+        if self.watches is not None:
+            await self.watches.leave()
         log.info("gateway_left", clients=len(leaving))
 
 
@@ -195,7 +230,11 @@ async def serve_gateway(
     gateway = Gateway(settings, clock or SystemClock())
     async with gateway.connected():
         port = await gateway.listen()
-        ticking = asyncio.create_task(gateway.tick(), name="gateway-tick")
+        assert gateway.watches is not None
+        going = (
+            asyncio.create_task(gateway.tick(), name="gateway-tick"),
+            asyncio.create_task(gateway.watches.run(), name="gateway-watches"),
+        )
         try:
             log.info("gateway_ready", host=settings.gateway_host, port=port)
             if on_ready is not None:
@@ -203,8 +242,9 @@ async def serve_gateway(
             await stop.wait()
         finally:
             await gateway.leave()
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+            for task in going:
+                task.cancel()
+            await asyncio.gather(*going, return_exceptions=True)
 
 
 def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:
@@ -266,6 +306,8 @@ def bound(host: str, port: int) -> sockets.socket:
     try:
         listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
         listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_SEND_BYTES)
+        if hasattr(sockets, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_BYTES)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

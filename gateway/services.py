@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.decisions.client_outbox import OutboxLimits
+from gateway.catch_up_reader import CatchUpReader
+from gateway.decisions.client_outbox import HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.log_reader import LogReader, PastReader
@@ -35,8 +36,6 @@ class GatewayRules:
     """Between our pings."""
     pong_s: float = 20.0
     """From a ping to any word of the client's."""
-    blocked_s: float = 20.0
-    """How long a socket may take nothing before it is dropped."""
     closing_s: float = 5.0
     """How long a socket may linger after our close frame."""
     attach_s: float = 5.0
@@ -55,7 +54,9 @@ class GatewayServices:
     hubs: SessionHubs
     reader: LogReader
     log_client: PastReader
+    catch_up: CatchUpReader
     producer: PromptProducer
     sockets: SocketCounts
+    held_bytes: HeldBytes
     clock: Clock
     metrics: GatewayMetrics

@@ -138,8 +138,10 @@ class Settings(BaseSettings):
     """Turns that one worker runs at once; the rest wait in line."""
     session_queue_max: Annotated[int, Field(ge=0)] = 32
     """Prompts that may wait in one session behind the running turn."""
+    session_parallel_max: Annotated[int, Field(ge=1, le=64)] = 4
+    """Prompts of one session that run at once where they ask for it (`on_busy: parallel`); more wait their turn."""
     attempts_max: Annotated[int, Field(ge=1, le=20)] = 3
-    """Attempts of a turn whose worker keeps dying, before it ends in `error` and a dead letter."""
+    """Crashes of a turn's workers after which it ends in `error` and a dead letter, if it ran alone at the last one."""
     prompt_bytes_max: Annotated[int, Field(ge=1_024, le=131_072)] = 131_072
     """Largest prompt (input or messages) in UTF-8 bytes."""
     history_cache_bytes_max: Annotated[int, Field(ge=0)] = 67_108_864

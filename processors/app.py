@@ -89,6 +89,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         ),
         limits=OwnerLimits(
             session_queue_max=settings.session_queue_max,
+            session_parallel_max=settings.session_parallel_max,
             attempts_max=settings.attempts_max,
             lease_us=round(settings.session_timeout_s * 1e6),
         ),

@@ -1,7 +1,7 @@
 """An attempt's record for analytics, sent in parts while the answer streams, so that memory stays flat.
 
 The parts are named by (turn, attempt, run, part): sent again by whoever closes the turn after a crash, they are the
-same rows.
+same rows. An attempt that goes on from another's text records its own chunks only, numbered from where it began.
 """
 
 from __future__ import annotations
@@ -28,7 +28,18 @@ CHUNK_OVERHEAD_BYTES: Final = 16  # separators, and the chunk's gap
 class AttemptRecorder:
     """Collects one attempt's stream and sends its record."""
 
-    def __init__(self, appender: LogAppender, key: SessionKey, entry: JournalEntry, *, attempt: int, run: str) -> None:
+    def __init__(
+        self,
+        appender: LogAppender,
+        key: SessionKey,
+        entry: JournalEntry,
+        *,
+        attempt: int,
+        run: str,
+        from_seq: int = 0,
+        before: AttemptRecorder | None = None,
+    ) -> None:
+        """`before`: the recorder of the attempt that this one goes on from, where this worker has it."""
         self.appender = appender
         self.key = key
         self.identity = TurnRecord(
@@ -41,13 +52,22 @@ class AttemptRecorder:
             prompt_id=entry.prompt_id,
         )
         self.parts_sent = 0
-        self.seq = 0
+        self.from_seq = from_seq
+        self.seq = from_seq
         self.texts: list[str] = []
         self.gaps_us: list[int] = []
         self.text_bytes = 0
         self.json_bytes = 0
         self.chars = 0
         self.hash = hashlib.sha256()
+        self.before_chars = before.whole_chars if before else 0
+        self.whole_hash: hashlib._Hash = before.whole_hash.copy() if before else self.hash
+        """Of the whole visible text: what this attempt goes on from, and its own."""
+
+    @property
+    def whole_chars(self) -> int:
+        """Characters of the whole visible text."""
+        return self.before_chars + self.chars
 
     async def add(self, texts: list[str], gaps_us: list[int]) -> None:
         """Take in chunks; a part that is full is sent and acknowledged before this returns."""
@@ -57,6 +77,8 @@ class AttemptRecorder:
             if self.texts and self.json_bytes + json_bytes > PART_JSON_BYTES_MAX:
                 await self.send(None)
             self.hash.update(raw)
+            if self.whole_hash is not self.hash:
+                self.whole_hash.update(raw)
             self.text_bytes += len(raw)
             self.json_bytes += json_bytes
             self.chars += len(text)
@@ -72,7 +94,7 @@ class AttemptRecorder:
                 outcome,
                 text_sha256=self.hash.hexdigest(),
                 text_chars=self.chars,
-                chunks=self.seq + len(self.texts),
+                chunks=self.seq + len(self.texts) - self.from_seq,
             )
         )
 

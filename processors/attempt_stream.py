@@ -1,7 +1,8 @@
 """One call to the provider, chunk by chunk onto the session's log.
 
 Measures what analytics wants (time to first token, gaps), holds the read from the provider back while the log is
-behind, and turns whatever ends the stream into an ending.
+behind, and turns whatever ends the stream into an ending. However long the answer, memory stays flat: the text is kept
+up to a bound (`decisions/answer_text.py`), publisher and recorder are bounded in bytes.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import msgspec
 
 from infra.clock import Clock
 from processors.attempt_recorder import AttemptRecorder
+from processors.decisions.answer_text import AnswerText
 from processors.decisions.answer_watch import AnswerWatch
-from processors.decisions.token_count import count_tokens, estimated_usage
-from processors.decisions.turn_ending import CANCELLED, Ending, ending_of_failure, ending_of_finish
+from processors.decisions.token_count import estimated_usage
+from processors.decisions.turn_ending import Ending, ending_of_failure, ending_of_finish, ending_of_stop
 from processors.providers.provider import (
     ChatProvider,
     ChatRequest,
@@ -37,8 +39,6 @@ __all__ = ["AttemptStream", "StreamResult"]
 
 CHUNK_CHARS_MAX: Final = 8_192
 """A longer chunk is cut into several, so that no record is large."""
-KEPT_TEXT_CHARS_MAX: Final = 1_048_576
-"""An answer beyond this is not remembered for the conversation; the log has it."""
 
 
 @dataclass(slots=True)
@@ -50,16 +50,21 @@ class StreamResult:
     failure: ProviderError | None = None
     """How the provider failed, if it did."""
     chunks: int = 0
+    """Its own; with `from_seq` before them."""
+    from_seq: int = 0
+    """Chunks of earlier attempts that it went on from."""
     text: str = ""
+    """Its own; empty where it was too long to be kept."""
     requested_at_us: int = 0
     first_chunk_at_us: int = 0
     published_at_us: int = 0
+    ended_at_us: int = 0
     ttft_us: int | None = None
     tpot_us: int | None = None
 
-    def stopped(self) -> StreamResult:
-        """The same, ended by a cancel that came after the provider had failed."""
-        return replace(self, ending=CANCELLED)
+    def stopped(self, ending: Ending) -> StreamResult:
+        """The same, ended by a stop that came after the provider had failed."""
+        return replace(self, ending=ending)
 
 
 class AttemptStream:
@@ -73,17 +78,15 @@ class AttemptStream:
         clock: Clock,
         recorder: AttemptRecorder,
         watch: AnswerWatch,
+        from_seq: int = 0,
     ) -> None:
         self.provider = provider
         self.writer = writer
         self.clock = clock
         self.recorder = recorder
         self.watch = watch
-        self.texts: list[str] = []
-        self.chars = 0
-        self.chunks = 0
-        self.dropped_tokens = 0
-        """Tokens of text that is no longer kept."""
+        self.from_seq = from_seq
+        self.answer = AnswerText()
         self.finish_reason: str | None = None
         self.failure: ProviderError | None = None
         self.usage: Usage | None = None
@@ -93,13 +96,24 @@ class AttemptStream:
         self.first_s = 0.0
         self.last_s = 0.0
 
+    @property
+    def chunks(self) -> int:
+        """How many it has said."""
+        return self.answer.chunks
+
     async def run(self, turn: OpenTurn, request: ChatRequest, *, attempt: int, run: str) -> StreamResult:
         """Call the provider and publish until it ends, fails or is stopped. Raises RunVoided, AppendFailed.
 
         Cancellation: closes the call; chunks that were not acknowledged may or may not be on the log.
         """
         publisher = TokenPublisher(
-            self.writer, self.clock, turn=turn.turn, attempt=attempt, run=run, since_ms=turn.since_ms
+            self.writer,
+            self.clock,
+            turn=turn.turn,
+            attempt=attempt,
+            run=run,
+            since_ms=turn.since_ms,
+            from_seq=self.from_seq,
         )
         self.requested_at_us = self.clock.now_us()
         self.requested_s = self.last_s = self.clock.monotonic_s()
@@ -112,7 +126,7 @@ class AttemptStream:
         try:
             async with asyncio.timeout(None) as turn.scope:
                 if turn.entry.cancel_requested:
-                    return CANCELLED
+                    return ending_of_stop(turn.entry.stop)
                 async with self.provider.stream(request) as batches:
                     await self.publish_all(batches, publisher)
             return ending_of_finish(self.finish_reason)
@@ -121,10 +135,10 @@ class AttemptStream:
             shown = TurnError(
                 code=error.code, message=str(error), temporary=error.temporary, retry_after_s=error.retry_after_s
             )
-            return ending_of_failure(shown, chunks=self.chunks)
+            return ending_of_failure(shown, chunks=self.from_seq + self.chunks)
         except TimeoutError:
             if turn.entry.cancel_requested:
-                return CANCELLED
+                return ending_of_stop(turn.entry.stop)
             raise
         finally:
             turn.scope = None
@@ -135,7 +149,7 @@ class AttemptStream:
             if not texts:
                 continue
             gaps_us = self.gaps_of(texts)
-            self.keep(texts)
+            self.answer.add(texts)
             await publisher.offer(texts, gaps_us)
             await self.recorder.add(texts, gaps_us)
             self.look_at(texts)
@@ -170,29 +184,22 @@ class AttemptStream:
         self.last_s = now_s
         return [gap_us] + [0] * (len(texts) - 1)
 
-    def keep(self, texts: Sequence[str]) -> None:
-        self.chunks += len(texts)
-        self.chars += sum(map(len, texts))
-        self.texts += texts
-        if self.chars > KEPT_TEXT_CHARS_MAX:
-            self.dropped_tokens += count_tokens("".join(self.texts))
-            self.texts.clear()
-
     def result(self, ending: Ending, request: ChatRequest, published_at_us: int) -> StreamResult:
-        text = "".join(self.texts)
         usage = self.usage or Usage(estimated=True)
         if self.usage is None and self.chunks:
-            usage = estimated_usage(request.messages, text, request.model)
-            usage = msgspec.structs.replace(usage, output_tokens=usage.output_tokens + self.dropped_tokens)
+            usage = estimated_usage(request.messages, "", request.model)
+            usage = msgspec.structs.replace(usage, output_tokens=self.answer.tokens(request.model))
         return StreamResult(
             ending=ending,
             usage=usage,
             failure=self.failure,
             chunks=self.chunks,
-            text=text,
+            from_seq=self.from_seq,
+            text=self.answer.text,
             requested_at_us=self.requested_at_us,
             first_chunk_at_us=self.first_chunk_at_us,
             published_at_us=published_at_us,
+            ended_at_us=self.clock.now_us(),
             ttft_us=round((self.first_s - self.requested_s) * 1e6) if self.first_chunk_at_us else None,
             tpot_us=self.time_per_token_us(usage),
         )

@@ -23,10 +23,12 @@ from processors.begin_gate import BeginGate
 from processors.command_intake import CommandIntake
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.ack_window import AckWindow
+from processors.decisions.busy_session import eta_s, smoothed
 from processors.decisions.recovery import LEASE_US
 from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
 from processors.session_writer import SessionWriter
+from processors.suspect_line import SuspectLine
 from processors.turn_journal import TurnJournal
 from processors.turn_lines import TurnLines
 from processors.turn_recovery import TurnRecovery
@@ -75,10 +77,12 @@ class OwnerLimits:
     """Sessions remembered; idle ones beyond it are forgotten and read again when they come back."""
     session_queue_max: int = 32
     """Prompts that may wait in one session."""
+    session_parallel_max: int = 4
+    """Prompts of one session that run at once, where they ask for it; each with all its models."""
     lease_us: int = LEASE_US
     """How long a running turn is left to a worker that lost its partition, and after each of its records."""
     attempts_max: int = 3
-    """Crashes after which a prompt is given up."""
+    """Crashes after which a prompt is given up, if it was alone at the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,7 @@ class WorkerParts:
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
+    suspects: SuspectLine = field(default_factory=SuspectLine)
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a partition can't be worked on any more for a fault of ours: the process must end and begin anew."""
 
@@ -127,6 +132,8 @@ class PartitionOwner:
         self.recovery = TurnRecovery(self)
         self.intake = CommandIntake(self)
         self.stopping = False
+        self.typical_turn_s: float | None = None
+        """How long turns have taken of late, from their place to their end; None: none has ended yet."""
 
     def start(self) -> None:
         """Begin to load and to take in."""
@@ -150,7 +157,7 @@ class PartitionOwner:
         self.gate.shut()
         self.room.set()
         running = self.running_turns()
-        others = self.tasks - {lane.task for lane in self.lanes.values() if lane.running in running}
+        others = self.tasks - {turn.task for turn in running if turn.task is not None}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -282,8 +289,15 @@ class PartitionOwner:
 
     def running_turns(self) -> list[OpenTurn]:
         """The turns whose answer is under way."""
-        running = [lane.running for lane in self.lanes.values()]
-        return [turn for turn in running if turn is not None and not turn.watched]
+        return [turn for lane in self.lanes.values() for turn in lane.running if not turn.watched]
+
+    def note_duration(self, taken_s: float) -> None:
+        """A turn has ended after so long."""
+        self.typical_turn_s = smoothed(self.typical_turn_s, taken_s)
+
+    def eta_s(self, lane: SessionLane) -> float | None:
+        """Seconds until a new turn of the session may start, as far as it is known."""
+        return eta_s(lane.elapsed_s(self.parts.clock.monotonic_s()), self.typical_turn_s)
 
     async def hand_over(self, turn: OpenTurn) -> None:
         """Journal that a turn was left on purpose. Raises AppendFailed."""

@@ -1,23 +1,28 @@
-"""One session's turns, one after another: its log, the turn that runs and the line behind it.
+"""One session's open turns in their order, those that run and those that wait, and the session's log.
 
-Everything that appends to the session's log goes through its lane, in order, so that the log tells what happened in
-the order in which it was decided.
+Every command of the session is taken in, and every attempt begun, with the lane's lock, so that the log tells what
+happened in the order in which it was decided. Running turns append to the log side by side: the fold's verdicts say
+what counts.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from processors.decisions.busy_session import LineTurn, may_start
 from processors.session_writer import SessionWriter
 from processors.turn_journal import TurnJournal
 from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import StartCause, TurnQueued
+
+if TYPE_CHECKING:
+    from processors.turn_records import FailedCall
 
 __all__ = ["OpenTurn", "SessionLane"]
 
@@ -38,9 +43,20 @@ class OpenTurn:
     runs: set[str] = field(default_factory=set)
     """The runs that this worker has started, or tried to."""
     recorded_runs: set[str] = field(default_factory=set)
-    """Void runs whose records are written."""
+    """Runs whose records are written."""
+    failed: FailedCall | None = None
+    """The newest call, where it failed and nothing was written of that yet: its record, and whether the next attempt
+    goes on from its text, are decided when that one starts."""
     scope: asyncio.Timeout | None = None
-    """Around the call to the provider; moving it to now ends the call."""
+    """Around whatever the turn waits for; moving it to now ends the wait."""
+    claimed: bool = False
+    """Somebody is at work on it: it is not started again."""
+    placed: bool = False
+    """It has a place among the turns that the worker runs at once."""
+    task: asyncio.Task[None] | None = None
+    """What runs it."""
+    started_s: float | None = None
+    """When it got its place, on the monotonic clock."""
 
     @property
     def turn(self) -> str:
@@ -52,7 +68,7 @@ class OpenTurn:
         """No record of the turn is older."""
         return self.entry.accepted_at_us // 1_000
 
-    def queued(self, *, position: int, at_us: int) -> TurnQueued:
+    def queued(self, *, position: int, at_us: int, eta_s: float | None = None) -> TurnQueued:
         """The record that opens the turn."""
         return TurnQueued(
             turn=self.turn,
@@ -61,6 +77,7 @@ class OpenTurn:
             messages=self.prompt.messages,
             model=models_of(self.prompt)[self.entry.index],
             position=position,
+            eta_s=eta_s,
             on_leave=self.prompt.on_leave,
             pace=self.prompt.pace,
             index=self.entry.index,
@@ -69,8 +86,17 @@ class OpenTurn:
             at_us=at_us,
         )
 
-    def stop_call(self) -> None:
-        """End the call to the provider, if one is under way."""
+    def begin_place(self, now_s: float) -> None:
+        """It has got its place among the running turns."""
+        self.placed = True
+        self.started_s = now_s
+
+    def as_line_turn(self) -> LineTurn:
+        """What the decisions about its session's line need of it."""
+        return LineTurn(self.prompt.prompt_id, self.prompt.on_busy == "parallel", self.claimed, self.over)
+
+    def stop_waiting(self) -> None:
+        """End the call to the provider, or whatever the turn waits for, if it is under way."""
         if self.scope is not None and not self.scope.expired():
             self.scope.reschedule(asyncio.get_running_loop().time())
 
@@ -88,19 +114,56 @@ class SessionLane:
         self.claims = 0
         """Those who hold the lock or wait for it."""
         self.writer: SessionWriter | None = None
-        self.running: OpenTurn | None = None
-        self.waiting: deque[OpenTurn] = deque()
-        self.task: asyncio.Task[None] | None = None
+        self.turns: list[OpenTurn] = []
+        """Every open turn, in the order of the line."""
 
     @property
     def open_turns(self) -> int:
         """Turns running or in line."""
-        return len(self.waiting) + (1 if self.running else 0)
+        return len(self.turns)
+
+    @property
+    def open_prompts(self) -> int:
+        """Prompts that they answer."""
+        return len({turn.prompt.prompt_id for turn in self.turns})
+
+    @property
+    def position(self) -> int:
+        """Turns that a new one at the end of the line finds before it; those that are ending don't count."""
+        return sum(not turn.over and not turn.entry.cancel_requested for turn in self.turns)
+
+    @property
+    def running(self) -> list[OpenTurn]:
+        """The turns with a place among those that the worker runs, and those that another worker runs."""
+        return [turn for turn in self.turns if turn.placed]
 
     @property
     def idle(self) -> bool:
         """Whether the lane can be forgotten."""
-        return not self.open_turns and not self.claims and (self.task is None or self.task.done())
+        return not self.turns and not self.claims
+
+    def join(self, turn: OpenTurn) -> None:
+        """Put a turn at the end of the line."""
+        self.turns.append(turn)
+
+    def leave(self, turn: OpenTurn) -> None:
+        """Take a turn out that is over, or another owner's."""
+        if turn in self.turns:
+            self.turns.remove(turn)
+
+    def line(self) -> list[LineTurn]:
+        """The line as decisions see it."""
+        return [turn.as_line_turn() for turn in self.turns]
+
+    def elapsed_s(self, now_s: float) -> list[float | None]:
+        """Of each turn that a new one would wait for, how long it has run; None: it has not begun."""
+        waited_for = (turn for turn in self.turns if not turn.over and not turn.entry.cancel_requested)
+        return [None if turn.started_s is None else now_s - turn.started_s for turn in waited_for]
+
+    def startable(self, *, prompts_max: int) -> list[OpenTurn]:
+        """The turns whose time to start has come."""
+        places = may_start(self.line(), prompts_max=prompts_max)
+        return [self.turns[place] for place in places]
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
@@ -114,9 +177,7 @@ class SessionLane:
 
     def find(self, turn: str) -> OpenTurn | None:
         """The open turn of this id."""
-        if self.running is not None and self.running.turn == turn:
-            return self.running
-        return next((waiting for waiting in self.waiting if waiting.turn == turn), None)
+        return next((known for known in self.turns if known.turn == turn), None)
 
     def log(self) -> SessionWriter:
         """The session's log; it was opened before the first turn was taken in."""

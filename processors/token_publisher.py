@@ -29,15 +29,24 @@ class TokenPublisher:
     """Publishes one run. Use as a context manager: it owns a task, which ends with it."""
 
     def __init__(
-        self, writer: SessionWriter, clock: Clock, *, turn: str, attempt: int, run: str, since_ms: int
+        self,
+        writer: SessionWriter,
+        clock: Clock,
+        *,
+        turn: str,
+        attempt: int,
+        run: str,
+        since_ms: int,
+        from_seq: int = 0,
     ) -> None:
+        """`from_seq`: the number of the run's first chunk."""
         self.writer = writer
         self.clock = clock
         self.turn = turn
         self.attempt = attempt
         self.run = run
         self.since_ms = since_ms
-        self.next_seq = 0
+        self.next_seq = from_seq
         self.chunks: list[str] = []
         self.gaps_us: list[int] = []
         self.sizes: list[int] = []

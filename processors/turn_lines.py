@@ -1,4 +1,8 @@
-"""Runs the turns of each session one after another, and keeps a failing turn from taking anything else down.
+"""Runs the turns of each session, as many at once as their line lets start, and keeps a failing turn from taking
+anything else down.
+
+Each turn runs in a task of its own. When the task is done, however it ended, the turn leaves the line, its place goes
+back, and whoever may start now is started.
 
 A turn whose attempt fails for want of a broker is tried again as a new attempt; one that our own code fails is
 retried FAILURES_MAX times and then ends in `error`, with its prompt kept as a dead letter. One whose run another
@@ -9,22 +13,28 @@ learn that it lost the partition, so nobody but this one would end it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
 
 from processors.begin_gate import GateShut
+from processors.decisions.busy_session import stronger_stop
 from processors.decisions.recovery import still_leased
-from processors.decisions.turn_ending import CANCELLED, Ending, no_target_ending
+from processors.decisions.turn_ending import Ending, ending_of_stop, no_target_ending
 from processors.session_lane import OpenTurn, SessionLane
+from processors.side_by_side import every
 from processors.target_pool import NoTarget
 from processors.token_publisher import RunVoided
-from processors.turn_records import Attempt
+from processors.turn_place import TurnPlace
+from processors.turn_records import Attempt, FailedCall
 from processors.turn_route import RouteStopped, TurnRoute
 from processors.weather import WEATHER
 from schemas.codec import encode
+from schemas.journal import StopKind
 from schemas.session_events import TurnError, TurnWaiting
 from schemas.topics import PROMPTS
 
@@ -47,42 +57,83 @@ class TurnLines:
     def __init__(self, owner: PartitionOwner) -> None:
         self.owner = owner
 
-    def start(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> None:
-        """Carry a turn on that has begun (None: it turned out to be over) and then whatever waits behind it."""
-        lane.task = self.owner.spawn(self.run_from(lane, turn, attempt, route), name=f"turns-{lane.key}")
+    def start(
+        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute, place: TurnPlace
+    ) -> None:
+        """Carry a turn on that has begun (None: it turned out to be over). Its place is the line's to give back."""
+        if attempt is None:
+            self.left(lane, turn, place)
+        else:
+            self.spawn(lane, turn, self.run(lane, turn, attempt, route), place)
 
     def wake(self, lane: SessionLane) -> None:
-        """Make sure that somebody works through the lane's line."""
-        if lane.task is None or lane.task.done():
-            lane.task = self.owner.spawn(self.run_waiting(lane), name=f"turns-{lane.key}")
+        """Start the turns of the lane whose time has come."""
+        if not self.owner.stopping:
+            for turn in lane.startable(prompts_max=self.owner.parts.limits.session_parallel_max):
+                self.launch(lane, turn)
 
-    async def run_from(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> None:
-        try:
-            if attempt is not None:
-                await self.run(lane, turn, attempt, route)
-        finally:
-            lane.running = None
-            self.owner.parts.capacity.release()
-        await self.run_waiting(lane)
+    def launch(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Start a turn of the line, or end it where it was stopped meanwhile."""
+        place = TurnPlace(self.owner.parts.capacity, self.owner.parts.runner.pool)
+        self.spawn(lane, turn, self.run_in_place(lane, turn, place), place)
 
-    async def run_waiting(self, lane: SessionLane) -> None:
-        while lane.waiting and not self.owner.stopping:
-            async with self.owner.parts.capacity:
-                async with lane.lock:
-                    if not lane.waiting or self.owner.stopping:
-                        return
-                    lane.running = turn = lane.waiting.popleft()
-                try:
-                    await self.run(lane, turn, None, None)
-                finally:
-                    lane.running = None
+    async def stop(self, lane: SessionLane, turns: Iterable[OpenTurn], kind: StopKind) -> None:
+        """End these turns as soon as can be, whether they run or wait. Raises AppendFailed.
+
+        Why is journalled first, so that whoever finds them after a crash ends them the same way.
+        Cancellation: some may be journalled as stopped and go on here; the next owner stops them.
+        """
+        stopped = [turn for turn in turns if not turn.over]
+        await every(self.note_stop(lane, turn, kind) for turn in stopped)
+        for turn in stopped:
+            turn.stop_waiting()
+            if not turn.claimed and not self.owner.stopping:
+                self.launch(lane, turn)
+
+    async def note_stop(self, lane: SessionLane, turn: OpenTurn, kind: StopKind) -> None:
+        if turn.over:  # its entry is being closed
+            return
+        stop = stronger_stop(turn.entry.stop if turn.entry.cancel_requested else None, kind)
+        now_us = self.owner.parts.clock.now_us()
+        turn.entry = msgspec.structs.replace(turn.entry, cancel_requested=True, stop=stop, updated_at_us=now_us)
+        await lane.journal.write(turn.entry)
+
+    def spawn(self, lane: SessionLane, turn: OpenTurn, work: Coroutine[Any, Any, None], place: TurnPlace) -> None:
+        turn.claimed = True
+        turn.task = self.owner.spawn(work, name=f"turn-{turn.turn}")
+        turn.task.add_done_callback(lambda _: self.left(lane, turn, place))
+
+    def left(self, lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
+        """A turn's task is done: it is over, or another owner's, or it has put itself back into the line."""
+        place.give_back()
+        if turn.over and turn.started_s is not None:
+            self.owner.note_duration(self.owner.parts.clock.monotonic_s() - turn.started_s)
+        self.owner.parts.suspects.leave(turn)
+        turn.task = None
+        turn.placed = False
+        if turn.claimed:
+            lane.leave(turn)
+        self.wake(lane)
+
+    async def run_in_place(self, lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
+        """Run a turn once the worker has room for it; one that is stopped needs none."""
+        if not turn.entry.cancel_requested:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as turn.scope:
+                    await place.take()
+                turn.begin_place(self.owner.parts.clock.monotonic_s())
+            turn.scope = None
+        await self.run(lane, turn, None, None)
 
     async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
         """Attempt after attempt until the turn is over, or another owner's."""
         while True:
             try:
+                if attempt is None and turn.entry.cancel_requested and not turn.over:
+                    await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
+                    return
                 route = route or await self.route_of(lane, turn)
-                while not await self.run_once(lane, turn, attempt, route):
+                while not await self.attempted(lane, turn, attempt, route):
                     attempt = None
                 return
             except GateShut:
@@ -104,6 +155,9 @@ class TurnLines:
         await self.owner.open_log(lane)
         return await self.owner.parts.runner.calls.route_of(lane, turn)
 
+    async def attempted(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> bool:
+        return await self.owner.parts.suspects.leaving(lane, turn, self.run_once(lane, turn, attempt, route))
+
     async def run_once(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> bool:
         """One attempt; True once the turn is over, False where another one is to follow."""
         runner = self.owner.parts.runner
@@ -114,18 +168,22 @@ class TurnLines:
         cause = await route.goes_on(turn, attempt.call, result)
         if cause is None:
             stopped = result.failure is not None and turn.entry.cancel_requested
-            await runner.end(lane, turn, attempt, result.stopped() if stopped else result)
+            await runner.end(
+                lane, turn, attempt, result.stopped(ending_of_stop(turn.entry.stop)) if stopped else result
+            )
             return True
-        await runner.records.record_failed(turn, attempt, result)
+        turn.failed = FailedCall(attempt, result)
         turn.cause = cause
         return False
 
     async def begin(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute) -> Attempt | None:
         """Wait for a target and start the next attempt; None: the turn is over."""
+        suspects, attempts_max = self.owner.parts.suspects, self.owner.parts.limits.attempts_max
         try:
+            await suspects.line_up(turn, attempts_max=attempts_max)
             call = None if turn.over else await route.reserve(turn, partial(self.tell_waiting, lane, turn))
         except RouteStopped:
-            await self.end_here(lane, turn, CANCELLED)
+            await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
             return None
         except NoTarget as error:
             await self.end_here(lane, turn, no_target_ending(error.reason))
@@ -135,6 +193,7 @@ class TurnLines:
             return None
         attempt = None
         try:
+            await suspects.enter(lane, turn, attempts_max=attempts_max)
             async with lane.lock, self.owner.gate.beginning():
                 await self.owner.open_log(lane)
                 if not turn.entry.cancel_requested or turn.over:
@@ -143,7 +202,7 @@ class TurnLines:
         finally:
             if attempt is None:
                 self.owner.parts.runner.pool.give_back(call)
-        await self.end_here(lane, turn, CANCELLED)
+        await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
         return None
 
     async def end_here(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
@@ -177,19 +236,15 @@ class TurnLines:
 
     def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Keep the line closed while another worker ends a turn that it began."""
-        turn.watched = True
-        lane.running = turn
-        lane.task = self.owner.spawn(self.run_watched(lane, turn), name=f"turns-{lane.key}")
+        turn.watched = turn.placed = True
+        lane.join(turn)
+        place = TurnPlace(self.owner.parts.capacity, self.owner.parts.runner.pool)
+        self.spawn(lane, turn, self.run_watched(lane, turn), place)
 
     async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> None:
-        try:
-            if not await self.owner.until_done("watch", lambda: self.watched(lane, turn)):
-                turn.cause = "crash"
-                turn.watched = False
-                lane.waiting.appendleft(turn)
-        finally:
-            lane.running = None
-        await self.run_waiting(lane)
+        if not await self.owner.until_done("watch", lambda: self.watched(lane, turn)):
+            turn.cause = "crash"
+            turn.watched = turn.claimed = False  # back in line, where it stood
 
     async def watched(self, lane: SessionLane, turn: OpenTurn) -> bool:
         """Follow the log until the turn has ended (True), or its worker is gone (False). Raises LogError."""
@@ -203,7 +258,7 @@ class TurnLines:
                 await parts.runner.records.close(lane, turn)
                 return True
             if turn.entry.cancel_requested:
-                await parts.runner.end_unstarted(lane, turn, CANCELLED)
+                await parts.runner.end_unstarted(lane, turn, ending_of_stop(turn.entry.stop))
                 return True
             if not still_leased(turn.entry, folded, now_us=parts.clock.now_us(), lease_us=parts.limits.lease_us):
                 return False

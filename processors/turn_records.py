@@ -2,41 +2,89 @@
 
 Each record has the name (turn, attempt, run), so one that is written again, by this worker or by the next one after a
 crash, is the same. What this worker streamed itself is recorded from what it knows; everything else is rebuilt from
-the session's log, with usage estimated where nobody reported it.
+the session's log, with usage estimated where nobody reported it. A failed attempt is recorded once the next one has
+started, or the turn has ended: only then is it known whether its text stands.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
 from infra.clock import Clock
 from processors.attempt_recorder import AttemptRecorder
 from processors.attempt_stream import StreamResult
+from processors.decisions.continuation import TextSoFar
 from processors.decisions.history_cut import CutHistory
-from processors.decisions.token_count import estimated_usage
+from processors.decisions.token_count import count_tokens, estimated_usage
 from processors.log_appender import LogAppender
+from processors.providers.provider import ChatRequest, ProviderBabbled
 from processors.session_lane import OpenTurn, SessionLane
 from processors.target_pool import Call
 from processors.turn_calls import TurnCalls
 from schemas.journal import JournalEntry
-from schemas.records import AttemptOutcome
-from schemas.session_events import EndReason, TurnEnded, Usage
+from schemas.prompts import ChatMessage
+from schemas.records import AttemptOutcome, AttemptReason
+from schemas.session_events import EndReason, StartCause, TurnEnded, Usage
 from schemas.turn_fold import FoldedRun, FoldedTurn
 
-__all__ = ["Attempt", "TurnRecords", "first_offset_of"]
+__all__ = ["Attempt", "FailedCall", "TurnRecords", "first_offset_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """An attempt whose `TurnStarted` is on the log and counts."""
 
     number: int
     run: str
+    cause: StartCause
     history: CutHistory
     call: Call
     recorder: AttemptRecorder
+    answer_tokens: int
+    """The most tokens that it may say."""
+    from_seq: int = 0
+    """Chunks of earlier attempts that it goes on from."""
+    before: str = ""
+    """Their text."""
+
+    @property
+    def request(self) -> ChatRequest:
+        """What its provider is asked."""
+        target, messages = self.call.target, self.history.messages
+        if self.from_seq:
+            messages = (*messages, ChatMessage(role="assistant", content=self.before))
+        return ChatRequest(
+            model=target.model,
+            messages=messages,
+            max_tokens=self.answer_tokens,
+            fields=target.prefix_fields if self.from_seq else (),
+        )
+
+    def whole_text(self, result: StreamResult) -> str:
+        """The visible text after it; empty where that is too long to be kept."""
+        return "" if result.chunks and not result.text else self.before + result.text
+
+
+@dataclass(frozen=True)
+class FailedCall:
+    """An attempt that failed, and that another one may follow."""
+
+    attempt: Attempt
+    result: StreamResult
+
+    @cached_property
+    def said(self) -> TextSoFar:
+        """The visible text that it leaves."""
+        text = self.attempt.whole_text(self.result)
+        return TextSoFar(
+            text=text,
+            chunks=self.attempt.from_seq + self.result.chunks,
+            tokens=count_tokens(text, self.attempt.call.target.model),
+            babbled=isinstance(self.result.failure, ProviderBabbled),
+        )
 
 
 class TurnRecords:
@@ -50,11 +98,23 @@ class TurnRecords:
     async def finish(self, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult) -> None:
         """The record of the attempt that has ended its turn. Raises AppendFailed."""
         await attempt.recorder.finish(self.outcome(turn, attempt, ended, result))
+        turn.recorded_runs.add(attempt.run)
 
-    async def record_failed(self, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
-        """The record of an attempt that failed and that another attempt follows. Raises AppendFailed."""
+    async def record_failed(self, turn: OpenTurn, folded: FoldedRun | None, ended: TurnEnded | None) -> None:
+        """The record of the newest call, which failed. Raises AppendFailed.
+
+        `folded`: its run as the log shows it, None where it does not; `ended`: the turn's end, where that is its own.
+        What fails here is rebuilt from the log.
+        """
+        failed, turn.failed = turn.failed, None
+        if failed is None or failed.attempt.run in turn.recorded_runs:
+            return
+        if ended is not None:
+            await self.finish(turn, failed.attempt, ended, failed.result)
+            return
+        attempt, result = failed.attempt, failed.result
         price = self.calls.price_of(result.usage, attempt.call.target)
-        ended = TurnEnded(
+        left = TurnEnded(
             turn=turn.turn,
             attempt=attempt.number,
             run=attempt.run,
@@ -63,10 +123,11 @@ class TurnRecords:
             cost_nano_usd=price.cost_nano_usd,
             price_version=price.version,
             error=result.ending.error,
-            at_us=self.clock.now_us(),
+            at_us=result.ended_at_us,
         )
-        outcome = self.outcome(turn, attempt, ended, result)
-        await attempt.recorder.finish(msgspec.structs.replace(outcome, reason="void"))
+        outcome = self.outcome(turn, attempt, left, result)
+        reason = reason_of(folded)
+        await attempt.recorder.finish(msgspec.structs.replace(outcome, reason=reason))
         turn.recorded_runs.add(attempt.run)
 
     async def close(self, lane: SessionLane, turn: OpenTurn) -> None:
@@ -81,14 +142,19 @@ class TurnRecords:
             await self.close_entry(lane, turn, ended)
 
     async def record_void_runs(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Records of the attempts that the one just started made void, as far as they got."""
+        """Records of the attempts that the one just started replaced or goes on from, as far as they got."""
         folded = lane.log().folded(turn.turn)
-        if folded is None or all(run.run in turn.recorded_runs for run in folded.void_runs):
+        if folded is None:
+            return
+        if turn.failed is not None:
+            run = next((run for run in folded.void_runs if run.run == turn.failed.attempt.run), None)
+            await self.record_failed(turn, run, None)
+        if all(run.run in turn.recorded_runs for run in folded.void_runs):
             return
         fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
         full = fold.turns.get(turn.turn)
         for run in full.void_runs if full else ():
-            await self.record_void(lane, turn, run)
+            await self.record_once(lane, turn, run, None)
 
     async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> TurnEnded | None:
         """Records of all runs of a turn that the log shows ended, rebuilt from the log."""
@@ -98,13 +164,18 @@ class TurnRecords:
         if full is None or full.ended is None:
             return None
         for run in full.void_runs:
-            await self.record_void(lane, turn, run)
-        await self.record_run(lane, turn, full.current, full.ended)
+            await self.record_once(lane, turn, run, None)
+        if full.current is None:
+            await self.record_run(lane, turn, None, full.ended)
+        else:
+            await self.record_once(lane, turn, full.current, full.ended)
         return full.ended
 
-    async def record_void(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun) -> None:
-        if run.run not in turn.recorded_runs:
-            await self.record_run(lane, turn, run, None)
+    async def record_once(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun, ended: TurnEnded | None) -> None:
+        if turn.failed is not None and turn.failed.attempt.run == run.run:
+            await self.record_failed(turn, run, ended)
+        elif run.run not in turn.recorded_runs:
+            await self.record_run(lane, turn, run, ended)
             turn.recorded_runs.add(run.run)
 
     async def record_run(
@@ -112,7 +183,12 @@ class TurnRecords:
     ) -> None:
         """The record of a run as the log shows it; usage is estimated where nobody reported it."""
         recorder = AttemptRecorder(
-            self.appender, lane.key, turn.entry, attempt=run.attempt if run else 0, run=run.run if run else ""
+            self.appender,
+            lane.key,
+            turn.entry,
+            attempt=run.attempt if run else 0,
+            run=run.run if run else "",
+            from_seq=run.started.from_seq if run else 0,
         )
         if run is not None:
             await recorder.add(run.chunks, run.gaps_us)
@@ -121,7 +197,7 @@ class TurnRecords:
         price = self.calls.price_of(usage, target)
         await recorder.finish(
             AttemptOutcome(
-                reason=ended.reason if ended else "void",
+                reason=ended.reason if ended else reason_of(run),
                 cause=run.started.cause if run else "first",
                 error_code=ended.error.code if ended and ended.error else "",
                 provider=run.started.provider if run else "",
@@ -141,8 +217,10 @@ class TurnRecords:
         """What a run used, by our own count. Raises LogError."""
         if run is None:
             return Usage(estimated=True)
-        history = await self.calls.history_of(lane, turn, None)
-        return estimated_usage(history.messages, "".join(run.chunks), run.started.model)
+        messages = (await self.calls.history_of(lane, turn, None)).messages
+        if run.started.from_seq:
+            messages = (*messages, ChatMessage(role="assistant", content="".join(run.before)))
+        return estimated_usage(messages, "".join(run.chunks), run.started.model)
 
     async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded) -> None:
         """Journal that the turn is over. Raises AppendFailed."""
@@ -160,7 +238,7 @@ class TurnRecords:
     def outcome(self, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult) -> AttemptOutcome:
         return AttemptOutcome(
             reason=ended.reason,
-            cause=turn.cause,
+            cause=attempt.cause,
             error_code=ended.error.code if ended.error else "",
             provider=attempt.call.provider.name,
             model=attempt.call.target.model,
@@ -177,6 +255,11 @@ class TurnRecords:
             tpot_us=result.tpot_us,
             history_messages_cut=attempt.history.messages_cut,
         )
+
+
+def reason_of(run: FoldedRun | None) -> AttemptReason:
+    """Of an attempt that a later one followed."""
+    return "continued" if run is not None and run.stands else "void"
 
 
 def first_offset_of(entry: JournalEntry, folded: FoldedTurn | None) -> int:

@@ -13,7 +13,7 @@ import structlog
 
 from processors.decisions.admission import EXPIRED_MESSAGE
 from processors.decisions.recovery import Close, Expire, GiveUp, Resume, Stop, Watch, decide_recovery
-from processors.decisions.turn_ending import CANCELLED, Ending
+from processors.decisions.turn_ending import Ending, ending_of_stop
 from processors.session_lane import OpenTurn, SessionLane
 from schemas.journal import JournalEntry
 from schemas.session_events import StartCause, TurnError
@@ -42,6 +42,7 @@ class TurnRecovery:
         sessions: dict[tuple[str, str], list[JournalEntry]] = {}
         for entry in entries:
             sessions.setdefault((entry.user, entry.session), []).append(entry)
+        self.owner.parts.suspects.expect(entries, attempts_max=self.owner.parts.limits.attempts_max)
         if entries:
             log.info("turns_recovered", partition=self.owner.partition, turns=len(entries), sessions=len(sessions))
         async with asyncio.TaskGroup() as group:
@@ -108,18 +109,18 @@ class TurnRecovery:
             case Close():
                 await self.owner.parts.runner.records.close(lane, turn)
             case Stop():
-                await self.owner.parts.runner.end_unstarted(lane, turn, CANCELLED)
+                await self.owner.parts.runner.end_unstarted(lane, turn, ending_of_stop(turn.entry.stop))
             case Expire():
                 await self.expire(lane, turn)
             case Watch():
                 self.owner.lines.watch(lane, turn)
             case GiveUp(crashes):
                 await self.queue_if_new(lane, turn, known=folded is not None)
-                message = f"its worker died {crashes} times"
+                message = f"its worker died {crashes} times, the last time with nothing but this prompt"
                 await self.owner.lines.give_up(lane, turn, code="crashed", message=message)
             case Resume(queued, crashes, cause):
                 await self.queue_if_new(lane, turn, known=queued)
-                turn.entry = msgspec.structs.replace(turn.entry, crashes=crashes)
+                turn.entry = msgspec.structs.replace(turn.entry, phase="queued", crashes=crashes, alone=False)
                 self.put_in_line(lane, turn, cause)
 
     async def take_up(self, lane: SessionLane, entry: JournalEntry) -> None:
@@ -141,7 +142,7 @@ class TurnRecovery:
 
     def put_in_line(self, lane: SessionLane, turn: OpenTurn, cause: StartCause) -> None:
         turn.cause = cause
-        lane.waiting.append(turn)
+        lane.join(turn)
         self.owner.lines.wake(lane)
 
     async def expire(self, lane: SessionLane, turn: OpenTurn) -> None:

@@ -1,14 +1,15 @@
 """Where a turn has been tried, and where it goes next when its provider fails it.
 
 The order: another target at once, as long as one is left that was not tried in this round; then, before the first
-token only, all of them again after the retry policy's pause; then the failure stands. A cancel ends the search.
+token only, all of them again after the retry policy's pause; then the failure stands. A cancel ends the search. Where
+there is text to go on from, a target that can is preferred to one that would begin again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -16,6 +17,7 @@ import structlog
 from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel
 from processors.attempt_stream import StreamResult
+from processors.decisions.continuation import GoOn, decide_start
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry, may_fail_over
 from processors.providers.provider import ProviderBabbled, ProviderError, ProviderTimedOut
@@ -29,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 ROUTE_S: Final = 900.0
 """Longest time from a turn's first call to the beginning of its last."""
+CONTINUES: Final = frozenset({"prefix"})
+"""What a target should be able to do, of several that can take over a turn which has text."""
 
 
 class RouteStopped(Exception):
@@ -61,7 +65,7 @@ class TurnRoute:
                     raise RouteStopped
                 return await self.pool.reserve(
                     self.served,
-                    self.needs,
+                    replace(self.needs, preferred=CONTINUES if may_be_continued(turn) else frozenset()),
                     tokens=self.tokens,
                     tried=self.tried,
                     deadline_s=self.deadline_s,
@@ -75,12 +79,15 @@ class TurnRoute:
     async def goes_on(self, turn: OpenTurn, call: Call, result: StreamResult) -> StartCause | None:
         """After a call ended: the cause of the next attempt, once its time has come; None: this end stands."""
         failure = result.failure
-        if failure is None or turn.entry.cancel_requested or not may_fail_over(failure.code):
+        if failure is None or turn.entry.cancel_requested:
+            return None
+        refused_to_continue = bool(result.from_seq) and not result.chunks  # what it cannot do, not what was asked of it
+        if not may_fail_over(failure.code) and not refused_to_continue:
             return None
         self.tried |= {call.target.name}
         if self.pool.has_other(self.served, self.needs, tokens=self.tokens, tried=self.tried):
             return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
-        if result.chunks:
+        if result.from_seq + result.chunks:
             return None
         return await self.next_round(turn, failure)
 
@@ -111,3 +118,8 @@ class TurnRoute:
         finally:
             turn.scope = None
         return True
+
+
+def may_be_continued(turn: OpenTurn) -> bool:
+    """Whether the turn has text that an able target would go on from."""
+    return turn.failed is not None and isinstance(decide_start(turn.failed.said, able=True, answer_tokens=0), GoOn)

@@ -5,7 +5,8 @@ The order, and what a death between two lines leaves behind:
 1. journal entry `running` and `TurnStarted`, sent together, both acknowledged: a successor finds either of them and
    starts the next attempt;
 2. the fold says that this run is the current one: only now the provider is called, and paid;
-3. tokens, as they come: a successor voids the run and starts the next attempt;
+3. tokens, as they come: a successor voids the run and starts the next attempt; so does this worker where the call
+   fails, and goes on from the text so far where it can (`decisions/continuation.py`);
 4. `TurnEnded` acknowledged and effective: from here on the turn has its one ending;
 5. the record, then the journal entry `ended`: a successor that finds 4 without 5 writes both anew.
 """
@@ -32,11 +33,12 @@ from processors.attempt_recorder import AttemptRecorder
 from processors.attempt_stream import AttemptStream, StreamResult
 from processors.conversation import Conversations
 from processors.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
+from processors.decisions.continuation import GoOn, Restart, StartDecision, decide_start
 from processors.decisions.gibberish_watch import GibberishLimits
+from processors.decisions.history_cut import CutHistory
 from processors.decisions.repetition_watch import RepetitionLimits
 from processors.decisions.turn_ending import Ending
 from processors.log_appender import LogAppender
-from processors.providers.provider import ChatRequest
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
 from processors.target_pool import Call, TargetPool
@@ -44,7 +46,7 @@ from processors.token_publisher import RunVoided
 from processors.turn_calls import TurnCalls
 from processors.turn_records import Attempt, TurnRecords, first_offset_of
 from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
-from schemas.turn_fold import Verdict
+from schemas.turn_fold import FoldedTurn, Verdict
 
 __all__ = ["TurnRunner"]
 
@@ -90,27 +92,20 @@ class TurnRunner:
             await self.records.close(lane, turn)
             return None
         history = await self.calls.history_of(lane, turn, call)
+        start = self.start_of(turn, call)
         for _ in range(APPEND_TRIES_MAX):
             folded = lane.log().folded(turn.turn)
             if folded is None and queued is None:  # the log was lost: tell the turn anew
                 queued = turn.queued(position=0, at_us=self.clock.now_us())
             leading: list[SessionEvent] = [queued] if queued else []
-            number = max(turn.entry.attempt, folded.attempt if folded else 0) + 1
+            number = max(turn.entry.attempt, folded.attempts_known if folded else 0) + 1
             run = uuid4().hex[:12]
             turn.runs.add(run)
             entry = msgspec.structs.replace(
                 turn.entry, phase="running", attempt=number, run=run, updated_at_us=self.clock.now_us()
             )
-            started = TurnStarted(
-                turn=turn.turn,
-                attempt=number,
-                run=run,
-                provider=call.provider.name,
-                model=call.target.model,
-                cause=turn.cause,
-                history_messages_cut=history.messages_cut,
-                at_us=self.clock.now_us(),
-            )
+            attempt = self.attempt_of(lane, turn, call, start, history=history, number=number, run=run)
+            started = self.started_of(turn, attempt)
             _, (verdicts, _) = await both(
                 lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
             )
@@ -118,17 +113,81 @@ class TurnRunner:
             turn.entry = msgspec.structs.replace(
                 turn.entry, phase="running", attempt=number, run=run, first_offset=first_offset_of(turn.entry, folded)
             )
-            if verdicts[-1] is Verdict.EFFECTIVE:
-                await self.records.record_void_runs(lane, turn)
-                recorder = AttemptRecorder(self.appender, lane.key, turn.entry, attempt=number, run=run)
-                return Attempt(number, run, history, call, recorder)
-            if verdicts[-1] is Verdict.AFTER_END:
-                await self.records.close(lane, turn)
-                return None
+            match verdicts[-1]:
+                case Verdict.EFFECTIVE if not attempt.from_seq or goes_on_from_own(turn, folded):
+                    await self.records.record_void_runs(lane, turn)
+                    return attempt
+                case Verdict.AFTER_END:
+                    await self.records.close(lane, turn)
+                    return None
+                case Verdict.EFFECTIVE | Verdict.HOLE:
+                    start = Restart("nothing_said")  # what is on the log is not what this worker said
+                case _:
+                    turn.cause = "append_lost"
             if folded is not None and folded.run not in turn.runs:
                 raise RunVoided(f"turn {turn.turn}: attempt {folded.attempt} is another worker's")
-            turn.cause = "append_lost"
         raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} starts did not count")
+
+    def start_of(self, turn: OpenTurn, call: Call) -> StartDecision:
+        """Whether the next attempt goes on from what the one before it has said."""
+        if turn.failed is None:
+            return Restart("nothing_said")
+        decision = decide_start(
+            turn.failed.said,
+            able="prefix" in call.target.abilities,
+            answer_tokens=self.calls.answer_tokens(turn, call.served),
+        )
+        log.info("attempt_follows", turn=turn.turn, target=call.target.name, decision=str(decision))
+        return decision
+
+    def attempt_of(
+        self,
+        lane: SessionLane,
+        turn: OpenTurn,
+        call: Call,
+        start: StartDecision,
+        *,
+        history: CutHistory,
+        number: int,
+        run: str,
+    ) -> Attempt:
+        failed = turn.failed if isinstance(start, GoOn) else None
+        from_seq = start.from_seq if isinstance(start, GoOn) else 0
+        recorder = AttemptRecorder(
+            self.appender,
+            lane.key,
+            turn.entry,
+            attempt=number,
+            run=run,
+            from_seq=from_seq,
+            before=failed.attempt.recorder if failed else None,
+        )
+        return Attempt(
+            number=number,
+            run=run,
+            cause=turn.cause,
+            history=history,
+            call=call,
+            recorder=recorder,
+            answer_tokens=start.answer_tokens
+            if isinstance(start, GoOn)
+            else self.calls.answer_tokens(turn, call.served),
+            from_seq=from_seq,
+            before=failed.said.text if failed else "",
+        )
+
+    def started_of(self, turn: OpenTurn, attempt: Attempt) -> TurnStarted:
+        return TurnStarted(
+            turn=turn.turn,
+            attempt=attempt.number,
+            run=attempt.run,
+            provider=attempt.call.provider.name,
+            model=attempt.call.target.model,
+            cause=attempt.cause,
+            from_seq=attempt.from_seq,
+            history_messages_cut=attempt.history.messages_cut,
+            at_us=self.clock.now_us(),
+        )
 
     async def stream(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> StreamResult:
         """Stream the answer of an attempt that has begun. Raises AppendFailed, LogError, RunVoided.
@@ -143,16 +202,12 @@ class TurnRunner:
             clock=self.clock,
             recorder=attempt.recorder,
             watch=watch_of(call.served),
-        )
-        request = ChatRequest(
-            model=call.target.model,
-            messages=attempt.history.messages,
-            max_tokens=self.calls.answer_tokens(turn, call.served),
+            from_seq=attempt.from_seq,
         )
         self.running.inc()
         error, used = None, 0
         try:
-            result = await stream.run(turn, request, attempt=attempt.number, run=attempt.run)
+            result = await stream.run(turn, attempt.request, attempt=attempt.number, run=attempt.run)
             error, used = result.failure, result.usage.input_tokens + result.usage.output_tokens
         finally:
             self.running.dec()
@@ -172,8 +227,9 @@ class TurnRunner:
             cost_nano_usd=price.cost_nano_usd,
             price_version=price.version,
             error=result.ending.error,
-            text_sha256=recorder.hash.hexdigest(),
-            text_chars=recorder.chars,
+            text_sha256=recorder.whole_hash.hexdigest(),
+            text_chars=recorder.whole_chars,
+            forgotten=result.ending.forgotten,
             at_us=self.clock.now_us(),
         )
         verdict = await self.append_end(lane, turn, ended)
@@ -182,9 +238,10 @@ class TurnRunner:
             return
         if verdict is not Verdict.EFFECTIVE:
             raise RunVoided(f"turn {turn.turn}, attempt {attempt.number}: its ending is {verdict.value}")
-        if recorder.chars and not result.text:
+        text = attempt.whole_text(result)
+        if recorder.whole_chars and not text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
-        self.conversations.add(lane.log(), turn.prompt, result.text)
+        self.conversations.add(lane.log(), turn.turn, turn.prompt, text)
         self.count(ended, result)
         await self.records.finish(turn, attempt, ended, result)
         await self.records.close_entry(lane, turn, ended)
@@ -220,8 +277,8 @@ class TurnRunner:
             usage = await self.records.estimated(lane, turn, fold.turns[turn.turn].current)
             started = folded.current.started
             target = self.calls.target_called(turn, started.provider, started.model)
-            if folded.run in turn.recorded_runs:
-                usage = Usage()  # a failed attempt that is on record already, with what it cost
+            if turn.failed is not None and turn.failed.attempt.run == folded.run:
+                usage = turn.failed.result.usage
         price = self.calls.price_of(usage, target)
         return TurnEnded(
             turn=turn.turn,
@@ -232,6 +289,7 @@ class TurnRunner:
             cost_nano_usd=price.cost_nano_usd,
             price_version=price.version if usage != Usage() else "",
             error=ending.error,
+            forgotten=ending.forgotten,
             at_us=self.clock.now_us(),
         )
 
@@ -256,6 +314,11 @@ class TurnRunner:
         self.tokens.labels(kind="output").inc(ended.usage.output_tokens)
         if result.ttft_us is not None:
             self.ttft.observe(result.ttft_us / 1e6)
+
+
+def goes_on_from_own(turn: OpenTurn, folded: FoldedTurn | None) -> bool:
+    """Whether the run that the newest one goes on from is this worker's: another's text may be as long, by chance."""
+    return folded is not None and bool(folded.void_runs) and folded.void_runs[-1].run in turn.runs
 
 
 def watch_of(served: ServedModel) -> AnswerWatch:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -21,26 +21,30 @@ from infra.kafka.log_client import LogClient, LogError, LogRecord, LogUnavailabl
 from infra.kafka.session_topics import SessionTopics, SessionTopicsUnavailable
 from infra.settings import Settings
 from producers.errors import AnswerLost, AnswerTimedOut, AnswerUnavailable
-from schemas.codec import decode_session_event
-from schemas.errors import SchemaError
-from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
-from schemas.prompts import PromptSubmitted
-from schemas.session_events import (
-    ComparisonEnded,
-    EndReason,
-    PromptRefused,
-    SessionEvent,
-    TokensEmitted,
-    TurnEnded,
-    TurnError,
-    TurnQueued,
-    TurnStarted,
-    Usage,
+from producers.followed_answer import (
+    AnswerEnded,
+    AnswerPiece,
+    AnswerQueued,
+    AnswersCompared,
+    AnswerStarted,
+    AnswerText,
+    FollowedAnswer,
 )
+from schemas.identifiers import check_session_id, check_user_id, session_key_of
+from schemas.prompts import PromptSubmitted
 from schemas.topics import LogPlace
-from schemas.turn_fold import SessionFold, Verdict, text_hash
 
-__all__ = ["AnswerEnded", "AnswerPiece", "AnswerReader", "AnswerStart", "AnswerStarted", "AnswerText"]
+__all__ = [
+    "AnswerEnded",
+    "AnswerPiece",
+    "AnswerQueued",
+    "AnswerReader",
+    "AnswerStart",
+    "AnswerStarted",
+    "AnswerText",
+    "AnswersCompared",
+    "FollowedAnswer",
+]
 
 FETCH_WAIT_MS: Final = 500
 AWAY_PAUSE_S: Final = 0.2
@@ -54,37 +58,6 @@ class AnswerStart:
 
     place: LogPlace
     offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerStarted:
-    """An attempt begins: text of earlier attempts is void."""
-
-    attempt: int
-    model: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerText:
-    """The answer goes on."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerEnded:
-    """The last piece: how it ended, and the whole text."""
-
-    turn: str
-    reason: EndReason
-    text: str = ""
-    usage: Usage = field(default_factory=Usage)
-    cost_nano_usd: int = 0
-    error: TurnError | None = None
-
-
-AnswerPiece: TypeAlias = AnswerStarted | AnswerText | AnswerEnded
 
 
 class AnswerReader:
@@ -119,13 +92,15 @@ class AnswerReader:
         return AnswerStart(place, bounds.start if from_start else bounds.end)
 
     async def follow(
-        self, prompt: PromptSubmitted, start: AnswerStart, *, deadline_s: float
+        self, prompt: PromptSubmitted, start: AnswerStart, *, deadline_s: float, known: bool = True
     ) -> AsyncIterator[AnswerPiece]:
-        """The pieces of the answer, the last one an AnswerEnded.
+        """The pieces of the answer, the last one an AnswerEnded; of several answers, labelled, until all have ended.
 
-        Raises AnswerTimedOut, AnswerLost. A broker that is away is waited for until the deadline.
+        Of several, AnswersCompared says which one was chosen or made of them. `known`: the prompt is the one that was
+        published, word for word; False: only its ids and models are. Raises AnswerTimedOut, AnswerLost. A broker that
+        is away is waited for until the deadline.
         """
-        answer = FollowedAnswer(prompt)
+        answer = FollowedAnswer(prompt, known=known)
         key = session_key_of(check_user_id(prompt.user), check_session_id(prompt.session)).encode()
         ends_at_s = asyncio.get_running_loop().time() + deadline_s
         offset = start.offset
@@ -137,7 +112,7 @@ class AnswerReader:
                 piece = answer.piece_of(record.value, record.offset)
                 if piece is not None:
                     yield piece
-                if isinstance(piece, AnswerEnded):
+                if answer.over:
                     return
 
     async def _next_records(
@@ -163,72 +138,3 @@ class AnswerReader:
             await asyncio.sleep(AWAY_PAUSE_S)
             return [], offset
         return fetched.records, fetched.next_offset
-
-
-class FollowedAnswer:
-    """The fold of one session, looked at from one of its prompts. No I/O."""
-
-    def __init__(self, prompt: PromptSubmitted) -> None:
-        self._prompt = prompt
-        user, session = check_user_id(prompt.user), check_session_id(prompt.session)
-        self.turn = turn_id_of(user, session, check_prompt_id(prompt.prompt_id))
-        self.seen = False
-        """Whether the turn has been opened in what was read."""
-        self._fold = SessionFold()
-        self._chunks: list[str] = []
-
-    def piece_of(self, raw: bytes, offset: int) -> AnswerPiece | None:
-        """What a record of the session's log means to this prompt; None = nothing. Raises AnswerLost."""
-        try:
-            event = decode_session_event(raw)
-        except SchemaError:
-            return None  # written by a newer build: nothing that this one could show
-        verdict = self._fold.apply(event, offset)
-        if isinstance(event, PromptRefused):
-            return self._refused(event)
-        if isinstance(event, ComparisonEnded):
-            return None
-        if event.turn != self.turn:
-            return None
-        if verdict is Verdict.HOLE:
-            raise AnswerLost("a part of the answer is missing from the session's log")
-        return self._effective(event) if verdict is Verdict.EFFECTIVE else None
-
-    def _effective(self, event: SessionEvent) -> AnswerPiece | None:
-        match event:
-            case TurnQueued():
-                self.seen = True
-                if (event.input, event.messages) != (self._prompt.input, self._prompt.messages):
-                    return self._rejected("id_reused", "this prompt_id was used for another prompt; take a new one")
-            case TurnStarted():
-                if not event.from_seq:  # else the text so far stands, and goes on
-                    self._chunks.clear()
-                return AnswerStarted(event.attempt, event.model, event.cause)
-            case TokensEmitted():
-                self._chunks.extend(event.chunks)
-                return AnswerText("".join(event.chunks))
-            case TurnEnded():
-                return self._ended(event)
-        return None
-
-    def _ended(self, event: TurnEnded) -> AnswerEnded:
-        text = "".join(self._chunks)
-        if event.text_sha256 and event.text_sha256 != text_hash(text):
-            raise AnswerLost("the answer read is not the answer given; read it again")
-        return AnswerEnded(
-            turn=self.turn,
-            reason=event.reason,
-            text=text,
-            usage=event.usage,
-            cost_nano_usd=event.cost_nano_usd,
-            error=event.error,
-        )
-
-    def _refused(self, event: PromptRefused) -> AnswerEnded | None:
-        """An open turn is ours whatever befell another prompt that tried to use its id."""
-        if event.prompt_id != self._prompt.prompt_id or self.seen:
-            return None
-        return self._rejected(event.code, event.message)
-
-    def _rejected(self, code: str, message: str) -> AnswerEnded:
-        return AnswerEnded(self.turn, "rejected", error=TurnError(code=code, message=message))

@@ -24,7 +24,7 @@ from producers.kafka_publisher import KafkaPublisher, OutgoingRecord, PublishBou
 from schemas.codec import encode
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, turn_id_of
 from schemas.prompt_limits import PromptLimits, check_prompt
-from schemas.prompts import PromptCancelled, PromptSubmitted
+from schemas.prompts import PromptCancelled, PromptSubmitted, SessionWatched, turns_of
 from schemas.topics import PROMPTS, USER_PARTITIONS
 
 __all__ = ["Acknowledged", "BlockingPromptProducer", "PromptProducer"]
@@ -37,7 +37,7 @@ SETTLED_LATE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The broker has the command: where it is, and the turns that it starts or ends."""
+    """The broker has the command: where it is, and the turns that it starts (of a cancel: the first that it ends)."""
 
     topic: str
     partition: int
@@ -64,6 +64,12 @@ class PromptForm:
         check_user_id(command.user)
         check_session_id(command.session)
         check_prompt_id(command.prompt_id)
+        return OutgoingRecord(PROMPTS, command.user.encode(), encode(command))
+
+    def watched(self, command: SessionWatched) -> OutgoingRecord:
+        """Raises InvalidField."""
+        check_user_id(command.user)
+        check_session_id(command.session)
         return OutgoingRecord(PROMPTS, command.user.encode(), encode(command))
 
 
@@ -122,6 +128,13 @@ class PromptProducer:
         """
         record = self._form.cancelled(command)
         return acknowledged(command, await self._published(record, deadline_s))
+
+    async def watched(self, command: SessionWatched, *, deadline_s: float | None = None) -> None:
+        """Publish a gateway's word about those who follow a session. Raises as `submit` does.
+
+        Cancellation: the word may be published all the same; the next one corrects it.
+        """
+        written(await self._published(self._form.watched(command), deadline_s))
 
     async def _published(self, record: OutgoingRecord, deadline_s: float | None) -> Settlement:
         loop = asyncio.get_running_loop()
@@ -230,10 +243,17 @@ def not_acknowledged(limit_s: float) -> PublishTimedOut:
 
 
 def acknowledged(command: PromptSubmitted | PromptCancelled, settlement: Settlement) -> Acknowledged:
+    place = written(settlement)
+    if isinstance(command, PromptSubmitted):
+        return Acknowledged(place.topic, place.partition, place.offset, turns_of(command))
+    user, session = check_user_id(command.user), check_session_id(command.session)
+    turns = (turn_id_of(user, session, check_prompt_id(command.prompt_id)),)
+    return Acknowledged(place.topic, place.partition, place.offset, turns)
+
+
+def written(settlement: Settlement) -> Written:
     match settlement:
-        case Written(topic, partition, offset):
-            user, session = check_user_id(command.user), check_session_id(command.session)
-            turns = (turn_id_of(user, session, check_prompt_id(command.prompt_id)),)
-            return Acknowledged(topic, partition, offset, turns)
+        case Written():
+            return settlement
         case ProducerError():
             raise settlement

@@ -9,23 +9,16 @@ drawn; pass your own `prompt_id` where you may have to send again: the same id i
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeAlias
-
-import msgspec
+from typing import Self, Unpack
 
 from infra.settings import Settings, load_settings
+from producers.prompt_options import Messages, PromptOptions, prompt_of
 from producers.prompt_producer import Acknowledged, BlockingPromptProducer, PromptProducer
-from schemas.errors import InvalidField
-from schemas.prompts import ChatMessage, PromptCancelled, PromptSubmitted
+from schemas.prompts import PromptCancelled, PromptSubmitted, turns_of
 
 __all__ = ["BlockingProducer", "Messages", "Producer", "Receipt", "prompt_of"]
-
-Messages: TypeAlias = Sequence[ChatMessage | Mapping[str, str]]
-"""A whole conversation, as chat models take it: {"role": "user", "content": "…"} and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +29,12 @@ class Receipt:
     session: str
     prompt_id: str
     turn: str
+    """The turn that answers it; of several models, the first one's."""
     topic: str
     partition: int
     offset: int
+    turns: tuple[str, ...] = ()
+    """Every turn that answers it, in the order of its models; with `compare="merge"` the merging one last."""
 
 
 class Producer:
@@ -56,42 +52,23 @@ class Producer:
         await self._producer.stop()
 
     async def submit(
-        self,
-        text: str = "",
-        *,
-        user: str,
-        session: str | None = None,
-        prompt_id: str | None = None,
-        messages: Messages | None = None,
-        model: str = "",
-        max_tokens: int | None = None,
-        metadata: Mapping[str, str] | None = None,
-        tenant: str = "",
-        deadline_s: float | None = None,
+        self, text: str = "", *, user: str, deadline_s: float | None = None, **options: Unpack[PromptOptions]
     ) -> Receipt:
         """Publish a prompt; return once the broker has it.
 
-        `text` continues the session; `messages`, instead of it, is the whole conversation. Raises InvalidField for
-        what the caller can mend, else a ProducerError (`producers.errors`), which says whether to send again.
+        `text` continues the session; `messages`, instead of it, is the whole conversation. `models=[…]` asks several
+        side by side. All options: `producers.prompt_options.PromptOptions`. Raises InvalidField for what the caller
+        can mend, else a ProducerError (`producers.errors`), which says whether to send again.
 
         Cancellation: the prompt may be published all the same; send it again with the same prompt_id to be certain.
         """
-        prompt = prompt_of(
-            text,
-            user=user,
-            session=session,
-            prompt_id=prompt_id,
-            messages=messages,
-            model=model,
-            max_tokens=max_tokens,
-            metadata=metadata,
-            tenant=tenant,
-        )
+        prompt = prompt_of(text, user=user, **options)
         return receipt_of(prompt, await self._producer.submit(prompt, deadline_s=deadline_s))
 
-    async def cancel(self, *, user: str, session: str, prompt_id: str) -> None:
-        """End a prompt's turn, whether it runs, waits or has not arrived yet. Raises as `submit` does."""
-        await self._producer.cancel(PromptCancelled(user=user, session=session, prompt_id=prompt_id))
+    async def cancel(self, *, user: str, session: str, prompt_id: str, deadline_s: float | None = None) -> None:
+        """End a prompt's turns, whether they run, wait or have not arrived yet. Raises as `submit` does."""
+        command = PromptCancelled(user=user, session=session, prompt_id=prompt_id)
+        await self._producer.cancel(command, deadline_s=deadline_s)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -118,36 +95,16 @@ class BlockingProducer:
         self._producer.stop()
 
     def submit(
-        self,
-        text: str = "",
-        *,
-        user: str,
-        session: str | None = None,
-        prompt_id: str | None = None,
-        messages: Messages | None = None,
-        model: str = "",
-        max_tokens: int | None = None,
-        metadata: Mapping[str, str] | None = None,
-        tenant: str = "",
-        deadline_s: float | None = None,
+        self, text: str = "", *, user: str, deadline_s: float | None = None, **options: Unpack[PromptOptions]
     ) -> Receipt:
-        """Publish a prompt; return once the broker has it. Raises as `Producer.submit` does."""
-        prompt = prompt_of(
-            text,
-            user=user,
-            session=session,
-            prompt_id=prompt_id,
-            messages=messages,
-            model=model,
-            max_tokens=max_tokens,
-            metadata=metadata,
-            tenant=tenant,
-        )
+        """Publish a prompt; return once the broker has it. Takes and raises what `Producer.submit` does."""
+        prompt = prompt_of(text, user=user, **options)
         return receipt_of(prompt, self._producer.submit(prompt, deadline_s=deadline_s))
 
-    def cancel(self, *, user: str, session: str, prompt_id: str) -> None:
-        """End a prompt's turn, whether it runs, waits or has not arrived yet. Raises as `submit` does."""
-        self._producer.cancel(PromptCancelled(user=user, session=session, prompt_id=prompt_id))
+    def cancel(self, *, user: str, session: str, prompt_id: str, deadline_s: float | None = None) -> None:
+        """End a prompt's turns, whether they run, wait or have not arrived yet. Raises as `submit` does."""
+        command = PromptCancelled(user=user, session=session, prompt_id=prompt_id)
+        self._producer.cancel(command, deadline_s=deadline_s)
 
     def __enter__(self) -> Self:
         self.start()
@@ -159,52 +116,15 @@ class BlockingProducer:
         self.stop()
 
 
-def prompt_of(
-    text: str,
-    *,
-    user: str,
-    session: str | None = None,
-    prompt_id: str | None = None,
-    messages: Messages | None = None,
-    model: str = "",
-    max_tokens: int | None = None,
-    metadata: Mapping[str, str] | None = None,
-    tenant: str = "",
-) -> PromptSubmitted:
-    """A prompt from plain arguments, ids drawn where left out. Raises InvalidField."""
-    return PromptSubmitted(
-        user=user,
-        session=f"s-{secrets.token_hex(8)}" if session is None else session,
-        prompt_id=f"p-{secrets.token_hex(8)}" if prompt_id is None else prompt_id,
-        input=text,
-        messages=None if messages is None else chat_messages(messages),
-        model=model,
-        max_tokens=max_tokens,
-        metadata=dict(metadata or {}),
-        tenant=tenant,
-    )
-
-
-def chat_messages(messages: Messages) -> tuple[ChatMessage, ...]:
-    try:
-        return msgspec.convert(
-            [msgspec.to_builtins(message) for message in messages], tuple[ChatMessage, ...], strict=True
-        )
-    except (msgspec.ValidationError, TypeError) as error:
-        raise InvalidField(
-            "messages",
-            "do not have the shape of a conversation",
-            'send {"role": "system", "user" or "assistant", "content": text} each',
-        ) from error
-
-
 def receipt_of(prompt: PromptSubmitted, acknowledged: Acknowledged) -> Receipt:
+    turns = turns_of(prompt)
     return Receipt(
         user=prompt.user,
         session=prompt.session,
         prompt_id=prompt.prompt_id,
-        turn=acknowledged.turns[0],
+        turn=turns[0],
         topic=acknowledged.topic,
         partition=acknowledged.partition,
         offset=acknowledged.offset,
+        turns=turns,
     )

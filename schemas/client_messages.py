@@ -34,6 +34,8 @@ __all__ = [
     "Error",
     "Gap",
     "Hello",
+    "Lag",
+    "OnSlow",
     "Ping",
     "Pong",
     "Prompt",
@@ -48,6 +50,8 @@ __all__ = [
 ]
 
 SUBPROTOCOL: Final = "tokenwire.v1.json"
+
+OnSlow: TypeAlias = Literal["log", "skip"]
 
 
 class Hello(msgspec.Struct, frozen=True, omit_defaults=True, tag="hello", kw_only=True):
@@ -65,6 +69,8 @@ class Attach(msgspec.Struct, frozen=True, omit_defaults=True, tag="attach", kw_o
     session: str = ""
     from_: str = msgspec.field(name="from", default="tail")
     """A cursor, `start` or `tail`."""
+    on_slow: OnSlow = "log"
+    """Far behind: be served everything from the log, or `skip` to the newest with a `gap` and a `snapshot`."""
 
 
 class Detach(msgspec.Struct, frozen=True, omit_defaults=True, tag="detach", kw_only=True):
@@ -267,6 +273,8 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end", kw_only=Tr
     """Its length in Unicode code points."""
     forgotten: bool = False
     """Neither the question nor the answer belongs to the conversation any more."""
+    first_text_s: float | None = None
+    """Seconds from taking the prompt in to the first text that stands, by the worker's clock; absent where unknown."""
     at_us: int = 0
     c: str = ""
 
@@ -286,10 +294,13 @@ class Compared(msgspec.Struct, frozen=True, omit_defaults=True, tag="compared", 
 
 
 class Gap(msgspec.Struct, frozen=True, omit_defaults=True, tag="gap", kw_only=True):
-    """Not everything after the cursor can be given; a `snapshot` of what there is follows."""
+    """Not everything after the cursor can be given; a `snapshot` of what there is follows.
+
+    `skipped`: the client asked to skip when it is slow; the snapshot tells the turns that were open or began since.
+    """
 
     session: str
-    reason: Literal["expired", "recreated", "unknown_cursor", "log_lost"]
+    reason: Literal["expired", "recreated", "unknown_cursor", "log_lost", "skipped"]
 
 
 class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -302,6 +313,8 @@ class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """Characters of the whole input where `input` holds only its beginning; else 0."""
     model: str = ""
     attempt: int = 0
+    provider: str = ""
+    """Who answers, or answered last."""
     next_seq: int = 0
     """Number of the first chunk that is not in `text` yet."""
     text: str = ""
@@ -317,16 +330,27 @@ class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     error: TurnError | None = None
     forgotten: bool = False
     """Neither the question nor the answer belongs to the conversation any more."""
+    first_text_s: float | None = None
+    """As in `end`."""
     more: bool = False
     """The text goes on in the next snapshot message for the same turn (a frame has a size limit)."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, tag="snapshot", kw_only=True):
-    """The session as it stands; deltas go on from each turn's `next_seq`."""
+    """The session as it stands; deltas go on from each turn's `next_seq`. It comes in as many messages as it needs,
+    `compared` ones among them; only the last one carries `c`."""
 
     session: str
     turns: tuple[SnapshotTurn, ...]
     c: str = ""
+
+
+class Lag(msgspec.Struct, frozen=True, omit_defaults=True, tag="lag", kw_only=True):
+    """How this connection is served from now on. Nothing is left out in any mode."""
+
+    mode: Literal["direct", "rollup", "log"]
+    """Each record as it comes; joined, at most one frame per session in half a second; or from the log, at the pace
+    that the client reads."""
 
 
 class Error(msgspec.Struct, frozen=True, omit_defaults=True, tag="error", kw_only=True):
@@ -378,6 +402,7 @@ ServerMessage: TypeAlias = (
     | Compared
     | Gap
     | Snapshot
+    | Lag
     | Error
     | Ping
     | Disconnect

@@ -18,8 +18,8 @@ RECORD_PART_TEXT_BYTES_MAX: Final = 32_768
 """Text in one part; even if every byte needs a JSON escape of six, a part stays below 256 KiB."""
 
 AttemptReason: TypeAlias = EndReason | Literal["void", "continued"]
-"""How an attempt ended; `void`: a later attempt took its place; `continued`: its text stands, and a later attempt went
-on from it."""
+"""How an attempt ended; `void`: a later attempt took its place; `continued`: the next attempt went on from its text,
+which stands unless a still later one began again (its first part has `seq` 0)."""
 
 
 class AttemptOutcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -82,6 +82,11 @@ class FoldedRun:
     before: list[str] = field(default_factory=list)
     """Text of the attempts that it goes on from, chunk by chunk (empty unless texts are kept)."""
 
+    @property
+    def stands(self) -> bool:
+        """Whether it said something that the next attempt went on from."""
+        return self.continued and self.next_seq > self.started.from_seq
+
 
 @dataclass(slots=True)
 class FoldedTurn:

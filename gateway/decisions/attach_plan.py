@@ -36,6 +36,7 @@ class HubView:
     position: LogPosition
     fold_from: int
     open_turns: frozenset[str]
+    """The open turns, and the prompts of comparisons among them."""
     covers_from: LogPosition
     """Memory reaches back to here."""
 

@@ -14,8 +14,9 @@ from schemas.session_events import (
     TurnStarted,
     TurnWaiting,
 )
+from schemas.turn_fold import FoldedTurn
 
-__all__ = ["TOLD_INPUT_CHARS_MAX", "ToldEvent", "message_of"]
+__all__ = ["TOLD_INPUT_CHARS_MAX", "ToldEvent", "compared", "first_text_s", "message_of"]
 
 TOLD_INPUT_CHARS_MAX: Final = 8_192
 """Longer inputs are told by their beginning and their length."""
@@ -25,8 +26,9 @@ SWITCH_CAUSES: Final[frozenset[StartCause]] = frozenset({"failover", "watchdog",
 ToldEvent: TypeAlias = TurnQueued | TurnStarted | TurnEnded | ComparisonEnded | PromptRefused | TurnWaiting
 
 
-def message_of(event: ToldEvent, session: str, cursor: str) -> ServerMessage:
-    """What clients of a session are told of an event that counts; `cursor` stands behind it."""
+def message_of(event: ToldEvent, session: str, cursor: str, *, turn: FoldedTurn | None = None) -> ServerMessage:
+    """What clients of a session are told of an event that counts; `cursor` stands behind it. `turn`: the one that an
+    ending ends, as folded."""
     match event:
         case ComparisonEnded():
             return compared(event, session, cursor)
@@ -39,12 +41,13 @@ def message_of(event: ToldEvent, session: str, cursor: str) -> ServerMessage:
         case TurnStarted():
             return start(event, session, cursor)
         case TurnEnded():
-            return end(event, session, cursor)
+            return end(event, session, cursor, None if turn is None else first_text_s(turn))
         case PromptRefused():
             return refused(event, session)
 
 
 def compared(event: ComparisonEnded, session: str, cursor: str) -> Compared:
+    """What a comparison came to."""
     return Compared(
         session=session,
         prompt_id=event.prompt_id,
@@ -116,7 +119,7 @@ def start(event: TurnStarted, session: str, cursor: str) -> Start:
     )
 
 
-def end(event: TurnEnded, session: str, cursor: str) -> End:
+def end(event: TurnEnded, session: str, cursor: str, first_text_s: float | None) -> End:
     return End(
         session=session,
         turn=event.turn,
@@ -128,6 +131,7 @@ def end(event: TurnEnded, session: str, cursor: str) -> End:
         text_sha256=event.text_sha256,
         text_chars=event.text_chars,
         forgotten=event.forgotten,
+        first_text_s=first_text_s,
         at_us=event.at_us,
         c=cursor,
     )
@@ -135,3 +139,15 @@ def end(event: TurnEnded, session: str, cursor: str) -> End:
 
 def refused(event: PromptRefused, session: str) -> Error:
     return Error(code=event.code, message=event.message, session=session, prompt_id=event.prompt_id)
+
+
+def first_text_s(turn: FoldedTurn) -> float | None:
+    """Seconds from taking the prompt in to the first text that stands, by the worker's clock; None where unknown."""
+    first_at_us = 0
+    for run in (*([turn.current] if turn.current else []), *reversed(turn.void_runs)):
+        if run is not turn.current and not run.continued:
+            break
+        first_at_us = run.first_at_us or first_at_us
+    if not first_at_us or first_at_us < turn.queued.at_us or not turn.queued.at_us:
+        return None
+    return (first_at_us - turn.queued.at_us) / 1_000_000

@@ -34,6 +34,14 @@ class MessageRing:
         for message in messages:
             self.messages.append(message)
             self.bytes_held += len(message.payload)
+        self.forget_oldest()
+
+    def bound(self, bytes_max: int) -> None:
+        """Hold no more than this from now on."""
+        self.bytes_max = bytes_max
+        self.forget_oldest()
+
+    def forget_oldest(self) -> None:
         while self.bytes_held > self.bytes_max:
             oldest = self.messages.popleft()
             self.bytes_held -= len(oldest.payload)

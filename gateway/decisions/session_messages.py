@@ -19,8 +19,9 @@ from typing import Final
 
 import msgspec
 
-from gateway.decisions.event_messages import message_of
+from gateway.decisions.event_messages import ToldEvent, message_of
 from gateway.decisions.resume_cursor import CursorSigner, LogPosition
+from gateway.decisions.watch_reports import WatchWish, wish_of, wishes_word
 from schemas.client_messages import Delta
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
@@ -33,7 +34,7 @@ from schemas.session_events import (
     TurnHedged,
     TurnQueued,
 )
-from schemas.turn_fold import SessionFold, Verdict
+from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
 __all__ = [
     "MESSAGE_BYTES_MAX",
@@ -59,6 +60,7 @@ class HubMessage:
     begins: LogPosition
     ends: LogPosition
     turn: str
+    """The turn it tells of; of a comparison, its prompt; else empty."""
 
 
 @dataclass(slots=True)
@@ -95,9 +97,8 @@ class SessionTeller:
         if isinstance(event, TurnHedged):
             return []  # the worker's own bookkeeping, until it speaks
         cursor = self.cursor(part.ends, part.fold_from)
-        turn = "" if isinstance(event, PromptRefused | ComparisonEnded) else event.turn
-        payload = encode(message_of(event, self.session, cursor))
-        return [HubMessage(payload, cursor, part.begins, part.ends, turn)]
+        payload = encode(message_of(event, self.session, cursor, turn=part.turn))
+        return [HubMessage(payload, cursor, part.begins, part.ends, subject_of(event))]
 
     def deltas(self, parts: list[ToldPart]) -> Iterator[HubMessage]:
         """The parts as one delta, or halved until each fits a frame (or is a single chunk)."""
@@ -125,7 +126,7 @@ class SessionTeller:
 class SessionReading:
     """One reading of one session's log, from some offset on."""
 
-    __slots__ = ("counts", "fold", "fold_from", "joined", "position", "stamped_us", "teller", "tells_from")
+    __slots__ = ("counts", "fold", "fold_from", "joined", "position", "stamped_us", "teller", "tells_from", "wish")
 
     def __init__(self, teller: SessionTeller, *, starts_at: int, tells_from: LogPosition) -> None:
         self.teller = teller
@@ -140,6 +141,8 @@ class SessionReading:
         self.stamped_us = 0
         """When the newest effective record was stamped by its writer."""
         self.counts = ReadingCounts()
+        self.wish: WatchWish | None = None
+        """What the worker of its open turns wants to hear of those who follow them."""
 
     def cursor(self) -> str:
         """The cursor of the position reached."""
@@ -204,6 +207,8 @@ class SessionReading:
         self.stamped_us = event.at_us
         if isinstance(event, TurnQueued | TurnEnded):
             self.fold_from = min(self.fold.read_from(), offset + 1)
+            if self.wish is not None or (isinstance(event, TurnQueued) and wishes_word(event)):
+                self.wish = wish_of(turn.queued for turn in self.fold.open_turns())
         return event if offset >= self.tells_from.offset else None
 
     def part_of(self, event: SessionEvent, offset: int) -> ToldPart:
@@ -212,7 +217,8 @@ class SessionReading:
         if offset == self.tells_from.offset and self.tells_from.chunk and isinstance(event, TokensEmitted):
             begins, known = self.tells_from, self.tells_from.chunk
             event = msgspec.structs.replace(event, chunks=event.chunks[known:], seq=event.seq + known)
-        return ToldPart(event, begins, self.position, self.fold_from)
+        turn = self.fold.turns.get(event.turn) if isinstance(event, TurnEnded) else None
+        return ToldPart(event, begins, self.position, self.fold_from, turn)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,6 +229,8 @@ class ToldPart:
     begins: LogPosition
     ends: LogPosition
     fold_from: int
+    turn: FoldedTurn | None = None
+    """Of an ending, the turn as folded."""
 
 
 class JoinedDeltas:
@@ -269,6 +277,16 @@ def halves(parts: list[ToldPart]) -> tuple[list[ToldPart], list[ToldPart]]:
         [ToldPart(first, part.begins, between, part.fold_from)],
         [ToldPart(second, between, part.ends, part.fold_from)],
     )
+
+
+def subject_of(event: ToldEvent) -> str:
+    match event:
+        case PromptRefused():
+            return ""
+        case ComparisonEnded():
+            return event.prompt_id
+        case _:
+            return event.turn
 
 
 def slim(event: SessionEvent) -> SessionEvent:

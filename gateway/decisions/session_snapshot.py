@@ -2,8 +2,10 @@
 
 Holds the turns of what is left of the log, oldest first, each with its text so far. One `snapshot` message fits a
 frame; a long text goes on in the next message for the same turn (`more`). A turn whose own messages go on afterwards
-continues at its `next_seq`. Bounded: of a very long log the newest turns within `SNAPSHOT_CHARS_MAX` are told; the
-`gap` before has said that not everything can be.
+continues at its `next_seq`. What comparisons among them came to is told as it was when it happened, by `compared`
+messages ahead of the last snapshot message: that one alone carries a cursor, so whoever holds it has been told all.
+Bounded: of a very long log the newest turns within `SNAPSHOT_CHARS_MAX` are told; the `gap` before has said that not
+everything can be.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.decisions.event_messages import TOLD_INPUT_CHARS_MAX
-from schemas.client_messages import Snapshot, SnapshotTurn
+from gateway.decisions.event_messages import TOLD_INPUT_CHARS_MAX, compared, first_text_s
+from schemas.client_messages import Compared, Snapshot, SnapshotTurn
 from schemas.session_events import Usage
 from schemas.turn_fold import FoldedTurn, SessionFold
 
@@ -23,14 +25,19 @@ PIECE_CHARS_MAX: Final = 6_144
 """Text per message: with the input it stays below 64 KiB in any script, save where control characters abound."""
 
 
-def snapshot_messages(fold: SessionFold, session: str, cursor: str) -> Iterator[Snapshot]:
+def snapshot_messages(fold: SessionFold, session: str, cursor: str) -> Iterator[Snapshot | Compared]:
     """The messages, the last one (perhaps the only one, and empty) with the cursor to go on from."""
     pending: SnapshotTurn | None = None
+    prompts: dict[str, None] = {}
     for turn in newest_within(fold, SNAPSHOT_CHARS_MAX):
+        prompts[turn.queued.prompt_id] = None
         for piece in pieces_of(turn):
             if pending is not None:
                 yield Snapshot(session=session, turns=(pending,))
             pending = piece
+    for prompt_id in prompts:
+        if prompt_id in fold.comparisons:
+            yield compared(fold.comparisons[prompt_id], session, "")
     yield Snapshot(session=session, turns=() if pending is None else (pending,), c=cursor)
 
 
@@ -58,6 +65,7 @@ def pieces_of(turn: FoldedTurn) -> Iterator[SnapshotTurn]:
             input_chars=len(asked) if start == 0 and len(asked) > TOLD_INPUT_CHARS_MAX else 0,
             model=turn.queued.model,
             attempt=turn.attempt,
+            provider=turn.current.started.provider if turn.current else "",
             next_seq=turn.next_seq,
             text=text[start : start + PIECE_CHARS_MAX],
             index=turn.queued.index,
@@ -68,5 +76,6 @@ def pieces_of(turn: FoldedTurn) -> Iterator[SnapshotTurn]:
             cost_nano_usd=ended.cost_nano_usd if ended else 0,
             error=ended.error if ended else None,
             forgotten=ended.forgotten if ended else False,
+            first_text_s=first_text_s(turn) if ended else None,
             more=start + PIECE_CHARS_MAX < len(text),
         )

@@ -2,8 +2,9 @@
 
 import { claimsOf, findToken, forgetToken, keepToken } from "./access_token.js";
 import { Announcer } from "./announcer.js";
+import { arrange } from "./arrangement.js";
 import { ComposerView } from "./composer_view.js";
-import { arrange, emptyConversation, isOpen, reduceConversation } from "./conversation.js";
+import { emptyConversation, isOpen, reduceConversation } from "./conversation.js";
 import { element, icon, setText } from "./dom.js";
 import { newId } from "./identifiers.js";
 import { keep, readKept, SessionStore } from "./session_store.js";
@@ -15,7 +16,7 @@ import { TranscriptView } from "./transcript_view.js";
 
 const MODEL_KEY = "tokenwire.model";
 const HIDDEN_FRAME_MS = 250;
-const SESSION_EVENTS = ["attached", "accepted", "queued", "waiting", "start", "delta", "end", "gap", "snapshot", "hole", "error"];
+const SESSION_EVENTS = ["attached", "accepted", "queued", "waiting", "start", "switch", "delta", "end", "compared", "gap", "snapshot", "hole", "error"];
 const GAP_WORDS = {
   expired: "Older parts of this conversation have expired and are no longer on the log.",
   recreated: "This session's log was created anew: what was before is gone.",
@@ -101,8 +102,7 @@ class ChatPage {
   }
 
   #stop() {
-    const { running } = arrange(this.#conversation(this.#active));
-    if (running) this.#cancel(this.#active, running.promptId);
+    for (const { promptId } of arrange(this.#conversation(this.#active)).open) this.#cancel(this.#active, promptId);
   }
 
   #cancel(session, promptId) {
@@ -234,7 +234,7 @@ class ChatPage {
     this.#showEmpty(conversation);
     this.#transcript.update(arranged.transcript);
     this.#composer.update(arranged);
-    this.#announcer.follow(arranged.running ?? arranged.transcript.at(-1) ?? null);
+    this.#announcer.follow((arranged.open.at(-1) ?? arranged.transcript.at(-1))?.entries[0] ?? null);
     const title = this.#store.lines.find(({ id }) => id === this.#active)?.title ?? "New chat";
     setText(document.getElementById("title"), title);
     document.title = this.#store.has(this.#active) ? `${title} · Tokenwire` : "Tokenwire";

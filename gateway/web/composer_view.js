@@ -49,32 +49,33 @@ export class ComposerView {
     document.getElementById("model-field").hidden = models.length < 2;
   }
 
-  /** @param {{running: object | null, queue: {entry: object, position: number}[]}} arranged */
-  update({ running, queue }) {
-    this.#stop.hidden = running === null;
-    this.#stop.disabled = running?.cancelling ?? false;
-    this.#send.setAttribute("aria-label", running ? "Send: it waits its turn" : "Send");
-    this.#box.placeholder = running ? "Ask the next thing…" : "Ask anything";
+  /** @param {{open: object[], queue: {exchange: object, position: number}[]}} arranged */
+  update({ open, queue }) {
+    const busy = open.length > 0;
+    this.#stop.hidden = !busy;
+    this.#stop.disabled = open.every(({ cancelling }) => cancelling);
+    this.#send.setAttribute("aria-label", busy ? "Send: it waits its turn" : "Send");
+    this.#box.placeholder = busy ? "Ask the next thing…" : "Ask anything";
     this.#queue.hidden = queue.length === 0;
     setText(this.#queueTitle, queue.length === 1 ? "1 prompt waits its turn" : `${queue.length} prompts wait their turn`);
     setChildren(this.#queueList, queue.map((waiting) => this.#queueNode(waiting)));
-    const kept = new Set(queue.map(({ entry }) => entry.promptId));
+    const kept = new Set(queue.map(({ exchange }) => exchange.promptId));
     for (const promptId of this.#queueNodes.keys()) if (!kept.has(promptId)) this.#queueNodes.delete(promptId);
   }
 
-  #queueNode({ entry, position }) {
-    let node = this.#queueNodes.get(entry.promptId);
+  #queueNode({ exchange, position }) {
+    let node = this.#queueNodes.get(exchange.promptId);
     if (!node) {
-      const remove = element("button", { type: "button", class: "icon-button", "data-action": "remove", "aria-label": `Remove from the line: ${entry.input}`, title: "Remove" }, icon("close"));
-      remove.addEventListener("click", () => this.#actions.remove(entry.promptId));
-      node = element("li", { "data-queued": entry.promptId },
-        element("span", { class: "position" }), element("span", { class: "words", dir: "auto" }, entry.input), element("span", { class: "state" }), remove);
-      this.#queueNodes.set(entry.promptId, node);
+      const remove = element("button", { type: "button", class: "icon-button", "data-action": "remove", "aria-label": `Remove from the line: ${exchange.input}`, title: "Remove" }, icon("close"));
+      remove.addEventListener("click", () => this.#actions.remove(exchange.promptId));
+      node = element("li", { "data-queued": exchange.promptId },
+        element("span", { class: "position" }), element("span", { class: "words", dir: "auto" }, exchange.input), element("span", { class: "state" }), remove);
+      this.#queueNodes.set(exchange.promptId, node);
     }
-    node.dataset.state = entry.status;
+    node.dataset.state = exchange.entries[0].status;
     setText(node.children[0], String(position));
-    setText(node.children[2], entry.cancelling ? "removing…" : entry.status === "sending" ? "sending…" : "");
-    node.children[3].disabled = entry.cancelling;
+    setText(node.children[2], queueWords(exchange));
+    node.children[3].disabled = exchange.cancelling;
     return node;
   }
 
@@ -99,4 +100,10 @@ export class ComposerView {
     this.#box.style.height = `${Math.min(HEIGHT_PX_MAX, this.#box.scrollHeight)}px`;
     if (this.#box.value) this.#actions.typing();
   }
+}
+
+function queueWords({ cancelling, entries: [{ status, models }] }) {
+  if (cancelling) return "removing…";
+  if (status === "sending") return "sending…";
+  return models.length > 1 ? `${models.length} models` : "";
 }

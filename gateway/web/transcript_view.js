@@ -34,14 +34,14 @@ export class TranscriptView {
     this.#sticks = true;
   }
 
-  /** @param {import("./conversation.js").Entry[]} entries */
-  update(entries) {
+  /** @param {import("./arrangement.js").Exchange[]} exchanges */
+  update(exchanges) {
     const kept = new Set();
-    const nodes = entries.map((entry) => {
-      kept.add(entry.promptId);
-      let view = this.#views.get(entry.promptId);
-      if (!view) this.#views.set(entry.promptId, (view = new TurnView(this.#actions)));
-      view.update(entry);
+    const nodes = exchanges.map((exchange) => {
+      kept.add(exchange.promptId);
+      let view = this.#views.get(exchange.promptId);
+      if (!view) this.#views.set(exchange.promptId, (view = new TurnView(this.#actions)));
+      view.update(exchange);
       return view.node;
     });
     setChildren(this.#list, nodes);

@@ -18,6 +18,7 @@ const CAUSES = {
   failover: "at another provider, after one failed",
   watchdog: "at another provider, after one stalled",
   retry: "after a pause, as no provider could answer",
+  hedge: "at a second provider, which spoke first",
 };
 
 /**
@@ -28,20 +29,60 @@ export function turnFacts(entry) {
   const facts = [];
   const add = (name, text, title) => text && facts.push({ name, text, title });
   if (entry.reason !== "complete") add("reason", REASONS[entry.reason] ?? entry.reason, "How the turn ended");
-  if (entry.ttftMs !== null) add("ttft", `${duration(entry.ttftMs)} to first token`, "From sending to the first text in this page");
+  facts.push(...liveFacts(entry));
+  if (entry.cached) add("cached", "from the cache", "The answer was there already: nobody was asked and it costs nothing");
   add("rate", rateText(entry), rateTitle(entry));
   add("usage", usageText(entry.usage), usageTitle(entry.usage));
-  if (entry.usage?.output_tokens || entry.costNanoUsd) add("cost", dollars(entry.costNanoUsd), "What the turn's last attempt cost");
-  add("model", entry.model, "Model");
-  if (entry.attempt > 1) add("attempt", attemptText(entry), "Text of the attempts before it is void and was removed");
+  if (entry.usage?.output_tokens || entry.costNanoUsd || entry.cached) add("cost", dollars(entry.costNanoUsd), entry.spans.length > 1 ? "What the last attempt cost" : "What the answer's last attempt cost");
+  if (entry.spans.length > 1) add("spans", spansText(entry), spansTitle(entry));
+  else add("model", entry.model, entry.spans[0]?.provider ? `Model, at ${entry.spans[0].provider}` : "Model");
+  if (entry.attempt > 1) add("attempt", attemptText(entry), attemptTitle(entry));
   if (entry.historyCut) add("history", `${entry.historyCut} oldest messages left out`, "The conversation did not fit the model's context");
   return facts;
+}
+
+/**
+ * What is known of an answer while it is written.
+ * @returns {{name: string, text: string, title: string}[]}
+ */
+export function liveFacts({ ttftMs, sentAtMs }) {
+  if (ttftMs === null) return [];
+  const title = sentAtMs === null ? "From taking the prompt in to the first text, by the log's clock" : "From sending to the first text in this page";
+  return [{ name: "ttft", text: `${duration(ttftMs)} to first token`, title }];
 }
 
 /** "answered on attempt 2 after a worker died" */
 export function attemptText({ attempt, cause, status }) {
   const verb = status === "running" ? "now on" : "answered on";
   return `${verb} attempt ${attempt}${CAUSES[cause] ? ` ${CAUSES[cause]}` : ""}`;
+}
+
+/** "Goes on: now on attempt 2 at another provider, after one failed" */
+export function switchText(entry) {
+  return `${entry.spans.length > 1 ? "Goes on" : "Begun anew"}: ${attemptText(entry)}`;
+}
+
+function attemptTitle({ spans }) {
+  if (spans.length > 1) return "The text before it stands, and it went on from there";
+  return "Text of the attempts before it is void and was removed";
+}
+
+/** Who wrote the text, part by part: "north/m1 (40 %), south/m2" */
+function spansText({ spans, text }) {
+  const parts = spans.map((span, index) => ({ name: nameOf(span), chars: (spans[index + 1]?.startsAt ?? text.length) - span.startsAt }));
+  return parts.map(({ name, chars }) => `${name} ${Math.round((100 * chars) / Math.max(1, text.length))} %`).join(" → ");
+}
+
+function spansTitle({ spans, text }) {
+  const parts = spans.map((span, index) => {
+    const end = spans[index + 1]?.startsAt ?? text.length;
+    return `attempt ${span.attempt}: characters ${span.startsAt + 1} to ${end} by ${nameOf(span)}`;
+  });
+  return `Who wrote it: ${parts.join("; ")}`;
+}
+
+function nameOf({ provider, model }) {
+  return [provider, model].filter(Boolean).join("/") || "?";
 }
 
 /** Output tokens per second: between first and last text where all of it was seen live, else by the log's clock. */

@@ -38,6 +38,8 @@ class Call(msgspec.Struct, kw_only=True):
     state: CallState = "running"
     status: int = 200
     tokens_sent: int = 0
+    prefix_chars: int = 0
+    """Length of the answer's beginning that was sent along, to be gone on with."""
     fault: str = ""
 
 

@@ -1,4 +1,8 @@
-"""A request for an answer, understood: what was said, how it is to be answered, and what the answer is."""
+"""A request for an answer, understood: what was said, how it is to be answered, and what the answer is.
+
+A conversation that ends with the beginning of the very answer (an assistant message) is gone on with: the rest of it is
+given, so that an answer begun elsewhere is whole. Any other assistant message at the end is part of the conversation.
+"""
 
 from __future__ import annotations
 
@@ -78,9 +82,12 @@ def exchange_of(wanted: CompletionRequest, defaults: Behaviour, call_log: CallLo
     conversation = conversation_of([{"role": message.role, "content": text_of(message)} for message in wanted.messages])
     times_sent = call_log.count(raw_prompt)
     fault = behaviour.fault if behaviour.times is None or times_sent <= behaviour.times else None
-    call = call_log.opened(conversation, model=wanted.model, stream=wanted.stream, at_s=time.time())
+    begun = prefix_of(conversation, behaviour)
+    asked = conversation[:-1] if begun else conversation
+    call = call_log.opened(asked, model=wanted.model, stream=wanted.stream, at_s=time.time())
     call.fault = fault.kind if fault else ""
-    whole = answer_of(conversation, behaviour.seed, behaviour.tokens)
+    call.prefix_chars = len(begun)
+    whole = rest_of(answer_of(asked, behaviour.seed, behaviour.tokens), begun)
     pieces = whole[: wanted.max_completion_tokens or wanted.max_tokens]
     usage = usage_of(conversation, len(pieces))
     head = AnswerHead(
@@ -91,6 +98,25 @@ def exchange_of(wanted: CompletionRequest, defaults: Behaviour, call_log: CallLo
         usage=usage if wanted.stream_options is not None and wanted.stream_options.include_usage else None,
     )
     return Exchange(head=head, pieces=pieces, usage=usage, behaviour=behaviour, fault=fault, call=call)
+
+
+def prefix_of(conversation: Conversation, behaviour: Behaviour) -> str:
+    """The beginning of the answer that the conversation ends with; empty if it does not."""
+    if len(conversation) < 2 or conversation[-1][0] != "assistant":
+        return ""
+    begun = conversation[-1][1]
+    whole = "".join(answer_of(conversation[:-1], behaviour.seed, behaviour.tokens))
+    return begun if whole.startswith(begun) else ""
+
+
+def rest_of(pieces: tuple[str, ...], begun: str) -> tuple[str, ...]:
+    """What is left of an answer after its beginning; a piece may be left in part."""
+    left = len(begun)
+    for number, piece in enumerate(pieces):
+        if left < len(piece):
+            return (piece[left:], *pieces[number + 1 :])
+        left -= len(piece)
+    return ()
 
 
 def text_of(message: RequestMessage) -> str:

@@ -111,7 +111,9 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             first_token_s=MODEL_LOADING_FIRST_TOKEN_S,
         ),
         # our own; its address is made from TOKENWIRE_PROVIDER_PORT
-        SIMULATED: Preset(meaning="the simulated provider", base_url="", abilities=frozenset({"tools", "json"})),
+        SIMULATED: Preset(
+            meaning="the simulated provider", base_url="", abilities=frozenset({"tools", "json", "prefix"})
+        ),
     }
 )
 

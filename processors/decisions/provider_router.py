@@ -17,8 +17,12 @@ burn a 429; an open breaker is waited for only by a call that has tried nothing 
 is the retry policy's to pace. Slots of concurrency come free unannounced: whoever waits is woken by the end of any
 call, and looks again after LOOK_AGAIN_S at the latest.
 
-Reasons are short codes that go to ClickHouse: `first_choice`, `headroom` (an equal had more room), otherwise why the
-first choice was passed over. Nothing with an obstacle is ever picked.
+A turn that has text prefers targets that can go on from it (`preferred`), whatever their rank: a restart pays for the
+whole answer again and takes from its reader what stands there already. It never waits for one, and never passes over
+an obstacle for it.
+
+Reasons are short codes that go to ClickHouse: `first_choice`, `headroom` (an equal had more room), `preferred` (the
+first choice could not go on), otherwise why the first choice was passed over. Nothing with an obstacle is ever picked.
 """
 
 from __future__ import annotations
@@ -76,6 +80,8 @@ class CallNeeds:
     """What a call asks of its target."""
 
     abilities: frozenset[str] = frozenset()
+    preferred: frozenset[str] = frozenset()
+    """Abilities that come before rank among the targets that can take the call now."""
     context_tokens: int = 0
     """Input and the longest answer."""
     substitute: bool = True
@@ -87,7 +93,7 @@ class UseTarget:
     """Call this one now."""
 
     name: str
-    reason: Literal["first_choice", "headroom"] | Obstacle
+    reason: Literal["first_choice", "headroom", "preferred"] | Obstacle
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +126,11 @@ def choose_target(
     usable = [view for view, obstacle in obstacles if obstacle is None]
     if not usable:
         return wait_or_give_up(obstacles, now_s)
-    chosen = min(usable, key=lambda view: (view.rank, -view.room))
+    chosen = min(usable, key=lambda view: (not needs.preferred <= view.abilities, view.rank, -view.room))
     first, first_obstacle = obstacles[0]
     if chosen is first:
         return UseTarget(chosen.name, "first_choice")
-    return UseTarget(chosen.name, first_obstacle or "headroom")
+    return UseTarget(chosen.name, first_obstacle or ("headroom" if needs.preferred <= first.abilities else "preferred"))
 
 
 def obstacle_of(

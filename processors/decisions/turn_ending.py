@@ -2,16 +2,19 @@
 
 A model that says it is done makes a turn `complete`; one that was cut off, by its own limit or by a failure after
 the first token, `incomplete`; a failure before the first token `error`. Nothing that went wrong is ever `complete`.
+A turn that is stopped ends by the reason that the journal gives, the same whoever ends it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.journal import StopKind
 from schemas.session_events import EndReason, TurnError
 
-__all__ = ["CANCELLED", "Ending", "ending_of_failure", "ending_of_finish", "no_target_ending"]
+__all__ = ["Ending", "busy_ending", "ending_of_failure", "ending_of_finish", "ending_of_stop", "no_target_ending"]
 
 LASTING_REASONS: Final = frozenset({"no_targets", "other_model", "no_ability", "context_too_small", "never_fits"})
 FINISH_CHARS_MAX: Final = 64
@@ -24,9 +27,26 @@ class Ending:
 
     reason: EndReason
     error: TurnError | None = None
+    forgotten: bool = False
+    """Question and answer leave the conversation."""
 
 
 CANCELLED: Final = Ending("cancelled", TurnError(code="cancelled", message="The turn was cancelled."))
+SUPERSEDED: Final = TurnError(code="superseded", message="Another prompt took this turn's place.")
+LEFT: Final = TurnError(code="left", message="Nobody followed the session any more.")
+LOST_COMPARISON: Final = TurnError(code="lost_comparison", message="Another model was the first to answer.")
+STOPPED: Final[Mapping[StopKind, Ending]] = {
+    "cancelled": CANCELLED,
+    "superseded": Ending("superseded", SUPERSEDED),
+    "rolled_back": Ending("superseded", SUPERSEDED, forgotten=True),
+    "left": Ending("cancelled", LEFT),
+    "lost_comparison": Ending("cancelled", LOST_COMPARISON),
+}
+
+
+def ending_of_stop(stop: StopKind) -> Ending:
+    """The end of a turn that was stopped, by why it was."""
+    return STOPPED[stop]
 
 
 def ending_of_finish(finish_reason: str | None) -> Ending:
@@ -51,3 +71,10 @@ def no_target_ending(reason: str) -> Ending:
     """The end of a turn that no target can take; `reason` is the router's code."""
     message = f"No provider can take this prompt now ({reason}); send it again later."
     return Ending("error", TurnError(code=reason, message=message, temporary=reason not in LASTING_REASONS))
+
+
+def busy_ending(retry_after_s: float) -> Ending:
+    """The end of a prompt that is not to wait for others, in a session where others are open."""
+    message = "Another prompt of this session is being answered; send this one again when it has ended."
+    error = TurnError(code="session_busy", message=message, temporary=True, retry_after_s=retry_after_s)
+    return Ending("rejected", error)

@@ -112,7 +112,7 @@ class OpenAIProvider:
         }
         if request.temperature is not None:
             body["temperature"] = request.temperature
-        return body
+        return body | dict(request.fields)
 
     async def aclose(self) -> None:
         """Close every connection. Open streams fail as cut."""

@@ -54,6 +54,8 @@ class ChatRequest:
     messages: tuple[ChatMessage, ...]
     max_tokens: int
     temperature: float | None = None
+    fields: tuple[tuple[str, bool], ...] = ()
+    """Fields of the provider's own that the request needs, such as those that make it continue the last message."""
 
 
 class ChatProvider(Protocol):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import click
+
 from infra.settings import ENVIRONMENT_PREFIX, Settings
 from tests.architecture.source_tree import PACKAGES, ROOT, functions_of, source_files, tracked_files
 
@@ -92,10 +94,16 @@ def test_commands_that_are_named_exist() -> None:
     missing = []
     for path, text in documents():
         for name, rest in re.findall(r"(?:`|bin/|^ +)tokenwire ([a-z-]+)([^`\n]*)", text, re.MULTILINE):
-            command = cli.commands.get(name)
+            command: click.Command | None = cli.commands.get(name)
             if command is None:
                 missing.append(f"{path}: tokenwire {name}")
                 continue
+            if isinstance(command, click.Group):
+                inner = rest.split(maxsplit=1)[0] if rest.strip() else ""
+                command = command.commands.get(inner)
+                if command is None:  # the group itself may be meant
+                    missing += [f"{path}: tokenwire {name} {inner}"] if inner.isalpha() else []
+                    continue
             known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
             missing.extend(
                 f"{path}: tokenwire {name} {option}"

@@ -1,6 +1,7 @@
 """A model provider that answers from a script: chunks at given times, and every way to fail on request.
 
-The answer follows from the conversation's last message alone, so that any test knows what any attempt must say.
+The answer follows from the conversation's last question alone, so that any test knows what any attempt must say. A
+conversation that ends with the beginning of that answer is gone on with from there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, TextChunk
 
-__all__ = ["Script", "ScriptedProvider", "answer_chunks"]
+__all__ = ["Script", "ScriptedProvider", "answer_chunks", "question_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +25,31 @@ class Script:
     pace_s: float = 0.01
     finish_reason: str | None = "stop"
     fails_at: int = -1
-    """Before this chunk `failure` is raised; -1: never."""
+    """Before this chunk of the call `failure` is raised; -1: never."""
     failure: Exception | None = None
+    fails_s: float = 0.0
+    """How long it is silent before it fails."""
 
 
 def answer_chunks(question: str) -> list[str]:
     """The chunks of the answer to a question: between 1 and 12."""
     digest = hashlib.sha256(question.encode()).hexdigest()
     return [f"{digest[number : number + 4]}-{number} " for number in range(1 + int(digest[0], 16) % 12)]
+
+
+def question_of(request: ChatRequest) -> str:
+    """What the conversation asks for last."""
+    return next(message.content for message in reversed(request.messages) if message.role == "user")
+
+
+def chunks_left(request: ChatRequest) -> list[str]:
+    """What is still to be said."""
+    chunks = answer_chunks(question_of(request))
+    said = request.messages[-1].content if request.messages[-1].role == "assistant" else ""
+    for number in range(len(chunks) + 1):
+        if "".join(chunks[:number]) == said:
+            return chunks[number:]
+    return chunks
 
 
 class ScriptedProvider:
@@ -64,8 +82,9 @@ class ScriptedProvider:
             self.open_calls -= 1
 
     async def batches(self, request: ChatRequest, script: Script) -> AsyncIterator[list[ProviderChunk]]:
-        for number, chunk in enumerate(answer_chunks(request.messages[-1].content)):
+        for number, chunk in enumerate(chunks_left(request)):
             if number == script.fails_at and script.failure is not None:
+                await asyncio.sleep(script.fails_s)
                 raise script.failure
             await asyncio.sleep(script.pace_s if number else script.first_s)
             yield [TextChunk(chunk)]

@@ -23,7 +23,8 @@ from infra.settings import Settings
 from schemas.client_messages import Attach, Cancel, Delta, Detach, End, Prompt
 from schemas.codec import decode_prompt_command
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
-from schemas.session_events import PromptRefused
+from schemas.prompts import SessionWatched
+from schemas.session_events import PromptRefused, TurnQueued
 from schemas.topics import PROMPTS, Layout, session_place, user_partition
 from tests.integration.gateway_line import (
     SECRET,
@@ -397,3 +398,45 @@ async def delete_topic(settings: Settings, topic: str) -> None:
     async with asyncio.timeout(10):
         while topic in (await asyncio.to_thread(admin.list_topics, timeout=5)).topics:  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.05)
+
+
+async def test_worker_hears_who_follows(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A turn to be cancelled when all have left: one device, none, and none again when the gateway leaves."""
+    settings = await gateway_settings(broker, tmp_path)
+    log_client, partition = LogClient(settings), user_partition("dora")
+    await log_client.start()
+    try:
+        start = await log_client.end(PROMPTS, partition)
+        async with running_gateway(settings) as port, SessionWriter(settings) as writer:
+            async with WireClient.connected(port, "dora") as client:
+                await client.send(Attach(session="watched"))
+                await client.next("attached")
+                await writer.append("dora", "watched", [TurnQueued(turn="t1", prompt_id="p1", on_leave="cancel")])
+                assert [word.devices for word in await words_of_gateway(log_client, partition, start, 1)] == [1]
+            assert [word.devices for word in await words_of_gateway(log_client, partition, start, 2)][:2] == [1, 0]
+            async with WireClient.connected(port, "dora") as client:
+                await client.send(Attach(session="watched"))
+                await words_of_gateway(log_client, partition, start, 3)
+        words = await words_of_gateway(log_client, partition, start, 4)
+
+        assert words[-1].devices == 0
+        assert {(word.user, word.session) for word in words} == {("dora", "watched")}
+        assert len({word.gateway for word in words}) == 1
+    finally:
+        await log_client.stop()
+
+
+async def words_of_gateway(log_client: LogClient, partition: int, start: int, count: int) -> list[SessionWatched]:
+    """What the worker was told, once it is so much."""
+    async with asyncio.timeout(OUTAGE_S_MAX):
+        while True:
+            end = await log_client.end(PROMPTS, partition)
+            commands = [
+                decode_prompt_command(record.value or b"")
+                async for batch in log_client.read(PROMPTS, partition, start, end)
+                for record in batch
+            ]
+            words = [command for command in commands if isinstance(command, SessionWatched)]
+            if len(words) >= count:
+                return words
+            await log_client.fetch(PROMPTS, partition, end, wait_ms=1_000)

@@ -11,10 +11,20 @@ from hypothesis import strategies as st
 from gateway.decisions.message_ring import MessageRing
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
-from schemas.client_messages import Delta, End, Queued, ServerMessage, Start
+from schemas.client_messages import Compared, Delta, End, Queued, ServerMessage, Start, Switch
 from schemas.codec import decode_server_messages, encode
 from schemas.identifiers import SessionKey
-from schemas.session_events import SessionEvent, TurnQueued
+from schemas.session_events import (
+    ComparisonEnded,
+    SessionEvent,
+    StartCause,
+    TokensEmitted,
+    TurnEnded,
+    TurnHedged,
+    TurnQueued,
+    TurnStarted,
+    TurnWaiting,
+)
 from schemas.turn_fold import SessionFold
 from tests.properties.test_turn_fold import logs
 
@@ -68,11 +78,58 @@ def told(messages: list[HubMessage]) -> Told:
                 chunks = [part + " " for part in message.text.split(" ")[:-1]]
                 assert len(chunks) == message.n
                 said.extend(("chunk", message.turn, str(message.seq + n), chunk) for n, chunk in enumerate(chunks))
-            case Queued() | Start() | End():
+            case Switch():
+                said.append(("Switch", message.turn, str(message.attempt), str(message.from_seq)))
+            case Queued() | Start():
                 said.append((type(message).__name__, message.turn))
+            case End():
+                said.append(("End", message.turn, str(message.first_text_s)))
+            case Compared():
+                said.append(("Compared", message.prompt_id, message.turn))
             case _:
                 said.append((type(message).__name__,))
     return said
+
+
+@st.composite
+def lives(draw: st.DrawFn, number: int) -> list[SessionEvent]:
+    """A turn that waits, starts, is hedged, goes on or begins anew at other providers, and perhaps ends."""
+    turn = f"t{number}"
+    queued = TurnQueued(turn=turn, prompt_id="p", models=("a", "b", "c"), index=number, at_us=1_000_000)
+    written: list[SessionEvent] = [queued]
+    seq, at_us = 0, 1_000_000
+    for attempt in range(1, draw(st.integers(1, 4)) + 1):
+        run = f"{turn}-{attempt}"
+        if draw(st.booleans()):
+            written.append(TurnWaiting(turn=turn, position=1))
+        if draw(st.booleans()):
+            written.append(TurnHedged(turn=turn, attempt=attempt, run=f"{run}-hedge"))
+        cause: StartCause = (
+            draw(st.sampled_from(["failover", "watchdog", "crash", "hedge"])) if attempt > 1 else "first"
+        )
+        seq = seq if attempt > 1 and draw(st.booleans()) else 0
+        written.append(TurnStarted(turn=turn, attempt=attempt, run=run, cause=cause, from_seq=seq, provider=run))
+        for count in draw(st.lists(st.integers(1, 3), max_size=3)):
+            at_us += 1_000
+            chunks = tuple(f"{run}#{place} " for place in range(seq, seq + count))
+            written.append(TokensEmitted(turn=turn, attempt=attempt, run=run, seq=seq, chunks=chunks, at_us=at_us))
+            seq += count
+    if draw(st.integers(0, 3)):
+        written.append(TurnEnded(turn=turn, attempt=attempt, run=run, reason="complete", forgotten=draw(st.booleans())))
+    return written
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> list[SessionEvent]:
+    """Turns of one prompt that run at the same time, and what the comparison came to."""
+    waiting = [draw(lives(number)) for number in range(draw(st.integers(1, 3)))]
+    merged: list[SessionEvent] = []
+    while any(waiting):
+        merged.append(draw(st.sampled_from([left for left in waiting if left])).pop(0))
+    if draw(st.booleans()):
+        ended = ComparisonEnded(prompt_id="p", mode="first", turn="t0")
+        merged.insert(draw(st.integers(1, len(merged))), ended)
+    return merged
 
 
 def queued_again_after_the_end(log: list[SessionEvent]) -> bool:
@@ -87,7 +144,7 @@ def queued_again_after_the_end(log: list[SessionEvent]) -> bool:
     return False
 
 
-@given(logs(), st.booleans(), st.sampled_from([SMALL_BYTES_MAX, 50_000]))
+@given(st.one_of(logs(), comparisons()), st.booleans(), st.sampled_from([SMALL_BYTES_MAX, 50_000]))
 def test_replay_says_what_live_says(log: list[SessionEvent], joined: bool, bytes_max: int) -> None:
     """Joined or split, the same is told in the same order, in messages that follow each other without a hole."""
     live = read(log)
@@ -99,7 +156,7 @@ def test_replay_says_what_live_says(log: list[SessionEvent], joined: bool, bytes
     assert other.reading.cursor() == live.reading.cursor()
 
 
-@given(logs(), st.data(), st.booleans(), st.booleans())
+@given(st.one_of(logs(), comparisons()), st.data(), st.booleans(), st.booleans())
 def test_any_cursor_resumes_exactly(log: list[SessionEvent], data: st.DataObject, small: bool, joined: bool) -> None:
     """A reader that knows only the cursor is told exactly what the first one was told after it."""
     assume(not queued_again_after_the_end(log))
@@ -114,7 +171,7 @@ def test_any_cursor_resumes_exactly(log: list[SessionEvent], data: st.DataObject
     assert said.fold_from <= said.position.offset
 
 
-@given(logs(), st.data(), st.integers(200, 3_000), st.booleans())
+@given(st.one_of(logs(), comparisons()), st.data(), st.integers(200, 3_000), st.booleans())
 def test_ring_serves_what_it_covers(log: list[SessionEvent], data: st.DataObject, bytes_max: int, small: bool) -> None:
     """The rest after a position, or None; never a part of it; within its bytes."""
     messages = read(log, bytes_max=SMALL_BYTES_MAX if small else 50_000).messages

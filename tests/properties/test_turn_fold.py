@@ -1,7 +1,8 @@
 """The fold under every interleaving: workers that start the same turns, freeze, wake up late and write twice.
 
 Each generated log is the merge of several workers' writing. A worker writes a turn as our worker does (queued,
-started, tokens, ended), may die anywhere, knows nothing of the others, and any of its records may appear again later.
+started, perhaps a second call beside the first, tokens, further attempts that go on from the text or begin again,
+ended), may die anywhere, knows nothing of the others, and any of its records may appear again later.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from hypothesis import event as note
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.session_events import PromptRefused, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
+from schemas.session_events import (
+    ComparisonEnded,
+    PromptRefused,
+    SessionEvent,
+    TokensEmitted,
+    TurnEnded,
+    TurnHedged,
+    TurnQueued,
+    TurnStarted,
+)
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
 __all__: list[str] = []
@@ -37,7 +47,9 @@ class Folded:
         return [
             event
             for event, verdict in zip(self.log, self.verdicts, strict=True)
-            if verdict is Verdict.EFFECTIVE and not isinstance(event, PromptRefused) and event.turn == turn
+            if verdict is Verdict.EFFECTIVE
+            and not isinstance(event, PromptRefused | ComparisonEnded)
+            and event.turn == turn
         ]
 
 
@@ -49,15 +61,29 @@ def writings(draw: st.DrawFn, run_suffix: str) -> Log:
     if draw(st.integers(0, 5)) == 0:
         written.append(TurnEnded(turn=turn, attempt=0, run="", reason="cancelled"))
         return written
-    attempt, run = draw(st.integers(1, 3)), f"{turn}-{run_suffix}"
-    written.append(TurnStarted(turn=turn, attempt=attempt, run=run))
-    seq = 0
-    for count in draw(st.lists(st.integers(1, 3), max_size=4)):
-        chunks = tuple(f"{run}#{number} " for number in range(seq, seq + count))
-        written.append(TokensEmitted(turn=turn, attempt=attempt, run=run, seq=seq, chunks=chunks, gaps_us=(1,) * count))
-        seq += count
-    written.append(TurnEnded(turn=turn, attempt=attempt, run=run, reason="complete", text_chars=seq))
+    attempt, seq = draw(st.integers(1, 3)), 0
+    for step in range(draw(st.integers(1, 3))):
+        run = f"{turn}-{run_suffix}-{step}"
+        seq = draw(st.sampled_from([0, seq]))  # it begins again, or goes on from what it said
+        number = attempt
+        written.append(TurnStarted(turn=turn, attempt=number, run=run, from_seq=seq))
+        if draw(st.integers(0, 3)) == 0:
+            attempt += 1
+            written.append(TurnHedged(turn=turn, attempt=attempt, run=f"{run}-hedge"))
+            if draw(st.booleans()):  # the second call spoke first
+                number, run = attempt, f"{run}-hedge"
+                written.append(TurnStarted(turn=turn, attempt=number, run=run, cause="hedge", from_seq=seq))
+        for count in draw(st.lists(st.integers(1, 3), max_size=3)):
+            written.append(tokens(turn, number, run, seq, count))
+            seq += count
+        attempt += 1
+    written.append(TurnEnded(turn=turn, attempt=number, run=run, reason="complete", text_chars=seq))
     return written[: draw(st.integers(1, len(written)))]
+
+
+def tokens(turn: str, attempt: int, run: str, seq: int, count: int) -> TokensEmitted:
+    chunks = tuple(f"{run}#{number} " for number in range(seq, seq + count))
+    return TokensEmitted(turn=turn, attempt=attempt, run=run, seq=seq, chunks=chunks, gaps_us=(1,) * count)
 
 
 @st.composite
@@ -82,6 +108,9 @@ def logs(draw: st.DrawFn) -> Log:
         merged.insert(draw(st.integers(source + 1, len(merged))), merged[source])
     if draw(st.booleans()):
         merged.insert(draw(st.integers(0, len(merged))), PromptRefused(prompt_id="p-t1", code="id_reused", message="m"))
+    for turn in draw(st.lists(st.sampled_from(TURNS), max_size=3)):
+        compared = ComparisonEnded(prompt_id="p-t1", mode="first", turn=turn)
+        merged.insert(draw(st.integers(0, len(merged))), compared)
     return merged
 
 
@@ -107,27 +136,90 @@ def test_a_turn_ends_at_most_once_and_for_good(log: Log) -> None:
 
 @given(logs())
 def test_chunks_of_a_run_have_no_hole_and_no_double(log: Log) -> None:
-    """P3: what counts of a run is numbered 0, 1, 2 … in its order."""
+    """P3: what counts of a run is numbered from where it began, in its order."""
     result = folded(log)
     next_seq: dict[tuple[str, int, str], int] = defaultdict(int)
     for event, verdict in zip(log, result.verdicts, strict=True):
+        if isinstance(event, TurnStarted) and verdict is Verdict.EFFECTIVE:
+            next_seq[event.turn, event.attempt, event.run] = event.from_seq
         if isinstance(event, TokensEmitted) and verdict is Verdict.EFFECTIVE:
             name = (event.turn, event.attempt, event.run)
             assert event.seq == next_seq[name]
             next_seq[name] += len(event.chunks)
-        assert verdict is not Verdict.HOLE
+        assert verdict is not Verdict.HOLE or isinstance(event, TurnStarted)
 
 
 @given(logs())
-def test_text_is_the_winning_runs_own(log: Log) -> None:
-    """The text is made of the current run's chunks only; a turn that ended has all of them."""
-    for turn in folded(log).fold.turns.values():
-        text_of_run = "".join(f"{turn.run}#{number} " for number in range(turn.next_seq))
-        assert turn.text == text_of_run
-        if turn.ended is not None:
+def test_attempt_goes_on_from_exactly_what_is_there(log: Log) -> None:
+    """A start that names another number of chunks than the log holds does not count, and voids nothing."""
+    live: dict[str, int] = defaultdict(int)
+    for event, verdict in zip(log, folded(log).verdicts, strict=True):
+        if isinstance(event, TurnStarted):
+            assert verdict is not Verdict.EFFECTIVE or event.from_seq in (0, live[event.turn])
+            assert verdict is not Verdict.HOLE or event.from_seq not in (0, live[event.turn])
+            note(f"from_seq {bool(event.from_seq)}: {verdict.value}")
+        if verdict is Verdict.EFFECTIVE and isinstance(event, TurnStarted):
+            live[event.turn] = event.from_seq
+        if verdict is Verdict.EFFECTIVE and isinstance(event, TokensEmitted):
+            live[event.turn] = event.seq + len(event.chunks)
+
+
+@given(logs())
+def test_text_is_what_a_live_reader_shows(log: Log) -> None:
+    """Whoever cuts its text back at each start and adds the chunks that count sees the fold's text."""
+    result = folded(log)
+    shown: dict[str, list[str]] = defaultdict(list)
+    for event, verdict in zip(log, result.verdicts, strict=True):
+        if verdict is Verdict.EFFECTIVE and isinstance(event, TurnStarted):
+            del shown[event.turn][event.from_seq :]
+        if verdict is Verdict.EFFECTIVE and isinstance(event, TokensEmitted):
+            shown[event.turn] += event.chunks
+    for name, turn in result.fold.turns.items():
+        assert turn.text == "".join(shown[name])
+        assert turn.next_seq == len(shown[name])
+        if turn.ended is not None and turn.current is not None:
             assert (turn.ended.run, turn.ended.attempt) == (turn.run, turn.attempt)
             assert turn.ended.text_chars == turn.next_seq
         note(f"void runs: {len(turn.void_runs)}")
+
+
+@given(logs())
+def test_spans_that_stand_make_up_the_text(log: Log) -> None:
+    """P5: the text is the own chunks of the runs since the last restart, each of which is marked as gone on from."""
+    for turn in folded(log).fold.turns.values():
+        if turn.current is None:
+            continue
+        runs = [*turn.void_runs, turn.current]
+        restarts = [number for number, run in enumerate(runs) if not run.started.from_seq]
+        chain = runs[restarts[-1] :]
+        assert turn.text == "".join("".join(run.chunks) for run in chain)
+        assert all(run.continued for run in chain[:-1])
+        assert not turn.current.continued
+        for run in runs:
+            assert run.next_seq == run.started.from_seq + len(run.chunks)
+            assert run.stands == (run.continued and bool(run.chunks))
+        note(f"spans: {min(len(chain), 3)}")
+
+
+@given(logs())
+def test_second_call_is_noted_once_and_voids_nothing(log: Log) -> None:
+    """P5: whoever comes after finds every second call that may have been paid for, by a number of its own."""
+    result = folded(log)
+    for name, turn in result.fold.turns.items():
+        noted = [event for event in result.effective(name) if isinstance(event, TurnHedged)]
+        assert turn.hedges == noted
+        assert len({hedge.run for hedge in noted}) == len(noted)
+        attempts = [run.attempt for run in turn.void_runs] + [turn.attempt] + [hedge.attempt for hedge in noted]
+        assert turn.attempts_known == max(attempts)
+        note(f"hedges: {min(len(noted), 2)}")
+
+
+@given(logs())
+def test_first_comparison_of_a_prompt_counts(log: Log) -> None:
+    """What a comparison came to never changes."""
+    written = [event for event in log if isinstance(event, ComparisonEnded)]
+
+    assert folded(log).fold.comparisons == {event.prompt_id: event for event in reversed(written)}
 
 
 @given(logs())
@@ -148,7 +240,7 @@ def test_void_records_change_nothing(log: Log) -> None:
     for offset, event in enumerate(log):
         before = copy.deepcopy(fold.turns)
         verdict = fold.apply(event, offset)
-        if verdict is not Verdict.EFFECTIVE or isinstance(event, PromptRefused):
+        if verdict is not Verdict.EFFECTIVE or isinstance(event, PromptRefused | ComparisonEnded):
             assert fold.turns == before
         note(verdict.value)
 
@@ -218,4 +310,5 @@ def test_fold_without_texts_says_the_same_of_each_record(log: Log) -> None:
 
 
 def outline(turn: FoldedTurn) -> tuple[object, ...]:
-    return (turn.attempt, turn.run, turn.next_seq, turn.ended, turn.first_offset, turn.last_offset)
+    runs = [(run.run, run.next_seq, run.stands) for run in turn.void_runs]
+    return (turn.attempt, turn.run, turn.next_seq, turn.ended, turn.first_offset, turn.last_offset, runs, turn.hedges)

@@ -51,6 +51,7 @@ class Ledger:
         for prompt in self.accepted.values():
             self.check_turn(prompt)
         self.check_calls()
+        self.check_spans()
         self.check_journal(compacted=False)
         if not self.zombies:
             self.check_journal(compacted=True)
@@ -88,7 +89,8 @@ class Ledger:
             self.faults.append(f"divergent: {prompt.question[:40]} ended with the hash of another text")
         if ended.reason in ("complete", "incomplete") and not ended.text_sha256:
             self.faults.append(f"divergent: {prompt.question[:40]} ended {ended.reason} without a hash")
-        if turn.text and ended.text_sha256 and not ended.usage.output_tokens:
+        said = turn.current is not None and turn.current.chunks
+        if said and ended.text_sha256 and not ended.usage.output_tokens:
             self.faults.append(f"unbilled: {prompt.question[:40]} ended {ended.reason} without usage")
 
     def check_calls(self) -> None:
@@ -112,6 +114,28 @@ class Ledger:
             run = (turn.queued.turn, turn.attempt, turn.run)
             if turn.ended is not None and run not in outcomes:
                 self.faults.append(f"unpaid: {turn.queued.prompt_id} ended {turn.ended.reason} and is not on record")
+
+    def check_spans(self) -> None:
+        """Each attempt's record holds its own text and says whether it stands."""
+        texts: dict[tuple[str, int, str], dict[int, tuple[str, ...]]] = {}
+        reasons: dict[tuple[str, int, str], str] = {}
+        for record in map(decode_record, self.group.recorded()):
+            name = (record.turn, record.attempt, record.run)
+            texts.setdefault(name, {}).setdefault(record.part, record.texts)
+            if record.outcome is not None:
+                reasons.setdefault(name, record.outcome.reason)
+        for turn in self.turns.values():
+            for run in (*turn.void_runs, *([turn.current] if turn.current else [])):
+                name = (turn.queued.turn, run.attempt, run.run)
+                if name not in reasons:
+                    continue
+                void = "continued" if run.stands else "void"
+                expected = turn.ended.reason if turn.ended and run is turn.current else void
+                if reasons[name] != expected:
+                    self.faults.append(f"divergent: {name} is on record as {reasons[name]}, not {expected}")
+                text = "".join("".join(parts) for _, parts in sorted(texts[name].items()))
+                if text != "".join(run.chunks):
+                    self.faults.append(f"divergent: {name} is on record with another text")
 
     def check_journal(self, *, compacted: bool) -> None:
         for (topic, _), records in self.group.log.partitions.items():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from infra.clock import Clock
+from infra.targets.model_catalogue import ModelCatalogue
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics
 from processors.conversation import Conversations
@@ -28,7 +29,7 @@ from schemas.session_events import TurnStarted
 from schemas.topics import PROMPTS, RECORDS, SHARED_SESSIONS
 from tests.fakes.memory_log import CALM, Fate, MemoryAppender, MemoryLog, MemoryReader, MemoryTopics, Weather
 from tests.fakes.one_target import one_model, pool_to
-from tests.fakes.scripted_provider import Script, ScriptedProvider
+from tests.fakes.scripted_provider import Script, ScriptedProvider, question_of
 
 __all__ = ["Climate", "PaidCall", "SimulatedGroup", "SimulatedProcess"]
 
@@ -94,7 +95,7 @@ class SimulatedProcess:
         runner = TurnRunner(
             appender=self.appender,
             pool=pool_to(self.provider, group.clock),
-            catalogue=one_model,
+            catalogue=lambda: group.catalogue,
             conversations=Conversations(bytes_max=100_000),
             clock=group.clock,
             metrics=metrics,
@@ -142,10 +143,10 @@ class SimulatedProcess:
             self.started[event.turn] = event
 
     def note_call(self, request: ChatRequest) -> None:
-        question = request.messages[-1].content
+        question = question_of(request)
         self.group.calls.append(PaidCall(self.number, question, self.started.get(self.group.turn_of(question))))
         if "poison" in question and self.group.poison_kills:
-            self.group.kill(self)
+            asyncio.get_running_loop().call_later(self.group.poison_after_s, self.group.kill, self)
 
     def finish(self, partition: int, next_offset: int, generation: int) -> None:
         if generation == self.ownership.generation:
@@ -206,8 +207,11 @@ class SimulatedGroup:
     turns_running_max: int = 16
     climate: Climate = field(default_factory=Climate)
     script_of: Callable[[ChatRequest], Script] = lambda _: Script()
+    catalogue: ModelCatalogue = field(default_factory=one_model)
     turn_of: Callable[[str], str] = lambda _: ""
     poison_kills: bool = False
+    poison_after_s: float = 0.0
+    """How long a worker that asks what is poison lives on."""
     generation: int = 0
     committed: dict[int, int] = field(default_factory=dict)
     processes: list[SimulatedProcess] = field(default_factory=list)

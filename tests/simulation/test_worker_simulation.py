@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from structlog.testing import capture_logs
 
+from infra.targets.model_catalogue import Ability
 from processors.partition_owner import OwnerLimits
 from processors.providers.provider import ChatRequest, ProviderCut, ProviderUnreachable
 from schemas.codec import encode
@@ -22,7 +23,8 @@ from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, tur
 from schemas.prompts import PromptCancelled, PromptSubmitted
 from schemas.topics import PROMPTS, Layout, session_place, user_partition
 from tests.fakes.memory_log import MemoryLog
-from tests.fakes.scripted_provider import Script
+from tests.fakes.one_target import one_model, some_targets
+from tests.fakes.scripted_provider import Script, question_of
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tests.simulation.ledger import Accepted, Ledger
 from tests.simulation.simulated_group import Climate, SimulatedGroup
@@ -32,6 +34,7 @@ __all__: list[str] = []
 SEEDS: Final = os.environ.get("TOKENWIRE_SIMULATION_SEEDS", "0-99")
 REST_S: Final = 600.0
 SESSION_TIMEOUT_S: Final = 3.0
+PREFIX: Final = frozenset[Ability]({"prefix"})
 SOMETIMES: Final = {
     "attempt 2",
     "attempt 3",
@@ -40,6 +43,7 @@ SOMETIMES: Final = {
     "cancelled while it ran",
     "closed by a successor",
     "complete",
+    "continued",
     "dead letter: crashed",
     "dead letter: handler_error",
     "error",
@@ -75,6 +79,9 @@ class Campaign:
             turns_running_max=draw.choice((1, 2, 16)),
             climate=self.climate(),
             script_of=self.script_of,
+            catalogue=draw.choice(
+                (one_model(), some_targets(PREFIX, PREFIX), some_targets(frozenset(), PREFIX, PREFIX))
+            ),
             turn_of=self.turn_of,
             poison_kills=True,
         )
@@ -114,7 +121,7 @@ class Campaign:
     def script_of(self, request: ChatRequest) -> Script:
         draw = self.draw
         paced = Script(first_s=draw.choice((0.01, 0.5)), pace_s=draw.choice((0.0, 0.02, 0.5, 3.0)))
-        if "faulty" in request.messages[-1].content:
+        if "faulty" in question_of(request):
             return Script(fails_at=0, failure=ValueError("our own fault"))
         match draw.randint(0, 12):
             case 0:
@@ -265,6 +272,7 @@ class Campaign:
                 continue
             self.seen[turn.ended.reason] += 1
             self.seen[f"attempt {turn.attempt}"] += 1
+            self.seen["continued"] += sum(run.stands for run in turn.void_runs)
             if turn.ended.reason == "cancelled":
                 early = turn.last_offset == turn.first_offset + 1
                 where = "before its prompt" if early else "while it ran" if turn.text else "in line"

@@ -161,6 +161,24 @@ async def test_a_reload_in_mid_answer_shows_the_whole_answer_once() -> None:
         await expect(page.locator("[data-fact=ttft]")).to_have_count(0)
 
 
+async def test_an_answer_that_changes_hands_goes_on() -> None:
+    """The text before the switch stands, the reader is told why, and the facts name who wrote which part."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        await ask(page, "Tell me")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        gateway.answer("One two ", ends=False)
+        place = {"session": gateway.log[0]["session"], "turn": gateway.log[0]["turn"], "attempt": 2}
+        gateway.append(type="switch", **place, from_seq=5, provider="south", model="m2", cause="failover", at_us=2)
+        await expect(page.locator("[data-role=attempt-note]")).to_contain_text("Goes on: now on attempt 2")
+        gateway.append(type="delta", **place, seq=5, n=1, text="three!!!")
+        gateway.append(type="end", **place, reason="complete", usage={"output_tokens": 6}, at_us=500_001)
+
+        await expect(page.locator("[data-role=answer]")).to_have_text("One two three!!!")
+        await expect(page.locator("[data-fact=spans]")).to_have_text("simulated 50 % → south/m2 50 %")
+        await expect(page.locator("[data-role=attempt-note]")).to_be_hidden()
+
+
 async def test_prompts_wait_in_line_while_an_answer_streams() -> None:
     """They go out at once, are listed, can be removed, and stop ends the running one."""
     gateway = ScriptedGateway()

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from processors.attempt_stream import CHUNK_CHARS_MAX, KEPT_TEXT_CHARS_MAX
+from processors.attempt_stream import CHUNK_CHARS_MAX
+from processors.decisions.answer_text import KEPT_TEXT_CHARS_MAX
 from processors.decisions.token_count import estimated_usage
 from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, ProviderCut, TextChunk, UsageChunk
 from schemas.prompts import PromptCancelled

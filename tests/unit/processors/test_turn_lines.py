@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from processors.decisions.recovery import LEASE_US
 from processors.providers.provider import ProviderCut, ProviderUnreachable
 from processors.turn_lines import FAILURES_MAX
+from processors.turn_place import TurnPlace
 from schemas.prompts import PromptCancelled
 from schemas.session_events import TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from tests.fakes.memory_log import Fate
@@ -69,7 +71,7 @@ async def test_cancel_of_a_turn_that_another_worker_took_over(worker: OneWorker)
     """It ends that worker's run, billed for what it wrote."""
     await running(worker)
     worker.write(FOREIGN)
-    await worker.until(lambda: worker.owner.lanes[next(iter(worker.owner.lanes))].running.watched)  # type: ignore[union-attr]
+    await worker.until(lambda: any(turn.watched for lane in worker.owner.lanes.values() for turn in lane.turns))
     worker.write(TokensEmitted(turn=turn_of("p2"), attempt=2, run="foreign", seq=0, chunks=("some ", "words")))
     await asyncio.sleep(1)
     await worker.send(PromptCancelled(user=USER, session=SESSION, prompt_id="p2"))
@@ -222,3 +224,40 @@ async def log_deleted(worker: OneWorker, *, by_another: bool) -> None:
 
     assert (worker.reason("p1"), worker.reason("p2")) == ("complete", "complete")
     await worker.until(lambda: not list(worker.owner.journal.open_entries()))
+
+
+@pytest.mark.parametrize("after", ["start", "launch"])
+def test_task_stopped_before_its_first_step(after: str) -> None:
+    """Spawned and cancelled in one tick, at a rebalance: its place here and at the target are given back."""
+
+    async def scene(worker: OneWorker) -> None:
+        lines, places = worker.owner.lines, worker.capacity._value
+        begin = getattr(lines, after)
+
+        def begun_and_cancelled(*arguments: Any) -> None:
+            begin(*arguments)
+            arguments[1].task.cancel()
+
+        setattr(lines, after, begun_and_cancelled)
+        await worker.send(prompt("p2", models=("a", "b") if after == "launch" else ()))
+        await worker.until(lambda: worker.entry("p2") is not None and not worker.owner.lane_of(USER, SESSION).turns)
+
+        assert worker.capacity._value == places
+        assert all(state.in_flight == 0 for state in worker.parts.runner.pool.states.values())
+        assert worker.provider.calls == []
+
+    on_virtual_time(scene)()
+
+
+@on_virtual_time
+async def test_place_given_back_twice(worker: OneWorker) -> None:
+    """The second time changes nothing."""
+    places = worker.capacity._value
+    place = TurnPlace(worker.capacity, worker.parts.runner.pool)
+    place.give_back()
+    await place.take()
+    assert worker.capacity._value == places - 1
+    place.give_back()
+    place.give_back()
+
+    assert worker.capacity._value == places

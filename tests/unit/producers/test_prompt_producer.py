@@ -6,15 +6,17 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from infra.settings import load_settings
 from producers.errors import BrokerUnavailable, ProducerClosed
-from producers.prompt_producer import BlockingPromptProducer, PromptForm, PromptProducer
+from producers.kafka_publisher import Written
+from producers.prompt_producer import BlockingPromptProducer, PromptForm, PromptProducer, acknowledged
 from schemas.codec import decode_prompt_command
 from schemas.errors import InvalidField
 from schemas.prompt_limits import PromptLimits, check_prompt
-from schemas.prompts import PromptCancelled, PromptSubmitted
+from schemas.prompts import PromptCancelled, PromptSubmitted, SessionWatched, turns_of
 
 SETTINGS = load_settings({"TOKENWIRE_KAFKA": "127.0.0.1:9"})
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "prompts.md"
@@ -104,3 +106,28 @@ def test_documentation_names_every_field() -> None:
     rows = re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE)
 
     assert set(rows) == {"type", *PromptSubmitted.__struct_fields__}
+
+
+def test_every_turn_of_a_comparison_is_named() -> None:
+    """By model, the merging one last; one model, one turn."""
+    written = Written("tokenwire.prompts", 3, 7)
+    compared = msgspec.structs.replace(prompt(), models=("a", "b"), compare="merge")
+
+    turns = acknowledged(compared, written).turns
+
+    assert turns == turns_of(compared)
+    assert len(turns) == 3
+    assert acknowledged(prompt(), written).turns == turns[:1]
+
+
+def test_word_of_those_who_follow_is_keyed_by_their_user() -> None:
+    """As every command of a user is; what is not an id is refused."""
+    form = PromptForm(SETTINGS, None, StoppedClock())
+    command = SessionWatched(user="alice", session="s", gateway="g", devices=2, read_offset=9)
+
+    record = form.watched(command)
+
+    assert (record.topic, record.key) == ("tokenwire.prompts", b"alice")
+    assert decode_prompt_command(record.value) == command
+    with pytest.raises(InvalidField, match="session"):
+        form.watched(SessionWatched(user="alice", session="../x", gateway="g", devices=0))

@@ -33,3 +33,32 @@ def test_conversation_of_another_shape_is_named(messages: Any) -> None:
     wrong: Messages = messages
     with pytest.raises(InvalidField, match="messages"):
         prompt_of("", user="alice", messages=wrong)
+
+
+def test_every_option_reaches_the_prompt() -> None:
+    """What can be said of a prompt on the log can be said in Python."""
+    prompt = prompt_of(
+        "Hi",
+        user="alice",
+        models=["a", "b"],
+        compare="merge",
+        merge_model="c",
+        temperature=0.0,
+        on_busy="parallel",
+        on_leave="cancel",
+        pace="reader",
+        priority="batch",
+        cache=True,
+    )
+
+    assert (prompt.models, prompt.compare, prompt.merge_model) == (("a", "b"), "merge", "c")
+    assert (prompt.on_busy, prompt.on_leave, prompt.pace, prompt.priority) == ("parallel", "cancel", "reader", "batch")
+    assert (prompt.temperature, prompt.cache) == (0.0, True)
+
+
+@pytest.mark.parametrize("field", ["compare", "on_busy", "on_leave", "pace", "priority", "models"])
+def test_misspelt_choice_is_named_before_anything_is_sent(field: str) -> None:
+    """Callers need no type checker to hear of it."""
+    wrong: Any = {field: "paralell"}
+    with pytest.raises(InvalidField, match=field):
+        prompt_of("Hi", user="alice", **wrong)

@@ -239,7 +239,7 @@ DEAD_LETTER: Final = DeadLetter(
 
 CLIENT_MESSAGES: Final = (
     wire.Hello(token="header.payload.signature", resume={"s1": CURSOR}),
-    wire.Attach(session="s1", from_=CURSOR),
+    wire.Attach(session="s1", from_=CURSOR, on_slow="skip"),
     wire.Detach(session="s1"),
     wire.Prompt(
         prompt_id="p1",
@@ -328,6 +328,7 @@ SERVER_MESSAGES: Final = (
         text_sha256="ab" * 32,
         text_chars=99,
         forgotten=True,
+        first_text_s=0.25,
         at_us=AT_US,
         c=CURSOR,
     ),
@@ -343,6 +344,7 @@ SERVER_MESSAGES: Final = (
                 prompt_id="p1",
                 input="Why is the sky blue?",
                 model="simulated",
+                provider="simulated",
                 attempt=2,
                 next_seq=9,
                 text="Rayleigh",
@@ -354,11 +356,13 @@ SERVER_MESSAGES: Final = (
                 models=("simulated", "other"),
                 compare="best",
                 forgotten=True,
+                first_text_s=0.25,
                 more=True,
             ),
         ),
         c=CURSOR,
     ),
+    wire.Lag(mode="rollup"),
     wire.Error(
         code="unknown_model",
         message="model is not one we know; name one of: simulated",

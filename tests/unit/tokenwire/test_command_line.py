@@ -17,7 +17,22 @@ from producers.errors import ProducerBusy
 from schemas.errors import InvalidField
 from tokenwire.command_line import cli, main, told_fault
 
-COMMANDS = ("up", "gateway", "worker", "analytics", "provider", "broker", "migrate", "token", "send", "query", "bench")
+COMMANDS = (
+    "up",
+    "gateway",
+    "worker",
+    "analytics",
+    "provider",
+    "broker",
+    "migrate",
+    "token",
+    "send",
+    "cancel",
+    "batch",
+    "query",
+    "bench",
+    "deadletters",
+)
 HEAVY = ("aiokafka", "chdb", "clickhouse_connect", "confluent_kafka", "faust", "openai", "pydantic", "aiohttp")
 
 

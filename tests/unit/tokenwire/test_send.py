@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 import pytest
 
-from producers.answer_reader import AnswerEnded
 from producers.batch_results import BatchResult
+from producers.followed_answer import AnswerEnded
 from schemas.prompts import PromptSubmitted
 from schemas.session_events import TurnError, Usage
-from tokenwire.commands.send import described, printable, summary
+from tokenwire.commands.answer_display import described, summary
 from tokenwire.commands.send_batch import BatchCount, BatchOptions
 
 PROMPT = PromptSubmitted(user="u", session="s1", prompt_id="p", input="Hi")
@@ -21,6 +20,13 @@ OPTIONS = {
     "session": None,
     "prompt_id": None,
     "model": "",
+    "models": (),
+    "compare": "all",
+    "merge_model": "",
+    "temperature": None,
+    "on_busy": "enqueue",
+    "cache": False,
+    "priority": None,
     "max_tokens": None,
     "no_wait": False,
     "as_json": False,
@@ -43,21 +49,11 @@ def test_end_is_summed_up_in_a_line() -> None:
 
 def test_json_holds_what_a_script_wants() -> None:
     """Ids, reason, text, usage, cost, error."""
-    told = described(PROMPT, AnswerEnded("t", "complete", "text", Usage(output_tokens=5), 7))
+    told = described(AnswerEnded("t", "complete", "text", Usage(output_tokens=5), 7))
 
     assert told["text"] == "text"
     assert told["usage"] == {"output_tokens": 5}
     assert told["error"] is None
-
-
-def test_S12_terminal_escapes_in_an_answer_are_shown_not_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal a model can't move the cursor; a pipe gets the words as they are."""
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    on_terminal = printable("a\x1b[2Jb\n\tc\x9b")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
-
-    assert on_terminal == "a\\x1b[2Jb\n\tc\\x9b"
-    assert printable("\x1b[2J") == "\x1b[2J"
 
 
 def test_batch_has_its_results_beside_its_file(tmp_path: Path) -> None:

@@ -116,3 +116,24 @@ def test_nobody_is_able() -> None:
 def test_no_targets() -> None:
     """There is nothing to choose."""
     assert choose() == GiveUp("no_targets")
+
+
+CAN_GO_ON = CallNeeds(preferred=frozenset({"prefix"}))
+ABLE = frozenset({"prefix"})
+
+
+def test_target_that_goes_on_from_the_text() -> None:
+    """It goes before one of better rank that would begin again."""
+    assert choose(GROQ, replace(TOGETHER, abilities=ABLE), needs=CAN_GO_ON) == UseTarget("together", "preferred")
+    assert choose(GROQ, replace(TOGETHER, rank=0, abilities=ABLE), needs=CAN_GO_ON) == UseTarget(
+        "together", "preferred"
+    )
+    assert choose(replace(GROQ, abilities=ABLE), TOGETHER, needs=CAN_GO_ON) == UseTarget("groq", "first_choice")
+
+
+def test_target_that_would_go_on_is_not_waited_for() -> None:
+    """Whoever can take the call now takes it."""
+    busy = replace(TOGETHER, abilities=ABLE, concurrent_max=1, in_flight=1)
+
+    assert choose(GROQ, busy, needs=CAN_GO_ON) == UseTarget("groq", "first_choice")
+    assert choose(GROQ, busy, OPENAI, needs=CAN_GO_ON, tried=frozenset({"groq"})) == UseTarget("openai", "failover")

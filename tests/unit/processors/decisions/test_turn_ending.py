@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from processors.decisions.turn_ending import CANCELLED, Ending, ending_of_failure, ending_of_finish
+from processors.decisions.turn_ending import Ending, ending_of_failure, ending_of_finish, ending_of_stop
+from schemas.journal import StopKind
 from schemas.session_events import TurnError
 
 __all__: list[str] = []
@@ -38,6 +39,19 @@ def test_failed_call() -> None:
     assert ending_of_failure(error, chunks=1) == Ending("incomplete", error)
 
 
-def test_cancelled_turn() -> None:
-    """It says so."""
-    assert CANCELLED.reason == "cancelled"
+@pytest.mark.parametrize(
+    ("stop", "reason", "code", "forgotten"),
+    [
+        ("cancelled", "cancelled", "cancelled", False),
+        ("superseded", "superseded", "superseded", False),
+        ("rolled_back", "superseded", "superseded", True),
+        ("left", "cancelled", "left", False),
+        ("lost_comparison", "cancelled", "lost_comparison", False),
+    ],
+)
+def test_stopped_turn(stop: StopKind, reason: str, code: str, *, forgotten: bool) -> None:
+    """It says why, and whether it belongs to the conversation."""
+    ending = ending_of_stop(stop)
+
+    assert ending.error is not None
+    assert (ending.reason, ending.error.code, ending.forgotten) == (reason, code, forgotten)
