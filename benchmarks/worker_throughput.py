@@ -121,13 +121,15 @@ def main() -> None:
     options.add_argument("--streams", type=int, default=32)
     options.add_argument("--tokens", type=int, default=2_000)
     options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--load", choices=("full", "paced"), help="only this load")
     options.add_argument("--json", action="store_true", help="every wave, as one JSON object")
     chosen = options.parse_args()
     configure_logging("json", "error", "bench")
-    loads = (
-        Load("at full speed", chosen.streams, chosen.tokens, 0),
-        Load("paced", PACED_STREAMS, PACED_TOKENS, PACE_MS),
-    )
+    known = {
+        "full": Load("at full speed", chosen.streams, chosen.tokens, 0),
+        "paced": Load("paced", PACED_STREAMS, PACED_TOKENS, PACE_MS),
+    }
+    loads = [known[chosen.load]] if chosen.load else list(known.values())
     waves = uvloop.run(measured(loads, chosen.rounds))
     if chosen.json:
         figures = {
