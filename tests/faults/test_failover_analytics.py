@@ -39,7 +39,7 @@ UNEXPLAINED_S: Final = 1.0
 CONFIG: Final = """
 default_model = "chat"
 [models.chat]
-targets = ["first:sim", "second:sim", "third:sim"]
+targets = ["first:simulated", "second:simulated", "third:simulated"]
 between_tokens_s = {between_tokens_s}
 [providers.first]
 base_url = "{urls[0]}"
