@@ -9,26 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import struct
 import termios
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
+from gateway.doorway import ComeIn, Doorway, ShutOut, TurnAway
 from infra.access_tokens import VerifiedToken
 
 __all__ = ["ClientSocket"]
 
+OVERRUN_BYTES: Final = 1_048_576
+"""Never reached by what we say: a connection's cap and the largest message are well below it."""
+TURNED_AWAY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
+TURN_AWAY_S: Final = 1.0
 QUEUE_LENGTH: Final = struct.Struct("i")
 
 
 class ClientSocket(ServerConnection):
     """One client's websocket."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, doorway: Doorway, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.doorway = doorway
+        self.is_inside = False
+        self.turned_away = b""
+        """What is answered to the request of a socket for which there is no room."""
+        self.leaving: asyncio.TimerHandle | None = None
         self.header_token: VerifiedToken | None = None
         """Who the `Authorization` header named, if it did."""
         self.on_writable: Callable[[], None] | None = None
@@ -36,6 +49,46 @@ class ClientSocket(ServerConnection):
         """Told for how many seconds nothing could be written."""
         self.blocked_at_s: float | None = None
         """Since when (loop time) nothing can be written."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A socket was accepted: begin the handshake, or turn it away."""
+        match self.doorway.enter(self):
+            case ComeIn():
+                self.is_inside = True
+                super().connection_made(transport)
+            case TurnAway(retry_after_s):
+                # Its request is awaited, not for long: clients take an answer that comes before it for a fault.
+                self.transport = cast(asyncio.Transport, transport)
+                self.turned_away = TURNED_AWAY % math.ceil(retry_after_s)
+                self.leaving = self.loop.call_later(TURN_AWAY_S, self.abort)
+            case ShutOut():
+                self.transport = cast(asyncio.Transport, transport)
+                self.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came. Whoever asks for more answers than it reads (pings need no message) is dropped."""
+        if self.turned_away:
+            self.transport.write(self.turned_away)
+            self.transport.close()
+            self.turned_away = b""
+        elif self.is_inside and self.unsent_bytes() > OVERRUN_BYTES:
+            self.abort()
+        elif self.is_inside:
+            super().data_received(data)
+
+    def eof_received(self) -> None:
+        """The other side writes no more."""
+        if self.is_inside:
+            super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self.doorway.leave(self)
+        if self.leaving is not None:
+            self.leaving.cancel()
+        if self.is_inside:
+            self.is_inside = False
+            super().connection_lost(exc)
 
     @property
     def is_open(self) -> bool:

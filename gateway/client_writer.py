@@ -12,7 +12,6 @@ position in its session's memory, so nothing is queued for a client that does no
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -88,7 +87,7 @@ class ClientWriter:
         """Told once when the client is too slow to be kept."""
         self.on_mode: Callable[[OutboxState], None] | None = None
         """Told of each rung that is reached, for the shell's metrics."""
-        self.queue: deque[tuple[SharedFrame, FrameHolder | None]] = deque()
+        self.queue: list[tuple[SharedFrame, FrameHolder | None]] = []
         self.behind: dict[FrameHolder, None] = {}
         """Sessions with something missing that memory may know."""
         self.flush_due = False
@@ -142,7 +141,7 @@ class ClientWriter:
         queue, socket = self.queue, self.socket
         while queue and not socket.paused and socket.is_open:
             if len(queue) == 1:
-                frame, holder = queue.popleft()
+                frame, holder = queue.pop()
                 if holder is not None:
                     holder.written_cursor = frame.cursor
                 self.write(frame.wire(), len(frame.items))
@@ -153,12 +152,14 @@ class ClientWriter:
     def write_together(self) -> None:
         queue, size = self.queue, 2
         together: list[SharedFrame] = []
-        while queue and (not together or size + len(queue[0][0].items) + 1 <= FRAME_BYTES_MAX):
-            frame, holder = queue.popleft()
+        for frame, holder in queue:
+            if together and size + len(frame.items) + 1 > FRAME_BYTES_MAX:
+                break
             if holder is not None:
                 holder.written_cursor = frame.cursor
             together.append(frame)
             size += len(frame.items) + 1
+        del queue[: len(together)]
         wire = framed(joined_items(together), sum(frame.count for frame in together))
         self.write(wire, sum(len(frame.items) for frame in together))
 
@@ -230,7 +231,7 @@ class ClientWriter:
         kept = [entry for entry in self.queue if entry[1] is not holder]
         if len(kept) < len(self.queue):
             self.outbox.dropped(sum(len(frame.items) for frame, owner in self.queue if owner is holder))
-            self.queue = deque(kept)
+            self.queue[:] = kept
         self.behind.pop(holder, None)
 
     def move(self, event: OutboxEvent) -> None:

@@ -13,6 +13,7 @@ from infra.telemetry.metric_names import (
     GATEWAY_FRAMES,
     GATEWAY_METRICS,
     GATEWAY_MODE_CHANGES,
+    GATEWAY_REFUSED,
     GATEWAY_RELAY_SECONDS,
     GATEWAY_SKIPS,
     GATEWAY_SLOW,
@@ -36,6 +37,7 @@ class GatewayMetrics:
         self.mode_changes = self.metrics.counter(GATEWAY_MODE_CHANGES)
         self.blocked_s = self.metrics.histogram(GATEWAY_BLOCKED_SECONDS)
         self.catch_up_reads = self.metrics.counter(GATEWAY_CATCH_UP_READS)
+        self.refusals = self.metrics.counter(GATEWAY_REFUSED)
         self.skips = self.metrics.counter(GATEWAY_SKIPS)
         frames = self.metrics.counter(GATEWAY_FRAMES)
         self.frames_in = frames.labels(direction="in")
@@ -46,6 +48,10 @@ class GatewayMetrics:
     def closed(self, code: int) -> None:
         """The gateway closed a connection."""
         self.evictions.labels(code=str(code)).inc()
+
+    def refused(self, where: str) -> None:
+        """A socket was not let in."""
+        self.refusals.labels(where=where).inc()
 
     def mode_reached(self, mode: OutboxState) -> None:
         """A connection is served in another way from now on."""

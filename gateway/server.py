@@ -15,6 +15,7 @@ import signal
 import socket as sockets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -27,16 +28,17 @@ from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
 from gateway.close_codes import INTERNAL_ERROR, RESTARTING
 from gateway.decisions.client_outbox import HeldBytes, OutboxLimits, OutboxState
-from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts, relieved
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX
+from gateway.doorway import Doorway, files_for_sockets
 from gateway.fetch_session_reader import FetchSessionReader
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.http_routes import HttpRoutes, allowed_origins
 from gateway.page_files import load_page_files
 from gateway.readiness import Readiness
 from gateway.services import GatewayRules, GatewayServices
-from gateway.session_hubs import SessionHubs, SessionSource
+from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_watches import SessionWatches
 from infra.clock import Clock, SystemClock
 from infra.embedded.ports import PortTaken
@@ -59,9 +61,10 @@ STOP_S: Final = 10.0
 """From SIGTERM to the end, whatever clients do."""
 CLOSING_S: Final = 3.0
 """Of those, for clients to answer the close."""
-TICK_S: Final = 1.0
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
+PENDING_ROOM: Final = 2_000
+"""Sockets accepted beyond those that may stay: for handshakes, the page and metrics."""
 FRAMES_WAITING_MAX: Final = 4
 GATEWAY_NAME_BYTES: Final = 8
 KERNEL_SEND_BYTES: Final = 65_536
@@ -93,6 +96,9 @@ class Gateway:
         self.metrics = GatewayMetrics(clock)
         self.readiness = Readiness(settings, clock)
         self.rules = rules_of(settings)
+        limits = self.rules.connection_limits
+        self.held = HeldBytes(limits.held_bytes_max)
+        self.doorway = Doorway(limits, self.held, self.metrics.refused)
         self.connections: set[ClientConnection] = set()
         self.port = settings.gateway_port
         self.server: Server | None = None
@@ -116,7 +122,12 @@ class Gateway:
                 await part.start()
                 stack.push_async_callback(part.stop)
             source = SessionSource(topics, log_client, reader, cursor_keys(settings))
-            hubs = SessionHubs(source, self.clock, message_bytes_max=message_bytes_max(settings))
+            hubs = SessionHubs(
+                source,
+                self.clock,
+                message_bytes_max=message_bytes_max(settings),
+                rings_bytes_max=min(RINGS_BYTES_MAX, ring_share(settings)),
+            )
             hubs.on_relay = self.metrics.relayed
             stack.push_async_callback(hubs.close)
             self.watches = SessionWatches(hubs, producer, self.clock, gateway=secrets.token_hex(GATEWAY_NAME_BYTES))
@@ -129,7 +140,8 @@ class Gateway:
                 catch_up=CatchUpReader(past),
                 producer=producer,
                 sockets=SocketCounts(self.rules.connection_limits),
-                held_bytes=HeldBytes(),
+                message_rate=process_rate(self.rules.connection_limits, self.clock),
+                held_bytes=self.held,
                 clock=self.clock,
                 metrics=self.metrics,
             )
@@ -150,7 +162,8 @@ class Gateway:
         self.server = await serve(
             self.handle,
             sock=listener,
-            create_connection=ClientSocket,
+            # websockets declares a class and calls it
+            create_connection=partial(ClientSocket, doorway=self.doorway),  # type: ignore[arg-type]
             process_request=routes,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
@@ -181,7 +194,7 @@ class Gateway:
     async def tick(self) -> None:
         """Once a second, look at all that depends on time."""
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self.rules.tick_s)
             now_s, wall_s = self.clock.monotonic_s(), self.clock.now_us() / 1_000_000
             modes: Counter[OutboxState] = Counter()
             for connection in list(self.connections):
@@ -192,9 +205,17 @@ class Gateway:
             self.metrics.connections.set(len(self.connections))
             services = self.services
             if services is not None:
-                self.metrics.unsent_bytes.set(services.held_bytes.total)
+                self.metrics.unsent_bytes.set(self.held.total)
                 self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
                 services.hubs.sweep(now_s)
+                self.relieve()
+
+    def relieve(self) -> None:
+        """Beyond the process's cap of bytes, those who owe most give up what waits for them."""
+        connections = list(self.connections)
+        unsent = [connection.writer.outbox.unsent_bytes for connection in connections]
+        for index in relieved(unsent, self.held.total, self.rules.connection_limits):
+            connections[index].relieve()
 
     async def leave(self) -> None:
         """Accept no more, send everybody elsewhere and wait, not for long."""
@@ -281,11 +302,25 @@ def rules_of(settings: Settings) -> GatewayRules:
         auth_issuer=settings.auth_issuer,
         prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=catalogue.known_models),
         outbox_limits=OutboxLimits.within(settings.connection_bytes_max),
-        connection_limits=ConnectionLimits(),
+        connection_limits=ConnectionLimits(
+            accepted_max=min(settings.gateway_sockets_max + PENDING_ROOM, files_for_sockets()),
+            sockets_max=settings.gateway_sockets_max,
+            sockets_per_user_max=settings.user_sockets_max,
+            held_bytes_max=settings.gateway_bytes_max - ring_share(settings),
+        ),
         models=catalogue.known_models,
         simulated=all(map(is_simulated, catalogue.targets.values())),
         frame_bytes_max=settings.frame_bytes_max,
     )
+
+
+def ring_share(settings: Settings) -> int:
+    """Of the bytes that the gateway may hold, those for the newest messages of sessions; the rest is for clients."""
+    return settings.gateway_bytes_max // 4
+
+
+def process_rate(limits: ConnectionLimits, clock: Clock) -> MessageBucket:
+    return MessageBucket(limits.process_message_burst, limits.process_messages_per_s, now_s=clock.monotonic_s())
 
 
 def cursor_keys(settings: Settings) -> CursorKeys:

@@ -24,7 +24,7 @@ from infra.kafka.log_client import LogRecord, LogUnavailable, UnknownLog
 from infra.kafka.session_topics import SessionLog
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 
-__all__ = ["SessionHubs", "SessionSource", "session_records"]
+__all__ = ["RINGS_BYTES_MAX", "SessionHubs", "SessionSource", "session_records"]
 
 log = structlog.get_logger(__name__)
 
@@ -55,10 +55,18 @@ class SessionSource:
 class SessionHubs:
     """The registry."""
 
-    def __init__(self, source: SessionSource, clock: Clock, *, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        source: SessionSource,
+        clock: Clock,
+        *,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+        rings_bytes_max: int = RINGS_BYTES_MAX,
+    ) -> None:
         self.source = source
         self.clock = clock
         self.message_bytes_max = message_bytes_max
+        self.rings_bytes_max = rings_bytes_max
         self.hubs: dict[SessionKey, SessionHub] = {}
         self.openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
         self.reading = asyncio.Semaphore(OPENINGS_MAX)
@@ -145,7 +153,7 @@ class SessionHubs:
 
     def sweep(self, now_s: float) -> None:
         """Drop what has been idle for the grace time, and share out the memory. Call every second or so."""
-        ring_bytes_max = max(RING_BYTES_MIN, min(RING_BYTES_MAX, RINGS_BYTES_MAX // max(1, len(self.hubs))))
+        ring_bytes_max = max(RING_BYTES_MIN, min(RING_BYTES_MAX, self.rings_bytes_max // max(1, len(self.hubs))))
         for hub in list(self.hubs.values()):
             hub.ring.bound(ring_bytes_max)
             hub.joined_frames.clear()

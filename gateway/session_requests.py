@@ -34,6 +34,7 @@ class SessionRequests:
     def __init__(self, services: GatewayServices, writer: ClientWriter, user: UserId, tasks: asyncio.TaskGroup) -> None:
         self.services = services
         self.writer = writer
+        self.user = user
         self.lanes = SessionLanes(tasks)
         self.attachments = SessionAttachments(services, writer, user, tasks, self.lanes)
 

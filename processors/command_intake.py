@@ -79,6 +79,9 @@ class CommandIntake:
         if user_partition(command.user) != self.owner.partition:
             await self.forward(command, delivery)
             return
+        if isinstance(command, SessionWatched):
+            self.owner.watchers.hear(command)
+            return
         lane = self.owner.lane_of(command.user, command.session)
         async with lane.alone():  # kept while the weather is bad, so that a later command does not overtake this one
             await self.owner.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))

@@ -69,8 +69,12 @@ class PromptIntake:
             case EndAtOnce(reason, code, message, temporary):
                 ending = Ending(reason, TurnError(code=code, message=message, temporary=temporary))
                 await self.turn_away(lane, turns, ending)
-            case Admit():
-                await self.admit(lane, turns)
+            case Admit():  # some of its turns may have been turned away before its taking-in broke off
+                await self.admit(lane, [turn for turn in turns if not self.is_over(turn)])
+
+    def is_over(self, turn: OpenTurn) -> bool:
+        entry = self.owner.journal.get(turn.turn)
+        return entry is not None and entry.phase == "ended"
 
     async def admit(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
         """Do to the session's open turns what the prompt asks for, then start its own or put them in line."""

@@ -83,7 +83,9 @@ class TurnLines:
         Why is journalled first, so that whoever finds them after a crash ends them the same way.
         Cancellation: some may be journalled as stopped and go on here; the next owner stops them.
         """
-        stopped = [turn for turn in turns if not turn.over]
+        turns = list(turns)
+        merging = await self.owner.comparisons.forbid_merges(lane, turns)
+        stopped = [turn for turn in dict.fromkeys((*turns, *merging)) if not turn.over]
         await every(self.note_stop(lane, turn, kind) for turn in stopped)
         for turn in stopped:
             turn.stop_waiting()

@@ -96,6 +96,7 @@ class TurnRecovery:
             await self.act(lane, turn)
 
     async def act(self, lane: SessionLane, turn: OpenTurn) -> None:
+        lane.note_lost(turn)
         folded = lane.log().folded(turn.turn)
         decision = decide_recovery(
             turn.entry,

@@ -103,12 +103,20 @@ TRANSITIONS: Final[dict[tuple[OutboxState, OutboxEvent], OutboxState]] = {
 
 
 class HeldBytes:
-    """What all connections of a process owe together."""
+    """What a process owes all its clients together, and how much that may be.
 
-    __slots__ = ("total",)
+    Beyond the cap no connection takes a session's message: each keeps its position instead.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("bytes_max", "total")
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
         self.total = 0
+
+    def is_full(self) -> bool:
+        """Whether nothing more may be taken."""
+        return self.total >= self.bytes_max
 
 
 class ClientOutbox:
@@ -130,9 +138,9 @@ class ClientOutbox:
         "written_bytes",
     )
 
-    def __init__(self, limits: OutboxLimits, held: HeldBytes | None = None, *, now_s: float = 0.0) -> None:
+    def __init__(self, limits: OutboxLimits, held: HeldBytes, *, now_s: float = 0.0) -> None:
         self.limits = limits
-        self.held = held or HeldBytes()
+        self.held = held
         self.state = OutboxState.DIRECT
         self.queued_bytes = 0
         """Bytes of messages in our queue."""
@@ -157,21 +165,23 @@ class ClientOutbox:
 
     def has_room(self) -> bool:
         """Whether a session's next message may be taken, of any size: it must get past some time."""
-        return self.queued_bytes + self.socket_bytes <= self.limits.high_bytes and self.state is not CLOSED
+        if self.state is CLOSED or self.held.is_full():
+            return False
+        return self.queued_bytes + self.socket_bytes <= self.limits.high_bytes
 
     def push(self, message_bytes: int, now_s: float) -> bool:
         """A session's next message is here: is it taken as it comes? Else it is to be pulled later."""
         if self.state is not DIRECT:
             return False
-        if self.queued_bytes + self.socket_bytes > self.limits.high_bytes:
+        if self.queued_bytes + self.socket_bytes > self.limits.high_bytes or self.held.is_full():
             self.cross(OutboxEvent.HIGH_MARK, now_s)
             return False
-        self.queued_bytes += message_bytes
+        self.count(message_bytes)
         return True
 
     def pull(self, message_bytes: int) -> None:
         """A session's message is taken, there being room."""
-        self.queued_bytes += message_bytes
+        self.count(message_bytes)
 
     def own(self, message_bytes: int, now_s: float) -> bool:
         """A message of our own: it waits for nothing. False: it does not fit, and the connection is closed."""
@@ -180,8 +190,13 @@ class ClientOutbox:
             self.cross(OutboxEvent.BYTE_CAP, now_s)
         if self.state is CLOSED:
             return False
-        self.queued_bytes += message_bytes
+        self.count(message_bytes)
         return True
+
+    def count(self, message_bytes: int) -> None:
+        self.queued_bytes += message_bytes
+        self.counted += message_bytes
+        self.held.total += message_bytes
 
     def written(self, message_bytes: int, wire_bytes: int) -> None:
         """Messages of this many bytes left the queue as so many bytes for the socket."""
@@ -243,4 +258,4 @@ class ClientOutbox:
     def forget(self) -> None:
         """The connection has gone: nobody owes anything any more."""
         self.held.total -= self.counted
-        self.held, self.counted = HeldBytes(), 0
+        self.held, self.counted = HeldBytes(self.held.bytes_max), 0

@@ -2,7 +2,7 @@
 
 import { AnswerView } from "./answer_view.js";
 import { copyButton, element, icon, setText } from "./dom.js";
-import { liveFacts, switchText, turnFacts } from "./turn_facts.js";
+import { liveFacts, problemWords, switchText, turnFacts } from "./turn_facts.js";
 
 const WAITING = { sending: "Sending…", accepted: "Accepted, waiting for a worker…", queued: "Waiting for a worker…", running: "Thinking…" };
 
@@ -16,7 +16,7 @@ export class AnswerPanel {
   #actions;
   #live;
 
-  /** @param {{retry?: (entry: object) => void}} actions @param {{live?: boolean}} [options] `live`: numbers from the first text on */
+  /** @param {{retry?: (entry: object) => void}} actions @param {{live?: boolean}} [options] `live`: numbers from the first text on, below a heading that names the model */
   constructor(actions, { live = false } = {}) {
     this.#actions = actions;
     this.#live = live;
@@ -24,13 +24,13 @@ export class AnswerPanel {
     this.nodes = [this.#note, this.#answer.node, this.#waiting, this.#problem, this.#facts];
   }
 
-  /** @param {import("./conversation.js").Entry} entry */
-  update(entry) {
+  /** @param {import("./conversation.js").Entry} entry @param {string} [waitsFor] what to say instead while it waits */
+  update(entry, waitsFor = "") {
     const running = entry.status === "running";
     this.#answer.update(entry.text, { attempt: entry.spans[0]?.attempt ?? entry.attempt, streaming: running });
     this.#answer.node.hidden = entry.text === "";
     this.#waiting.hidden = !(entry.status in WAITING) || entry.text !== "";
-    setText(this.#waitingWords, entry.cancelling ? "Stopping…" : waitingWords(entry));
+    setText(this.#waitingWords, entry.cancelling ? "Stopping…" : waitsFor || waitingWords(entry));
     this.#note.hidden = !(running && entry.attempt > 1);
     if (running && entry.attempt > 1) setText(this.#note, `${switchText(entry)}.`);
     this.#showProblem(entry);
@@ -51,24 +51,15 @@ export class AnswerPanel {
 
   #showFacts(entry) {
     const over = entry.status === "ended" && (entry.attempt > 0 || entry.reason === "complete");
-    const facts = over ? turnFacts(entry) : this.#live ? liveFacts(entry) : [];
+    const known = over ? turnFacts(entry) : this.#live ? liveFacts(entry) : [];
+    const heading = this.#live ? entry.models[entry.index] : undefined;
+    const facts = known.filter(({ name, text }) => name !== "model" || text !== heading);
     this.#facts.hidden = facts.length === 0;
     if (this.#facts.hidden) return;
     const nodes = facts.map(({ name, text, title }) => element("span", { "data-fact": name, title }, text));
     if (over && entry.text) nodes.push(copyButton("Copy the answer", () => entry.text));
     this.#facts.replaceChildren(...nodes);
   }
-}
-
-function problemWords(entry) {
-  if (entry.attempt === 0 && entry.reason === "cancelled") return "Removed before it started.";
-  if (entry.attempt === 0 && entry.reason === "superseded") return "A newer prompt took its place before it started.";
-  if (entry.status !== "failed" && !(entry.status === "ended" && (entry.error || entry.reason === "error"))) return "";
-  if (entry.error?.code === "unknown_outcome") {
-    return "It is not known whether the prompt was taken in. Trying again is safe: it is answered once.";
-  }
-  const wait = entry.error?.retry_after_s ? ` Try again in ${Math.ceil(entry.error.retry_after_s)}\u00a0s.` : "";
-  return `${entry.error?.message || "The answer failed."}${wait}`;
 }
 
 /** What the reader is told while there is no text yet. */

@@ -84,21 +84,23 @@ class ChatPage {
 
   // ---- What the user does
 
-  #send(text, promptId = newId()) {
+  /** @param {object} [asked] models and the like, as the protocol names them */
+  #send(text, { promptId = newId(), asked = this.#composer.asked } = {}) {
     const session = this.#active;
-    const model = this.#models.length > 1 ? document.getElementById("model").value : "";
     this.#store.add(session, text);
     this.#store.active = session;
     this.#follow(session);
-    this.#happened(session, { type: "send", promptId, input: text, model });
-    this.#client.prompt({ session, promptId, input: text, ...(model ? { model } : {}) });
+    const { model = "", models, compare, merge_model: mergeModel } = asked;
+    this.#happened(session, { type: "send", promptId, input: text, model, models, compare, mergeModel });
+    this.#client.prompt({ session, promptId, input: text, ...asked });
     this.#transcript.toBottom();
   }
 
   #retry(entry) {
     const sameId = entry.error?.code === "unknown_outcome";
     if (entry.status === "failed") this.#happened(this.#active, { type: "forget", promptId: entry.promptId });
-    this.#send(entry.input, sameId ? entry.promptId : undefined);
+    const asked = entry.models.length > 1 ? comparisonOf(entry) : this.#composer.askedOne;
+    this.#send(entry.input, { asked, ...(sameId ? { promptId: entry.promptId } : {}) });
   }
 
   #stop() {
@@ -306,12 +308,18 @@ class ChatPage {
     const modified = event.ctrlKey || event.metaKey || event.altKey;
     if (event.key === "Escape") {
       if (this.#sidebar.drawerIsOpen) this.#sidebar.setDrawer(false);
-      else this.#stop();
+      else if (!this.#composer.closePanel()) this.#stop();
     } else if ((event.key === "/" && !writing && !modified) || (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey))) {
       event.preventDefault();
       this.#composer.focus();
     }
   }
+}
+
+/** What an entry's comparison asked for. */
+function comparisonOf({ models, compare }) {
+  if (compare !== "merge") return { models, compare };
+  return { models: models.slice(0, -1), compare, ...(models.at(-1) ? { merge_model: models.at(-1) } : {}) };
 }
 
 function refusalWords(token, { code, reason }) {

@@ -10,6 +10,7 @@
  * @typedef {object} Exchange
  * @property {string} promptId
  * @property {string} input
+ * @property {number} inputChars length of the whole input where only its beginning was told; else 0
  * @property {readonly Entry[]} entries by the place of their models
  * @property {import("./conversation.js").Outcome | null} outcome
  * @property {boolean} open until the ending of every answer is known
@@ -50,9 +51,11 @@ function exchangesOf({ entries, outcomes }) {
 
 function exchangeOf(promptId, answers, outcome) {
   const entries = answers.length > 1 ? answers.toSorted((one, other) => one.index - other.index) : answers;
+  const asked = entries.find(({ input }) => input) ?? entries[0];
   return {
     promptId,
-    input: entries.find(({ input }) => input)?.input ?? "",
+    input: asked.input,
+    inputChars: asked.inputChars,
     entries,
     outcome,
     open: entries.some(isOpen),

@@ -3,7 +3,7 @@
 const REASONS = {
   incomplete: "cut short",
   cancelled: "stopped",
-  superseded: "replaced by a newer prompt",
+  superseded: "superseded by a newer prompt",
   budget: "stopped at the token budget",
   rejected: "refused",
   expired: "came too late",
@@ -83,6 +83,36 @@ function spansTitle({ spans, text }) {
 
 function nameOf({ provider, model }) {
   return [provider, model].filter(Boolean).join("/") || "?";
+}
+
+/**
+ * What a comparison that is over came to in all.
+ * @param {import("./arrangement.js").Exchange} exchange
+ */
+export function comparisonFacts({ entries }) {
+  const facts = [];
+  const first = Math.min(...entries.map(({ queuedAtUs }) => queuedAtUs));
+  const last = Math.max(...entries.map(({ endedAtUs }) => endedAtUs));
+  if (first > 0 && last > first && entries.every(({ endedAtUs }) => endedAtUs > 0)) {
+    facts.push({ name: "total-time", text: `${duration((last - first) / 1000)} in all`, title: "From taking the prompt in to the last ending, by the log's clock" });
+  }
+  const costNanoUsd = entries.reduce((sum, entry) => sum + entry.costNanoUsd, 0);
+  if (entries.some(({ usage }) => usage)) {
+    facts.push({ name: "total-cost", text: `${dollars(costNanoUsd)} together`, title: "What the answers cost, each by its last attempt" });
+  }
+  return facts;
+}
+
+/** What to say of an answer that did not come as asked; empty where nothing is. */
+export function problemWords(entry) {
+  if (entry.attempt === 0 && entry.reason === "cancelled") return "Removed before it started.";
+  if (entry.attempt === 0 && entry.reason === "superseded") return "A newer prompt took its place before it started.";
+  if (entry.status !== "failed" && !(entry.status === "ended" && (entry.error || entry.reason === "error"))) return "";
+  if (entry.error?.code === "unknown_outcome") {
+    return "It is not known whether the prompt was taken in. Trying again is safe: it is answered once.";
+  }
+  const wait = entry.error?.retry_after_s ? ` Try again in ${Math.ceil(entry.error.retry_after_s)}\u00a0s.` : "";
+  return `${entry.error?.message || "The answer failed."}${wait}`;
 }
 
 /** Output tokens per second: between first and last text where all of it was seen live, else by the log's clock. */

@@ -24,6 +24,7 @@ __all__ = [
     "GATEWAY_FRAMES",
     "GATEWAY_METRICS",
     "GATEWAY_MODE_CHANGES",
+    "GATEWAY_REFUSED",
     "GATEWAY_RELAY_SECONDS",
     "GATEWAY_SKIPS",
     "GATEWAY_SLOW",
@@ -108,6 +109,13 @@ GATEWAY_CATCH_UP_READS: Final = Metric(
     kind="counter",
     meaning="Pieces of session logs read for clients that are behind.",
     rise="Slow clients, or many that come back after a while; the broker serves them from its page cache.",
+)
+GATEWAY_REFUSED: Final = Metric(
+    name="tokenwire_gateway_refused_total",
+    kind="counter",
+    labels=("where",),
+    meaning="Sockets refused: at the door (503), for waiting there too long (pending), after hello (admission, 1013).",
+    rise="This gateway is full (sockets, files or bytes), one user has too many sockets, or somebody fills the line.",
 )
 GATEWAY_SKIPS: Final = Metric(
     name="tokenwire_gateway_skips_total",
@@ -217,6 +225,7 @@ GATEWAY_METRICS: Final = (
     GATEWAY_BLOCKED_SECONDS,
     GATEWAY_CATCH_UP_READS,
     GATEWAY_SKIPS,
+    GATEWAY_REFUSED,
     GATEWAY_EVICTIONS,
     GATEWAY_RELAY_SECONDS,
 )

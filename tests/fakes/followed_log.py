@@ -29,8 +29,9 @@ READ_BATCH = 3
 class FollowedLog:
     """The logs themselves: a `LogFinder`, a `PastReader` and a `PieceSource`."""
 
-    def __init__(self, layout: Layout = "dedicated") -> None:
+    def __init__(self, layout: Layout = "dedicated", *, records_per_read: int = READ_BATCH) -> None:
         self.layout = layout
+        self.records_per_read = records_per_read
         self.records: defaultdict[tuple[str, int], list[LogRecord]] = defaultdict(list)
         self.starts: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.epochs: defaultdict[SessionKey, int] = defaultdict(int)
@@ -76,9 +77,9 @@ class FollowedLog:
         """See `PastReader.read`."""
         self.answer()
         log = self.records[topic, partition][:end]
-        for first in range(max(start, self.starts[topic, partition]), len(log), READ_BATCH):
+        for first in range(max(start, self.starts[topic, partition]), len(log), self.records_per_read):
             self.reads += 1
-            yield log[first : first + READ_BATCH]
+            yield log[first : first + self.records_per_read]
 
     async def fetch(self, topic: str, partition: int, offset: int, *, wait_ms: int = 0, bytes_max: int = 0) -> Fetched:
         """See `PieceSource.fetch`."""
@@ -87,7 +88,7 @@ class FollowedLog:
         if not start <= offset <= len(log):
             raise OffsetOutOfRange(start, len(log))
         self.reads += 1
-        records = log[offset : offset + READ_BATCH]
+        records = log[offset : offset + self.records_per_read]
         return Fetched(records, len(log), offset + len(records))
 
     def answer(self) -> None:

@@ -17,6 +17,7 @@ from gateway.decisions.client_outbox import (
 
 CAP = 10_000
 LARGEST = 4_000
+FULL = 1_000_000
 LIMITS = OutboxLimits.within(CAP)
 
 
@@ -25,7 +26,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held = HeldBytes()
+        self.held = HeldBytes(FULL)
         self.outbox = ClientOutbox(LIMITS, self.held)
         self.queued: list[int] = []
         self.socket = 0
@@ -137,7 +138,7 @@ TestOutboxMachine.settings = settings(max_examples=200, stateful_step_count=50, 
 @given(st.integers(1, 10 * CAP))
 def test_lone_message_is_always_taken(size: int) -> None:
     """However large: a client must be able to get past it. Behind it nothing of a session's is taken."""
-    outbox = ClientOutbox(LIMITS)
+    outbox = ClientOutbox(LIMITS, HeldBytes(FULL))
 
     assert outbox.push(size, 0.0)
     assert outbox.push(1, 0.0) == (size <= LIMITS.high_bytes)
@@ -157,7 +158,7 @@ def test_no_dead_state() -> None:
 @given(st.lists(st.integers(1, 40), min_size=20, max_size=200))
 def test_no_flapping(gaps: list[int]) -> None:
     """A client that relapses whenever it is direct: its changes become rarer, up to the longest time to settle."""
-    outbox, now_s, relapses = ClientOutbox(LIMITS), 0.0, 0
+    outbox, now_s, relapses = ClientOutbox(LIMITS, HeldBytes(FULL)), 0.0, 0
     for gap in gaps:
         now_s += gap / 10
         outbox.observe(0, now_s)
@@ -175,7 +176,7 @@ def test_no_flapping(gaps: list[int]) -> None:
 
 def test_long_calm_forgives() -> None:
     """After a long time without a relapse the next one is short again."""
-    outbox = ClientOutbox(LIMITS)
+    outbox = ClientOutbox(LIMITS, HeldBytes(FULL))
     for start_s in (0.0, 3.0, 100.0):
         outbox.observe(LIMITS.high_bytes + 1, start_s)
         outbox.push(1, start_s)
@@ -188,7 +189,7 @@ def test_long_calm_forgives() -> None:
 
 def test_client_that_owes_a_little_for_long() -> None:
     """Rolled up after `late_s`, however few bytes; not before."""
-    outbox = ClientOutbox(LIMITS)
+    outbox = ClientOutbox(LIMITS, HeldBytes(FULL))
     outbox.observe(10, 0.0)
     outbox.observe(10, LIMITS.late_s / 2)
     before = outbox.state
@@ -200,7 +201,7 @@ def test_client_that_owes_a_little_for_long() -> None:
 
 def test_our_own_answers_beyond_the_cap_close() -> None:
     """A client that asks and asks and reads no answer; once closed, nothing is taken."""
-    outbox = ClientOutbox(LIMITS)
+    outbox = ClientOutbox(LIMITS, HeldBytes(FULL))
     taken = 0
     while outbox.own(100, 0.0):
         taken += 100
@@ -214,7 +215,7 @@ def test_our_own_answers_beyond_the_cap_close() -> None:
 
 def test_those_who_leave_owe_nothing() -> None:
     """The process's account is given back, once."""
-    held = HeldBytes()
+    held = HeldBytes(FULL)
     staying, leaving = ClientOutbox(LIMITS, held), ClientOutbox(LIMITS, held)
     for outbox in (staying, leaving):
         outbox.observe(500, 0.0)
@@ -223,3 +224,21 @@ def test_those_who_leave_owe_nothing() -> None:
     leaving.forget()
 
     assert held.total == 500
+
+
+def test_process_that_holds_all_it_may() -> None:
+    """No connection takes a session's message; our own answers still go out; room again when others leave."""
+    held = HeldBytes(1_000)
+    stalled, quick = ClientOutbox(LIMITS, held), ClientOutbox(LIMITS, held)
+    stalled.observe(1_000, 0.0)
+    refused = not quick.push(1, 0.0)
+    had_room = quick.has_room()
+    answered = quick.own(1, 0.0)
+    stalled.forget()
+
+    assert refused
+    assert not had_room
+    assert answered
+    assert quick.state is OutboxState.ROLLUP
+    assert quick.has_room()
+    assert held.total == 1

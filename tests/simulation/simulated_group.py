@@ -144,7 +144,8 @@ class SimulatedProcess:
 
     def note_call(self, request: ChatRequest) -> None:
         question = question_of(request)
-        self.group.calls.append(PaidCall(self.number, question, self.started.get(self.group.turn_of(question))))
+        turn = self.group.turn_of(question, request.model)
+        self.group.calls.append(PaidCall(self.number, question, self.started.get(turn)))
         if "poison" in question and self.group.poison_kills:
             asyncio.get_running_loop().call_later(self.group.poison_after_s, self.group.kill, self)
 
@@ -208,7 +209,7 @@ class SimulatedGroup:
     climate: Climate = field(default_factory=Climate)
     script_of: Callable[[ChatRequest], Script] = lambda _: Script()
     catalogue: ModelCatalogue = field(default_factory=one_model)
-    turn_of: Callable[[str], str] = lambda _: ""
+    turn_of: Callable[[str, str], str] = lambda *_: ""
     poison_kills: bool = False
     poison_after_s: float = 0.0
     """How long a worker that asks what is poison lives on."""

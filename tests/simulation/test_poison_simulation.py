@@ -56,7 +56,7 @@ class Household:
             limits=OwnerLimits(attempts_max=ATTEMPTS_MAX),
             climate=Climate(travel_s_max=0.01),
             script_of=self.script_of,
-            turn_of=lambda question: self.turn_of(*question.split("/")[:3]),
+            turn_of=lambda question, _: self.turn_of(*question.split("/")[:3]),
             poison_kills=True,
             poison_after_s=self.kills_after_s,
         )

@@ -8,7 +8,7 @@ from typing import cast
 from gateway.catch_up_reader import CatchUpReader
 from gateway.client_writer import ClientWriter
 from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
-from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.services import GatewayRules, GatewayServices
@@ -51,7 +51,8 @@ def services_over(log: FollowedLog, reader: FollowedLogReader, *, message_bytes_
         catch_up=CatchUpReader([log]),
         producer=cast(PromptProducer, None),
         sockets=SocketCounts(limits),
-        held_bytes=HeldBytes(),
+        message_rate=MessageBucket(1_000_000, 1_000_000.0, now_s=0.0),
+        held_bytes=HeldBytes(limits.held_bytes_max),
         clock=clock,
         metrics=GatewayMetrics(clock),
     )
@@ -63,7 +64,9 @@ class RecordedClient:
     def __init__(self, services: GatewayServices, tasks: asyncio.TaskGroup, *, slow: bool = False) -> None:
         self.socket = RecordingSocket(slow=slow)
         self.evicted = False
-        self.writer = ClientWriter(self.socket, ClientOutbox(services.rules.outbox_limits), self.evict)
+        self.writer = ClientWriter(
+            self.socket, ClientOutbox(services.rules.outbox_limits, services.held_bytes), self.evict
+        )
         self.lanes = SessionLanes(tasks)
         self.attachments = SessionAttachments(services, self.writer, ALICE, tasks, self.lanes)
 
