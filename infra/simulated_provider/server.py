@@ -45,12 +45,24 @@ log = structlog.get_logger(__name__)
 
 
 class SimulatedProvider:
-    """The server. `port` is known after `start`; `calls` is what `GET /calls` shows."""
+    """The server. `port` is known after `start`; `calls` is what `GET /calls` shows.
 
-    def __init__(self, *, port: int = 0, behaviour: Behaviour | None = None, api_key: str = "") -> None:
+    `concurrent_max`: calls beyond it are answered 429 at once, as a provider does whose limit is passed.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        behaviour: Behaviour | None = None,
+        api_key: str = "",
+        concurrent_max: int | None = None,
+    ) -> None:
         self.port = port
         self.behaviour = behaviour or Behaviour()
         self.api_key = api_key
+        self.concurrent_max = concurrent_max
+        self.running = 0
         self.call_log = CallLog()
         self.runner: web.AppRunner | None = None
         self.decoder = msgspec.json.Decoder(CompletionRequest)
@@ -121,12 +133,26 @@ class SimulatedProvider:
         except (msgspec.DecodeError, DirectiveError) as error:
             return error_response(400, str(error), "invalid_request_error", None)
         call = exchange.call
-        with noting_end(call):
-            early = await fault_response(exchange.fault)
+        with noting_end(call), self.running_call():
+            early = self.overload_response() or await fault_response(exchange.fault)
             if early is not None:
                 call.state, call.status = "faulted", early.status
                 return early
             return await (stream_answer(request, exchange) if wanted.stream else whole_answer(exchange))
+
+    @contextlib.contextmanager
+    def running_call(self) -> Iterator[None]:
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    def overload_response(self) -> web.Response | None:
+        """A 429, where more calls run than may; this one counts."""
+        if self.concurrent_max is None or self.running <= self.concurrent_max:
+            return None
+        return error_response(*STATUS_FAULTS["429"])
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
