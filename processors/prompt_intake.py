@@ -107,10 +107,6 @@ class PromptIntake:
         if call is None:
             self.owner.parts.suspects.leave(turn)
             return False
-        if self.owner.parts.capacity.locked():  # taken meanwhile, perhaps by a turn that waits for this lane's lock
-            self.owner.parts.runner.pool.give_back(call)
-            self.owner.parts.suspects.leave(turn)
-            return False
         await self.start(lane, turn, route, call)
         return True
 
