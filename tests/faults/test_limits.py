@@ -32,6 +32,10 @@ base_url = "{url}"
 {limits}
 """
 
+PLACES = 50
+RESIDENT_MB_MAX = 200.0
+"""Growth of the worker over 500 prompts, caches of their conversations included; the figure itself is printed."""
+
 
 @asynccontextmanager
 async def limited_line(broker: EmbeddedBroker, folder: Path, limits: str) -> AsyncIterator[WorkerLine]:
@@ -103,7 +107,10 @@ def resident_mb(pid: int) -> float:
 
 
 def check_positions(events: dict[str, list[SessionEvent]]) -> int:
-    """Each position is true and no larger than the one before, the last is 0; returns how many were told."""
+    """Each position is true and no larger than the one before, the last is 0; returns how many were told.
+
+    True to as many as there are places: those that get one at the same moment stamp their starts in any order.
+    """
     starts_us = sorted(event.at_us for told in events.values() for event in told if isinstance(event, TurnStarted))
     told_in_all = 0
     for told in events.values():
@@ -115,7 +122,7 @@ def check_positions(events: dict[str, list[SessionEvent]]) -> int:
         assert not positions or positions[-1] == 0, positions
         for wait in waits:
             before = sum(wait.at_us < start_us < started.at_us for start_us in starts_us)
-            assert abs(before - wait.position) <= 5, (before, wait.position)
+            assert abs(before - wait.position) <= PLACES, (before, wait.position)
     return told_in_all
 
 
@@ -141,7 +148,7 @@ async def test_five_hundred_prompts_at_one_instant(broker: EmbeddedBroker, tmp_p
         told = check_positions(events)
         sys.stdout.write(f"positions told {told}; RSS {before_mb:.0f} → {waiting_mb:.0f} → {after_mb:.0f} MB\n")
         assert told >= 400
-        assert after_mb - before_mb < 120, (before_mb, waiting_mb, after_mb)
+        assert after_mb - before_mb < RESIDENT_MB_MAX, (before_mb, waiting_mb, after_mb)
 
 
 async def test_r10_two_workers_join_under_a_limit(broker: EmbeddedBroker, tmp_path: Path) -> None:
