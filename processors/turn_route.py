@@ -53,9 +53,13 @@ class TurnRoute:
     priority: Priority = "interactive"
     tried: frozenset[str] = frozenset()
     rounds: int = 0
+    cached: Call | None = None
+    """A remembered answer: it is given at the first attempt, in place of a call."""
 
     def reserve_now(self) -> Call | None:
         """A call, if one can be had without waiting."""
+        if (cached := self.take_cached()) is not None:
+            return cached
         return self.pool.try_reserve(
             self.served, self.needs, tokens=self.tokens, tried=self.tried, priority=self.priority
         )
@@ -66,6 +70,8 @@ class TurnRoute:
             async with asyncio.timeout(None) as turn.scope:
                 if turn.entry.cancel_requested:
                     raise RouteStopped
+                if (cached := self.take_cached()) is not None:
+                    return cached
                 return await self.pool.reserve(
                     self.served,
                     replace(self.needs, preferred=CONTINUES if may_be_continued(turn) else frozenset()),
@@ -79,6 +85,10 @@ class TurnRoute:
             raise RouteStopped from None
         finally:
             turn.scope = None
+
+    def take_cached(self) -> Call | None:
+        call, self.cached = self.cached, None
+        return call
 
     async def goes_on(self, turn: OpenTurn, call: Call, result: StreamResult) -> StartCause | None:
         """After a call ended: the cause of the next attempt, once its time has come; None: this end stands."""

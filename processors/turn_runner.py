@@ -29,6 +29,7 @@ from infra.telemetry.metric_names import (
     WORKER_TURNS_RUNNING,
 )
 from infra.telemetry.metrics import Metrics
+from processors.answer_cache import CACHE_BYTES_MAX, AnswerCache, is_cached
 from processors.attempt_recorder import AttemptRecorder
 from processors.attempt_stream import AttemptStream, StreamResult
 from processors.conversation import Conversations
@@ -68,12 +69,16 @@ class TurnRunner:
         metrics: Metrics,
         pool: TargetPool,
         catalogue: Callable[[], ModelCatalogue],
+        answer_cache_bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
         self.appender = appender
         self.conversations = conversations
         self.clock = clock
         self.pool = pool
-        self.calls = TurnCalls(catalogue=catalogue, pool=pool, conversations=conversations, clock=clock)
+        self.answers = AnswerCache(bytes_max=answer_cache_bytes_max, clock=clock, metrics=metrics)
+        self.calls = TurnCalls(
+            catalogue=catalogue, pool=pool, conversations=conversations, answers=self.answers, clock=clock
+        )
         self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
         self.running = metrics.gauge(WORKER_TURNS_RUNNING)
         self.turns = metrics.counter(WORKER_TURNS)
@@ -172,6 +177,7 @@ class TurnRunner:
             answer_tokens=start.answer_tokens
             if isinstance(start, GoOn)
             else self.calls.answer_tokens(turn, call.served),
+            temperature=turn.prompt.temperature,
             from_seq=from_seq,
             before=failed.said.text if failed else "",
         )
@@ -184,6 +190,7 @@ class TurnRunner:
             provider=attempt.call.provider.name,
             model=attempt.call.target.model,
             cause=attempt.cause,
+            cached=is_cached(attempt.call),
             from_seq=attempt.from_seq,
             history_messages_cut=attempt.history.messages_cut,
             at_us=self.clock.now_us(),
@@ -204,6 +211,7 @@ class TurnRunner:
             watch=watch_of(call.served),
             from_seq=attempt.from_seq,
         )
+        self.answers.count(turn.prompt, call)
         self.running.inc()
         error, used = None, 0
         try:
@@ -242,7 +250,8 @@ class TurnRunner:
         if recorder.whole_chars and not text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
         self.conversations.add(lane.log(), turn.turn, turn.prompt, text)
-        self.count(ended, result)
+        self.count(ended, None if is_cached(attempt.call) else result.ttft_us)
+        self.remember(lane, turn, attempt, result)
         await self.records.finish(turn, attempt, ended, result)
         await self.records.close_entry(lane, turn, ended)
 
@@ -308,12 +317,27 @@ class TurnRunner:
         turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
         return verdict
 
-    def count(self, ended: TurnEnded, result: StreamResult) -> None:
+    def remember(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
+        """Keep a whole answer for the next who may have it: one that a single call said from its first word on."""
+        folded = lane.log().folded(turn.turn)
+        started = folded.current.started if folded is not None and folded.current is not None else None
+        if result.ending.reason != "complete" or started is None or started.cached or started.from_seq:
+            return
+        self.answers.keep(
+            turn.prompt,
+            attempt.call.served,
+            attempt.history.messages,
+            self.calls.answer_tokens(turn, attempt.call.served),
+            model=started.model,
+            text=result.text,
+        )
+
+    def count(self, ended: TurnEnded, provider_ttft_us: int | None) -> None:
         self.turns.labels(reason=ended.reason).inc()
         self.tokens.labels(kind="input").inc(ended.usage.input_tokens)
         self.tokens.labels(kind="output").inc(ended.usage.output_tokens)
-        if result.ttft_us is not None:
-            self.ttft.observe(result.ttft_us / 1e6)
+        if provider_ttft_us is not None:
+            self.ttft.observe(provider_ttft_us / 1e6)
 
 
 def goes_on_from_own(turn: OpenTurn, folded: FoldedTurn | None) -> bool:
