@@ -6,14 +6,11 @@ import asyncio
 
 import pytest
 
-from processors.decisions.provider_router import CallNeeds
 from processors.session_lane import OpenTurn, SessionLane
-from processors.target_pool import Call
 from processors.turn_route import TurnRoute
 from schemas.journal import JournalEntry
 from schemas.prompts import ChatMessage, OnBusy, PromptCancelled
 from tests.fakes.memory_log import Fate
-from tests.fakes.one_target import one_model
 from tests.fakes.one_worker import SESSION, USER, OneWorker, on_virtual_time, prompt, turn_of
 from tests.fakes.scripted_provider import Script, answer_chunks
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
@@ -254,19 +251,20 @@ async def test_partition_lost_while_turns_run_side_by_side(worker: OneWorker) ->
 async def test_last_place_taken_by_a_turn_of_the_same_session(worker: OneWorker) -> None:
     """A prompt that is being taken in does not wait for it: the turn may wait for the session's lock in turn."""
     calls, holders = worker.parts.runner.calls, list[asyncio.Task[None]]()
-    pool, served = worker.parts.runner.pool, one_model().models[one_model().default]
     route_of = calls.route_of
 
-    async def until_free(lane: SessionLane, taken: list[Call]) -> None:
+    pool = worker.parts.runner.pool
+
+    async def until_free(lane: SessionLane, places: int) -> None:
         async with lane.lock:
-            for call in taken:
-                pool.give_back(call)
+            pool.calls -= places
+            pool.dispatch()
 
     async def taken_meanwhile(lane: SessionLane, turn: OpenTurn) -> TurnRoute:
         if not holders:
-            places = [pool.try_reserve(served, CallNeeds(), tokens=1) for _ in range(worker.calls_max)]
-            assert pool.full
-            holders.append(asyncio.create_task(until_free(lane, [call for call in places if call is not None])))
+            places = pool.calls_max - pool.calls
+            pool.calls += places
+            holders.append(asyncio.create_task(until_free(lane, places)))
         return await route_of(lane, turn)
 
     calls.route_of = taken_meanwhile  # type: ignore[method-assign]  # so that it happens just then
