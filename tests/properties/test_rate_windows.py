@@ -68,9 +68,8 @@ def most_in_any(grants: list[Charge], length_s: float) -> float:
     sums = [0.0, *itertools.accumulate(charge.amount for charge in ordered)]
     most = 0.0
     for first, charge in enumerate(ordered):
-        beyond = bisect.bisect_right(
-            ordered, Fraction(charge.at_s) + Fraction(length_s), key=lambda other: Fraction(other.at_s)
-        )
+        end = Fraction(charge.at_s) + Fraction(length_s)
+        beyond = bisect.bisect_right(ordered, end, key=lambda other: Fraction(other.at_s))
         most = max(most, sums[beyond] - sums[first])
     return most
 
