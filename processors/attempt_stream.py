@@ -8,7 +8,7 @@ up to a bound (`decisions/answer_text.py`), publisher and recorder are bounded i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,12 +18,14 @@ from infra.clock import Clock
 from processors.attempt_recorder import AttemptRecorder
 from processors.decisions.answer_text import AnswerText
 from processors.decisions.answer_watch import AnswerWatch
+from processors.decisions.rate_headers import RateHeaders
 from processors.decisions.token_count import estimated_usage
 from processors.decisions.turn_ending import Ending, ending_of_failure, ending_of_finish, ending_of_stop
 from processors.providers.provider import (
     ChatProvider,
     ChatRequest,
     FinishChunk,
+    LimitsChunk,
     ProviderBabbled,
     ProviderChunk,
     ProviderError,
@@ -79,13 +81,16 @@ class AttemptStream:
         recorder: AttemptRecorder,
         watch: AnswerWatch,
         from_seq: int = 0,
+        on_limits: Callable[[RateHeaders], None] = lambda _: None,
     ) -> None:
+        """`on_limits` is told what the provider's headers say is left of its limits."""
         self.provider = provider
         self.writer = writer
         self.clock = clock
         self.recorder = recorder
         self.watch = watch
         self.from_seq = from_seq
+        self.on_limits = on_limits
         self.answer = AnswerText()
         self.finish_reason: str | None = None
         self.failure: ProviderError | None = None
@@ -173,6 +178,8 @@ class AttemptStream:
                     self.finish_reason = reason
                 case UsageChunk(usage):
                     self.usage = usage
+                case LimitsChunk(seen):
+                    self.on_limits(seen)
 
     def gaps_of(self, texts: Sequence[str]) -> list[int]:
         """The first text of a batch waited since the one before it; the rest came with it."""

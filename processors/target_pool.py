@@ -19,13 +19,15 @@ from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel, Target
 from processors.decisions.circuit_breaker import BreakerEvent, BreakerLimits, BreakerPhase, BreakerState, after, allows
 from processors.decisions.provider_router import CallNeeds, GiveUp, TargetView, UseTarget, WaitUntil, choose_target
-from processors.decisions.rate_shares import PartitionShare, RateLimits, with_share
+from processors.decisions.rate_headers import RateHeaders
+from processors.decisions.rate_shares import PartitionShare, RateLimits, held_share, with_share
 from processors.decisions.rate_window import (
     AllGranted,
     Charge,
     NeverFits,
     RateState,
     ask_all,
+    headers_seen,
     initial_state,
     relimit,
     room,
@@ -145,10 +147,25 @@ class TargetPool:
         """Whether a target that was not tried yet can take the call, now or in a while."""
         return not isinstance(self.chosen(served, needs, tokens=tokens, tried=tried), GiveUp)
 
+    def headers_seen(self, call: Call, seen: RateHeaders) -> None:
+        """Honour what a call's answer says is left of its target's limits: this worker's share of it."""
+        state, now_s = call.state, self.clock.monotonic_s()
+        share = held_share(limits_of(state.target), self.share, target=state.target.name)
+        requests, tokens = call.charges
+        if seen.requests is not None:
+            left = seen.requests.remaining * share
+            state.requests = headers_seen(state.requests, left, seen.requests.reset_s, now_s, answered=requests)
+        if seen.tokens is not None:
+            left = seen.tokens.remaining * share
+            state.tokens = headers_seen(state.tokens, left, seen.tokens.reset_s, now_s, answered=tokens)
+        self.wake()
+
     def finish(self, call: Call, *, error: ProviderError | None, tokens_used: int, spoke: bool) -> None:
         """Give the place back: settle the tokens, tell the breaker. `spoke`: at least one chunk came."""
         if call.finished:
             return
+        if error is not None and error.limits is not None:
+            self.headers_seen(call, error.limits)
         call.finished = True
         state, now_s = call.state, self.clock.monotonic_s()
         state.in_flight -= 1

@@ -51,6 +51,8 @@ class TurnRoute:
     deadline_s: float
     tried: frozenset[str] = frozenset()
     rounds: int = 0
+    passing: ProviderError | None = None
+    """The newest failure of this round that may pass by waiting."""
 
     def reserve_now(self) -> Call | None:
         """A call, if one can be had without waiting."""
@@ -85,11 +87,12 @@ class TurnRoute:
         if not may_fail_over(failure.code) and not refused_to_continue:
             return None
         self.tried |= {call.target.name}
+        self.passing = failure if failure.temporary else self.passing
         if self.pool.has_other(self.served, self.needs, tokens=self.tokens, tried=self.tried):
             return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
         if result.from_seq + result.chunks:
             return None
-        return await self.next_round(turn, failure)
+        return await self.next_round(turn, self.passing or failure)
 
     async def next_round(self, turn: OpenTurn, failure: ProviderError) -> StartCause | None:
         self.rounds += 1
@@ -105,7 +108,7 @@ class TurnRoute:
         if not isinstance(decision, RetryAt):
             log.info("retries_over", turn=turn.turn, rounds=self.rounds, reason=decision.reason)
             return None
-        self.tried = frozenset()
+        self.tried, self.passing = frozenset(), None
         return "retry" if await self.paused(turn, decision.at_s - now_s) else None
 
     async def paused(self, turn: OpenTurn, pause_s: float) -> bool:

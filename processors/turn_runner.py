@@ -203,6 +203,7 @@ class TurnRunner:
             recorder=attempt.recorder,
             watch=watch_of(call.served),
             from_seq=attempt.from_seq,
+            on_limits=lambda seen: self.pool.headers_seen(call, seen),
         )
         self.running.inc()
         error, used = None, 0

@@ -1,6 +1,7 @@
 """The data of one event of a chat completion stream, read into what a turn is made of.
 
-An event gives zero or more items: text, the finish reason, usage. It may also say that the stream is at its end,
+An event gives zero or more items: text, the finish reason, usage (what is left of the limits comes beside them, from
+the answer's headers). It may also say that the stream is at its end,
 that the provider failed after it had said 200, or show that nothing more can be trusted. Only what matters is
 decoded (msgspec skips the rest), which costs a fifth of building the client library's models. Refusals are text:
 the reader should see them. Reasoning gives no item, but it is a sign of life.
@@ -14,6 +15,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from processors.decisions.rate_headers import RateHeaders
 from schemas.session_events import Usage
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "EndOfStream",
     "FinishChunk",
     "InBandError",
+    "LimitsChunk",
     "NotAChunk",
     "ProviderChunk",
     "TextChunk",
@@ -48,7 +51,14 @@ class UsageChunk(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-ProviderChunk: TypeAlias = TextChunk | FinishChunk | UsageChunk
+@dataclass(frozen=True, slots=True)
+class LimitsChunk:
+    """What the answer's headers say is left of the provider's limits."""
+
+    seen: RateHeaders
+
+
+ProviderChunk: TypeAlias = TextChunk | FinishChunk | UsageChunk | LimitsChunk
 
 
 @dataclass(frozen=True, slots=True)

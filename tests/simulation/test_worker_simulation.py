@@ -35,6 +35,7 @@ SEEDS: Final = os.environ.get("TOKENWIRE_SIMULATION_SEEDS", "0-99")
 REST_S: Final = 600.0
 SESSION_TIMEOUT_S: Final = 3.0
 PREFIX: Final = frozenset[Ability]({"prefix"})
+CATALOGUES: Final = (one_model(), some_targets(PREFIX, PREFIX), one_model(), some_targets(frozenset(), PREFIX, PREFIX))
 SOMETIMES: Final = {
     "attempt 2",
     "attempt 3",
@@ -79,9 +80,7 @@ class Campaign:
             turns_running_max=draw.choice((1, 2, 16)),
             climate=self.climate(),
             script_of=self.script_of,
-            catalogue=draw.choice(
-                (one_model(), some_targets(PREFIX, PREFIX), some_targets(frozenset(), PREFIX, PREFIX))
-            ),
+            catalogue=CATALOGUES[seed % len(CATALOGUES)],
             turn_of=self.turn_of,
             poison_kills=True,
         )

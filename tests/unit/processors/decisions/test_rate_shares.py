@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import itertools
 
-from processors.decisions.rate_shares import PART_TOKENS_MIN, PartitionShare, RateLimits, parts_of, with_share
+from processors.decisions.rate_shares import (
+    PART_TOKENS_MIN,
+    PartitionShare,
+    RateLimits,
+    held_share,
+    parts_of,
+    with_share,
+)
 
 LARGE = RateLimits(requests_per_minute=600, tokens_per_minute=1_200_000, concurrent_max=50)
 
@@ -59,3 +66,11 @@ def test_two_small_targets() -> None:
     names = [f"target-{number}" for number in range(40)]
 
     assert len({parts_of(RateLimits(concurrent_max=1), 12, target=name) for name in names}) > 6
+
+
+def test_share_of_what_a_key_has_left() -> None:
+    """The parts that a worker holds of the limits, also where the settings name no limit."""
+    assert held_share(RateLimits(), share(0, 1, 2), target="vllm") == 0.25
+    assert held_share(RateLimits(), share(*range(12)), target="vllm") == 1
+    one = RateLimits(tokens_per_minute=PART_TOKENS_MIN)
+    assert sorted(held_share(one, share(n), target="ollama") for n in range(12)) == [0] * 11 + [1]
