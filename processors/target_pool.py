@@ -19,7 +19,7 @@ from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel, Target
 from processors.decisions.circuit_breaker import BreakerEvent, BreakerLimits, BreakerPhase, BreakerState, after, allows
 from processors.decisions.provider_router import CallNeeds, GiveUp, TargetView, UseTarget, WaitUntil, choose_target
-from processors.decisions.rate_headers import RateHeaders
+from processors.decisions.rate_headers import LimitSeen, RateHeaders
 from processors.decisions.rate_shares import PartitionShare, RateLimits, held_share, with_share
 from processors.decisions.rate_window import (
     AllGranted,
@@ -153,11 +153,9 @@ class TargetPool:
         share = held_share(limits_of(state.target), self.share, target=state.target.name)
         requests, tokens = call.charges
         if seen.requests is not None:
-            left = seen.requests.remaining * share
-            state.requests = headers_seen(state.requests, left, seen.requests.reset_s, now_s, answered=requests)
+            state.requests = tightened(state.requests, seen.requests, share, now_s, requests)
         if seen.tokens is not None:
-            left = seen.tokens.remaining * share
-            state.tokens = headers_seen(state.tokens, left, seen.tokens.reset_s, now_s, answered=tokens)
+            state.tokens = tightened(state.tokens, seen.tokens, share, now_s, tokens)
         self.wake()
 
     def finish(self, call: Call, *, error: ProviderError | None, tokens_used: int, spoke: bool) -> None:
@@ -307,6 +305,12 @@ def limits_of(target: Target) -> RateLimits:
         tokens_per_minute=target.tokens_per_minute,
         concurrent_max=target.concurrent_max,
     )
+
+
+def tightened(state: RateState, seen: LimitSeen, share: float, now_s: float, answered: Charge) -> RateState:
+    """The limit after an answer's headers, of which this worker takes its share."""
+    left, limit = seen.remaining * share, seen.limit * share if share else math.inf
+    return headers_seen(state, left, seen.reset_s, now_s, answered=answered, limit=limit)
 
 
 def verdict(call: Call, error: ProviderError | None, *, spoke: bool) -> BreakerEvent | None:

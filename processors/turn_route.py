@@ -59,6 +59,17 @@ class TurnRoute:
         taken = self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=self.tried)
         return taken if isinstance(taken, Call) else None
 
+    def reserve_beside(self, call: Call) -> Call | None:
+        """A call at another target, if one can be had without waiting."""
+        tried = self.tried | {call.target.name}
+        taken = self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=tried)
+        return taken if isinstance(taken, Call) else None
+
+    def failed_beside(self, call: Call, failure: ProviderError) -> None:
+        """A call beside the attempt has failed: its target is tried."""
+        self.tried |= {call.target.name}
+        self.passing = failure if failure.temporary else self.passing
+
     async def reserve(self, turn: OpenTurn, on_wait: OnWait) -> Call:
         """A call, waited for in line. Raises NoTarget, RouteStopped."""
         try:
@@ -86,8 +97,7 @@ class TurnRoute:
         refused_to_continue = bool(result.from_seq) and not result.chunks  # what it cannot do, not what was asked of it
         if not may_fail_over(failure.code) and not refused_to_continue:
             return None
-        self.tried |= {call.target.name}
-        self.passing = failure if failure.temporary else self.passing
+        self.failed_beside(call, failure)
         if self.pool.has_other(self.served, self.needs, tokens=self.tokens, tried=self.tried):
             return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
         if result.from_seq + result.chunks:

@@ -7,10 +7,11 @@ changes. They spell it differently:
     x-ratelimit-remaining, x-ratelimit-reset                                 Together, OpenRouter: requests
     anthropic-ratelimit-requests-remaining, …-reset, …-tokens-…              Anthropic
 
-and say when as `1m30.5s`, `250ms`, seconds, a moment in seconds or milliseconds since 1970, or an ISO date. What cannot be
-read says nothing: a header only ever tightens what we allow ourselves, so ignoring one costs a 429 at worst, while
-guessing could stop a target for an hour. A remainder without its reset is ignored for the same reason. The headers'
-`limit` is not read: a provider's window may be a second or a day, and what is left until it changes is all that counts.
+and say when as `1m30.5s`, `250ms`, seconds, a moment in seconds or milliseconds since 1970, or an ISO date. What cannot
+be read says nothing: a header only ever tightens what we allow ourselves, so ignoring one costs a 429 at worst, while
+guessing could stop a target for an hour. A remainder without its reset is ignored for the same reason. The `limit`
+beside them (`x-ratelimit-limit-requests` …) says what is there again after the reset; its window may be a second or a
+day.
 """
 
 from __future__ import annotations
@@ -57,10 +58,11 @@ EPOCH_MS_MIN: Final = 1e12
 
 @dataclass(frozen=True, slots=True)
 class LimitSeen:
-    """What is left of one limit, and in how many seconds that changes."""
+    """What is left of one limit, in how many seconds that changes, and what there is then (infinite: unsaid)."""
 
     remaining: float
     reset_s: float
+    limit: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ def limit_seen(headers: Mapping[str, str], kind: str, now_s: float) -> LimitSeen
         remaining = number_in(headers.get(remaining_name, "").strip())
         reset_s = reset_in_s(headers.get(reset_name, ""), now_s)
         if remaining is not None and reset_s is not None:
-            return LimitSeen(remaining, reset_s)
+            limit = number_in(headers.get(remaining_name.replace("remaining", "limit"), "").strip())
+            return LimitSeen(remaining, reset_s, math.inf if limit is None else limit)
     return None
 
 

@@ -135,9 +135,10 @@ async def test_a_refused_prompt_goes_nowhere_else(broker: EmbeddedBroker, tmp_pa
 async def test_target_that_does_not_serve_us(broker: EmbeddedBroker, tmp_path: Path, user: str, fault: str) -> None:
     """A bad key or an unknown model at one target is the operator's fault: the next one answers."""
     async with three_targets(broker, tmp_path, fault, "", "") as (line, providers):
-        receipts = [await line.producer.submit("hello", user=user, session=f"s{n}") for n in range(10)]
-
-        turns = [await line.ended(receipt) for receipt in receipts]
+        receipts, turns = [], []
+        for number in range(10):
+            receipts.append(await line.producer.submit("hello", user=user, session=f"s{number}"))
+            turns.append(await line.ended(receipts[-1]))
 
         assert {turn.ended.reason for turn in turns if turn.ended} == {"complete"}
         records = await line.until_records(sum(turn.attempt for turn in turns), *receipts)
@@ -180,9 +181,10 @@ async def test_concurrency_limit_is_never_passed(broker: EmbeddedBroker, tmp_pat
 
 async def test_r29_headers_are_honoured(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:
     """A provider that takes 3 requests in 4 s and says so is never asked for a fourth; no limit is set of ours."""
-    async with three_targets(broker, tmp_path, "", "", "") as (line, providers), SimulatedProvider(
-        behaviour=Behaviour(first_ms=5.0, pace_ms=1.0, jitter=0.0, tokens=40, quota=3)
-    ) as limited:
+    async with (
+        three_targets(broker, tmp_path, "", "", "") as (line, providers),
+        SimulatedProvider(behaviour=Behaviour(first_ms=5.0, pace_ms=1.0, jitter=0.0, tokens=40, quota=3)) as limited,
+    ):
         config = tmp_path / "tokenwire.toml"
         config.write_text(
             config.read_text()

@@ -35,7 +35,12 @@ SEEDS: Final = os.environ.get("TOKENWIRE_SIMULATION_SEEDS", "0-99")
 REST_S: Final = 600.0
 SESSION_TIMEOUT_S: Final = 3.0
 PREFIX: Final = frozenset[Ability]({"prefix"})
-CATALOGUES: Final = (one_model(), some_targets(PREFIX, PREFIX), one_model(), some_targets(frozenset(), PREFIX, PREFIX))
+CATALOGUES: Final = (
+    one_model(),
+    some_targets(PREFIX, PREFIX),
+    some_targets(PREFIX, PREFIX, hedge=True),
+    some_targets(frozenset(), PREFIX, PREFIX),
+)
 SOMETIMES: Final = {
     "attempt 2",
     "attempt 3",
@@ -48,6 +53,8 @@ SOMETIMES: Final = {
     "dead letter: crashed",
     "dead letter: handler_error",
     "error",
+    "hedge lost",
+    "hedge won",
     "incomplete",
     "left to its worker",
     "run voided",
@@ -271,6 +278,9 @@ class Campaign:
                 continue
             self.seen[turn.ended.reason] += 1
             self.seen[f"attempt {turn.attempt}"] += 1
+            hedges = {hedge.run for hedge in turn.hedges}
+            self.seen["hedge won"] += len(hedges & {turn.run, *(run.run for run in turn.void_runs)})
+            self.seen["hedge lost"] += len(hedges - {turn.run, *(run.run for run in turn.void_runs)})
             self.seen["continued"] += sum(run.stands for run in turn.void_runs)
             if turn.ended.reason == "cancelled":
                 early = turn.last_offset == turn.first_offset + 1

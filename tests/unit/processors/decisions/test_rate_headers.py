@@ -58,7 +58,7 @@ def test_openai_and_groq() -> None:
         "x-ratelimit-reset-tokens": "6m0s",
     }
 
-    assert read_rate_headers(headers, NOW_S) == RateHeaders(LimitSeen(59, 1), LimitSeen(149_984, 360))
+    assert read_rate_headers(headers, NOW_S) == RateHeaders(LimitSeen(59, 1, 60), LimitSeen(149_984, 360))
 
 
 def test_anthropic() -> None:
@@ -72,10 +72,11 @@ def test_anthropic() -> None:
 
     assert read_rate_headers(headers, NOW_S) == RateHeaders(LimitSeen(49, 1), LimitSeen(20_000, 10))
     both = headers | {
+        "anthropic-ratelimit-tokens-limit": "30000",
         "anthropic-ratelimit-tokens-remaining": "100",
         "anthropic-ratelimit-tokens-reset": "2023-11-14T22:13:25Z",
     }
-    assert read_rate_headers(both, NOW_S) == RateHeaders(LimitSeen(49, 1), LimitSeen(100, 5))
+    assert read_rate_headers(both, NOW_S) == RateHeaders(LimitSeen(49, 1), LimitSeen(100, 5, 30_000))
 
 
 def test_openrouter_and_together() -> None:
