@@ -12,7 +12,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration simulate lock schemas bench clean
+.PHONY: help setup up test check format test-unit test-integration faults simulate lock schemas bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test-unit: setup
 
 test-integration: setup
 	$(if $(call built,$(SLOW_TESTS)),$(BIN)/python -m pytest -q $(call built,$(SLOW_TESTS)))
+
+faults: setup  ## The fault tests at full size (docs/faults.md), about half an hour; what they measure is printed
+	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 tests/faults
 
 simulate: setup  ## Thousands of simulated worker crashes; SEEDS=1234 repeats one, SEEDS=0-9999 runs a range
 	TOKENWIRE_SIMULATION_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -s --timeout 7200 tests/simulation

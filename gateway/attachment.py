@@ -1,9 +1,10 @@
 """A connection's hold on one session: live, or still catching up at the client's own pace.
 
-A replay tells what lies between the client's position and the hub's, from the hub's memory where that reaches, else
-from the log, folded anew and with deltas joined. It waits whenever the client is behind, so a slow client is served
-from the log and costs no memory; and it joins the hub in one step as soon as memory covers the rest, so nothing is
-missed and nothing comes twice.
+Live, it is told each record as it comes; where the connection does not take that, it keeps its position and hands
+over what is missing from the hub's memory, joined, when there is room. Where that memory does not reach back, a
+replay tells what lies between from the log: piece by piece, folded anew, deltas joined, each piece read only once
+there is room, and what does not fit let go of and read again. So a slow client costs a position and a fold, and it
+joins the hub in one step as soon as memory covers the rest: nothing is missed and nothing comes twice.
 """
 
 from __future__ import annotations
@@ -11,30 +12,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
+from gateway.catch_up_reader import CatchUpReader
 from gateway.client_writer import ClientWriter
 from gateway.decisions.resume_cursor import GapReason, LogPosition
+from gateway.decisions.roll_up import rolled_up
 from gateway.decisions.session_messages import HubMessage, SessionReading
 from gateway.decisions.session_snapshot import snapshot_messages
-from gateway.log_reader import PastReader
+from gateway.decisions.shared_frames import SharedFrame, shared_frames
 from gateway.session_hub import SessionHub
-from gateway.session_hubs import session_records
 from infra.kafka.log_client import LogRecord
+from schemas.client_messages import OnSlow
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.turn_fold import SessionFold
 
-__all__ = ["Attachment"]
+__all__ = ["SKIPPED_MESSAGES_MIN", "Attachment", "Outrun"]
 
-JOIN_BYTES_MAX: Final = 16_384
-"""So much of the ring is handed over in the step that joins; more is told piece by piece before."""
+SKIPPED_MESSAGES_MIN: Final = 128
+"""A client that wants to skip does so when it is further behind than this."""
+
+Outrun: TypeAlias = Literal["log", "skip"]
+"""What a client needs that memory cannot serve: the log, or (having asked for it) a picture of the present."""
 
 
 class Attachment:
-    """One session of one connection."""
+    """One session of one connection: a `HubListener` and a `FrameHolder`."""
 
-    __slots__ = ("hub", "live", "on_lost", "position", "task", "turns", "turns_until", "writer", "written_cursor")
+    __slots__ = (
+        "hub",
+        "live",
+        "on_lost",
+        "on_outrun",
+        "on_slow",
+        "position",
+        "task",
+        "turns",
+        "turns_until",
+        "writer",
+        "written_cursor",
+    )
 
     def __init__(
         self,
@@ -42,7 +60,10 @@ class Attachment:
         writer: ClientWriter,
         position: LogPosition,
         written_cursor: str,
+        *,
         on_lost: Callable[[Attachment, GapReason], None],
+        on_outrun: Callable[[Attachment, Outrun], None],
+        on_slow: OnSlow = "log",
     ) -> None:
         self.hub = hub
         self.writer = writer
@@ -51,6 +72,8 @@ class Attachment:
         self.written_cursor = written_cursor
         """Where the client stands by what was written to its socket."""
         self.on_lost = on_lost
+        self.on_outrun = on_outrun
+        self.on_slow = on_slow
         self.turns: frozenset[str] | None = None
         """Tell only these turns' messages before `turns_until`; None: tell everything."""
         self.turns_until = position
@@ -62,35 +85,72 @@ class Attachment:
         """Leave out what other turns said before `until`."""
         self.turns, self.turns_until = turns, until
 
-    def tell(self, messages: Sequence[HubMessage]) -> None:
+    # ---- Live
+
+    def tell(self, frames: Sequence[SharedFrame]) -> None:
         """See `HubListener.tell`."""
-        if messages[0].begins < self.position:
-            messages = [message for message in messages if message.begins >= self.position]
-        self.writer.tell(self, messages)
+        writer = self.writer
+        if self in writer.behind:
+            return
+        for frame in frames:
+            if frame.begins >= self.position:
+                if not writer.push(self, frame):
+                    return
+                self.position = frame.ends
+            elif frame.ends > self.position:  # some of it was heard elsewhere
+                writer.fall_behind(self)
+                return
+
+    def hand_over(self) -> bool:
+        """See `FrameHolder.hand_over`."""
+        missing = self.missing()
+        if self.on_slow == "skip" and (missing is None or len(missing) > SKIPPED_MESSAGES_MIN):
+            self.outrun("skip")
+            return True
+        if missing is None:
+            self.outrun("log")
+            return True
+        return self.take(self.frames_of(missing))
 
     def lost(self, reason: GapReason) -> None:
         """See `HubListener.lost`."""
         self.end()
         self.on_lost(self, reason)
 
+    def outrun(self, need: Outrun) -> None:
+        """Be live no longer: drop what waits, and be told from where was really written."""
+        self.hub.listeners.pop(self, None)
+        self.live = False
+        self.writer.drop(self)
+        self.on_outrun(self, need)
+
     def end(self) -> None:
         """Follow no longer."""
         self.hub.holders.pop(self, None)
         self.hub.listeners.pop(self, None)
+        self.writer.behind.pop(self, None)
         self.live = False
         if self.task is not None:
             self.task.cancel()
             self.task = None
 
     def join_if_covered(self) -> bool:
-        """Go live, if all that is missing is in memory and small; in one step."""
+        """Go live, if all that is missing is in memory and there is room for it; in one step."""
         missing = self.missing()
-        if missing is None or sum(len(message.payload) for message in missing) > JOIN_BYTES_MAX:
+        if missing is None or not self.take(self.frames_of(missing)):
             return False
-        self.writer.tell(self, self.chosen(missing))
-        self.position = max(self.position, self.hub.position)
         self.hub.listeners[self] = None
         self.live = True
+        return True
+
+    def take(self, frames: Sequence[SharedFrame]) -> bool:
+        """Take what is missing, up to the hub's position; False: as far as there was room."""
+        for frame in frames:
+            if not self.writer.has_room():
+                return False
+            self.writer.pull(self, frame)
+            self.position = frame.ends
+        self.position = max(self.position, self.hub.position)
         return True
 
     def missing(self) -> list[HubMessage] | None:
@@ -103,65 +163,82 @@ class Attachment:
             return None if self.position.chunk else []
         return self.hub.ring.since(self.position)
 
+    def frames_of(self, missing: list[HubMessage]) -> list[SharedFrame]:
+        if self.turns is not None and self.position < self.turns_until:
+            return rolled_up(self.chosen(missing), self.hub.rolled_bytes_max)
+        return self.hub.rolled(self.position, missing)
+
     def chosen(self, messages: list[HubMessage]) -> list[HubMessage]:
         turns = self.turns
         if turns is None:
             return messages
         return [message for message in messages if message.begins >= self.turns_until or message.turn in turns]
 
-    async def replay(self, log_client: PastReader, fold_from: int) -> None:
+    # ---- From the log
+
+    async def replay(self, past: CatchUpReader, fold_from: int) -> None:
         """Tell what is missing, then go live. Raises LogError.
 
         Cancellation: the client stands somewhere in between; its `written_cursor` says where.
         """
         reading = SessionReading(self.hub.teller, starts_at=fold_from, tells_from=self.position)
-        while not self.join_if_covered():
-            missing = self.missing()
-            if missing is None:
-                await self.replay_log(log_client, reading)
-            else:
-                await self.tell_slowly(self.chosen(missing))
-                self.position = max(self.position, missing[-1].ends)
+        while True:
+            await self.writer.until_room()
+            if self.join_if_covered():
+                return
+            if self.missing() is None:
+                await self.replay_piece(past, reading)
 
-    async def replay_log(self, log_client: PastReader, reading: SessionReading) -> None:
+    async def replay_piece(self, past: CatchUpReader, reading: SessionReading) -> None:
         hub = self.hub
         if reading.position <= self.position:
             reading.tells_from = self.position
         end = max(hub.position.offset, self.position.offset + 1 if self.position.chunk else 0)
-        async for records in session_records(log_client, hub.log, hub.key, reading.position.offset, end):
-            messages: list[HubMessage] = []
-            for record in records:
-                messages.extend(reading.replay(record.offset, record.value))
-            await self.tell_slowly(self.chosen(messages))
-        await self.tell_slowly(self.chosen(reading.finish_replay()))
-        reading.passed(end)
+        piece = await past.piece(hub.log, hub.key, reading.position.offset, end)
+        untold, is_read = self.tell_records(piece.records, reading)
+        if is_read:
+            reading.passed(piece.next_offset)
+        del piece  # nothing is held while a client takes its time, save what one record made
+        for message in untold:
+            await self.writer.until_room()
+            self.take_message(message)
         self.position = max(self.position, reading.position)
 
-    async def replay_snapshot(self, log_client: PastReader) -> int:
-        """Tell the session as it stands at the hub's position, and where to fold from afterwards. Raises LogError."""
+    def tell_records(self, records: list[LogRecord], reading: SessionReading) -> tuple[list[HubMessage], bool]:
+        """Tell as long as there is room: what one record still has to say, and whether all records were read."""
+        for record in records:
+            messages = self.chosen(reading.replay(record.offset, record.value))
+            for index, message in enumerate(messages):
+                if not self.writer.has_room():
+                    return [*messages[index:], *self.chosen(reading.finish_replay())], record is records[-1]
+                self.take_message(message)
+        return self.chosen(reading.finish_replay()), True
+
+    def take_message(self, message: HubMessage) -> None:
+        self.writer.pull(self, shared_frames((message,))[0])
+        self.position = message.ends
+
+    async def replay_snapshot(self, past: CatchUpReader, since: int | None = None) -> int:
+        """Tell the session as it stands at the hub's position, and where to fold from afterwards. Raises LogError.
+
+        `since`: only the turns of what lies behind this offset.
+        """
         hub = self.hub
         end = hub.position.offset
         fold = SessionFold(keep_text=True)
-        start = (await log_client.bounds(hub.log.place.topic, hub.log.place.partition)).start
-        async for records in session_records(log_client, hub.log, hub.key, start, end):
-            fold_events(fold, records)
+        position = await past.start_of(hub.log) if since is None else since
+        while position < end:
+            piece = await past.piece(hub.log, hub.key, position, end)
+            fold_events(fold, piece.records)
+            position = piece.next_offset
         fold_from = min([end, *(turn.first_offset for turn in fold.open_turns())])
         self.position = LogPosition(end)
         cursor = hub.teller.cursor(self.position, fold_from)
         for message in snapshot_messages(fold, hub.teller.session, cursor):
-            await self.writer.until_flowing()
-            if message.c:
-                self.writer.send_encoded(encode(message), self, cursor)
-            else:
-                self.writer.send(message)
+            await self.writer.until_room()
+            told_to = cursor if message.c else self.written_cursor
+            self.writer.pull(self, SharedFrame(encode(message), 1, told_to, self.position, self.position))
         return fold_from
-
-    async def tell_slowly(self, messages: list[HubMessage]) -> None:
-        """Tell one by one as the client takes them; the client stands behind what it was told."""
-        for message in messages:
-            await self.writer.until_flowing()
-            self.writer.tell(self, (message,))
-            self.position = message.ends
 
 
 def fold_events(fold: SessionFold, records: list[LogRecord]) -> None:

@@ -9,6 +9,7 @@ cursors of what was really written, then the close frame; a socket that does not
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Final, assert_never
 
 import structlog
@@ -38,7 +39,7 @@ from gateway.decisions.client_protocol import (
     SubmitPrompt,
     UnfollowSession,
 )
-from gateway.decisions.connection_limits import MessageBucket, Refuse
+from gateway.decisions.connection_limits import Admit, MessageBucket, Refuse
 from gateway.services import GatewayServices
 from gateway.session_requests import SessionRequests
 from infra.access_tokens import TokenError, VerifiedToken, verify_token
@@ -48,6 +49,10 @@ __all__ = ["ClientConnection"]
 
 log = structlog.get_logger(__name__)
 
+RELIEVED_STALL_S: Final = 2.0
+"""A client that has taken nothing for so long goes first when the process holds all it may."""
+SLOW_CURSORS_MAX: Final = 128
+"""Last words to a slow client must not be what fills its socket: with more sessions it goes by its own cursors."""
 TOKEN_LEEWAY_S: Final = 60.0
 """Clocks may differ by so much, as when the token was verified."""
 
@@ -60,15 +65,21 @@ class ClientConnection:
         self.services = services
         self.rules = services.rules
         self.protocol = ClientProtocol(self.rules.prompt_limits)
-        self.writer = ClientWriter(socket, ClientOutbox(self.rules.outbox_limits), self.evict)
         now_s = services.clock.monotonic_s()
-        self.bucket = MessageBucket(self.rules.connection_limits, now_s=now_s)
+        outbox = ClientOutbox(self.rules.outbox_limits, services.held_bytes, now_s=socket.loop.time())
+        self.writer = ClientWriter(socket, outbox, self.evict)
+        self.writer.on_mode = services.metrics.mode_reached
+        socket.on_unblocked = services.metrics.blocked_s.observe
+        limits = self.rules.connection_limits
+        self.bucket = MessageBucket(limits.message_burst, limits.messages_per_s, now_s=now_s)
         self.requests: SessionRequests | None = None
         self.tasks: asyncio.TaskGroup | None = None
         self.token_expires_at_s = 0.0
         self.hello_until_s = now_s + self.rules.hello_s
         self.ping_at_s = now_s + self.rules.ping_s
         self.pong_until_s: float | None = None
+        self.ping_ends_at_bytes = 0
+        """How much must be delivered for the client to have our ping."""
         self.close_until_s: float | None = None
         self.frames_reported = 0
 
@@ -81,6 +92,8 @@ class ClientConnection:
             async with asyncio.TaskGroup() as tasks:
                 self.tasks = tasks
                 await self.read_frames()
+                if self.requests is not None:
+                    self.requests.attachments.close()
                 raise ClientGone  # ends whatever still runs for this client
         except* ClientGone:
             pass
@@ -93,8 +106,13 @@ class ClientConnection:
                 frame = await self.socket.recv()
                 self.services.metrics.frames_in.inc()
                 self.pong_until_s = None
+                messages = 0
                 for intent in self.protocol.receive(frame):
                     self.act(intent)
+                    messages += 1
+                wait_s = self.services.message_rate.spend(messages, now_s=self.services.clock.monotonic_s())
+                if wait_s:
+                    await asyncio.sleep(wait_s)
                 if self.requests is not None:
                     await self.requests.lanes.room.wait()
         except ConnectionClosed:
@@ -102,7 +120,10 @@ class ClientConnection:
 
     def act(self, intent: Intent) -> None:
         """Do what one message asks for, or begin to."""
-        refusal = self.bucket.take(1, now_s=self.services.clock.monotonic_s())
+        now_s = self.services.clock.monotonic_s()
+        refusal = self.bucket.take(1, now_s=now_s)
+        if isinstance(refusal, Admit) and self.requests is not None:
+            refusal = self.services.sockets.take(self.requests.user, 1, now_s=now_s)
         if isinstance(refusal, Refuse):
             self.close(refusal.code, retry_after_s=refusal.retry_after_s)
             return
@@ -128,12 +149,19 @@ class ClientConnection:
             self.close(BAD_TOKEN)
             return
         if self.requests is None:
-            admission = self.services.sockets.admit(token.user)
+            admission = self.services.sockets.admit(
+                token.user,
+                held_bytes=self.services.held_bytes.total,
+                now_s=self.services.clock.monotonic_s(),
+                draw=random.random(),  # spreads those who come back
+            )
             if isinstance(admission, Refuse):
+                self.services.metrics.refused("admission")
                 self.close(admission.code, retry_after_s=admission.retry_after_s)
                 return
             assert self.tasks is not None
             self.requests = SessionRequests(self.services, self.writer, token.user, self.tasks)
+            self.socket.doorway.welcome(self.socket)
         elif token.user != self.protocol.user:
             self.writer.send(Error(code="forbidden", message="the token is another user's; open a new connection"))
             self.close(FORBIDDEN)
@@ -175,6 +203,16 @@ class ClientConnection:
         if fault.closes:
             self.close(PROTOCOL_VIOLATED)
 
+    def relieve(self) -> None:
+        """The process needs the bytes: give up what waits here; and the socket, if it holds much or takes nothing."""
+        if self.requests is not None:
+            self.requests.attachments.shed()
+        self.writer.observe()
+        outbox = self.writer.outbox
+        stalled_s = self.socket.loop.time() - outbox.progress_at_s
+        if outbox.unsent_bytes > self.rules.outbox_limits.high_bytes or stalled_s > RELIEVED_STALL_S:
+            self.evict()
+
     def evict(self) -> None:
         """The client is too slow for what it follows."""
         self.close(SLOW_READER)
@@ -185,12 +223,14 @@ class ClientConnection:
             return
         self.close_until_s = self.services.clock.monotonic_s() + self.rules.closing_s
         self.protocol.closed()
+        if code is not SLOW_READER:
+            self.writer.flush()
         cursors: dict[str, str] = {}
         if self.requests is not None:
             cursors = self.requests.attachments.cursors()
             self.requests.attachments.close()
-        if code is not SLOW_READER:
-            self.writer.flush()
+        if code is SLOW_READER and len(cursors) > SLOW_CURSORS_MAX:
+            cursors = {}
         words = Disconnect(
             code=code.number,
             reason=code.reason,
@@ -209,12 +249,10 @@ class ClientConnection:
             if now_s > self.close_until_s:
                 self.socket.abort()
             return
-        self.writer.observe()
-        blocked_at_s = self.socket.blocked_at_s
-        if blocked_at_s is not None and now_s - blocked_at_s > self.rules.blocked_s:
-            self.close(SLOW_READER)
-            self.socket.abort()
-        elif self.protocol.state is ProtocolState.AWAITING_HELLO:
+        self.watch(now_s)
+        if self.protocol.is_closing():
+            return
+        if self.protocol.state is ProtocolState.AWAITING_HELLO:
             if now_s > self.hello_until_s:
                 self.close(HELLO_TOO_LATE)
         elif wall_s > self.token_expires_at_s + TOKEN_LEEWAY_S:
@@ -224,9 +262,19 @@ class ClientConnection:
         elif now_s > self.ping_at_s:
             self.ping(now_s)
 
+    def watch(self, now_s: float) -> None:
+        """See whether the client takes what it is owed; while it does, a ping on its way is not held against it."""
+        outbox = self.writer.outbox
+        owes = outbox.unsent_bytes or self.pong_until_s is not None
+        progressed = self.writer.tick(self.socket.undelivered_bytes() if owes else 0)
+        if progressed and self.pong_until_s is not None and outbox.delivered_bytes < self.ping_ends_at_bytes:
+            self.pong_until_s = now_s + self.rules.pong_s
+
     def ping(self, now_s: float) -> None:
         self.ping_at_s = now_s + self.rules.ping_s
-        self.pong_until_s = self.pong_until_s or now_s + self.rules.pong_s
+        if self.pong_until_s is None:
+            self.pong_until_s = now_s + self.rules.pong_s
+            self.ping_ends_at_bytes = self.writer.outbox.written_bytes + self.writer.outbox.queued_bytes
         heads = self.requests.attachments.heads() if self.requests is not None else {}
         self.writer.send(Ping(heads=heads))
 
@@ -236,10 +284,10 @@ class ClientConnection:
 
     def forget(self) -> None:
         self.report_frames()
+        self.writer.forget()
         if self.requests is not None:
             self.requests.attachments.close()
-            if self.protocol.user is not None:
-                self.services.sockets.leave(self.protocol.user)
+            self.services.sockets.leave(self.requests.user)
 
 
 class ClientGone(Exception):

@@ -8,27 +8,87 @@ half the time. Nothing here is fragmented, so frames never interleave.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import math
+import struct
+import termios
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
+from gateway.doorway import ComeIn, Doorway, ShutOut, TurnAway
 from infra.access_tokens import VerifiedToken
 
 __all__ = ["ClientSocket"]
+
+OVERRUN_BYTES: Final = 1_048_576
+"""Never reached by what we say: a connection's cap and the largest message are well below it."""
+TURNED_AWAY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
+TURN_AWAY_S: Final = 1.0
+QUEUE_LENGTH: Final = struct.Struct("i")
 
 
 class ClientSocket(ServerConnection):
     """One client's websocket."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, doorway: Doorway, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.doorway = doorway
+        self.is_inside = False
+        self.turned_away = b""
+        """What is answered to the request of a socket for which there is no room."""
+        self.leaving: asyncio.TimerHandle | None = None
         self.header_token: VerifiedToken | None = None
         """Who the `Authorization` header named, if it did."""
         self.on_writable: Callable[[], None] | None = None
+        self.on_unblocked: Callable[[float], None] | None = None
+        """Told for how many seconds nothing could be written."""
         self.blocked_at_s: float | None = None
         """Since when (loop time) nothing can be written."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A socket was accepted: begin the handshake, or turn it away."""
+        match self.doorway.enter(self):
+            case ComeIn():
+                self.is_inside = True
+                super().connection_made(transport)
+            case TurnAway(retry_after_s):
+                # Its request is awaited, not for long: clients take an answer that comes before it for a fault.
+                self.transport = cast(asyncio.Transport, transport)
+                self.turned_away = TURNED_AWAY % math.ceil(retry_after_s)
+                self.leaving = self.loop.call_later(TURN_AWAY_S, self.abort)
+            case ShutOut():
+                self.transport = cast(asyncio.Transport, transport)
+                self.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came. Whoever asks for more answers than it reads (pings need no message) is dropped."""
+        if self.turned_away:
+            self.transport.write(self.turned_away)
+            self.transport.close()
+            self.turned_away = b""
+        elif self.is_inside and self.unsent_bytes() > OVERRUN_BYTES:
+            self.abort()
+        elif self.is_inside:
+            super().data_received(data)
+
+    def eof_received(self) -> None:
+        """The other side writes no more."""
+        if self.is_inside:
+            super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self.doorway.leave(self)
+        if self.leaving is not None:
+            self.leaving.cancel()
+        if self.is_inside:
+            self.is_inside = False
+            super().connection_lost(exc)
 
     @property
     def is_open(self) -> bool:
@@ -43,6 +103,8 @@ class ClientSocket(ServerConnection):
     def resume_writing(self) -> None:
         """The socket's buffer has drained."""
         super().resume_writing()
+        if self.blocked_at_s is not None and self.on_unblocked is not None:
+            self.on_unblocked(self.loop.time() - self.blocked_at_s)
         self.blocked_at_s = None
         if self.on_writable is not None:
             self.on_writable()
@@ -51,10 +113,20 @@ class ClientSocket(ServerConnection):
         """Bytes that the socket holds and has not given to the kernel."""
         return self.transport.get_write_buffer_size()
 
-    def write_frame(self, frame: bytes) -> None:
-        """Write a text frame now. Only while open; it may go beyond the buffer's mark, never wait."""
-        self.protocol.send_text(frame)
-        self.send_data()
+    def undelivered_bytes(self) -> int:
+        """Bytes written that the other side has not acknowledged: what we hold, and what the kernel holds.
+
+        It tells a reader of a byte a second from one that reads nothing.
+        """
+        return self.unsent_bytes() + kernel_bytes(self.transport)
+
+    def write_wire(self, frame: bytes) -> None:
+        """Write a frame's bytes now. Only while open; they may go beyond the buffer's mark, never wait.
+
+        Past the protocol of `websockets`, which has nothing to do for a whole text frame in the open state but to
+        make these bytes; whatever it writes itself (pongs, the close frame) it gives to the transport as a whole.
+        """
+        self.transport.write(frame)
 
     def write_close(self, code: int, reason: str) -> None:
         """Write the close frame now; whoever calls sees to it that the socket does not stay."""
@@ -72,3 +144,15 @@ class ClientSocket(ServerConnection):
                 await self.wait_closed()
         except TimeoutError:
             self.abort()
+
+
+def kernel_bytes(transport: asyncio.BaseTransport) -> int:
+    """Bytes in the socket's send queue that are not acknowledged; 0 where the kernel does not say."""
+    socket = transport.get_extra_info("socket")
+    if socket is None or socket.fileno() < 0:
+        return 0
+    try:
+        answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(QUEUE_LENGTH.size))
+    except OSError:
+        return 0
+    return int(QUEUE_LENGTH.unpack(answer)[0])

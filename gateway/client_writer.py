@@ -1,25 +1,30 @@
-"""What one client is sent: messages queue here, are joined into frames and written as the socket takes them.
+"""What one client is sent: frames queue here and are written as the socket takes them.
 
 No task and no lock: whoever has something to say queues it, and one callback at the end of the loop's round writes
-everything that came together as one array frame. While the socket is blocked nothing is written; it goes on when the
-socket says so. The byte accounts (`decisions/client_outbox.py`) decide when a client is too slow.
+everything that came together as one array frame; alone, a session's frame goes out in the bytes that all its readers
+share. While the socket is blocked nothing is written; it goes on when the socket says so.
+
+A session's news are pushed while the connection is direct. Otherwise (`decisions/client_outbox.py`) whoever has news
+waits in `behind` and is asked, once per interval and while there is room, to hand over what is missing: it keeps a
+position in its session's memory, so nothing is queued for a client that does not take it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol, assert_never
+from collections.abc import Callable
+from typing import Final, Protocol
 
-from gateway.decisions.client_outbox import ClientOutbox, Evict, Held, OutboxState, Send
-from gateway.decisions.session_messages import HubMessage
-from schemas.client_messages import ServerMessage
+from gateway.decisions.client_outbox import ClientOutbox, OutboxEvent, OutboxState
+from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, framed, joined_items, own_frame
+from schemas.client_messages import Lag, ServerMessage
 from schemas.codec import encode
 
-__all__ = ["FRAME_BYTES_MAX", "ClientWriter", "CursorHolder", "FrameSocket"]
+__all__ = ["ClientWriter", "FrameHolder", "FrameSocket"]
 
-FRAME_BYTES_MAX: Final = 65_536
+DIRECT: Final = OutboxState.DIRECT
+ROLL_FLOOR_S: Final = 0.01
+"""A connection that is direct again hands over what is missing this soon."""
 
 
 class FrameSocket(Protocol):
@@ -38,8 +43,8 @@ class FrameSocket(Protocol):
         """Bytes taken and not yet given to the kernel."""
         ...
 
-    def write_frame(self, frame: bytes) -> None:
-        """Write a text frame now."""
+    def write_wire(self, frame: bytes) -> None:
+        """Write a frame's bytes now."""
         ...
 
     def write_close(self, code: int, reason: str) -> None:
@@ -47,99 +52,227 @@ class FrameSocket(Protocol):
         ...
 
 
-class CursorHolder(Protocol):
-    """Whoever keeps account of what was really written."""
+class FrameHolder(Protocol):
+    """One session of the connection: keeps account of what was really written, and hands over what is missing."""
 
     written_cursor: str
+
+    def hand_over(self) -> bool:
+        """Queue what is missing while there is room; True: nothing more is missing that memory knows."""
+        ...
 
 
 class ClientWriter:
     """The way out to one client."""
 
-    __slots__ = ("flush_due", "frames", "on_slow", "outbox", "queue", "socket", "waiters")
+    __slots__ = (
+        "behind",
+        "flush_due",
+        "frames",
+        "on_closed",
+        "on_mode",
+        "outbox",
+        "queue",
+        "roll_timer",
+        "rolled_at_s",
+        "said",
+        "socket",
+        "waiters",
+    )
 
-    def __init__(self, socket: FrameSocket, outbox: ClientOutbox, on_slow: Callable[[], None]) -> None:
+    def __init__(self, socket: FrameSocket, outbox: ClientOutbox, on_closed: Callable[[], None]) -> None:
         self.socket = socket
         self.outbox = outbox
-        self.on_slow = on_slow
-        self.queue: deque[tuple[bytes, CursorHolder | None, str]] = deque()
+        self.on_closed = on_closed
+        """Told once when the client is too slow to be kept."""
+        self.on_mode: Callable[[OutboxState], None] | None = None
+        """Told of each rung that is reached, for the shell's metrics."""
+        self.queue: list[tuple[SharedFrame, FrameHolder | None]] = []
+        self.behind: dict[FrameHolder, None] = {}
+        """Sessions with something missing that memory may know."""
         self.flush_due = False
         self.frames = 0
         """Frames written, for the shell's metrics."""
         self.waiters: list[asyncio.Future[None]] = []
+        self.roll_timer: asyncio.TimerHandle | None = None
+        self.rolled_at_s = 0.0
+        self.said = DIRECT
+        """The rung that the client was told of."""
         socket.on_writable = self.flush
+
+    # ---- Saying
 
     def send(self, message: ServerMessage) -> None:
         """Say something of our own."""
-        self.offer(encode(message), None, "")
+        frame = own_frame(encode(message))
+        if self.outbox.own(len(frame.items), self.socket.loop.time()):
+            self.enqueue(frame, None)
+        else:
+            self.noted()
 
-    def send_encoded(self, payload: bytes, holder: CursorHolder, cursor: str) -> None:
-        """Say something that leaves the client at `cursor`."""
-        self.offer(payload, holder, cursor)
+    def push(self, holder: FrameHolder, frame: SharedFrame) -> bool:
+        """Pass a session's news on as they come; False: they are to be handed over later."""
+        if self.outbox.push(len(frame.items), self.socket.loop.time()):
+            self.enqueue(frame, holder)
+            return True
+        self.fall_behind(holder)
+        return False
 
-    def tell(self, holder: CursorHolder, messages: Sequence[HubMessage]) -> None:
-        """Pass a session's messages on."""
-        for message in messages:
-            self.offer(message.payload, holder, message.cursor)
+    def pull(self, holder: FrameHolder, frame: SharedFrame) -> None:
+        """Take a session's frame, there being room."""
+        self.outbox.pull(len(frame.items))
+        self.enqueue(frame, holder)
 
-    def offer(self, payload: bytes, holder: CursorHolder | None, cursor: str) -> None:
-        match self.outbox.offer(len(payload)):
-            case Send() | Held():
-                self.queue.append((payload, holder, cursor))
-                if not self.flush_due and not self.socket.paused:
-                    self.flush_due = True
-                    self.socket.loop.call_soon(self.flush)
-            case Evict():
-                self.on_slow()
-            case unreachable:
-                assert_never(unreachable)
+    def has_room(self) -> bool:
+        """Whether a session's next frame may be taken."""
+        return not self.socket.paused and self.outbox.has_room()
+
+    def enqueue(self, frame: SharedFrame, holder: FrameHolder | None) -> None:
+        self.queue.append((frame, holder))
+        if not self.flush_due and not self.socket.paused:
+            self.flush_due = True
+            self.socket.loop.call_soon(self.flush)
+
+    # ---- Writing
 
     def flush(self) -> None:
         """Write what waits, as far as the socket takes it."""
         self.flush_due = False
-        while self.queue and not self.socket.paused and self.socket.is_open:
-            self.write_one_frame()
+        queue, socket = self.queue, self.socket
+        while queue and not socket.paused and socket.is_open:
+            if len(queue) == 1:
+                frame, holder = queue.pop()
+                if holder is not None:
+                    holder.written_cursor = frame.cursor
+                self.write(frame.wire(), len(frame.items))
+            else:
+                self.write_together()
         self.observe()
 
-    def write_one_frame(self) -> None:
-        queue = self.queue
-        payload, holder, cursor = queue.popleft()
-        payloads, size = [payload], len(payload)
-        if holder is not None:
-            holder.written_cursor = cursor
-        while queue and size + len(queue[0][0]) + len(payloads) + 2 <= FRAME_BYTES_MAX:
-            payload, holder, cursor = queue.popleft()
-            payloads.append(payload)
-            size += len(payload)
+    def write_together(self) -> None:
+        queue, size = self.queue, 2
+        together: list[SharedFrame] = []
+        for frame, holder in queue:
+            if together and size + len(frame.items) + 1 > FRAME_BYTES_MAX:
+                break
             if holder is not None:
-                holder.written_cursor = cursor
-        self.socket.write_frame(payloads[0] if len(payloads) == 1 else b"[" + b",".join(payloads) + b"]")
+                holder.written_cursor = frame.cursor
+            together.append(frame)
+            size += len(frame.items) + 1
+        del queue[: len(together)]
+        wire = framed(joined_items(together), sum(frame.count for frame in together))
+        self.write(wire, sum(len(frame.items) for frame in together))
+
+    def write(self, wire: bytes, message_bytes: int) -> None:
+        self.socket.write_wire(wire)
         self.frames += 1
-        self.outbox.written(size, socket_bytes=self.socket.unsent_bytes())
+        self.outbox.written(message_bytes, len(wire))
 
     def observe(self) -> None:
         """Look at what the socket still holds, and let those go on who wait for room."""
-        self.outbox.observe(self.socket.unsent_bytes())
-        if self.waiters and self.outbox.state is not OutboxState.HELD:
+        self.outbox.observe(self.socket.unsent_bytes(), self.socket.loop.time())
+        self.noted()
+        if self.waiters and self.has_room():
             for waiter in self.waiters:
                 if not waiter.done():
                     waiter.set_result(None)
             self.waiters.clear()
 
-    async def until_flowing(self) -> None:
-        """Wait until the client has caught up with most of what it is owed. The connection's deadlines bound this.
+    async def until_room(self) -> None:
+        """Wait until a session's next frame may be taken. The connection's deadlines bound this.
 
         Cancellation: nothing has happened.
         """
-        while self.outbox.state is OutboxState.HELD:
+        while not self.has_room():
             waiter = self.socket.loop.create_future()
             self.waiters.append(waiter)
             await waiter
 
+    # ---- Sessions that are behind
+
+    def fall_behind(self, holder: FrameHolder) -> None:
+        """The session has something missing: have it handed over when it is time."""
+        self.behind[holder] = None
+        self.noted()
+        if self.roll_timer is None:
+            loop = self.socket.loop
+            interval_s = ROLL_FLOOR_S if self.outbox.state is DIRECT else self.outbox.limits.rollup_s
+            self.roll_timer = loop.call_at(max(loop.time(), self.rolled_at_s + interval_s), self.roll)
+
+    def roll(self) -> None:
+        """Have each session hand over what is missing, in turns, as far as there is room."""
+        self.roll_timer = None
+        self.rolled_at_s = self.socket.loop.time()
+        self.observe()
+        for holder in list(self.behind):
+            if not self.has_room():
+                break
+            self.behind.pop(holder, None)
+            if not holder.hand_over():
+                self.behind[holder] = None
+        if not self.behind:
+            self.outbox.settle(self.rolled_at_s)
+            self.noted()
+        else:
+            self.fall_behind(next(iter(self.behind)))
+
+    def tick(self, undelivered_bytes: int) -> bool:
+        """Look at the time. `undelivered_bytes`: what the other side has not acknowledged; whether it took any."""
+        now_s = self.socket.loop.time()
+        self.observe()
+        progressed = self.outbox.watch(undelivered_bytes, now_s)
+        if not self.behind:
+            self.outbox.settle(now_s)
+        self.noted()
+        return progressed
+
+    def drop(self, holder: FrameHolder) -> None:
+        """Drop what waits of a session: it will be told from where it was really written."""
+        kept = [entry for entry in self.queue if entry[1] is not holder]
+        if len(kept) < len(self.queue):
+            self.outbox.dropped(sum(len(frame.items) for frame, owner in self.queue if owner is holder))
+            self.queue[:] = kept
+        self.behind.pop(holder, None)
+
+    def move(self, event: OutboxEvent) -> None:
+        """Something happened that moves the connection along its ladder."""
+        self.outbox.cross(event, self.socket.loop.time())
+        self.noted()
+
+    def noted(self) -> None:
+        """Tell the client, and the shell, of a rung that was reached."""
+        state = self.outbox.state
+        if state is self.said:
+            return
+        self.said = state
+        if self.on_mode is not None:
+            self.on_mode(state)
+        match state:
+            case OutboxState.CLOSED:
+                self.on_closed()
+            case OutboxState.DIRECT | OutboxState.ROLLUP | OutboxState.LOG:
+                self.send(Lag(mode=state.value))
+
+    # ---- The end
+
     def last_words(self, message: ServerMessage, code: int, reason: str) -> None:
         """Drop what waits and say why the connection ends, even through a blocked socket."""
-        self.queue.clear()
-        self.outbox.written(self.outbox.queued_bytes, socket_bytes=self.socket.unsent_bytes())
+        self.close()
         if self.socket.is_open:
-            self.socket.write_frame(encode(message))
+            self.socket.write_wire(own_frame(encode(message)).wire())
             self.socket.write_close(code, reason)
+
+    def close(self) -> None:
+        """Say nothing more: what waits is dropped."""
+        self.outbox.dropped(self.outbox.queued_bytes)
+        self.queue.clear()
+        self.behind.clear()
+        if self.roll_timer is not None:
+            self.roll_timer.cancel()
+            self.roll_timer = None
+        self.observe()
+
+    def forget(self) -> None:
+        """The socket is gone, and with it all that was owed."""
+        self.close()
+        self.outbox.forget()

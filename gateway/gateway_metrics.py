@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from gateway.decisions.client_outbox import OutboxState
 from infra.clock import Clock
 from infra.telemetry.metric_names import (
+    GATEWAY_BLOCKED_SECONDS,
     GATEWAY_BYTES_UNSENT,
+    GATEWAY_CATCH_UP_READS,
     GATEWAY_CONNECTIONS,
     GATEWAY_EVICTIONS,
     GATEWAY_FRAMES,
     GATEWAY_METRICS,
+    GATEWAY_MODE_CHANGES,
+    GATEWAY_REFUSED,
     GATEWAY_RELAY_SECONDS,
+    GATEWAY_SKIPS,
+    GATEWAY_SLOW,
 )
 from infra.telemetry.metrics import Metrics
 
@@ -24,6 +31,14 @@ class GatewayMetrics:
         self.clock = clock
         self.connections = self.metrics.gauge(GATEWAY_CONNECTIONS)
         self.unsent_bytes = self.metrics.gauge(GATEWAY_BYTES_UNSENT)
+        slow = self.metrics.gauge(GATEWAY_SLOW)
+        self.rolled_up = slow.labels(mode=OutboxState.ROLLUP.value)
+        self.from_log = slow.labels(mode=OutboxState.LOG.value)
+        self.mode_changes = self.metrics.counter(GATEWAY_MODE_CHANGES)
+        self.blocked_s = self.metrics.histogram(GATEWAY_BLOCKED_SECONDS)
+        self.catch_up_reads = self.metrics.counter(GATEWAY_CATCH_UP_READS)
+        self.refusals = self.metrics.counter(GATEWAY_REFUSED)
+        self.skips = self.metrics.counter(GATEWAY_SKIPS)
         frames = self.metrics.counter(GATEWAY_FRAMES)
         self.frames_in = frames.labels(direction="in")
         self.frames_out = frames.labels(direction="out")
@@ -33,6 +48,15 @@ class GatewayMetrics:
     def closed(self, code: int) -> None:
         """The gateway closed a connection."""
         self.evictions.labels(code=str(code)).inc()
+
+    def refused(self, where: str) -> None:
+        """A socket was not let in."""
+        self.refusals.labels(where=where).inc()
+
+    def mode_reached(self, mode: OutboxState) -> None:
+        """A connection is served in another way from now on."""
+        if mode is not OutboxState.CLOSED:
+            self.mode_changes.labels(mode=mode.value).inc()
 
     def relayed(self, stamped_us: int) -> None:
         """A record stamped then is being handed to sockets now."""

@@ -10,30 +10,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import secrets
 import signal
 import socket as sockets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 import structlog
 import uvloop
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from gateway.catch_up_reader import CATCH_UP_CONNECTIONS, CatchUpReader
 from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
 from gateway.close_codes import INTERNAL_ERROR, RESTARTING
-from gateway.decisions.client_outbox import OutboxLimits
-from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.decisions.client_outbox import HeldBytes, OutboxLimits, OutboxState
+from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts, relieved
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX
+from gateway.doorway import Doorway, files_for_sockets
 from gateway.fetch_session_reader import FetchSessionReader
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.http_routes import HttpRoutes, allowed_origins
 from gateway.page_files import load_page_files
 from gateway.readiness import Readiness
 from gateway.services import GatewayRules, GatewayServices
-from gateway.session_hubs import SessionHubs, SessionSource
+from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
+from gateway.session_watches import SessionWatches
 from infra.clock import Clock, SystemClock
 from infra.embedded.ports import PortTaken
 from infra.interpreter_settings import settle_interpreter
@@ -55,14 +61,30 @@ STOP_S: Final = 10.0
 """From SIGTERM to the end, whatever clients do."""
 CLOSING_S: Final = 3.0
 """Of those, for clients to answer the close."""
-TICK_S: Final = 1.0
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
+PENDING_ROOM: Final = 2_000
+"""Sockets accepted beyond those that may stay: for handshakes, the page and metrics."""
 FRAMES_WAITING_MAX: Final = 4
-KERNEL_SEND_BYTES: Final = 262_144
+GATEWAY_NAME_BYTES: Final = 8
+KERNEL_SEND_BYTES: Final = 65_536
 """Send buffer of a socket in the kernel: what a client that does not read may cost besides our own cap."""
+KERNEL_UNSENT_BYTES: Final = 16_384
+"""Of those, what the kernel takes before it has sent the rest: what is in there can neither be joined nor dropped."""
 RECONNECT_SPREAD_S: Final = 2.0
 """Clients of a stopping gateway come back spread over so long."""
+
+
+class Part(Protocol):
+    """Something of the gateway that is started and stopped."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
 
 
 class Gateway:
@@ -74,10 +96,14 @@ class Gateway:
         self.metrics = GatewayMetrics(clock)
         self.readiness = Readiness(settings, clock)
         self.rules = rules_of(settings)
+        limits = self.rules.connection_limits
+        self.held = HeldBytes(limits.held_bytes_max)
+        self.doorway = Doorway(limits, self.held, self.metrics.refused)
         self.connections: set[ClientConnection] = set()
         self.port = settings.gateway_port
         self.server: Server | None = None
         self.services: GatewayServices | None = None
+        self.watches: SessionWatches | None = None
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -87,20 +113,35 @@ class Gateway:
             topics, log_client = SessionTopics(settings), LogClient(settings, client_id="tokenwire-gateway-log")
             reader = FetchSessionReader(settings, self.clock)
             producer = PromptProducer(settings, limits=self.rules.prompt_limits, clock=self.clock)
-            for part in (topics, log_client, reader, producer):
+            past = [
+                LogClient(settings, client_id=f"tokenwire-gateway-past-{number}")
+                for number in range(CATCH_UP_CONNECTIONS)
+            ]
+            parts: list[Part] = [topics, log_client, *past, reader, producer]
+            for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)
             source = SessionSource(topics, log_client, reader, cursor_keys(settings))
-            hubs = SessionHubs(source, self.clock, message_bytes_max=message_bytes_max(settings))
+            hubs = SessionHubs(
+                source,
+                self.clock,
+                message_bytes_max=message_bytes_max(settings),
+                rings_bytes_max=min(RINGS_BYTES_MAX, ring_share(settings)),
+            )
             hubs.on_relay = self.metrics.relayed
             stack.push_async_callback(hubs.close)
+            self.watches = SessionWatches(hubs, producer, self.clock, gateway=secrets.token_hex(GATEWAY_NAME_BYTES))
+            hubs.on_wish = self.watches.heed
             self.services = GatewayServices(
                 rules=self.rules,
                 hubs=hubs,
                 reader=reader,
                 log_client=log_client,
+                catch_up=CatchUpReader(past),
                 producer=producer,
                 sockets=SocketCounts(self.rules.connection_limits),
+                message_rate=process_rate(self.rules.connection_limits, self.clock),
+                held_bytes=self.held,
                 clock=self.clock,
                 metrics=self.metrics,
             )
@@ -121,14 +162,15 @@ class Gateway:
         self.server = await serve(
             self.handle,
             sock=listener,
-            create_connection=ClientSocket,
+            # websockets declares a class and calls it
+            create_connection=partial(ClientSocket, doorway=self.doorway),  # type: ignore[arg-type]
             process_request=routes,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             server_header=None,
             max_size=self.rules.frame_bytes_max,
             max_queue=FRAMES_WAITING_MAX,
-            write_limit=(limits.low_bytes, limits.low_bytes // 4),
+            write_limit=(limits.high_bytes, limits.low_bytes),
             open_timeout=OPEN_S,
             close_timeout=CLOSING_S,
             ping_interval=None,
@@ -152,16 +194,28 @@ class Gateway:
     async def tick(self) -> None:
         """Once a second, look at all that depends on time."""
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self.rules.tick_s)
             now_s, wall_s = self.clock.monotonic_s(), self.clock.now_us() / 1_000_000
-            unsent_bytes = 0
+            modes: Counter[OutboxState] = Counter()
             for connection in list(self.connections):
                 connection.tick(now_s, wall_s)
-                unsent_bytes += connection.writer.outbox.unsent_bytes
+                modes[connection.writer.outbox.state] += 1
+            self.metrics.rolled_up.set(modes[OutboxState.ROLLUP])
+            self.metrics.from_log.set(modes[OutboxState.LOG])
             self.metrics.connections.set(len(self.connections))
-            self.metrics.unsent_bytes.set(unsent_bytes)
-            if self.services is not None:
-                self.services.hubs.sweep(now_s)
+            services = self.services
+            if services is not None:
+                self.metrics.unsent_bytes.set(self.held.total)
+                self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
+                services.hubs.sweep(now_s)
+                self.relieve()
+
+    def relieve(self) -> None:
+        """Beyond the process's cap of bytes, those who owe most give up what waits for them."""
+        connections = list(self.connections)
+        unsent = [connection.writer.outbox.unsent_bytes for connection in connections]
+        for index in relieved(unsent, self.held.total, self.rules.connection_limits):
+            connections[index].relieve()
 
     async def leave(self) -> None:
         """Accept no more, send everybody elsewhere and wait, not for long."""
@@ -178,6 +232,8 @@ class Gateway:
         except TimeoutError:
             for connection in list(self.connections):
                 connection.socket.abort()
+        if self.watches is not None:
+            await self.watches.leave()
         log.info("gateway_left", clients=len(leaving))
 
 
@@ -195,7 +251,11 @@ async def serve_gateway(
     gateway = Gateway(settings, clock or SystemClock())
     async with gateway.connected():
         port = await gateway.listen()
-        ticking = asyncio.create_task(gateway.tick(), name="gateway-tick")
+        assert gateway.watches is not None
+        going = (
+            asyncio.create_task(gateway.tick(), name="gateway-tick"),
+            asyncio.create_task(gateway.watches.run(), name="gateway-watches"),
+        )
         try:
             log.info("gateway_ready", host=settings.gateway_host, port=port)
             if on_ready is not None:
@@ -203,8 +263,9 @@ async def serve_gateway(
             await stop.wait()
         finally:
             await gateway.leave()
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+            for task in going:
+                task.cancel()
+            await asyncio.gather(*going, return_exceptions=True)
 
 
 def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:
@@ -241,11 +302,25 @@ def rules_of(settings: Settings) -> GatewayRules:
         auth_issuer=settings.auth_issuer,
         prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=catalogue.known_models),
         outbox_limits=OutboxLimits.within(settings.connection_bytes_max),
-        connection_limits=ConnectionLimits(),
+        connection_limits=ConnectionLimits(
+            accepted_max=min(settings.gateway_sockets_max + PENDING_ROOM, files_for_sockets()),
+            sockets_max=settings.gateway_sockets_max,
+            sockets_per_user_max=settings.user_sockets_max,
+            held_bytes_max=settings.gateway_bytes_max - ring_share(settings),
+        ),
         models=catalogue.known_models,
         simulated=all(map(is_simulated, catalogue.targets.values())),
         frame_bytes_max=settings.frame_bytes_max,
     )
+
+
+def ring_share(settings: Settings) -> int:
+    """Of the bytes that the gateway may hold, those for the newest messages of sessions; the rest is for clients."""
+    return settings.gateway_bytes_max // 4
+
+
+def process_rate(limits: ConnectionLimits, clock: Clock) -> MessageBucket:
+    return MessageBucket(limits.process_message_burst, limits.process_messages_per_s, now_s=clock.monotonic_s())
 
 
 def cursor_keys(settings: Settings) -> CursorKeys:
@@ -266,6 +341,8 @@ def bound(host: str, port: int) -> sockets.socket:
     try:
         listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
         listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_SEND_BYTES)
+        if hasattr(sockets, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_BYTES)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

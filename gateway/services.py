@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.decisions.client_outbox import OutboxLimits
-from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.catch_up_reader import CatchUpReader
+from gateway.decisions.client_outbox import HeldBytes, OutboxLimits
+from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.log_reader import LogReader, PastReader
 from gateway.session_hubs import SessionHubs
@@ -35,8 +36,8 @@ class GatewayRules:
     """Between our pings."""
     pong_s: float = 20.0
     """From a ping to any word of the client's."""
-    blocked_s: float = 20.0
-    """How long a socket may take nothing before it is dropped."""
+    tick_s: float = 1.0
+    """How often everything is looked at that depends on time."""
     closing_s: float = 5.0
     """How long a socket may linger after our close frame."""
     attach_s: float = 5.0
@@ -55,7 +56,10 @@ class GatewayServices:
     hubs: SessionHubs
     reader: LogReader
     log_client: PastReader
+    catch_up: CatchUpReader
     producer: PromptProducer
     sockets: SocketCounts
+    message_rate: MessageBucket
+    held_bytes: HeldBytes
     clock: Clock
     metrics: GatewayMetrics

@@ -12,16 +12,17 @@ from typing import Final
 
 import structlog
 
-from gateway.attachment import Attachment
+from gateway.attachment import Attachment, Outrun
 from gateway.client_writer import ClientWriter
 from gateway.decisions.attach_plan import AttachPlan, AttachWish, plan_from_log, plan_from_memory
+from gateway.decisions.client_outbox import OutboxEvent
 from gateway.decisions.resume_cursor import Forged, Gap, GapReason, SignedPosition
 from gateway.services import GatewayServices
 from gateway.session_hub import SessionHub
 from gateway.session_lanes import SessionLanes
-from infra.kafka.log_client import LogError, LogUnavailable
+from infra.kafka.log_client import LogError, LogUnavailable, OffsetOutOfRange
 from infra.kafka.session_topics import SessionTopicsUnavailable
-from schemas.client_messages import Attached, Error
+from schemas.client_messages import Attached, Error, OnSlow
 from schemas.client_messages import Gap as GapMessage
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 
@@ -50,6 +51,8 @@ class SessionAttachments:
         self.tasks = tasks
         self.lanes = lanes
         self.held: dict[str, Attachment] = {}
+        self.outrun_by: dict[Attachment, None] = {}
+        """Sessions that were live and are served from the log: while there are any, so is the connection."""
         self.closed = False
 
     def heads(self) -> dict[str, str]:
@@ -71,6 +74,7 @@ class SessionAttachments:
         held = self.held.pop(session, None)
         if held is not None:
             held.end()
+            self.caught_up(held)
 
     def wish(self, session: str, from_: str) -> AttachWish | None:
         """What `from` asks for; None after the client was told that its cursor is refused."""
@@ -86,7 +90,7 @@ class SessionAttachments:
         """Follow a session from now on unless it is followed already; False after the client was told why not."""
         return session in self.held or await self.attach(session, "tail", prompt_id=prompt_id)
 
-    async def attach(self, session: str, wish: AttachWish, *, prompt_id: str = "") -> bool:
+    async def attach(self, session: str, wish: AttachWish, *, prompt_id: str = "", on_slow: OnSlow = "log") -> bool:
         """Follow a session; False after the client was told why not."""
         limit = self.services.rules.connection_limits.sessions_per_connection_max
         if session not in self.held and len(self.held) >= limit:
@@ -95,14 +99,14 @@ class SessionAttachments:
         try:
             async with asyncio.timeout(self.services.rules.attach_s):
                 said = wish if isinstance(wish, SignedPosition) else None
-                hub = await self.services.hubs.open(self.key_of(session), session, said)
+                hub = await self.services.hubs.open(self.user, SessionId(session), said)
                 plan = plan_from_memory(wish, hub.view()) or await self.plan_with_bounds(wish, hub)
         except (LogError, SessionTopicsUnavailable, TimeoutError) as error:
             log.info("attach_failed", error=type(error).__name__)
             self.writer.send(unavailable(session, prompt_id, self.services.rules.retry_after_s))
             return False
         if not self.closed:
-            self.hold(session, hub, plan)
+            self.hold(session, hub, plan, on_slow)
         return not self.closed
 
     async def plan_with_bounds(self, wish: AttachWish, hub: SessionHub) -> AttachPlan:
@@ -111,10 +115,17 @@ class SessionAttachments:
         assert wish == "start" or isinstance(wish, SignedPosition)
         return plan_from_log(wish, hub.view(), log_start=bounds.start, log_end=bounds.end)
 
-    def hold(self, session: str, hub: SessionHub, plan: AttachPlan) -> None:
+    def hold(self, session: str, hub: SessionHub, plan: AttachPlan, on_slow: OnSlow) -> None:
         self.detach(session)
-        cursor = hub.teller.cursor(plan.position, plan.fold_from)
-        held = Attachment(hub, self.writer, plan.position, cursor, partial(self.lost, session))
+        held = Attachment(
+            hub,
+            self.writer,
+            plan.position,
+            hub.teller.cursor(plan.position, plan.fold_from),
+            on_lost=partial(self.lost, session),
+            on_outrun=self.outrun,
+            on_slow=on_slow,
+        )
         self.held[session] = held
         self.writer.send(Attached(session=session, head=hub.head(), recovered=plan.recovered, source=plan.source))
         if plan.gap is not None:
@@ -126,30 +137,66 @@ class SessionAttachments:
         if not held.join_if_covered():
             held.task = self.tasks.create_task(self.replayed(held, plan.fold_from))
 
-    async def replayed(self, held: Attachment, fold_from: int | None) -> None:
-        """Tell what is missing (None: a snapshot first), through outages of the broker."""
-        log_client = self.services.log_client
+    async def replayed(self, held: Attachment, fold_from: int | None, snapshot_since: int | None = None) -> None:
+        """Tell what is missing (after a snapshot, without `fold_from`), through outages of the broker."""
+        past = self.services.catch_up
         while not self.closed:
             try:
                 if fold_from is None:
-                    fold_from = await held.replay_snapshot(log_client)
-                await held.replay(log_client, fold_from)
-                return
+                    fold_from = await held.replay_snapshot(past, snapshot_since)
+                await held.replay(past, fold_from)
             except LogUnavailable:
                 await asyncio.sleep(REPLAY_PAUSE_S)
-            except LogError:
+            except LogError as error:
                 held.task = None
-                held.lost("log_lost")
+                expired = isinstance(error, OffsetOutOfRange) and held.position.offset < error.start
+                held.lost("expired" if expired else "log_lost")
                 return
+            else:
+                held.task = None
+                self.caught_up(held)
+                return
+
+    # ---- Slow clients
+
+    def outrun(self, held: Attachment, need: Outrun) -> None:
+        """Memory cannot serve this session's client: go back to where it really stands, and on from the log."""
+        said = held.hub.teller.signer.read(held.written_cursor)
+        assert isinstance(said, SignedPosition)  # we signed it
+        held.position = said.position
+        self.outrun_by[held] = None
+        self.writer.move(OutboxEvent.OUTRUN)
+        if self.closed:
+            return
+        if need == "skip":
+            self.writer.send(GapMessage(session=held.hub.teller.session, reason="skipped"))
+            self.services.metrics.skips.inc()
+            held.task = self.tasks.create_task(self.replayed(held, None, said.fold_from))
+        else:
+            held.task = self.tasks.create_task(self.replayed(held, said.fold_from))
+
+    def caught_up(self, held: Attachment) -> None:
+        if held in self.outrun_by:
+            del self.outrun_by[held]
+            if not self.outrun_by:
+                self.writer.move(OutboxEvent.CAUGHT_UP)
+
+    def shed(self) -> None:
+        """The process needs the bytes that wait here: have all live sessions served from the log."""
+        for held in list(self.held.values()):
+            if held.live:
+                self.writer.move(OutboxEvent.SHED)
+                held.outrun("log")
 
     def lost(self, session: str, held: Attachment, reason: GapReason) -> None:
         """The session's log does not go on: say so, and follow what there is now."""
+        self.caught_up(held)
         if self.held.get(session) is held:
             del self.held[session]
-            self.lanes.push(session, partial(self.attach_again, session, reason))
+            self.lanes.push(session, partial(self.attach_again, session, reason, held.on_slow))
 
-    async def attach_again(self, session: str, reason: GapReason) -> None:
-        await self.attach(session, Gap(reason))
+    async def attach_again(self, session: str, reason: GapReason, on_slow: OnSlow) -> None:
+        await self.attach(session, Gap(reason), on_slow=on_slow)
 
     def key_of(self, session: str) -> SessionKey:
         return session_key_of(self.user, SessionId(session))

@@ -14,16 +14,21 @@ from typing import Final, Protocol
 from gateway.decisions.attach_plan import HubView
 from gateway.decisions.message_ring import MessageRing
 from gateway.decisions.resume_cursor import GapReason, LogPosition
+from gateway.decisions.roll_up import ROLLED_BYTES_MAX, rolled_up
 from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
+from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, shared_frames
 from gateway.log_reader import LogReader
 from infra.kafka.log_client import LogRecord
 from infra.kafka.session_topics import SessionLog
-from schemas.identifiers import SessionKey
+from schemas.identifiers import SessionKey, UserId
 
 __all__ = ["RING_BYTES_MAX", "HubListener", "SessionHub"]
 
 RING_BYTES_MAX: Final = 131_072
 """Newest messages that a session keeps for reconnects; older ones come from Kafka."""
+
+JOINED_PLACES_MAX: Final = 4
+"""Positions of slow readers for which joined messages are kept between two records."""
 
 RELAY_SAMPLE: Final = 16
 """One delivery in so many is measured."""
@@ -32,8 +37,11 @@ RELAY_SAMPLE: Final = 16
 class HubListener(Protocol):
     """Somebody who follows a session."""
 
-    def tell(self, messages: Sequence[HubMessage]) -> None:
-        """The next messages, in order."""
+    written_cursor: str
+    """Where it stands by what was written to its socket."""
+
+    def tell(self, frames: Sequence[SharedFrame]) -> None:
+        """The next messages, in order, in frames that all listeners share."""
         ...
 
     def lost(self, reason: GapReason) -> None:
@@ -51,12 +59,14 @@ class SessionHub:
         teller: SessionTeller,
         reading: SessionReading,
         *,
+        user: UserId,
         on_lost: Callable[[SessionHub], None],
     ) -> None:
         self.key = key
         self.log = log
         self.teller = teller
         self.reading = reading
+        self.user = user
         self.on_lost = on_lost
         self.ring = MessageRing(bytes_max=RING_BYTES_MAX, covers_from=reading.position)
         self.holders: dict[HubListener, None] = {}
@@ -66,6 +76,12 @@ class SessionHub:
         self.reader: LogReader | None = None
         self.on_relay: Callable[[int], None] | None = None
         """Told now and then when a record was stamped that is being relayed."""
+        self.on_wish: Callable[[SessionHub], None] | None = None
+        """Told, now and again, while an open turn's worker wants word of those who follow it."""
+        self.frame_bytes_max = min(FRAME_BYTES_MAX, teller.message_bytes_max)
+        self.rolled_bytes_max = min(ROLLED_BYTES_MAX, teller.message_bytes_max)
+        self.joined_frames: dict[LogPosition, list[SharedFrame]] = {}
+        """What is missing from a position on, joined, until the next record."""
         self.relayed = 0
         self.idle_since_s: float | None = None
 
@@ -103,13 +119,32 @@ class SessionHub:
         messages: list[HubMessage] = []
         for record in records:
             messages.extend(self.reading.take(record.offset, record.value))
+        if self.reading.wish is not None:
+            self.heed()
         if messages:
             self.relayed += 1
             if self.on_relay is not None and self.relayed % RELAY_SAMPLE == 1:
                 self.on_relay(self.reading.stamped_us)
             self.ring.extend(messages)
-            for listener in list(self.listeners):
-                listener.tell(messages)
+            self.joined_frames.clear()
+            if self.listeners:
+                frames = shared_frames(messages, self.frame_bytes_max)
+                for listener in list(self.listeners):
+                    listener.tell(frames)
+
+    def rolled(self, position: LogPosition, missing: Sequence[HubMessage]) -> list[SharedFrame]:
+        """The messages from `position` on, joined; made once for all who stand there."""
+        frames = self.joined_frames.get(position)
+        if frames is None:
+            frames = rolled_up(missing, self.rolled_bytes_max)
+            if len(self.joined_frames) < JOINED_PLACES_MAX:
+                self.joined_frames[position] = frames
+        return frames
+
+    def heed(self) -> None:
+        """Make the wish of the session's worker known, if it has one."""
+        if self.on_wish is not None and self.reading.wish is not None:
+            self.on_wish(self)
 
     def lost(self, reason: GapReason) -> None:
         """See `LogFollower.lost`: whoever listens is told and comes back through a new hub."""

@@ -18,18 +18,24 @@ import structlog
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX, SessionReading, SessionTeller
 from gateway.log_reader import LogFinder, LogReader, PastReader
-from gateway.session_hub import SessionHub
+from gateway.session_hub import RING_BYTES_MAX, SessionHub
 from infra.clock import Clock
 from infra.kafka.log_client import LogRecord, LogUnavailable, UnknownLog
 from infra.kafka.session_topics import SessionLog
-from schemas.identifiers import SessionKey
+from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 
-__all__ = ["SessionHubs", "SessionSource", "session_records"]
+__all__ = ["RINGS_BYTES_MAX", "SessionHubs", "SessionSource", "session_records"]
 
 log = structlog.get_logger(__name__)
 
 IDLE_GRACE_S: Final = 30.0
 JOIN_ATTEMPTS_MAX: Final = 100
+RINGS_BYTES_MAX: Final = 67_108_864
+"""Newest messages of all sessions together: with more than 512 sessions each keeps less."""
+RING_BYTES_MIN: Final = 4_096
+"""A session keeps so much in any case."""
+OPENINGS_MAX: Final = 32
+"""Logs that are read at once to open their sessions; others wait in line."""
 RECORDS_AT_ONCE_MAX: Final = 512
 """Records folded before other work gets its turn."""
 NOTHING_YET: Final = LogPosition(2**62)
@@ -49,31 +55,42 @@ class SessionSource:
 class SessionHubs:
     """The registry."""
 
-    def __init__(self, source: SessionSource, clock: Clock, *, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        source: SessionSource,
+        clock: Clock,
+        *,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+        rings_bytes_max: int = RINGS_BYTES_MAX,
+    ) -> None:
         self.source = source
         self.clock = clock
         self.message_bytes_max = message_bytes_max
+        self.rings_bytes_max = rings_bytes_max
         self.hubs: dict[SessionKey, SessionHub] = {}
         self.openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
+        self.reading = asyncio.Semaphore(OPENINGS_MAX)
         self.on_relay: Callable[[int], None] | None = None
+        self.on_wish: Callable[[SessionHub], None] | None = None
 
     def signer(self, key: SessionKey) -> CursorSigner:
         """The signer of a session's cursors."""
         hub = self.hubs.get(key)
         return hub.teller.signer if hub is not None else CursorSigner(self.source.keys, key)
 
-    async def open(self, key: SessionKey, session: str, said: SignedPosition | None) -> SessionHub:
-        """The session's hub, made if absent. `said`: a verified cursor that shows where folding may begin.
+    async def open(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
+        """The hub of a user's session, made if absent. `said`: a verified cursor that shows where folding may begin.
 
         Raises LogError, SessionTopicsUnavailable. Cancellation: the opening goes on for others who wait for it.
         """
+        key = session_key_of(user, session)
         hub = self.hubs.get(key)
         if hub is not None:
             hub.idle_since_s = None
             return hub
         opening = self.openings.get(key)
         if opening is None:
-            opening = asyncio.create_task(self.make(key, session, said), name="session-opening")
+            opening = asyncio.create_task(self.make(user, session, said), name="session-opening")
             self.openings[key] = opening
             opening.add_done_callback(lambda done: self.opened(key, done))
         return await asyncio.shield(opening)
@@ -83,8 +100,8 @@ class SessionHubs:
         if not done.cancelled() and done.exception() is not None:
             log.info("session_not_opened", error=type(done.exception()).__name__)
 
-    async def make(self, key: SessionKey, session: str, said: SignedPosition | None) -> SessionHub:
-        source = self.source
+    async def make(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
+        key, source = session_key_of(user, session), self.source
         session_log = await source.topics.ensure(key)
         epoch = epoch_digest(session_log.epoch)
         place = session_log.place
@@ -98,11 +115,13 @@ class SessionHubs:
             starts_at = said.fold_from
         teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
         reading = SessionReading(teller, starts_at=starts_at, tells_from=NOTHING_YET)
-        hub = SessionHub(key, session_log, teller, reading, on_lost=self.lose)
-        hub.on_relay = self.on_relay
-        await self.join(hub, bounds.end)
+        hub = SessionHub(key, session_log, teller, reading, user=user, on_lost=self.lose)
+        hub.on_relay, hub.on_wish = self.on_relay, self.on_wish
+        async with self.reading:
+            await self.join(hub, bounds.end)
         hub.idle_since_s = self.clock.monotonic_s()
         self.hubs[key] = hub
+        hub.heed()
         return hub
 
     async def join(self, hub: SessionHub, end: int) -> None:
@@ -133,8 +152,11 @@ class SessionHubs:
         self.source.topics.forget(hub.key)
 
     def sweep(self, now_s: float) -> None:
-        """Drop what has been idle for the grace time. Call every second or so."""
+        """Drop what has been idle for the grace time, and share out the memory. Call every second or so."""
+        ring_bytes_max = max(RING_BYTES_MIN, min(RING_BYTES_MAX, self.rings_bytes_max // max(1, len(self.hubs))))
         for hub in list(self.hubs.values()):
+            hub.ring.bound(ring_bytes_max)
+            hub.joined_frames.clear()
             if hub.holders:
                 hub.idle_since_s = None
             elif hub.idle_since_s is None:

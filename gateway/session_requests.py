@@ -34,6 +34,7 @@ class SessionRequests:
     def __init__(self, services: GatewayServices, writer: ClientWriter, user: UserId, tasks: asyncio.TaskGroup) -> None:
         self.services = services
         self.writer = writer
+        self.user = user
         self.lanes = SessionLanes(tasks)
         self.attachments = SessionAttachments(services, writer, user, tasks, self.lanes)
 
@@ -42,7 +43,7 @@ class SessionRequests:
         match intent:
             case FollowSession():
                 session = intent.session or f"s-{secrets.token_hex(SESSION_ID_BYTES)}"
-                self.lanes.push(session, partial(self.follow, session, intent.from_))
+                self.lanes.push(session, partial(self.follow, session, intent))
             case UnfollowSession():
                 self.lanes.push(intent.session, partial(self.unfollow, intent.session))
             case SubmitPrompt():
@@ -50,11 +51,11 @@ class SessionRequests:
             case CancelPrompt():
                 self.lanes.push(intent.session, partial(self.cancel, intent))
 
-    async def follow(self, session: str, from_: str) -> None:
+    async def follow(self, session: str, intent: FollowSession) -> None:
         """Answer an `attach`."""
-        wish = self.attachments.wish(session, from_)
+        wish = self.attachments.wish(session, intent.from_)
         if wish is not None:
-            await self.attachments.attach(session, wish)
+            await self.attachments.attach(session, wish, on_slow=intent.on_slow)
 
     async def unfollow(self, session: str) -> None:
         """Answer a `detach`; leaving what is not followed is fine."""

@@ -96,7 +96,13 @@ class Settings(BaseSettings):
     cursor_secret_previous: SecretStr = SecretStr("")
     """Secret that signed resume cursors until it was replaced; cursors that it signed are still accepted."""
     connection_bytes_max: Annotated[int, Field(ge=16_384)] = 131_072
-    """Unsent bytes after which a slow client's connection is closed with a cursor to come back with."""
+    """Bytes that one connection may owe its client; a slower one is served from the log at its own pace."""
+    gateway_bytes_max: Annotated[int, Field(ge=1_048_576)] = 268_435_456
+    """Bytes that the gateway may hold for all clients together; from four fifths of it on nobody new is let in."""
+    gateway_sockets_max: Annotated[int, Field(ge=1, le=1_000_000)] = 12_000
+    """Clients of one gateway; one more is told when to come back (1013)."""
+    user_sockets_max: Annotated[int, Field(ge=1)] = 512
+    """Connections of one user to one gateway."""
     frame_bytes_max: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
     """Largest websocket frame accepted from a client."""
 
@@ -129,14 +135,25 @@ class Settings(BaseSettings):
     # ---- Worker
     worker_group: str = "tokenwire-worker"
     """Consumer group of the workers (Faust's app id)."""
+    worker_instance: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._-]*$")] = ""
+    """A name that this worker alone has and keeps over restarts: back within session_timeout_s, it finds its partitions
+    as it left them. Empty = a restart hands them to others and back."""
     session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
     """Silence after which the group gives a worker's partitions to others."""
     turns_running_max: Annotated[int, Field(ge=1)] = 512
     """Turns that one worker runs at once; the rest wait in line."""
     session_queue_max: Annotated[int, Field(ge=0)] = 32
     """Prompts that may wait in one session behind the running turn."""
+    session_parallel_max: Annotated[int, Field(ge=1, le=64)] = 4
+    """Prompts of one session that run at once where they ask for it (`on_busy: parallel`); more wait their turn."""
+    leave_grace_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """Seconds without a device after which a turn with `on_leave: cancel` is ended."""
+    reader_behind_bytes_max: Annotated[int, Field(ge=1_024, le=67_108_864)] = 65_536
+    """Bytes that an answer with `pace: reader` may be ahead of its fastest reader before its provider is paused."""
     attempts_max: Annotated[int, Field(ge=1, le=20)] = 3
-    """Attempts of a turn whose worker keeps dying, before it ends in `error` and a dead letter."""
+    """Crashes of a turn's workers after which it ends in `error` and a dead letter, if it ran alone at the last one."""
+    scorer: str = ""
+    """Function that chooses among answers with `compare: best`, `module:function`; empty = by length and format."""
     prompt_bytes_max: Annotated[int, Field(ge=1_024, le=131_072)] = 131_072
     """Largest prompt (input or messages) in UTF-8 bytes."""
     history_cache_bytes_max: Annotated[int, Field(ge=0)] = 67_108_864

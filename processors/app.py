@@ -24,6 +24,7 @@ from infra.targets.catalogue_watch import CatalogueHolder, Refused, Reloaded
 from infra.targets.model_catalogue import Target
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
+from processors.answer_scorer import AnswerScorer, load_scorer
 from processors.conversation import Conversations
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.stream_watchdog import StreamDeadlines
@@ -62,7 +63,7 @@ class Worker:
 
 
 def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock: Clock | None = None) -> Worker:
-    """Build a worker. Nothing lives at module level: several can be built in one process."""
+    """Build a worker. Nothing lives at module level: several can be built in one process. Raises SettingsError."""
     clock = clock or SystemClock()
     metrics = Metrics(WORKER_METRICS)
     appender = LogAppender(settings, clock)
@@ -89,9 +90,13 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         ),
         limits=OwnerLimits(
             session_queue_max=settings.session_queue_max,
+            session_parallel_max=settings.session_parallel_max,
             attempts_max=settings.attempts_max,
+            leave_grace_s=settings.leave_grace_s,
+            reader_behind_bytes_max=settings.reader_behind_bytes_max,
             lease_us=round(settings.session_timeout_s * 1e6),
         ),
+        scorer=AnswerScorer(load_scorer(settings.scorer)),
     )
     ownership = Ownership(parts)
     app = faust_app(settings)
@@ -143,6 +148,7 @@ def faust_app(settings: Settings) -> Any:
         broker_request_timeout=max(90.0, settings.session_timeout_s),
         broker_commit_livelock_soft_timeout=86_400.0,  # an idle partition commits nothing, which is no fault
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.worker_instance or None,
         datadir=str(folder),
         producer_partitioner=None,
         store="memory://",

@@ -130,7 +130,9 @@ class AttemptStream:
             run=run,
             since_ms=turn.since_ms,
             from_seq=self.from_seq,
+            brake=turn.brake,
         )
+        request = replace(request, held_s=turn.brake.held_s) if turn.brake else request
         self.requested_at_us = self.clock.now_us()
         self.requested_s = self.last_s = self.clock.monotonic_s()
         async with publisher:

@@ -9,31 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import structlog
 
-from processors.decisions.admission import (
-    Admit,
-    EndAtOnce,
-    IdReused,
-    Repetition,
-    body_hash_of,
-    decide_admission,
-)
-from processors.decisions.busy_session import may_start
-from processors.decisions.turn_ending import Ending
-from processors.session_lane import OpenTurn, SessionLane
-from processors.side_by_side import both
-from processors.target_pool import Call
-from processors.token_publisher import RunVoided
-from processors.turn_place import TurnPlace
-from processors.turn_route import TurnRoute
+from processors.prompt_intake import PromptIntake
+from processors.session_lane import SessionLane
 from processors.weather import WEATHER
 from schemas.codec import decode_prompt_command
-from schemas.errors import InvalidField, SchemaError
+from schemas.errors import SchemaError
 from schemas.identifiers import (
     PromptId,
     SessionId,
+    TurnId,
     UserId,
     check_prompt_id,
     check_session_id,
@@ -41,9 +27,7 @@ from schemas.identifiers import (
     turn_id_of,
 )
 from schemas.journal import JournalEntry
-from schemas.prompt_limits import check_prompt
 from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted, SessionWatched
-from schemas.session_events import PromptRefused, TurnError, TurnQueued
 from schemas.topics import PROMPTS, user_partition
 
 if TYPE_CHECKING:
@@ -62,6 +46,7 @@ class CommandIntake:
 
     def __init__(self, owner: PartitionOwner) -> None:
         self.owner = owner
+        self.prompts = PromptIntake(owner)
 
     async def take_in(self, delivery: Delivery) -> None:
         """Do what a command asks; one that our own code fails on becomes a dead letter and ends in `error`."""
@@ -94,6 +79,9 @@ class CommandIntake:
         if user_partition(command.user) != self.owner.partition:
             await self.forward(command, delivery)
             return
+        if isinstance(command, SessionWatched):
+            self.owner.watchers.hear(command)
+            return
         lane = self.owner.lane_of(command.user, command.session)
         async with lane.alone():  # kept while the weather is bad, so that a later command does not overtake this one
             await self.owner.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))
@@ -102,7 +90,7 @@ class CommandIntake:
         await self.owner.open_log(lane)
         match command:
             case PromptSubmitted():
-                await self.submit(lane, command, delivery)
+                await self.prompts.submit(lane, command, delivery)
             case PromptCancelled():
                 await self.cancel(lane, command)
             case SessionWatched():
@@ -110,142 +98,32 @@ class CommandIntake:
             case ExpireSession():
                 await self.expire(lane, delivery)
 
-    async def submit(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
-        entry = self.entry_of(prompt, delivery)
-        known = self.owner.journal.get(entry.turn)
-        decision = decide_admission(
-            known,
-            entry.body_hash,
-            accepted_at_us=delivery.timestamp_ms * 1_000,
-            now_us=self.owner.parts.clock.now_us(),
-            waiting=lane.open_turns,
-            waiting_max=self.owner.parts.limits.session_queue_max,
-        )
-        turn = OpenTurn(entry, prompt, delivery.received_at_us)
-        match decision:
-            case Repetition():
-                if known is not None:
-                    await self.owner.recovery.take_up(lane, known)
-            case IdReused():
-                await self.refuse(lane, prompt, turn)
-            case EndAtOnce(reason, code, message, temporary):
-                ending = Ending(reason, TurnError(code=code, message=message, temporary=temporary))
-                await self.turn_away(lane, turn, ending)
-            case Admit():
-                await self.admit(lane, turn)
-
-    def entry_of(self, prompt: PromptSubmitted, delivery: Delivery) -> JournalEntry:
-        return JournalEntry(
-            turn=turn_id_of(UserId(prompt.user), SessionId(prompt.session), PromptId(prompt.prompt_id)),
-            user=prompt.user,
-            session=prompt.session,
-            prompt_id=prompt.prompt_id,
-            phase="queued",
-            body_hash=body_hash_of(prompt),
-            prompt=prompt,
-            accepted_at_us=delivery.timestamp_ms * 1_000,
-            updated_at_us=self.owner.parts.clock.now_us(),
-        )
-
-    async def admit(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Start the turn at once where nothing is before it, else put it in line."""
-        try:
-            check_prompt(turn.prompt, self.owner.parts.prompt_limits())
-        except InvalidField as error:
-            await self.turn_away(lane, turn, Ending("rejected", TurnError(code=error.code, message=str(error))))
-            return
-        if not self.may_start(lane, turn) or self.owner.parts.capacity.locked():
-            await self.enqueue(lane, turn, self.queued(lane, turn))
-            return
-        route = await self.owner.parts.runner.calls.route_of(lane, turn)
-        call = route.reserve_now()
-        if call is None:
-            await self.enqueue(lane, turn, self.queued(lane, turn))
-            return
-        place = TurnPlace(self.owner.parts.capacity, self.owner.parts.runner.pool, call)
-        await self.start(lane, turn, route, place)
-
-    def may_start(self, lane: SessionLane, turn: OpenTurn) -> bool:
-        """Whether a new turn need not wait for others of its session."""
-        line = [*(known.as_line_turn() for known in lane.turns), turn.as_line_turn()]
-        return len(line) - 1 in may_start(line, prompts_max=self.owner.parts.limits.session_parallel_max)
-
-    async def start(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute, place: TurnPlace) -> None:
-        """Begin the first attempt together with the turn's first record, and let it run."""
-        queued = turn.queued(position=0, at_us=self.owner.parts.clock.now_us())
-        turn.claimed = True
-        lane.join(turn)
-        try:
-            await place.take()
-            turn.placed = True
-            turn.started_s = self.owner.parts.clock.monotonic_s()
-            async with self.owner.gate.beginning():
-                attempt = await self.owner.parts.runner.begin(lane, turn, call_of(place), queued=queued)
-        except RunVoided as voided:
-            self.drop(lane, turn, place)
-            log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
-            self.owner.lines.watch_another(lane, turn)
-            return
-        except BaseException:
-            self.drop(lane, turn, place)
-            raise
-        self.owner.lines.start(lane, turn, attempt, route, place)
-
-    def drop(self, lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
-        """A turn did not begin: nothing of it stays behind here."""
-        place.give_back()
-        lane.leave(turn)
-        turn.claimed = turn.placed = False
-
-    async def turn_away(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
-        """End a turn that is not taken in; of its prompt only the beginning goes onto the log."""
-        turn.prompt = msgspec.structs.replace(turn.prompt, input=turn.prompt.input[:SHOWN_CHARS_MAX], messages=None)
-        turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
-        await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=self.queued(lane, turn))
-
-    async def enqueue(self, lane: SessionLane, turn: OpenTurn, queued: TurnQueued) -> None:
-        _, (_, offset) = await both(
-            self.owner.journal.write(turn.entry), lane.log().append([queued], since_ms=turn.since_ms)
-        )
-        turn.entry = msgspec.structs.replace(turn.entry, first_offset=offset)
-        lane.join(turn)
-        self.owner.lines.wake(lane)
-
-    def queued(self, lane: SessionLane, turn: OpenTurn) -> TurnQueued:
-        return turn.queued(position=lane.open_turns, at_us=self.owner.parts.clock.now_us())
-
-    async def refuse(self, lane: SessionLane, prompt: PromptSubmitted, turn: OpenTurn) -> None:
-        refused = PromptRefused(
-            prompt_id=prompt.prompt_id,
-            code="id_reused",
-            message="prompt_id was used in this session for other words; send the prompt with a new one",
-            at_us=self.owner.parts.clock.now_us(),
-        )
-        await lane.log().append([refused], since_ms=turn.since_ms, certain=False)
-
     async def cancel(self, lane: SessionLane, command: PromptCancelled) -> None:
-        """End the turn if it is open; remember the cancel if its prompt has not come yet."""
-        turn_id = turn_id_of(UserId(command.user), SessionId(command.session), PromptId(command.prompt_id))
-        known = self.owner.journal.get(turn_id)
-        now_us = self.owner.parts.clock.now_us()
-        if known is None:
+        """End the prompt's turns that are open; remember the cancel if the prompt has not come yet."""
+        turn_ids = self.turn_ids(command)
+        known = [self.owner.journal.get(turn_id) for turn_id in turn_ids]
+        if known[0] is None:
             early = JournalEntry(
-                turn=turn_id,
+                turn=turn_ids[0],
                 user=command.user,
                 session=command.session,
                 prompt_id=command.prompt_id,
                 phase="cancelled_early",
-                updated_at_us=now_us,
+                updated_at_us=self.owner.parts.clock.now_us(),
             )
             await self.owner.journal.write(early)
             return
-        if known.phase not in ("queued", "running"):
-            return
-        await self.owner.recovery.take_up(lane, known)
-        turn = lane.find(turn_id)
-        if turn is None or turn.over:
-            return
-        await self.owner.lines.stop(lane, [turn], "cancelled")
+        for entry in known:
+            if entry is not None:
+                await self.owner.recovery.take_up(lane, entry)
+        turns = [turn for turn in lane.turns if turn.prompt.prompt_id == command.prompt_id]
+        await self.owner.lines.stop(lane, turns, "cancelled")
+
+    def turn_ids(self, command: PromptCancelled) -> list[TurnId]:
+        """Every turn that the prompt may have, a merging one included: the command does not say how many."""
+        user, session, prompt_id = UserId(command.user), SessionId(command.session), PromptId(command.prompt_id)
+        models_max = self.owner.parts.prompt_limits().compared_models_max
+        return [turn_id_of(user, session, prompt_id, index) for index in range(models_max + 1)]
 
     async def expire(self, lane: SessionLane, delivery: Delivery) -> None:
         if lane.open_turns:
@@ -266,13 +144,9 @@ class CommandIntake:
         if not isinstance(command, PromptSubmitted) or user_partition(command.user) != self.owner.partition:
             return
         lane = self.owner.lane_of(command.user, command.session)
-        turn = OpenTurn(self.entry_of(command, delivery), command, delivery.received_at_us)
         async with lane.alone():
             await self.owner.open_log(lane)
-            known = self.owner.journal.get(turn.turn)
-            if known is None or known.phase != "ended":
-                message = "The prompt could not be taken in; an operator was told."
-                await self.turn_away(lane, turn, Ending("error", TurnError(code="handler_error", message=message)))
+            await self.prompts.end_in_error(lane, command, delivery)
 
     async def bury(self, delivery: Delivery, *, code: str, message: str) -> None:
         await self.owner.parts.dead_letters.write(
@@ -284,13 +158,6 @@ class CommandIntake:
             key=delivery.key,
             value=delivery.value,
         )
-
-
-def call_of(place: TurnPlace) -> Call:
-    """The call that a new turn was given."""
-    if place.call is None:
-        raise RuntimeError("the place was given back")
-    return place.call
 
 
 def check_identifiers(command: PromptCommand) -> None:

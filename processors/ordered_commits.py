@@ -3,14 +3,18 @@
 Faust computes the offset to commit from the messages acked so far; with gaps, and after a rebalance, it can pass
 messages that nobody finished, which a crash then loses. Here the offset comes from the partition's owner alone, is
 bound to the group generation in which the messages were fetched, and an ack only releases memory.
+
+Faust lets the broker keep a fetch for 1.5 s. While a partition's last records have not been taken over yet, aiokafka
+leaves it out of the next fetch, so what comes to it in that time waits for that fetch to end: a cancel, or the next
+prompt, for 1.5 s. So a fetch is kept for FETCH_WAIT_MS only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from faust.transport.drivers.aiokafka import Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP
 
 __all__ = ["OrderedCommitsConsumer", "PartitionListener"]
@@ -28,6 +32,20 @@ class PartitionListener(Protocol):
         ...
 
 
+FETCH_WAIT_MS: Final = 200
+
+
+class PromptsConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]  # faust is not typed
+    """Faust's consumer thread, whose fetches are kept for no longer than FETCH_WAIT_MS."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        if not isinstance(getattr(consumer, "_fetch_max_wait_ms", None), int):
+            raise RuntimeError("this version of aiokafka keeps the longest wait of a fetch elsewhere")
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
 class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not typed
     """Commits what `mark_finished` says, and nothing else. `listener` and `topic` are set before it starts."""
 
@@ -37,6 +55,9 @@ class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not ty
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.finished: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> PromptsConsumerThread:
+        return PromptsConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def mark_finished(self, partition: int, next_offset: int, generation: int) -> None:
         """Everything below `next_offset` is finished; ignored if the generation is over."""

@@ -19,14 +19,19 @@ import structlog
 from infra.clock import Clock
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
+from processors.answer_scorer import AnswerScorer
 from processors.begin_gate import BeginGate
 from processors.command_intake import CommandIntake
+from processors.comparisons import Comparisons
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.ack_window import AckWindow
+from processors.decisions.busy_session import eta_s, smoothed
 from processors.decisions.recovery import LEASE_US
 from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
+from processors.session_watchers import SessionWatchers
 from processors.session_writer import SessionWriter
+from processors.suspect_line import SuspectLine
 from processors.turn_journal import TurnJournal
 from processors.turn_lines import TurnLines
 from processors.turn_recovery import TurnRecovery
@@ -79,8 +84,12 @@ class OwnerLimits:
     """Prompts of one session that run at once, where they ask for it; each with all its models."""
     lease_us: int = LEASE_US
     """How long a running turn is left to a worker that lost its partition, and after each of its records."""
+    leave_grace_s: float = 30.0
+    """Seconds without a device after which a turn with `on_leave: cancel` is ended."""
+    reader_behind_bytes_max: int = 65_536
+    """Bytes that an answer may be ahead of its readers, where they set its pace."""
     attempts_max: int = 3
-    """Crashes after which a prompt is given up."""
+    """Crashes after which a prompt is given up, if it was alone at the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,9 @@ class WorkerParts:
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
+    suspects: SuspectLine = field(default_factory=SuspectLine)
+    scorer: AnswerScorer = field(default_factory=AnswerScorer)
+    """Chooses among the answers of a comparison with `best`."""
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a partition can't be worked on any more for a fault of ours: the process must end and begin anew."""
 
@@ -126,9 +138,15 @@ class PartitionOwner:
         self.tasks: set[asyncio.Task[None]] = set()
         self.gate = BeginGate()
         self.lines = TurnLines(self)
+        self.comparisons = Comparisons(self)
         self.recovery = TurnRecovery(self)
         self.intake = CommandIntake(self)
+        self.watchers = SessionWatchers(self)
+        self.delivered: int | None = None
+        """One past the newest record that the consumer has handed over; None: it has handed over none."""
         self.stopping = False
+        self.typical_turn_s: float | None = None
+        """How long turns have taken of late, from their place to their end; None: none has ended yet."""
 
     def start(self) -> None:
         """Begin to load and to take in."""
@@ -193,12 +211,18 @@ class PartitionOwner:
 
     async def deliver(self, delivery: Delivery) -> None:
         """Take a record from the consumer; waits while the inbox is full."""
+        self.delivered = delivery.offset + 1
         self.inbox.append(delivery)
         self.inbox_bytes += delivery.size_bytes
         self.arrived.set()
         if self.inbox_bytes > self.parts.limits.inbox_bytes_max:
             self.room.clear()
             await self.room.wait()
+
+    def has_heard(self, end: int) -> bool:
+        """Whether every command before this offset has been looked at. A consumer that brings nothing has nothing."""
+        heard = self.inbox[0].offset if self.inbox else self.delivered
+        return heard is None or heard >= end
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a piece of work that ends with this owner."""
@@ -268,7 +292,8 @@ class PartitionOwner:
         lane = self.lanes.get(key)
         if lane is None:
             self.forget_idle_lanes()
-            lane = self.lanes[key] = SessionLane(key, user, session, self.journal)
+            lane = self.lanes[key] = SessionLane(key, user, session, self.journal, self.comparisons.settle)
+            lane.joined = self.watchers.heed
         self.lanes.move_to_end(key)
         return lane
 
@@ -285,6 +310,14 @@ class PartitionOwner:
     def running_turns(self) -> list[OpenTurn]:
         """The turns whose answer is under way."""
         return [turn for lane in self.lanes.values() for turn in lane.running if not turn.watched]
+
+    def note_duration(self, taken_s: float) -> None:
+        """A turn has ended after so long."""
+        self.typical_turn_s = smoothed(self.typical_turn_s, taken_s)
+
+    def eta_s(self, lane: SessionLane) -> float | None:
+        """Seconds until a new turn of the session may start, as far as it is known."""
+        return eta_s(lane.elapsed_s(self.parts.clock.monotonic_s()), self.typical_turn_s)
 
     async def hand_over(self, turn: OpenTurn) -> None:
         """Journal that a turn was left on purpose. Raises AppendFailed."""

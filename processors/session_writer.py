@@ -9,7 +9,7 @@ provider or ends a turn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -96,6 +96,15 @@ class SessionWriter:
             for record in records:
                 self.take(record, fold)
         return fold
+
+    async def texts_of(self, turns: Iterable[str]) -> dict[str, str]:
+        """What these turns, as far as they are on the log, have said. Raises LogError."""
+        known = {turn: folded for turn in turns if (folded := self.folded(turn)) is not None}
+        if not known:
+            return {}
+        start = min(folded.first_offset for folded in known.values())
+        fold = await self.records_between(start, self.fold.next_offset)
+        return {turn: fold.turns[turn].text for turn in known if turn in fold.turns}
 
     async def verdicts_of(self, events: Sequence[SessionEvent], offsets: list[int], *, since_ms: int) -> list[Verdict]:
         if not self.place.shared and self.nothing_between(offsets):

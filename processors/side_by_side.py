@@ -1,12 +1,12 @@
-"""Two pieces of work at once, of which both are waited for."""
+"""Pieces of work at once, of which all are waited for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
-__all__ = ["both"]
+__all__ = ["both", "every"]
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -23,3 +23,13 @@ async def both(first: Coroutine[Any, Any, First], second: Coroutine[Any, Any, Se
         if isinstance(outcome, BaseException):
             raise outcome
     return one, other
+
+
+async def every(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all of it; where something fails, its error is raised after everything has ended.
+
+    Cancellation: cancels all.
+    """
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

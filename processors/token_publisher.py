@@ -10,6 +10,7 @@ import asyncio
 from typing import Final
 
 from infra.clock import Clock
+from processors.reader_brake import ReaderBrake
 from processors.session_writer import SessionWriter
 from schemas.session_events import TokensEmitted
 from schemas.turn_fold import Verdict
@@ -38,8 +39,11 @@ class TokenPublisher:
         run: str,
         since_ms: int,
         from_seq: int = 0,
+        brake: ReaderBrake | None = None,
     ) -> None:
-        """`from_seq`: the number of the run's first chunk."""
+        """`from_seq`: the number of the run's first chunk. `brake`: hears of every append, and holds `offer` back while
+        the answer's readers are behind."""
+        self.brake = brake
         self.writer = writer
         self.clock = clock
         self.turn = turn
@@ -69,7 +73,10 @@ class TokenPublisher:
             await asyncio.gather(self.pump, return_exceptions=True)
 
     async def offer(self, chunks: list[str], gaps_us: list[int]) -> None:
-        """Queue chunks; waits while PENDING_BYTES_MAX are queued. Raises RunVoided, AppendFailed."""
+        """Queue chunks; waits while PENDING_BYTES_MAX are queued, and while the brake holds.
+
+        Raises RunVoided, AppendFailed.
+        """
         for chunk in chunks:
             size = len(chunk.encode(errors="replace")) + CHUNK_OVERHEAD_BYTES
             self.sizes.append(size)
@@ -81,6 +88,9 @@ class TokenPublisher:
         if self.pending_bytes > PENDING_BYTES_MAX:
             self.room.clear()
             await self.room.wait()
+            self.raise_failure()
+        if self.brake is not None:
+            await self.brake.passage()
             self.raise_failure()
 
     async def finish(self) -> None:
@@ -105,11 +115,15 @@ class TokenPublisher:
                 await self.publish(self.take_record())
         finally:
             self.room.set()
+            if self.brake is not None:
+                self.brake.let_go()
 
     async def publish(self, record: TokensEmitted) -> None:
-        verdicts, _ = await self.writer.append([record], since_ms=self.since_ms, certain=False)
+        verdicts, offset = await self.writer.append([record], since_ms=self.since_ms, certain=False)
         if verdicts[0] not in (Verdict.EFFECTIVE, Verdict.REPEATED):
             raise RunVoided(f"turn {self.turn}, attempt {self.attempt}: {verdicts[0].value}")
+        if self.brake is not None:
+            self.brake.appended(offset, sum(map(len, record.chunks)))
         self.published_at_us = self.published_at_us or self.clock.now_us()
         if self.pending_bytes <= PENDING_BYTES_MAX:
             self.room.set()

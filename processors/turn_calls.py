@@ -11,6 +11,7 @@ from processors.decisions.history_cut import CutHistory
 from processors.decisions.pricing import Price, cost_of
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.token_count import count_tokens
+from processors.merging import asked_by
 from processors.session_lane import OpenTurn, SessionLane
 from processors.target_pool import Call, TargetPool
 from processors.turn_route import ROUTE_S, TurnRoute
@@ -40,12 +41,14 @@ class TurnCalls:
         """What is sent to the model; without a call, what the largest context of the turn's targets takes."""
         served = self.served_of(turn)
         targets = [call.target] if call else list(served.targets)
+        context_tokens = max(target.context_tokens for target in targets)
+        answer_tokens = self.answer_tokens(turn, served)
         return await self.conversations.prepare(
             lane.log(),
-            turn.prompt,
+            await asked_by(lane, turn, tokens_max=context_tokens - answer_tokens),
             read_from=lane.journal.first_offset_of(turn.entry.user, turn.entry.session),
-            context_tokens=max(target.context_tokens for target in targets),
-            answer_tokens=self.answer_tokens(turn, served),
+            context_tokens=context_tokens,
+            answer_tokens=answer_tokens,
         )
 
     async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:

@@ -26,6 +26,7 @@ from processors.decisions.busy_session import stronger_stop
 from processors.decisions.recovery import still_leased
 from processors.decisions.turn_ending import Ending, ending_of_stop, no_target_ending
 from processors.session_lane import OpenTurn, SessionLane
+from processors.side_by_side import every
 from processors.target_pool import NoTarget
 from processors.token_publisher import RunVoided
 from processors.turn_place import TurnPlace
@@ -82,8 +83,10 @@ class TurnLines:
         Why is journalled first, so that whoever finds them after a crash ends them the same way.
         Cancellation: some may be journalled as stopped and go on here; the next owner stops them.
         """
-        stopped = [turn for turn in turns if not turn.over]
-        await asyncio.gather(*(self.note_stop(lane, turn, kind) for turn in stopped))
+        turns = list(turns)
+        merging = await self.owner.comparisons.forbid_merges(lane, turns)
+        stopped = [turn for turn in dict.fromkeys((*turns, *merging)) if not turn.over]
+        await every(self.note_stop(lane, turn, kind) for turn in stopped)
         for turn in stopped:
             turn.stop_waiting()
             if not turn.claimed and not self.owner.stopping:
@@ -105,6 +108,9 @@ class TurnLines:
     def left(self, lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
         """A turn's task is done: it is over, or another owner's, or it has put itself back into the line."""
         place.give_back()
+        if turn.over and turn.started_s is not None:
+            self.owner.note_duration(self.owner.parts.clock.monotonic_s() - turn.started_s)
+        self.owner.parts.suspects.leave(turn)
         turn.task = None
         turn.placed = False
         if turn.claimed:
@@ -117,8 +123,7 @@ class TurnLines:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None) as turn.scope:
                     await place.take()
-                turn.placed = True
-                turn.started_s = self.owner.parts.clock.monotonic_s()
+                turn.begin_place(self.owner.parts.clock.monotonic_s())
             turn.scope = None
         await self.run(lane, turn, None, None)
 
@@ -130,7 +135,7 @@ class TurnLines:
                     await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
                     return
                 route = route or await self.route_of(lane, turn)
-                while not await self.run_once(lane, turn, attempt, route):
+                while not await self.attempted(lane, turn, attempt, route):
                     attempt = None
                 return
             except GateShut:
@@ -152,6 +157,9 @@ class TurnLines:
         await self.owner.open_log(lane)
         return await self.owner.parts.runner.calls.route_of(lane, turn)
 
+    async def attempted(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> bool:
+        return await self.owner.parts.suspects.leaving(lane, turn, self.run_once(lane, turn, attempt, route))
+
     async def run_once(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> bool:
         """One attempt; True once the turn is over, False where another one is to follow."""
         runner = self.owner.parts.runner
@@ -172,7 +180,9 @@ class TurnLines:
 
     async def begin(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute) -> Attempt | None:
         """Wait for a target and start the next attempt; None: the turn is over."""
+        suspects, attempts_max = self.owner.parts.suspects, self.owner.parts.limits.attempts_max
         try:
+            await suspects.line_up(turn, attempts_max=attempts_max)
             call = None if turn.over else await route.reserve(turn, partial(self.tell_waiting, lane, turn))
         except RouteStopped:
             await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
@@ -185,6 +195,7 @@ class TurnLines:
             return None
         attempt = None
         try:
+            await suspects.enter(lane, turn, attempts_max=attempts_max)
             async with lane.lock, self.owner.gate.beginning():
                 await self.owner.open_log(lane)
                 if not turn.entry.cancel_requested or turn.over:

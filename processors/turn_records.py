@@ -252,7 +252,9 @@ class TurnRecords:
         return estimated_usage(messages, "".join(run.chunks), run.started.model)
 
     async def close_entry(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded) -> None:
-        """Journal that the turn is over. Raises AppendFailed."""
+        """Journal that the turn is over, once its prompt's comparison is settled. Raises AppendFailed, LogError."""
+        if not await lane.settle(lane, turn):
+            return
         folded = lane.log().folded(turn.turn)
         offset = folded.last_offset if folded is not None else -1
         await lane.journal.write(closed(turn.entry, ended.reason, offset, self.clock.now_us()))

@@ -42,6 +42,7 @@ class TurnRecovery:
         sessions: dict[tuple[str, str], list[JournalEntry]] = {}
         for entry in entries:
             sessions.setdefault((entry.user, entry.session), []).append(entry)
+        self.owner.parts.suspects.expect(entries, attempts_max=self.owner.parts.limits.attempts_max)
         if entries:
             log.info("turns_recovered", partition=self.owner.partition, turns=len(entries), sessions=len(sessions))
         async with asyncio.TaskGroup() as group:
@@ -95,6 +96,7 @@ class TurnRecovery:
             await self.act(lane, turn)
 
     async def act(self, lane: SessionLane, turn: OpenTurn) -> None:
+        lane.note_lost(turn)
         folded = lane.log().folded(turn.turn)
         decision = decide_recovery(
             turn.entry,
@@ -115,11 +117,11 @@ class TurnRecovery:
                 self.owner.lines.watch(lane, turn)
             case GiveUp(crashes):
                 await self.queue_if_new(lane, turn, known=folded is not None)
-                message = f"its worker died {crashes} times"
+                message = f"its worker died {crashes} times, the last time with nothing but this prompt"
                 await self.owner.lines.give_up(lane, turn, code="crashed", message=message)
             case Resume(queued, crashes, cause):
                 await self.queue_if_new(lane, turn, known=queued)
-                turn.entry = msgspec.structs.replace(turn.entry, crashes=crashes)
+                turn.entry = msgspec.structs.replace(turn.entry, phase="queued", crashes=crashes, alone=False)
                 self.put_in_line(lane, turn, cause)
 
     async def take_up(self, lane: SessionLane, entry: JournalEntry) -> None:

@@ -279,7 +279,7 @@ class TurnRunner:
         text = attempt.whole_text(result)
         if recorder.whole_chars and not text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
-        self.conversations.add(lane.log(), turn.prompt, text)
+        self.conversations.add(lane.log(), turn.turn, turn.prompt, text)
         self.count(ended, result)
         await self.records.finish(turn, attempt, ended, result)
         await self.records.close_entry(lane, turn, ended)

@@ -19,7 +19,7 @@ import msgspec
 
 from schemas.errors import InvalidField
 from schemas.prompt_limits import PromptLimits, check_prompt
-from schemas.prompts import PromptSubmitted
+from schemas.prompts import Priority, PromptSubmitted
 
 __all__ = ["BadLines", "BatchLine", "read_batch"]
 
@@ -47,10 +47,13 @@ class BatchLine:
     prompt: PromptSubmitted
 
 
-def read_batch(path: Path, *, user: str, name: str, limits: PromptLimits) -> list[BatchLine]:
+def read_batch(
+    path: Path, *, user: str, name: str, limits: PromptLimits, priority: Priority = "batch"
+) -> list[BatchLine]:
     """Every prompt of the file; empty lines are passed over. Raises BadLines with all faults, OSError.
 
-    `user` is whom lines without one belong to; `name` tells apart batches that hold equal lines.
+    `user` is whom lines without one belong to, `priority` that of lines without one; `name` tells apart batches that
+    hold equal lines.
     """
     lines: list[BatchLine] = []
     faults: list[tuple[int, str]] = []
@@ -59,7 +62,7 @@ def read_batch(path: Path, *, user: str, name: str, limits: PromptLimits) -> lis
         digest = digest_of(name, raw, seen[raw])
         seen[raw] += 1
         try:
-            prompt = prompt_of_line(raw, user=user, digest=digest)
+            prompt = prompt_of_line(raw, user=user, digest=digest, priority=priority)
             check_prompt(prompt, limits)
         except (msgspec.MsgspecError, InvalidField, RecursionError) as error:
             faults.append((number, str(error)))
@@ -83,14 +86,14 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, raw.strip()
 
 
-def prompt_of_line(raw: bytes, *, user: str, digest: str) -> PromptSubmitted:
+def prompt_of_line(raw: bytes, *, user: str, digest: str, priority: Priority) -> PromptSubmitted:
     if len(raw) >= LINE_BYTES_MAX:
         raise InvalidField("the line", f"has {LINE_BYTES_MAX} bytes or more", "shorten the prompt")
     fields: dict[str, Any] = msgspec.json.decode(raw, type=dict[str, Any])
     unknown = sorted(fields.keys() - FIELDS)
     if unknown:
         raise InvalidField(unknown[0], "is not a field of a prompt", f"use {', '.join(sorted(FIELDS))}")
-    defaults = {"user": user, "session": f"batch-{digest}", "prompt_id": f"line-{digest}"}
+    defaults = {"user": user, "session": f"batch-{digest}", "prompt_id": f"line-{digest}", "priority": priority}
     return msgspec.convert({**defaults, **fields}, PromptSubmitted)
 
 

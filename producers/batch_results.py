@@ -15,7 +15,7 @@ import msgspec
 
 from schemas.session_events import EndReason, TurnError, Usage
 
-__all__ = ["BatchResult", "ResultsDamaged", "ResultsFile"]
+__all__ = ["BatchAnswer", "BatchResult", "ResultsDamaged", "ResultsFile", "cut_unfinished_line"]
 
 TAIL_BYTES_MAX: Final = 4_194_304
 """More than any line of ours: how far back the end of the last whole line is looked for."""
@@ -25,8 +25,20 @@ class ResultsDamaged(Exception):
     """The file holds something that is no result: probably another file's name was given."""
 
 
+class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One model's answer to a line that asked several."""
+
+    model: str
+    turn: str
+    reason: EndReason
+    text: str = ""
+    usage: Usage = Usage()
+    cost_nano_usd: int = 0
+    error: TurnError | None = None
+
+
 class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How one line of the batch ended."""
+    """How one line of the batch ended. Of several models: the answer chosen, and what all of them cost together."""
 
     line: int
     user: str
@@ -39,6 +51,8 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
     cost_nano_usd: int = 0
     error: TurnError | None = None
+    answers: tuple[BatchAnswer, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Every model's answer; only where several were asked."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -93,6 +107,7 @@ class ResultsFile:
 
 
 def cut_unfinished_line(path: Path) -> None:
+    """Cut off what a kill left after the last whole line."""
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - TAIL_BYTES_MAX)

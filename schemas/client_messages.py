@@ -34,6 +34,8 @@ __all__ = [
     "Error",
     "Gap",
     "Hello",
+    "Lag",
+    "OnSlow",
     "Ping",
     "Pong",
     "Prompt",
@@ -48,6 +50,8 @@ __all__ = [
 ]
 
 SUBPROTOCOL: Final = "tokenwire.v1.json"
+
+OnSlow: TypeAlias = Literal["log", "skip"]
 
 
 class Hello(msgspec.Struct, frozen=True, omit_defaults=True, tag="hello", kw_only=True):
@@ -65,6 +69,8 @@ class Attach(msgspec.Struct, frozen=True, omit_defaults=True, tag="attach", kw_o
     session: str = ""
     from_: str = msgspec.field(name="from", default="tail")
     """A cursor, `start` or `tail`."""
+    on_slow: OnSlow = "log"
+    """Far behind: be served everything from the log, or `skip` to the newest with a `gap` and a `snapshot`."""
 
 
 class Detach(msgspec.Struct, frozen=True, omit_defaults=True, tag="detach", kw_only=True):
@@ -288,10 +294,13 @@ class Compared(msgspec.Struct, frozen=True, omit_defaults=True, tag="compared", 
 
 
 class Gap(msgspec.Struct, frozen=True, omit_defaults=True, tag="gap", kw_only=True):
-    """Not everything after the cursor can be given; a `snapshot` of what there is follows."""
+    """Not everything after the cursor can be given; a `snapshot` of what there is follows.
+
+    `skipped`: the client asked to skip when it is slow; the snapshot tells the turns that were open or began since.
+    """
 
     session: str
-    reason: Literal["expired", "recreated", "unknown_cursor", "log_lost"]
+    reason: Literal["expired", "recreated", "unknown_cursor", "log_lost", "skipped"]
 
 
 class SnapshotTurn(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -334,6 +343,14 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, tag="snapshot", 
     session: str
     turns: tuple[SnapshotTurn, ...]
     c: str = ""
+
+
+class Lag(msgspec.Struct, frozen=True, omit_defaults=True, tag="lag", kw_only=True):
+    """How this connection is served from now on. Nothing is left out in any mode."""
+
+    mode: Literal["direct", "rollup", "log"]
+    """Each record as it comes; joined, at most one frame per session in half a second; or from the log, at the pace
+    that the client reads."""
 
 
 class Error(msgspec.Struct, frozen=True, omit_defaults=True, tag="error", kw_only=True):
@@ -385,6 +402,7 @@ ServerMessage: TypeAlias = (
     | Compared
     | Gap
     | Snapshot
+    | Lag
     | Error
     | Ping
     | Disconnect

@@ -53,7 +53,7 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="journal
     failures: int = 0
     """Attempts that our own code failed."""
     alone: bool = False
-    """It is suspected of killing workers and runs while no other suspect does: a crash now is its own."""
+    """It is suspected of killing workers and runs while no other turn of its worker does: a crash now is its own."""
     lease_until_us: int = 0
     """Its worker goes on with it at least until then, even if the partition has moved to another."""
     first_offset: int = -1

@@ -6,13 +6,14 @@ default; fields are only ever added, with one.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from schemas.identifiers import PromptId, SessionId, TurnId, UserId, turn_id_of
 
 __all__ = [
+    "WATCHED_EVERY_S",
     "ChatMessage",
     "CompareMode",
     "ExpireSession",
@@ -92,6 +93,10 @@ class PromptCancelled(msgspec.Struct, frozen=True, omit_defaults=True, tag="prom
     user: str
     session: str
     prompt_id: str
+
+
+WATCHED_EVERY_S: Final = 3.0
+"""A gateway repeats its `SessionWatched` at least so often; much longer silence means that it died."""
 
 
 class SessionWatched(msgspec.Struct, frozen=True, omit_defaults=True, tag="session.watched", kw_only=True):

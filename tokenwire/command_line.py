@@ -9,7 +9,9 @@ from typing import Final
 import click
 
 from tokenwire.commands.access_token import token
+from tokenwire.commands.batch import batch
 from tokenwire.commands.bench import bench
+from tokenwire.commands.cancel import cancel
 from tokenwire.commands.deadletters import deadletters
 from tokenwire.commands.migrate import migrate
 from tokenwire.commands.processes import analytics, broker, gateway, provider, worker
@@ -38,7 +40,22 @@ def cli() -> None:
     """
 
 
-for command in (up, gateway, worker, analytics, provider, broker, migrate, token, send, query, bench, deadletters):
+for command in (
+    up,
+    gateway,
+    worker,
+    analytics,
+    provider,
+    broker,
+    migrate,
+    token,
+    send,
+    cancel,
+    batch,
+    query,
+    bench,
+    deadletters,
+):
     cli.add_command(command)
 
 

@@ -47,9 +47,9 @@ MACHINES: Final = (
         "an error of ours: it raises",
     ),
     Machine(
-        "What a connection may owe its client",
+        "At what pace a connection is told",
         client_outbox,
-        client_outbox.OutboxState.FLOWING,
+        client_outbox.OutboxState.DIRECT,
         "nothing to be done: the state stays",
     ),
     Machine(

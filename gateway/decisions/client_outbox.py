@@ -1,144 +1,261 @@
-"""How many bytes one connection may owe its client: byte accounting of what is unsent.
+"""At what pace one connection is told, and how many bytes it may owe its client.
 
-Unsent bytes are those waiting in our queue plus those the socket has taken but not yet given to the kernel. An offer
-that would lift them above `connection_bytes_max` evicts the client: it comes back with a cursor and is served from
-the log. A lone message is always taken, however large, or a client could never get past it; so the bound is
-max(connection_bytes_max, largest message), and no message is larger than a record.
+Four rungs. `DIRECT`: each frame as it comes. `ROLLUP`: what came is taken from the session's memory at most once per
+interval and joined, and only while the socket has room. `LOG`: that memory no longer reaches back to where the client
+stands; what waited is dropped and the client is served from the log at its own pace. `CLOSED`: the socket has taken
+nothing for `stall_s`, or not even our own answers fit; the client comes back with cursors that work.
 
-Two marks with room between them (hysteresis) part FLOWING from HELD: a held connection is written to only as its
-socket drains, and a replay waits until it flows again. The ladder's further steps will hang on the same marks.
+Invariants: unsent bytes (our queue, and what the socket holds and has not given to the kernel) never pass
+max(connection_bytes_max, largest message), since session messages are taken only below `high_bytes` and everything
+else only within the cap. No rung but the last is a dead end: a client that reads comes back up. No flapping: down at
+`high_bytes` or after `late_s`, up only after `settle_s` in which little was owed, and each early relapse doubles that
+time. Progress is what the other side has acknowledged; so a reader of 1 KB/s is kept, one that stopped is not.
 
-Accounting only: the bytes themselves stay with the connection. Cost per offer: three additions and a look-up.
+Why not a queue per client with a cap, and eviction beyond it: a client a little too slow would be evicted over and
+over; pulling from shared memory and from the log costs a position. Cost: a few comparisons per frame.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
-__all__ = [
-    "TRANSITIONS",
-    "ClientOutbox",
-    "Evict",
-    "Held",
-    "OutboxDecision",
-    "OutboxEvent",
-    "OutboxLimits",
-    "OutboxState",
-    "Send",
-]
+__all__ = ["TRANSITIONS", "ClientOutbox", "HeldBytes", "OutboxEvent", "OutboxLimits", "OutboxState"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxLimits:
-    """Marks of unsent bytes."""
+    """Marks of unsent bytes, and times."""
 
     connection_bytes_max: int = 131_072
-    """More than this evicts."""
-    high_bytes: int = 65_536
-    """From here on the connection is held."""
-    low_bytes: int = 16_384
-    """Down to here a held connection flows again."""
+    """Never more than this, save for a lone message."""
+    high_bytes: int = 16_384
+    """Up to here session messages are taken; beyond it, a direct connection is rolled up."""
+    low_bytes: int = 4_096
+    """Down to here little is owed."""
+    late_s: float = 0.5
+    """A direct connection that has owed something for so long is rolled up."""
+    rollup_s: float = 0.5
+    """Between two frames of a session while rolled up."""
+    settle_s: float = 2.0
+    """How long little must be owed before frames go out as they come again."""
+    settle_max_s: float = 32.0
+    """The longest that relapses make of it; so long without one, and it starts anew."""
+    stall_s: float = 20.0
+    """How long the other side may take nothing of what it is owed."""
 
     @classmethod
     def within(cls, connection_bytes_max: int) -> OutboxLimits:
-        """Marks at a half and an eighth of the cap."""
+        """Marks at an eighth and a thirty-second of the cap."""
         return cls(
             connection_bytes_max=connection_bytes_max,
-            high_bytes=connection_bytes_max // 2,
-            low_bytes=connection_bytes_max // 8,
+            high_bytes=connection_bytes_max // 8,
+            low_bytes=connection_bytes_max // 32,
         )
 
 
 class OutboxState(enum.Enum):
-    """What the connection's unsent bytes allow."""
+    """The rung on which a connection stands."""
 
-    FLOWING = "flowing"
-    HELD = "held"
-    EVICTED = "evicted"
+    DIRECT = "direct"
+    ROLLUP = "rollup"
+    LOG = "log"
+    CLOSED = "closed"
 
 
 class OutboxEvent(enum.Enum):
-    """A mark that was crossed."""
+    """What moves it."""
 
     HIGH_MARK = "high_mark"
-    LOW_MARK = "low_mark"
+    LATE = "late"
+    OUTRUN = "outrun"
+    """The session's memory no longer reaches back to the client."""
+    SHED = "shed"
+    """The process needs the bytes."""
+    CAUGHT_UP = "caught_up"
+    SETTLED = "settled"
+    STALLED = "stalled"
     BYTE_CAP = "byte_cap"
 
 
+DIRECT: Final = OutboxState.DIRECT
+ROLLUP: Final = OutboxState.ROLLUP
+LOG: Final = OutboxState.LOG
+CLOSED: Final = OutboxState.CLOSED
+
 TRANSITIONS: Final[dict[tuple[OutboxState, OutboxEvent], OutboxState]] = {
-    (OutboxState.FLOWING, OutboxEvent.HIGH_MARK): OutboxState.HELD,
-    (OutboxState.FLOWING, OutboxEvent.BYTE_CAP): OutboxState.EVICTED,
-    (OutboxState.HELD, OutboxEvent.LOW_MARK): OutboxState.FLOWING,
-    (OutboxState.HELD, OutboxEvent.BYTE_CAP): OutboxState.EVICTED,
+    (DIRECT, OutboxEvent.HIGH_MARK): ROLLUP,
+    (DIRECT, OutboxEvent.LATE): ROLLUP,
+    (DIRECT, OutboxEvent.OUTRUN): LOG,
+    (DIRECT, OutboxEvent.SHED): LOG,
+    (DIRECT, OutboxEvent.STALLED): CLOSED,
+    (DIRECT, OutboxEvent.BYTE_CAP): CLOSED,
+    (ROLLUP, OutboxEvent.SETTLED): DIRECT,
+    (ROLLUP, OutboxEvent.OUTRUN): LOG,
+    (ROLLUP, OutboxEvent.SHED): LOG,
+    (ROLLUP, OutboxEvent.STALLED): CLOSED,
+    (ROLLUP, OutboxEvent.BYTE_CAP): CLOSED,
+    (LOG, OutboxEvent.CAUGHT_UP): ROLLUP,
+    (LOG, OutboxEvent.STALLED): CLOSED,
+    (LOG, OutboxEvent.BYTE_CAP): CLOSED,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Write it as soon as may be."""
+class HeldBytes:
+    """What a process owes all its clients together, and how much that may be.
 
+    Beyond the cap no connection takes a session's message: each keeps its position instead.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """It waits until the socket has drained."""
+    __slots__ = ("bytes_max", "total")
 
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.total = 0
 
-@dataclass(frozen=True, slots=True)
-class Evict:
-    """The client is too slow: close with 4508 and the cursors of what was really written."""
-
-    unsent_bytes: int
-
-
-OutboxDecision: TypeAlias = Send | Held | Evict
-
-SEND: Final = Send()
-HELD: Final = Held()
+    def is_full(self) -> bool:
+        """Whether nothing more may be taken."""
+        return self.total >= self.bytes_max
 
 
 class ClientOutbox:
-    """The accounts of one connection."""
+    """The accounts of one connection. Times are of one monotonic clock."""
 
-    __slots__ = ("limits", "queued_bytes", "socket_bytes", "state")
+    __slots__ = (
+        "calm_since_s",
+        "counted",
+        "delivered_bytes",
+        "direct_since_s",
+        "held",
+        "late_since_s",
+        "limits",
+        "progress_at_s",
+        "queued_bytes",
+        "settle_s",
+        "socket_bytes",
+        "state",
+        "written_bytes",
+    )
 
-    def __init__(self, limits: OutboxLimits) -> None:
+    def __init__(self, limits: OutboxLimits, held: HeldBytes, *, now_s: float = 0.0) -> None:
         self.limits = limits
-        self.state = OutboxState.FLOWING
+        self.held = held
+        self.state = OutboxState.DIRECT
         self.queued_bytes = 0
         """Bytes of messages in our queue."""
         self.socket_bytes = 0
         """Bytes that the socket holds, as last observed."""
+        self.written_bytes = 0
+        """Bytes ever given to the socket."""
+        self.delivered_bytes = 0
+        """Of those, what the other side has acknowledged, as last watched."""
+        self.counted = 0
+        """What `held` knows of our unsent bytes."""
+        self.settle_s = limits.settle_s
+        self.direct_since_s = now_s - limits.settle_max_s
+        self.progress_at_s = now_s
+        self.late_since_s: float | None = None
+        self.calm_since_s: float | None = None
 
     @property
     def unsent_bytes(self) -> int:
         """Everything owed."""
         return self.queued_bytes + self.socket_bytes
 
-    def offer(self, message_bytes: int) -> OutboxDecision:
-        """May a message of this size be queued? Only an Evict leaves the accounts as they were."""
+    def has_room(self) -> bool:
+        """Whether a session's next message may be taken, of any size: it must get past some time."""
+        if self.state is CLOSED or self.held.is_full():
+            return False
+        return self.queued_bytes + self.socket_bytes <= self.limits.high_bytes
+
+    def push(self, message_bytes: int, now_s: float) -> bool:
+        """A session's next message is here: is it taken as it comes? Else it is to be pulled later."""
+        if self.state is not DIRECT:
+            return False
+        if self.queued_bytes + self.socket_bytes > self.limits.high_bytes or self.held.is_full():
+            self.cross(OutboxEvent.HIGH_MARK, now_s)
+            return False
+        self.count(message_bytes)
+        return True
+
+    def pull(self, message_bytes: int) -> None:
+        """A session's message is taken, there being room."""
+        self.count(message_bytes)
+
+    def own(self, message_bytes: int, now_s: float) -> bool:
+        """A message of our own: it waits for nothing. False: it does not fit, and the connection is closed."""
         unsent = self.queued_bytes + self.socket_bytes
-        if self.state is OutboxState.EVICTED:
-            return Evict(unsent)
         if unsent and unsent + message_bytes > self.limits.connection_bytes_max:
-            self.cross(OutboxEvent.BYTE_CAP)
-            return Evict(unsent)
+            self.cross(OutboxEvent.BYTE_CAP, now_s)
+        if self.state is CLOSED:
+            return False
+        self.count(message_bytes)
+        return True
+
+    def count(self, message_bytes: int) -> None:
         self.queued_bytes += message_bytes
-        if unsent + message_bytes >= self.limits.high_bytes:
-            self.cross(OutboxEvent.HIGH_MARK)
-        return SEND if self.state is OutboxState.FLOWING else HELD
+        self.counted += message_bytes
+        self.held.total += message_bytes
 
-    def written(self, message_bytes: int, *, socket_bytes: int) -> None:
-        """Messages of this many bytes left the queue; the socket now holds `socket_bytes`."""
-        self.queued_bytes = max(0, self.queued_bytes - message_bytes)
-        self.observe(socket_bytes)
+    def written(self, message_bytes: int, wire_bytes: int) -> None:
+        """Messages of this many bytes left the queue as so many bytes for the socket."""
+        self.queued_bytes -= message_bytes
+        self.written_bytes += wire_bytes
 
-    def observe(self, socket_bytes: int) -> None:
+    def dropped(self, message_bytes: int) -> None:
+        """Messages of this many bytes left the queue unsaid."""
+        self.queued_bytes -= message_bytes
+
+    def observe(self, socket_bytes: int, now_s: float) -> None:
         """The socket now holds this many bytes."""
         self.socket_bytes = socket_bytes
-        if self.unsent_bytes <= self.limits.low_bytes:
-            self.cross(OutboxEvent.LOW_MARK)
+        unsent = self.queued_bytes + socket_bytes
+        if unsent != self.counted:
+            self.held.total += unsent - self.counted
+            self.counted = unsent
+        if not unsent:
+            self.late_since_s = None
+        elif self.late_since_s is None:
+            self.late_since_s = now_s
+        elif self.state is DIRECT and now_s - self.late_since_s >= self.limits.late_s:
+            self.cross(OutboxEvent.LATE, now_s)
+        if self.state is not ROLLUP or unsent > self.limits.low_bytes:
+            self.calm_since_s = None
+        elif self.calm_since_s is None:
+            self.calm_since_s = now_s
 
-    def cross(self, event: OutboxEvent) -> None:
-        self.state = TRANSITIONS.get((self.state, event), self.state)
+    def settle(self, now_s: float) -> bool:
+        """Nothing waits to be pulled: is it time for frames to go out as they come again?"""
+        if self.state is ROLLUP and self.calm_since_s is not None and now_s - self.calm_since_s >= self.settle_s:
+            self.cross(OutboxEvent.SETTLED, now_s)
+        return self.state is DIRECT
+
+    def watch(self, undelivered_bytes: int, now_s: float) -> bool:
+        """The socket and the kernel hold so many bytes that the other side has not acknowledged. Did it take any?"""
+        delivered = self.written_bytes - undelivered_bytes
+        progressed = delivered > self.delivered_bytes
+        self.delivered_bytes = max(self.delivered_bytes, delivered)
+        if progressed or not self.unsent_bytes:
+            self.progress_at_s = now_s
+        elif now_s - self.progress_at_s > self.limits.stall_s:
+            self.cross(OutboxEvent.STALLED, now_s)
+        return progressed
+
+    def cross(self, event: OutboxEvent, now_s: float) -> None:
+        """Move along the table; a pair that is not in it moves nothing."""
+        reached = TRANSITIONS.get((self.state, event), self.state)
+        if reached is self.state:
+            return
+        if self.state is DIRECT:
+            relapsed = now_s - self.direct_since_s < self.limits.settle_max_s
+            self.settle_s = min(self.settle_s * 2, self.limits.settle_max_s) if relapsed else self.limits.settle_s
+        elif reached is DIRECT:
+            self.direct_since_s = now_s
+        self.calm_since_s = None
+        self.state = reached
+
+    def forget(self) -> None:
+        """The connection has gone: nobody owes anything any more."""
+        self.held.total -= self.counted
+        self.held, self.counted = HeldBytes(self.held.bytes_max), 0

@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Pong, Prompt
+from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, OnSlow, Pong, Prompt
 from schemas.codec import decode_client_messages
 from schemas.errors import InvalidField, MalformedRecord, UnknownTag
 from schemas.identifiers import IDENTIFIER_CHARS_MAX, UserId, check_prompt_id, check_session_id
@@ -94,6 +94,7 @@ class FollowSession:
 
     session: str
     from_: str
+    on_slow: OnSlow = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,8 @@ class ClientProtocol:
     def intent_of(self, message: Attach | Detach | Prompt | Cancel | Pong, user: UserId) -> Intent:
         match message:
             case Attach():
-                return FollowSession(check_session_id(message.session) if message.session else "", message.from_)
+                session = check_session_id(message.session) if message.session else ""
+                return FollowSession(session, message.from_, message.on_slow)
             case Detach():
                 return UnfollowSession(check_session_id(message.session))
             case Prompt():

@@ -1,37 +1,63 @@
-"""Who may connect, and how fast a connection may speak.
+"""Who may come in, who may stay, and how fast a client may speak.
 
-Sockets are counted per user and for the whole process; messages are metered by a token bucket per connection, which
-holds `message_burst` and refills at `messages_per_s`. A refused socket may come back later (1013), a flood is told
-when (4429). Plain counting: the bound of everything else a connection may cost is kept elsewhere, in bytes.
+Three doors. At the first, before a byte is read: no more sockets than the process has files for, and no more that have
+not said a good `hello` than `pending_max`; of these the one that has waited longest goes when one more comes, since a
+client that means it needs milliseconds and whoever sits there to fill the line does not. At the second, when a client
+has said who it is: sockets per user, in all, and bytes owed to all clients; who is refused is told when to come back
+(1013), each at another moment, or the refused would come back as one. At the third, while it speaks: a bucket of
+messages per connection and one per user; who empties one is closed (4429) with the time to wait. One more bucket, the
+process's, closes nobody: whoever speaks while it is empty is not read from until it has filled, and TCP passes that on.
+
+Plain counting; what a connection may cost in bytes is kept by its outbox.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from gateway.close_codes import ADMISSION_REFUSED, FLOOD, CloseCode
 
-__all__ = ["Admission", "Admit", "ConnectionLimits", "MessageBucket", "Refuse", "SocketCounts"]
+__all__ = ["Admission", "Admit", "ConnectionLimits", "MessageBucket", "Refuse", "SocketCounts", "relieved"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
     """Caps per user, connection and process."""
 
+    accepted_max: int = 14_000
+    """Sockets accepted at once, welcome or not; one more is answered 503. Kept below what the process has files for."""
+    pending_max: int = 1_024
+    """Sockets that have not said a good hello yet."""
     sockets_per_user_max: int = 512
     """Open sockets of one user on this gateway."""
     sockets_max: int = 12_000
     """Open sockets in all."""
     sessions_per_connection_max: int = 1_024
     """Sessions that one connection may follow."""
+    held_bytes_max: int = 201_326_592
+    """Bytes owed to all clients together."""
+    held_share_near: float = 0.8
+    """From this share of them on nobody new is let in."""
     message_burst: int = 1_024
     """Messages that a connection may send at once."""
     messages_per_s: float = 200.0
     """Messages that a connection may send for long."""
+    user_message_burst: int = 4_096
+    """Messages that all connections of a user may send at once."""
+    user_messages_per_s: float = 1_000.0
+    """Messages that they may send for long."""
+    process_message_burst: int = 20_000
+    """Messages that all clients may send at once."""
+    process_messages_per_s: float = 10_000.0
+    """Messages that they may send for long; beyond it they are read more slowly."""
     refused_retry_s: float = 5.0
-    """How long a refused socket should wait."""
+    """How long a refused socket should wait, at least; at most twice as long."""
+
+    @property
+    def held_bytes_near(self) -> int:
+        """From here on nobody new is let in."""
+        return int(self.held_bytes_max * self.held_share_near)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +78,46 @@ Admission: TypeAlias = Admit | Refuse
 ADMIT: Final = Admit()
 
 
+class MessageBucket:
+    """A message rate: holds `burst` and refills at `per_s`."""
+
+    __slots__ = ("available", "burst", "per_s", "refilled_at_s")
+
+    def __init__(self, burst: int, per_s: float, *, now_s: float) -> None:
+        self.burst = burst
+        self.per_s = per_s
+        self.available = float(burst)
+        self.refilled_at_s = now_s
+
+    def take(self, messages: int, *, now_s: float) -> Admission:
+        """Spend one token per message, or none; a clock that steps back refills nothing."""
+        self.refill(now_s)
+        if messages > self.available:
+            wanted = messages + self.burst / 4  # coming back for one token would not be worth it
+            return Refuse(FLOOD, round((wanted - self.available) / self.per_s, 3))
+        self.available -= messages
+        return ADMIT
+
+    def spend(self, messages: int, *, now_s: float) -> float:
+        """Spend them in any case; the seconds after which they are paid for."""
+        self.refill(now_s)
+        self.available -= messages
+        return max(0.0, -self.available / self.per_s)
+
+    def refill(self, now_s: float) -> None:
+        elapsed_s = max(0.0, now_s - self.refilled_at_s)
+        self.refilled_at_s = now_s
+        self.available = min(float(self.burst), self.available + elapsed_s * self.per_s)
+
+
+@dataclass(slots=True)
+class UserShare:
+    """What one user has of this process."""
+
+    bucket: MessageBucket
+    sockets: int = 0
+
+
 class SocketCounts:
     """The authenticated sockets of this process, per user."""
 
@@ -59,43 +125,52 @@ class SocketCounts:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        self.by_user: Counter[str] = Counter()
+        self.by_user: dict[str, UserShare] = {}
         self.total = 0
 
-    def admit(self, user: str) -> Admission:
-        """Count one more socket of the user, unless a cap is reached. An Admit must be given back by `leave`."""
-        if self.by_user[user] >= self.limits.sockets_per_user_max or self.total >= self.limits.sockets_max:
-            return Refuse(ADMISSION_REFUSED, self.limits.refused_retry_s)
-        self.by_user[user] += 1
+    def admit(self, user: str, *, held_bytes: int, now_s: float, draw: float) -> Admission:
+        """Count one more socket of the user, unless a cap is reached. An Admit must be given back by `leave`.
+
+        `draw`, from 0 to 1, says where in the time to wait a refused client comes back.
+        """
+        limits, share = self.limits, self.by_user.get(user)
+        if (
+            self.total >= limits.sockets_max
+            or held_bytes >= limits.held_bytes_near
+            or (share is not None and share.sockets >= limits.sockets_per_user_max)
+        ):
+            return Refuse(ADMISSION_REFUSED, round(limits.refused_retry_s * (1 + draw), 3))
+        if share is None:
+            bucket = MessageBucket(limits.user_message_burst, limits.user_messages_per_s, now_s=now_s)
+            share = self.by_user[user] = UserShare(bucket)
+        share.sockets += 1
         self.total += 1
         return ADMIT
+
+    def take(self, user: str, messages: int, *, now_s: float) -> Admission:
+        """Messages of a user who is in."""
+        return self.by_user[user].bucket.take(messages, now_s=now_s)
 
     def leave(self, user: str) -> None:
         """A socket that was admitted has gone."""
         self.total -= 1
-        self.by_user[user] -= 1
-        if self.by_user[user] <= 0:
+        share = self.by_user[user]
+        share.sockets -= 1
+        if share.sockets <= 0:
             del self.by_user[user]
 
 
-class MessageBucket:
-    """The message rate of one connection."""
+def relieved(unsent_bytes: list[int], held_bytes: int, limits: ConnectionLimits) -> list[int]:
+    """Beyond the cap: which connections must give up what waits for them, by index, so that it is near it again.
 
-    __slots__ = ("available", "limits", "refilled_at_s")
-
-    def __init__(self, limits: ConnectionLimits, *, now_s: float) -> None:
-        self.limits = limits
-        self.available = float(limits.message_burst)
-        self.refilled_at_s = now_s
-
-    def take(self, messages: int, *, now_s: float) -> Admission:
-        """Spend one token per message; a clock that steps back refills nothing."""
-        elapsed_s = max(0.0, now_s - self.refilled_at_s)
-        self.refilled_at_s = now_s
-        refilled = self.available + elapsed_s * self.limits.messages_per_s
-        self.available = min(float(self.limits.message_burst), refilled)
-        if messages > self.available:
-            wanted = messages + self.limits.message_burst / 4  # coming back for one token would not be worth it
-            return Refuse(FLOOD, round((wanted - self.available) / self.limits.messages_per_s, 3))
-        self.available -= messages
-        return ADMIT
+    Those that owe most; none of those that owe nothing.
+    """
+    if held_bytes < limits.held_bytes_max:
+        return []
+    chosen: list[int] = []
+    for index in sorted(range(len(unsent_bytes)), key=unsent_bytes.__getitem__, reverse=True):
+        if held_bytes <= limits.held_bytes_near or not unsent_bytes[index]:
+            break
+        chosen.append(index)
+        held_bytes -= unsent_bytes[index]
+    return chosen

@@ -49,7 +49,7 @@ CURSOR_CHARS: Final = 60
 KEY_ID_BYTES: Final = 2
 EPOCH_BYTES: Final = 6
 
-GapReason: TypeAlias = Literal["expired", "recreated", "unknown_cursor", "log_lost"]
+GapReason: TypeAlias = Literal["expired", "recreated", "unknown_cursor", "log_lost", "skipped"]
 
 
 class LogPosition(NamedTuple):

@@ -21,6 +21,7 @@ import msgspec
 
 from gateway.decisions.event_messages import ToldEvent, message_of
 from gateway.decisions.resume_cursor import CursorSigner, LogPosition
+from gateway.decisions.watch_reports import WatchWish, wish_of, wishes_word
 from schemas.client_messages import Delta
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
@@ -125,7 +126,7 @@ class SessionTeller:
 class SessionReading:
     """One reading of one session's log, from some offset on."""
 
-    __slots__ = ("counts", "fold", "fold_from", "joined", "position", "stamped_us", "teller", "tells_from")
+    __slots__ = ("counts", "fold", "fold_from", "joined", "position", "stamped_us", "teller", "tells_from", "wish")
 
     def __init__(self, teller: SessionTeller, *, starts_at: int, tells_from: LogPosition) -> None:
         self.teller = teller
@@ -140,6 +141,8 @@ class SessionReading:
         self.stamped_us = 0
         """When the newest effective record was stamped by its writer."""
         self.counts = ReadingCounts()
+        self.wish: WatchWish | None = None
+        """What the worker of its open turns wants to hear of those who follow them."""
 
     def cursor(self) -> str:
         """The cursor of the position reached."""
@@ -204,6 +207,8 @@ class SessionReading:
         self.stamped_us = event.at_us
         if isinstance(event, TurnQueued | TurnEnded):
             self.fold_from = min(self.fold.read_from(), offset + 1)
+            if self.wish is not None or (isinstance(event, TurnQueued) and wishes_word(event)):
+                self.wish = wish_of(turn.queued for turn in self.fold.open_turns())
         return event if offset >= self.tells_from.offset else None
 
     def part_of(self, event: SessionEvent, offset: int) -> ToldPart:

@@ -21,7 +21,7 @@ export class Announcer {
   /** What is being answered now, or has just been. @param {import("./conversation.js").Entry | null} entry */
   follow(entry) {
     if (!entry) return;
-    const key = `${entry.promptId} ${entry.attempt}`;
+    const key = `${entry.promptId} ${entry.index} ${entry.spans[0]?.attempt ?? 0}`;
     if (key !== this.#key) {
       const fresh = entry.status === "running" && entry.text.length < 400;
       this.#key = key;

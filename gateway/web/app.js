@@ -2,8 +2,9 @@
 
 import { claimsOf, findToken, forgetToken, keepToken } from "./access_token.js";
 import { Announcer } from "./announcer.js";
+import { arrange } from "./arrangement.js";
 import { ComposerView } from "./composer_view.js";
-import { arrange, emptyConversation, isOpen, reduceConversation } from "./conversation.js";
+import { emptyConversation, isOpen, reduceConversation } from "./conversation.js";
 import { element, icon, setText } from "./dom.js";
 import { newId } from "./identifiers.js";
 import { keep, readKept, SessionStore } from "./session_store.js";
@@ -15,7 +16,7 @@ import { TranscriptView } from "./transcript_view.js";
 
 const MODEL_KEY = "tokenwire.model";
 const HIDDEN_FRAME_MS = 250;
-const SESSION_EVENTS = ["attached", "accepted", "queued", "waiting", "start", "delta", "end", "gap", "snapshot", "hole", "error"];
+const SESSION_EVENTS = ["attached", "accepted", "queued", "waiting", "start", "switch", "delta", "end", "compared", "gap", "snapshot", "hole", "error"];
 const GAP_WORDS = {
   expired: "Older parts of this conversation have expired and are no longer on the log.",
   recreated: "This session's log was created anew: what was before is gone.",
@@ -83,26 +84,27 @@ class ChatPage {
 
   // ---- What the user does
 
-  #send(text, promptId = newId()) {
+  /** @param {object} [asked] models and the like, as the protocol names them */
+  #send(text, { promptId = newId(), asked = this.#composer.asked } = {}) {
     const session = this.#active;
-    const model = this.#models.length > 1 ? document.getElementById("model").value : "";
     this.#store.add(session, text);
     this.#store.active = session;
     this.#follow(session);
-    this.#happened(session, { type: "send", promptId, input: text, model });
-    this.#client.prompt({ session, promptId, input: text, ...(model ? { model } : {}) });
+    const { model = "", models, compare, merge_model: mergeModel } = asked;
+    this.#happened(session, { type: "send", promptId, input: text, model, models, compare, mergeModel });
+    this.#client.prompt({ session, promptId, input: text, ...asked });
     this.#transcript.toBottom();
   }
 
   #retry(entry) {
     const sameId = entry.error?.code === "unknown_outcome";
     if (entry.status === "failed") this.#happened(this.#active, { type: "forget", promptId: entry.promptId });
-    this.#send(entry.input, sameId ? entry.promptId : undefined);
+    const asked = entry.models.length > 1 ? comparisonOf(entry) : this.#composer.askedOne;
+    this.#send(entry.input, { asked, ...(sameId ? { promptId: entry.promptId } : {}) });
   }
 
   #stop() {
-    const { running } = arrange(this.#conversation(this.#active));
-    if (running) this.#cancel(this.#active, running.promptId);
+    for (const { promptId } of arrange(this.#conversation(this.#active)).open) this.#cancel(this.#active, promptId);
   }
 
   #cancel(session, promptId) {
@@ -234,7 +236,7 @@ class ChatPage {
     this.#showEmpty(conversation);
     this.#transcript.update(arranged.transcript);
     this.#composer.update(arranged);
-    this.#announcer.follow(arranged.running ?? arranged.transcript.at(-1) ?? null);
+    this.#announcer.follow((arranged.open.at(-1) ?? arranged.transcript.at(-1))?.entries[0] ?? null);
     const title = this.#store.lines.find(({ id }) => id === this.#active)?.title ?? "New chat";
     setText(document.getElementById("title"), title);
     document.title = this.#store.has(this.#active) ? `${title} · Tokenwire` : "Tokenwire";
@@ -306,12 +308,18 @@ class ChatPage {
     const modified = event.ctrlKey || event.metaKey || event.altKey;
     if (event.key === "Escape") {
       if (this.#sidebar.drawerIsOpen) this.#sidebar.setDrawer(false);
-      else this.#stop();
+      else if (!this.#composer.closePanel()) this.#stop();
     } else if ((event.key === "/" && !writing && !modified) || (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey))) {
       event.preventDefault();
       this.#composer.focus();
     }
   }
+}
+
+/** What an entry's comparison asked for. */
+function comparisonOf({ models, compare }) {
+  if (compare !== "merge") return { models, compare };
+  return { models: models.slice(0, -1), compare, ...(models.at(-1) ? { merge_model: models.at(-1) } : {}) };
 }
 
 function refusalWords(token, { code, reason }) {

@@ -1,14 +1,24 @@
-/** Where prompts are written: the box, send and stop, the model, and what waits in line. */
+/** Where prompts are written: the box, send and stop, the models, and what waits in line. */
 
 import { element, icon, setChildren, setText } from "./dom.js";
+import { ModelChoice } from "./model_choice.js";
 
 const HEIGHT_PX_MAX = 220;
+/** What may become of a prompt that is sent while an answer is being written: as the protocol has it, in words, and what Send does. */
+const ON_BUSY = {
+  enqueue: ["Wait its turn", "Send: it waits its turn"],
+  parallel: ["Run beside it", "Send: it runs beside the other"],
+  interrupt: ["Interrupt it", "Send: the other ends, what it said stays"],
+  rollback: ["Take it back", "Send: the other ends and is forgotten, question and all"],
+};
 
 export class ComposerView {
   #box = document.getElementById("prompt");
   #send = document.getElementById("send");
   #stop = document.getElementById("stop");
-  #model = document.getElementById("model");
+  #models;
+  #busyField = document.getElementById("busy-field");
+  #onBusy = document.getElementById("on-busy");
   #queue = document.getElementById("queue");
   #queueTitle = document.getElementById("queue-title");
   #queueList = document.getElementById("queue-list");
@@ -18,12 +28,14 @@ export class ComposerView {
   /** @param {{send(text: string): void, stop(): void, remove(promptId: string): void, typing(): void, chooseModel(model: string): void}} actions */
   constructor(actions) {
     this.#actions = actions;
+    this.#models = new ModelChoice((model) => this.#actions.chooseModel(model));
     this.#send.append(icon("send"));
     this.#stop.append(icon("stop"));
+    this.#onBusy.append(...Object.entries(ON_BUSY).map(([value, [words, title]]) => element("option", { value, title }, words)));
+    this.#onBusy.addEventListener("change", () => this.#nameSend());
     this.#box.addEventListener("input", () => this.#typed());
     this.#box.addEventListener("keydown", (event) => this.#key(event));
     this.#stop.addEventListener("click", () => this.#actions.stop());
-    this.#model.addEventListener("change", () => this.#actions.chooseModel(this.#model.value));
     document.getElementById("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
@@ -44,37 +56,60 @@ export class ComposerView {
 
   /** @param {string[]} models @param {string} chosen */
   offerModels(models, chosen) {
-    const choices = models.map((model) => element("option", { value: model, selected: model === chosen }, model));
-    this.#model.replaceChildren(...choices);
-    document.getElementById("model-field").hidden = models.length < 2;
+    this.#models.offer(models, chosen);
   }
 
-  /** @param {{running: object | null, queue: {entry: object, position: number}[]}} arranged */
-  update({ running, queue }) {
-    this.#stop.hidden = running === null;
-    this.#stop.disabled = running?.cancelling ?? false;
-    this.#send.setAttribute("aria-label", running ? "Send: it waits its turn" : "Send");
-    this.#box.placeholder = running ? "Ask the next thing…" : "Ask anything";
+  /** What a prompt that is sent now asks for besides its words, as the protocol names it. */
+  get asked() {
+    const onBusy = this.#busyField.hidden || this.#onBusy.value === "enqueue" ? {} : { on_busy: this.#onBusy.value };
+    return { ...this.#models.asked, ...onBusy };
+  }
+
+  /** The same for one model, whatever is chosen for the next prompt. */
+  get askedOne() {
+    return this.#models.one;
+  }
+
+  /** @returns {boolean} whether there was a panel to close */
+  closePanel() {
+    return this.#models.close();
+  }
+
+  /** @param {{open: object[], queue: {exchange: object, position: number}[]}} arranged */
+  update({ open, queue }) {
+    const busy = open.length > 0;
+    this.#stop.hidden = !busy;
+    this.#stop.disabled = open.every(({ cancelling }) => cancelling);
+    if (!busy) this.#onBusy.value = "enqueue"; // what was meant for one answer is not meant for the next
+    this.#busyField.hidden = !busy;
+    this.#nameSend();
+    this.#box.placeholder = busy ? "Ask the next thing…" : "Ask anything";
     this.#queue.hidden = queue.length === 0;
     setText(this.#queueTitle, queue.length === 1 ? "1 prompt waits its turn" : `${queue.length} prompts wait their turn`);
     setChildren(this.#queueList, queue.map((waiting) => this.#queueNode(waiting)));
-    const kept = new Set(queue.map(({ entry }) => entry.promptId));
+    const kept = new Set(queue.map(({ exchange }) => exchange.promptId));
     for (const promptId of this.#queueNodes.keys()) if (!kept.has(promptId)) this.#queueNodes.delete(promptId);
   }
 
-  #queueNode({ entry, position }) {
-    let node = this.#queueNodes.get(entry.promptId);
+  #nameSend() {
+    const words = this.#busyField.hidden ? "Send" : ON_BUSY[this.#onBusy.value][1];
+    this.#send.setAttribute("aria-label", words);
+    this.#send.title = `${words} (Enter)`;
+  }
+
+  #queueNode({ exchange, position }) {
+    let node = this.#queueNodes.get(exchange.promptId);
     if (!node) {
-      const remove = element("button", { type: "button", class: "icon-button", "data-action": "remove", "aria-label": `Remove from the line: ${entry.input}`, title: "Remove" }, icon("close"));
-      remove.addEventListener("click", () => this.#actions.remove(entry.promptId));
-      node = element("li", { "data-queued": entry.promptId },
-        element("span", { class: "position" }), element("span", { class: "words", dir: "auto" }, entry.input), element("span", { class: "state" }), remove);
-      this.#queueNodes.set(entry.promptId, node);
+      const remove = element("button", { type: "button", class: "icon-button", "data-action": "remove", "aria-label": `Remove from the line: ${exchange.input}`, title: "Remove" }, icon("close"));
+      remove.addEventListener("click", () => this.#actions.remove(exchange.promptId));
+      node = element("li", { "data-queued": exchange.promptId },
+        element("span", { class: "position" }), element("span", { class: "words", dir: "auto" }, exchange.input), element("span", { class: "state" }), remove);
+      this.#queueNodes.set(exchange.promptId, node);
     }
-    node.dataset.state = entry.status;
+    node.dataset.state = exchange.entries[0].status;
     setText(node.children[0], String(position));
-    setText(node.children[2], entry.cancelling ? "removing…" : entry.status === "sending" ? "sending…" : "");
-    node.children[3].disabled = entry.cancelling;
+    setText(node.children[2], queueWords(exchange));
+    node.children[3].disabled = exchange.cancelling;
     return node;
   }
 
@@ -99,4 +134,10 @@ export class ComposerView {
     this.#box.style.height = `${Math.min(HEIGHT_PX_MAX, this.#box.scrollHeight)}px`;
     if (this.#box.value) this.#actions.typing();
   }
+}
+
+function queueWords({ cancelling, entries: [{ status, models }] }) {
+  if (cancelling) return "removing…";
+  if (status === "sending") return "sending…";
+  return models.length > 1 ? `${models.length} models` : "";
 }

@@ -7,36 +7,47 @@
  *
  * Order: what the log has queued, in its order, then what was sent here and is not on the log yet.
  *
- * @typedef {object} Entry one prompt and its answer
+ * @typedef {object} Entry one answer to a prompt: a comparison has one per model, with the same prompt id
  * @property {string} promptId
  * @property {string} turn empty until the gateway has named it
  * @property {string} input
  * @property {number} inputChars length of the whole input where only its beginning was told; else 0
- * @property {string} model
+ * @property {number} index its place among the models that were asked
+ * @property {readonly string[]} models all models of a comparison, the merging one last; empty where one was asked
+ * @property {"all" | "first" | "best" | "merge"} compare
+ * @property {string} model who was asked, then who answers
  * @property {"sending" | "accepted" | "queued" | "running" | "ended" | "failed"} status `failed`: it got no turn
  * @property {number} attempt 0 while none has started
  * @property {string} cause why the attempt was started
  * @property {string} text the answer so far
+ * @property {readonly Span[]} spans who wrote which part of it; the last one goes on
+ * @property {boolean} cached it comes from the response cache
  * @property {string} reason why it ended; empty while open
+ * @property {boolean} forgotten neither question nor answer belong to the conversation any more
  * @property {object | null} usage
  * @property {number} costNanoUsd
  * @property {{code: string, message: string, temporary?: boolean, retry_after_s?: number} | null} error
  * @property {boolean} cancelling asked to stop, not ended yet
  * @property {{position: number, etaS: number | null} | null} waiting its place in the line for a provider
+ * @property {number} position turns of the session before it when it was queued
+ * @property {number | null} etaS when it was expected to start
  * @property {number} historyCut oldest messages that were left out to fit the model
  * @property {number | null} sentAtMs page clock; null unless sent from this page
- * @property {number | null} ttftMs from sending to the first text, as seen here
+ * @property {number | null} ttftMs from sending to the first text, as seen here; else as the log says at the end
  * @property {{firstAtMs: number, lastAtMs: number, whole: boolean}} pace of the attempt's text; `whole`: all of it came live
- * @property {number} startedAtUs log clock; 0 where unknown
+ * @property {number} queuedAtUs log clock; 0 where unknown
+ * @property {number} startedAtUs
  * @property {number} endedAtUs
  *
- * @typedef {{session: string, entries: readonly Entry[], gap: string, attached: boolean}} Conversation
+ * @typedef {{attempt: number, provider: string, model: string, startsAt: number}} Span `startsAt`: index into the text
+ * @typedef {{mode: string, turn: string, scores: Record<string, number>}} Outcome of a comparison; no turn: no answer was whole
+ * @typedef {{session: string, entries: readonly Entry[], outcomes: Readonly<Record<string, Outcome>>, gap: string, attached: boolean}} Conversation
  * @typedef {{happening: {type: string}, atMs: number}} Happening `atMs`: page clock when it was sent or received
  */
 
 /** @returns {Conversation} */
 export function emptyConversation(session) {
-  return { session, entries: [], gap: "", attached: false };
+  return { session, entries: [], outcomes: {}, gap: "", attached: false };
 }
 
 /**
@@ -50,37 +61,23 @@ export function reduceConversation(conversation, happenings) {
   return draft.finished();
 }
 
-/**
- * What goes where: `queue` holds prompts that wait behind an open one, with their place in line.
- * @param {Conversation} conversation
- * @returns {{transcript: Entry[], queue: {entry: Entry, position: number}[], running: Entry | null}}
- */
-export function arrange({ entries }) {
-  const transcript = [];
-  const queue = [];
-  let running = null;
-  for (const entry of entries) {
-    if (!isOpen(entry)) transcript.push(entry);
-    else if (running === null) transcript.push((running = entry));
-    else if (entry.status === "running") transcript.push(entry);
-    else queue.push({ entry, position: queue.length + 1 });
-  }
-  return { transcript, queue, running };
-}
-
 /** True until the prompt's ending (or refusal) is known. */
 export function isOpen(entry) {
   return entry.status !== "ended" && entry.status !== "failed";
 }
 
 const STEPS = {
-  send(draft, { promptId, input, model }, atMs) {
+  send(draft, { promptId, input, model, models = [], compare = "all", mergeModel = "" }, atMs) {
     draft.remove((entry) => entry.promptId === promptId);
-    draft.append({ ...blankEntry(promptId), input, model, sentAtMs: atMs });
+    const asked = compare === "merge" ? [...models, mergeModel] : models;
+    const names = asked.length ? asked : [model];
+    names.forEach((name, index) => {
+      draft.append({ ...blankEntry(promptId), input, index, models: asked, compare, model: name, sentAtMs: atMs });
+    });
   },
 
   cancel_asked(draft, { promptId }) {
-    draft.edit(byPrompt(promptId), (entry) => (entry.cancelling = true));
+    draft.editAll((entry) => entry.promptId === promptId && isOpen(entry), (entry) => (entry.cancelling = true));
   },
 
   forget(draft, { promptId }) {
@@ -101,16 +98,18 @@ const STEPS = {
   },
 
   accepted(draft, { prompt_id, turns }) {
-    draft.edit(byPrompt(prompt_id), (entry) => {
+    draft.editAll(byPrompt(prompt_id), (entry) => {
       if (entry.status === "sending") entry.status = "accepted";
-      entry.turn ||= turns?.[0] ?? "";
+      entry.turn ||= turns?.[entry.index] ?? "";
     });
   },
 
-  queued(draft, { turn, prompt_id, input, input_chars, model }) {
-    const known = draft.take(byPrompt(prompt_id)) ?? blankEntry(prompt_id);
+  queued(draft, { turn, prompt_id, input, input_chars, model, index, models, compare, position, eta_s, at_us }) {
+    const known = draft.take(byPlace(turn, prompt_id, index ?? 0)) ?? blankEntry(prompt_id);
     const asked = askedOf(known, input, input_chars);
-    draft.insertLogged({ ...known, ...asked, turn, status: "queued", error: null, model: model || known.model });
+    const place = { index: index ?? 0, models: models ?? [], compare: compare ?? "all", position: position ?? 0, etaS: eta_s ?? null };
+    const about = { turn, status: "queued", error: null, model: model || known.model, queuedAtUs: at_us ?? 0 };
+    draft.insertLogged({ ...known, ...asked, ...place, ...about });
   },
 
   waiting(draft, { turn, position, eta_s }) {
@@ -119,16 +118,8 @@ const STEPS = {
     });
   },
 
-  start(draft, { turn, attempt, model, cause, history_messages_cut, at_us }) {
-    if (!draft.has(byTurn(turn))) draft.insertLogged({ ...blankEntry(""), turn, promptId: turn });
-    draft.edit(byTurn(turn), (entry) => {
-      Object.assign(entry, { status: "running", attempt, cause: cause ?? "first", text: "", waiting: null });
-      entry.model = model || entry.model;
-      entry.historyCut = history_messages_cut ?? 0;
-      entry.startedAtUs = at_us ?? 0;
-      entry.pace = { firstAtMs: 0, lastAtMs: 0, whole: entry.sentAtMs !== null };
-    });
-  },
+  start: begin,
+  switch: begin,
 
   delta(draft, { turn, attempt, text }, atMs) {
     if (!draft.has(byTurn(turn))) draft.insertLogged({ ...blankEntry(""), turn, promptId: turn, attempt });
@@ -141,38 +132,68 @@ const STEPS = {
     });
   },
 
-  end(draft, { turn, reason, usage, cost_nano_usd, error, at_us }) {
+  end(draft, { turn, reason, usage, cost_nano_usd, error, forgotten, first_text_s, at_us }) {
     draft.edit(byTurn(turn), (entry) => {
       Object.assign(entry, { status: "ended", reason, usage: usage ?? null, error: error ?? null, cancelling: false });
+      entry.forgotten = Boolean(forgotten);
       entry.costNanoUsd = cost_nano_usd ?? 0;
+      entry.ttftMs ??= first_text_s === undefined ? null : first_text_s * 1000;
       entry.endedAtUs = at_us ?? 0;
     });
   },
 
+  compared(draft, { prompt_id, mode, turn, scores }) {
+    draft.outcomes = { ...draft.outcomes, [prompt_id]: { mode, turn: turn ?? "", scores: scores ?? {} } };
+  },
+
   error(draft, { prompt_id, code, message, temporary, retry_after_s }) {
-    draft.edit(byPrompt(prompt_id), (entry) => {
-      if (entry.status !== "sending" && entry.status !== "accepted") return;
+    const waits = (entry) => byPrompt(prompt_id)(entry) && !isLogged(entry) && isOpen(entry);
+    draft.editAll(waits, (entry) => {
       Object.assign(entry, { status: "failed", error: { code, message, temporary, retry_after_s }, cancelling: false });
     });
   },
 
   snapshot(draft, { turns, replace }) {
-    if (replace) draft.remove((entry) => isLogged(entry));
+    if (replace) {
+      draft.remove((entry) => isLogged(entry));
+      draft.outcomes = {};
+    }
     for (const piece of turns) takeSnapshotTurn(draft, piece);
   },
 };
 
+/** An attempt begins. With `from_seq` the text stands and goes on; else it is void and the answer begins anew. */
+function begin(draft, { turn, attempt, provider, model, cause, cached, from_seq, history_messages_cut, at_us }) {
+  if (!draft.has(byTurn(turn))) draft.insertLogged({ ...blankEntry(""), turn, promptId: turn });
+  draft.edit(byTurn(turn), (entry) => {
+    Object.assign(entry, { status: "running", attempt, cause: cause ?? "first", waiting: null, cached: Boolean(cached) });
+    entry.model = model || entry.model;
+    if (!from_seq) {
+      Object.assign(entry, { text: "", spans: [], ttftMs: null });
+      entry.pace = { firstAtMs: 0, lastAtMs: 0, whole: entry.sentAtMs !== null };
+    }
+    const span = { attempt, provider: provider ?? "", model: model ?? "", startsAt: entry.text.length };
+    entry.spans = [...entry.spans, span];
+    entry.historyCut = history_messages_cut ?? 0;
+    entry.startedAtUs = at_us ?? 0;
+  });
+}
+
 function takeSnapshotTurn(draft, piece) {
-  const known = draft.take(byTurn(piece.turn)) ?? draft.take(byPrompt(piece.prompt_id)) ?? blankEntry(piece.prompt_id);
+  const known = draft.take(byPlace(piece.turn, piece.prompt_id, piece.index ?? 0)) ?? blankEntry(piece.prompt_id);
   const asked = askedOf(known, piece.input, piece.input_chars);
   const entry = { ...known, ...asked, turn: piece.turn, attempt: piece.attempt ?? 0, error: piece.error ?? null };
+  Object.assign(entry, { index: piece.index ?? 0, models: piece.models ?? [], compare: piece.compare ?? "all" });
   entry.model = piece.model || known.model;
   entry.text = (known.continues ? known.text : "") + (piece.text ?? "");
+  entry.spans = entry.attempt ? [{ attempt: entry.attempt, provider: piece.provider ?? "", model: entry.model, startsAt: 0 }] : [];
   entry.continues = Boolean(piece.more);
   entry.reason = piece.reason ?? "";
+  entry.forgotten = Boolean(piece.forgotten);
   entry.status = entry.reason ? "ended" : entry.attempt > 0 ? "running" : "queued";
   entry.usage = entry.reason ? (piece.usage ?? null) : null;
   entry.costNanoUsd = piece.cost_nano_usd ?? 0;
+  entry.ttftMs ??= piece.first_text_s === undefined ? null : piece.first_text_s * 1000;
   entry.pace = { ...known.pace, whole: false };
   draft.insertLogged(entry);
 }
@@ -189,22 +210,31 @@ function blankEntry(promptId) {
     turn: "",
     input: "",
     inputChars: 0,
+    index: 0,
+    models: [],
+    compare: "all",
     model: "",
     status: "sending",
     attempt: 0,
     cause: "first",
     text: "",
+    spans: [],
+    cached: false,
     continues: false,
     reason: "",
+    forgotten: false,
     usage: null,
     costNanoUsd: 0,
     error: null,
     cancelling: false,
     historyCut: 0,
     waiting: null,
+    position: 0,
+    etaS: null,
     sentAtMs: null,
     ttftMs: null,
     pace: { firstAtMs: 0, lastAtMs: 0, whole: false },
+    queuedAtUs: 0,
     startedAtUs: 0,
     endedAtUs: 0,
   };
@@ -222,23 +252,30 @@ function byTurn(turn) {
   return (entry) => entry.turn === turn;
 }
 
+/** The turn, or where one of the prompt is expected that has no name yet. */
+function byPlace(turn, promptId, index) {
+  return (entry) => entry.turn === turn || (!entry.turn && Boolean(promptId) && entry.promptId === promptId && entry.index === index);
+}
+
 /** A conversation in the making: copies an entry the first time that it is touched. */
 class Draft {
   #conversation;
   #entries;
   #copied = new Set();
+  outcomes;
   gap;
   attached;
 
   constructor(conversation) {
     this.#conversation = conversation;
     this.#entries = [...conversation.entries];
+    this.outcomes = conversation.outcomes;
     this.gap = conversation.gap;
     this.attached = conversation.attached;
   }
 
   finished() {
-    return { ...this.#conversation, entries: this.#entries, gap: this.gap, attached: this.attached };
+    return { ...this.#conversation, entries: this.#entries, outcomes: this.outcomes, gap: this.gap, attached: this.attached };
   }
 
   has(matches) {

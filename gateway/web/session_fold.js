@@ -4,7 +4,9 @@
  * The log may be told twice (after a resume, or from its start again): a message already known is a duplicate and
  * changes nothing. Chunks of an attempt are numbered 0, 1, 2 …, so the next `seq` is `seq + n`; anything beyond it
  * is a hole and nothing after it may be shown before it is mended. A start with a higher attempt voids the text of
- * the attempts before it. The cursor only ever moves past messages that were judged, never past a hole.
+ * the attempts before it, and so does a switch, unless its `from_seq` says how many chunks stand: it goes on from
+ * there, and is a hole where they are not all known. What a comparison came to counts once per prompt.
+ * The cursor only ever moves past messages that were judged, never past a hole.
  *
  * @typedef {"take" | "duplicate" | "hole"} Verdict
  * @typedef {{attempt: number, nextSeq: number, ended: boolean}} TurnPosition
@@ -19,6 +21,8 @@ export class SessionFold {
 
   /** @type {Map<string, TurnPosition>} */
   #turns = new Map();
+  /** Prompts whose comparison is over. */
+  #compared = new Set();
   #replacesAtSnapshot = true;
 
   /** The next snapshot message begins a new picture of the session (said by `attached` and `gap`). */
@@ -28,7 +32,7 @@ export class SessionFold {
 
   /**
    * Judge a message and, unless it is a hole, remember it.
-   * @param {{type: string, turn?: string, attempt?: number, seq?: number, n?: number, c?: string}} message
+   * @param {{type: string, turn?: string, prompt_id?: string, attempt?: number, seq?: number, from_seq?: number, n?: number, c?: string}} message
    * @returns {Verdict}
    */
   judge(message) {
@@ -51,7 +55,10 @@ export class SessionFold {
   takeSnapshot(message) {
     const replaces = this.#replacesAtSnapshot;
     this.#replacesAtSnapshot = false;
-    if (replaces) this.#turns.clear();
+    if (replaces) {
+      this.#turns.clear();
+      this.#compared.clear();
+    }
     for (const turn of message.turns) {
       const ended = Boolean(turn.reason) && !turn.more;
       this.#turns.set(turn.turn, { attempt: turn.attempt ?? 0, nextSeq: turn.next_seq ?? 0, ended });
@@ -60,17 +67,30 @@ export class SessionFold {
     return replaces;
   }
 
+  /** True once a turn's ending was taken. */
+  isOver(turn) {
+    return this.#turns.get(turn)?.ended ?? false;
+  }
+
   #verdict(message) {
+    if (message.type === "compared") return this.#compared.has(message.prompt_id) ? "duplicate" : "take";
     const known = this.#turns.get(message.turn);
     if (message.type === "queued") return known ? "duplicate" : "take";
     if (known?.ended) return "duplicate";
     const attempt = message.attempt ?? 0;
     if (message.type === "start") return known && attempt <= known.attempt ? "duplicate" : "take";
+    if (message.type === "switch") return this.#verdictOfSwitch(known, attempt, message.from_seq ?? 0);
     if (!known) return this.adoptsUnknown || message.seq === 0 || message.type === "end" ? "take" : "hole";
     if (attempt !== known.attempt) return attempt < known.attempt ? "duplicate" : "hole";
     if (message.type === "end") return "take";
     if (message.seq === known.nextSeq) return "take";
     return message.seq + message.n <= known.nextSeq ? "duplicate" : "hole";
+  }
+
+  #verdictOfSwitch(known, attempt, fromSeq) {
+    if (known && attempt <= known.attempt) return "duplicate";
+    if (fromSeq === 0 || fromSeq === known?.nextSeq || (!known && this.adoptsUnknown)) return "take";
+    return "hole";
   }
 
   #remember(message) {
@@ -80,7 +100,11 @@ export class SessionFold {
         this.#turns.set(message.turn, { attempt: 0, nextSeq: 0, ended: false });
         break;
       case "start":
-        this.#turns.set(message.turn, { attempt, nextSeq: 0, ended: false });
+      case "switch":
+        this.#turns.set(message.turn, { attempt, nextSeq: message.from_seq ?? 0, ended: false });
+        break;
+      case "compared":
+        this.#compared.add(message.prompt_id);
         break;
       case "delta":
         this.#turns.set(message.turn, { attempt, nextSeq: message.seq + message.n, ended: false });

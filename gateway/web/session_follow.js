@@ -19,6 +19,8 @@ export class SessionFollow {
   #checkedHead = "";
   #suspect = null;
   #promptOf = new Map();
+  /** @type {Map<string, {turns: Set<string>, expected: number}>} by prompt: the turns that answer it, as far as they were told */
+  #turnsOf = new Map();
 
   /** @param {string} from a cursor, "start" or "tail" */
   constructor(from) {
@@ -53,13 +55,32 @@ export class SessionFollow {
     if (verdict === "duplicate") return { verdict };
     if (verdict === "hole") this.fold.adopt(message);
     if (message.type === "delta") this.#holes = 0;
-    if (message.type === "queued") this.#promptOf.set(message.turn, message.prompt_id);
+    if (message.type === "queued") this.#note(message);
     return { verdict: verdict === "hole" ? "adopted" : "take" };
+  }
+
+  /** Take a snapshot message. @returns {boolean} true when it replaces what was known */
+  takeSnapshot(message) {
+    for (const turn of message.turns) this.#note(turn);
+    return this.fold.takeSnapshot(message);
   }
 
   /** The prompt that a turn answers, once its `queued` was seen. */
   promptOf(turn) {
     return this.#promptOf.get(turn);
+  }
+
+  /** True once every turn that answers the prompt has ended. */
+  isOver(promptId) {
+    const known = this.#turnsOf.get(promptId);
+    return Boolean(known) && known.turns.size >= known.expected && [...known.turns].every((turn) => this.fold.isOver(turn));
+  }
+
+  #note({ turn, prompt_id, models = [] }) {
+    const known = this.#turnsOf.get(prompt_id) ?? { turns: new Set(), expected: Math.max(1, models.length) };
+    known.turns.add(turn);
+    this.#turnsOf.set(prompt_id, known);
+    this.#promptOf.set(turn, prompt_id);
   }
 
   /** The server refused the position for good, such as after a change of keys: ask for all of it again, once. */

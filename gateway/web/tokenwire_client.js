@@ -12,7 +12,8 @@
  * number of reconnects; prompts that were not acknowledged are sent again under the same id, which is safe.
  *
  * Events (CustomEvent, `detail` is the message as in the protocol): `welcome`, `attached`, `detached`, `accepted`,
- * `queued`, `waiting`, `start`, `delta`, `end`, `gap`, `snapshot` (with `replace`: true when it begins a new picture), `error`.
+ * `queued`, `waiting`, `start`, `switch`, `delta`, `end`, `compared`, `gap`, `snapshot` (with `replace`: true when it
+ * begins a new picture), `error`.
  * Of its own: `state` ({@link ConnectionState}) and `hole` ({session}: chunks are missing and could not be had again).
  *
  * @typedef {object} ConnectionState
@@ -26,6 +27,10 @@
  * @property {string} [input]
  * @property {{role: string, content: string}[]} [messages]
  * @property {string} [model]
+ * @property {string[]} [models] asked side by side, in place of `model`
+ * @property {"all" | "first" | "best" | "merge"} [compare] what becomes of their answers
+ * @property {string} [merge_model]
+ * @property {"enqueue" | "parallel" | "reject" | "interrupt" | "rollback"} [on_busy]
  * @property {number} [max_tokens]
  * @property {string} [promptId] idempotency key and cancel handle; drawn when absent
  */
@@ -142,7 +147,7 @@ export class TokenwireClient extends EventTarget {
     return promptId;
   }
 
-  /** End a prompt's turn, whether it runs, waits or has not arrived yet. */
+  /** End a prompt's turn (of a comparison: all of them), whether it runs, waits or has not arrived yet. */
   cancel(session, promptId) {
     const message = { type: "cancel", session, prompt_id: promptId };
     this.#cancels.set(promptId, message);
@@ -211,18 +216,25 @@ export class TokenwireClient extends EventTarget {
         return this.#emit(message);
       case "snapshot":
         if (follow.awaiting) return undefined;
-        for (const turn of message.turns) this.#settled(turn.prompt_id, Boolean(turn.reason));
-        return this.#emit({ ...message, replace: follow.fold.takeSnapshot(message) });
+        return this.#takeSnapshot(follow, message);
       case "waiting":
         return this.#emit(message); // for information: the next one, or `start`, replaces it
       case "queued":
       case "start":
+      case "switch":
       case "delta":
       case "end":
+      case "compared":
         return this.#takeOfLog(follow, message);
       default:
         return undefined; // a newer server's word: nothing we rely on
     }
+  }
+
+  #takeSnapshot(follow, message) {
+    const replace = follow.takeSnapshot(message);
+    for (const { prompt_id } of message.turns) this.#settled(prompt_id, follow.isOver(prompt_id));
+    this.#emit({ ...message, replace });
   }
 
   #takeOfLog(follow, message) {
@@ -235,7 +247,8 @@ export class TokenwireClient extends EventTarget {
     if (verdict !== "take" && verdict !== "adopted") return;
     if (verdict === "adopted") this.#emit({ type: "hole", session: message.session });
     if (message.type === "queued" || message.type === "end") {
-      this.#settled(follow.promptOf(message.turn), message.type === "end");
+      const promptId = follow.promptOf(message.turn);
+      this.#settled(promptId, follow.isOver(promptId));
     }
     this.#emit(message);
   }

@@ -1,5 +1,6 @@
 /** The conversation: turns in order, following the newest text while the reader is at the bottom. */
 
+import { ComparisonView } from "./comparison_view.js";
 import { setChildren } from "./dom.js";
 import { TurnView } from "./turn_view.js";
 
@@ -10,7 +11,7 @@ export class TranscriptView {
   #list;
   #jump;
   #actions;
-  /** @type {Map<string, TurnView>} */
+  /** @type {Map<string, TurnView | ComparisonView>} */
   #views = new Map();
   #sticks = true;
   #lastTop = 0;
@@ -34,19 +35,23 @@ export class TranscriptView {
     this.#sticks = true;
   }
 
-  /** @param {import("./conversation.js").Entry[]} entries */
-  update(entries) {
+  /** @param {import("./arrangement.js").Exchange[]} exchanges */
+  update(exchanges) {
     const kept = new Set();
-    const nodes = entries.map((entry) => {
-      kept.add(entry.promptId);
-      let view = this.#views.get(entry.promptId);
-      if (!view) this.#views.set(entry.promptId, (view = new TurnView(this.#actions)));
-      view.update(entry);
+    const nodes = exchanges.map((exchange) => {
+      kept.add(exchange.promptId);
+      let view = this.#views.get(exchange.promptId);
+      if (!view) this.#views.set(exchange.promptId, (view = this.#newView(exchange)));
+      view.update(exchange);
       return view.node;
     });
     setChildren(this.#list, nodes);
     for (const promptId of this.#views.keys()) if (!kept.has(promptId)) this.#views.delete(promptId);
     this.#follow();
+  }
+
+  #newView({ entries: [{ models }] }) {
+    return models.length > 1 ? new ComparisonView(this.#actions) : new TurnView(this.#actions);
   }
 
   /** Go to the newest text and stay with it. */

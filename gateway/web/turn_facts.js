@@ -3,7 +3,7 @@
 const REASONS = {
   incomplete: "cut short",
   cancelled: "stopped",
-  superseded: "replaced by a newer prompt",
+  superseded: "superseded by a newer prompt",
   budget: "stopped at the token budget",
   rejected: "refused",
   expired: "came too late",
@@ -18,6 +18,7 @@ const CAUSES = {
   failover: "at another provider, after one failed",
   watchdog: "at another provider, after one stalled",
   retry: "after a pause, as no provider could answer",
+  hedge: "at a second provider, which spoke first",
 };
 
 /**
@@ -28,20 +29,90 @@ export function turnFacts(entry) {
   const facts = [];
   const add = (name, text, title) => text && facts.push({ name, text, title });
   if (entry.reason !== "complete") add("reason", REASONS[entry.reason] ?? entry.reason, "How the turn ended");
-  if (entry.ttftMs !== null) add("ttft", `${duration(entry.ttftMs)} to first token`, "From sending to the first text in this page");
+  facts.push(...liveFacts(entry));
+  if (entry.cached) add("cached", "from the cache", "The answer was there already: nobody was asked and it costs nothing");
   add("rate", rateText(entry), rateTitle(entry));
   add("usage", usageText(entry.usage), usageTitle(entry.usage));
-  if (entry.usage?.output_tokens || entry.costNanoUsd) add("cost", dollars(entry.costNanoUsd), "What the turn's last attempt cost");
-  add("model", entry.model, "Model");
-  if (entry.attempt > 1) add("attempt", attemptText(entry), "Text of the attempts before it is void and was removed");
+  if (entry.usage?.output_tokens || entry.costNanoUsd || entry.cached) add("cost", dollars(entry.costNanoUsd), entry.spans.length > 1 ? "What the last attempt cost" : "What the answer's last attempt cost");
+  if (entry.spans.length > 1) add("spans", spansText(entry), spansTitle(entry));
+  else add("model", entry.model, entry.spans[0]?.provider ? `Model, at ${entry.spans[0].provider}` : "Model");
+  if (entry.attempt > 1) add("attempt", attemptText(entry), attemptTitle(entry));
   if (entry.historyCut) add("history", `${entry.historyCut} oldest messages left out`, "The conversation did not fit the model's context");
   return facts;
+}
+
+/**
+ * What is known of an answer while it is written.
+ * @returns {{name: string, text: string, title: string}[]}
+ */
+export function liveFacts({ ttftMs, sentAtMs }) {
+  if (ttftMs === null) return [];
+  const title = sentAtMs === null ? "From taking the prompt in to the first text, by the log's clock" : "From sending to the first text in this page";
+  return [{ name: "ttft", text: `${duration(ttftMs)} to first token`, title }];
 }
 
 /** "answered on attempt 2 after a worker died" */
 export function attemptText({ attempt, cause, status }) {
   const verb = status === "running" ? "now on" : "answered on";
   return `${verb} attempt ${attempt}${CAUSES[cause] ? ` ${CAUSES[cause]}` : ""}`;
+}
+
+/** "Goes on: now on attempt 2 at another provider, after one failed" */
+export function switchText(entry) {
+  return `${entry.spans.length > 1 ? "Goes on" : "Begun anew"}: ${attemptText(entry)}`;
+}
+
+function attemptTitle({ spans }) {
+  if (spans.length > 1) return "The text before it stands, and it went on from there";
+  return "Text of the attempts before it is void and was removed";
+}
+
+/** Who wrote the text, part by part: "north/m1 (40 %), south/m2" */
+function spansText({ spans, text }) {
+  const parts = spans.map((span, index) => ({ name: nameOf(span), chars: (spans[index + 1]?.startsAt ?? text.length) - span.startsAt }));
+  return parts.map(({ name, chars }) => `${name} ${Math.round((100 * chars) / Math.max(1, text.length))} %`).join(" → ");
+}
+
+function spansTitle({ spans, text }) {
+  const parts = spans.map((span, index) => {
+    const end = spans[index + 1]?.startsAt ?? text.length;
+    return `attempt ${span.attempt}: characters ${span.startsAt + 1} to ${end} by ${nameOf(span)}`;
+  });
+  return `Who wrote it: ${parts.join("; ")}`;
+}
+
+function nameOf({ provider, model }) {
+  return [provider, model].filter(Boolean).join("/") || "?";
+}
+
+/**
+ * What a comparison that is over came to in all.
+ * @param {import("./arrangement.js").Exchange} exchange
+ */
+export function comparisonFacts({ entries }) {
+  const facts = [];
+  const first = Math.min(...entries.map(({ queuedAtUs }) => queuedAtUs));
+  const last = Math.max(...entries.map(({ endedAtUs }) => endedAtUs));
+  if (first > 0 && last > first && entries.every(({ endedAtUs }) => endedAtUs > 0)) {
+    facts.push({ name: "total-time", text: `${duration((last - first) / 1000)} in all`, title: "From taking the prompt in to the last ending, by the log's clock" });
+  }
+  const costNanoUsd = entries.reduce((sum, entry) => sum + entry.costNanoUsd, 0);
+  if (entries.some(({ usage }) => usage)) {
+    facts.push({ name: "total-cost", text: `${dollars(costNanoUsd)} together`, title: "What the answers cost, each by its last attempt" });
+  }
+  return facts;
+}
+
+/** What to say of an answer that did not come as asked; empty where nothing is. */
+export function problemWords(entry) {
+  if (entry.attempt === 0 && entry.reason === "cancelled") return "Removed before it started.";
+  if (entry.attempt === 0 && entry.reason === "superseded") return "A newer prompt took its place before it started.";
+  if (entry.status !== "failed" && !(entry.status === "ended" && (entry.error || entry.reason === "error"))) return "";
+  if (entry.error?.code === "unknown_outcome") {
+    return "It is not known whether the prompt was taken in. Trying again is safe: it is answered once.";
+  }
+  const wait = entry.error?.retry_after_s ? ` Try again in ${Math.ceil(entry.error.retry_after_s)}\u00a0s.` : "";
+  return `${entry.error?.message || "The answer failed."}${wait}`;
 }
 
 /** Output tokens per second: between first and last text where all of it was seen live, else by the log's clock. */

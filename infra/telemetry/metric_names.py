@@ -16,12 +16,18 @@ __all__ = [
     "ANALYTICS_LAG_RECORDS",
     "ANALYTICS_METRICS",
     "ANALYTICS_ROWS",
+    "GATEWAY_BLOCKED_SECONDS",
     "GATEWAY_BYTES_UNSENT",
+    "GATEWAY_CATCH_UP_READS",
     "GATEWAY_CONNECTIONS",
     "GATEWAY_EVICTIONS",
     "GATEWAY_FRAMES",
     "GATEWAY_METRICS",
+    "GATEWAY_MODE_CHANGES",
+    "GATEWAY_REFUSED",
     "GATEWAY_RELAY_SECONDS",
+    "GATEWAY_SKIPS",
+    "GATEWAY_SLOW",
     "METRICS",
     "WORKER_APPEND_SECONDS",
     "WORKER_DEAD_LETTERS",
@@ -38,6 +44,7 @@ __all__ = [
 MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
 RELAY_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+BLOCKED_BUCKETS_S: Final = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 20.0, 60.0)
 TTFT_BUCKETS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -74,7 +81,47 @@ GATEWAY_BYTES_UNSENT: Final = Metric(
     name="tokenwire_gateway_unsent_bytes",
     kind="gauge",
     meaning="Bytes waiting for clients that read slowly, over all connections.",
-    rise="Clients or their networks cannot keep up; evictions follow at the cap of each connection.",
+    rise="Clients or their networks cannot keep up; near the process's cap, new clients are refused.",
+)
+GATEWAY_SLOW: Final = Metric(
+    name="tokenwire_gateway_slow_connections",
+    kind="gauge",
+    labels=("mode",),
+    meaning="Connections that are rolled up, or served from the log, now.",
+    rise="Clients or their networks cannot keep up; all of them at once: this gateway is short of CPU.",
+)
+GATEWAY_MODE_CHANGES: Final = Metric(
+    name="tokenwire_gateway_mode_changes_total",
+    kind="counter",
+    labels=("mode",),
+    meaning="How often a connection came to be served directly, rolled up, or from the log.",
+    rise="Clients at the edge of what they can take; fast and steady: the marks lie too close together.",
+)
+GATEWAY_BLOCKED_SECONDS: Final = Metric(
+    name="tokenwire_gateway_write_blocked_seconds",
+    kind="histogram",
+    buckets=BLOCKED_BUCKETS_S,
+    meaning="Each time a socket was full: for how long nothing could be written.",
+    rise="Clients read more slowly than their answers come.",
+)
+GATEWAY_CATCH_UP_READS: Final = Metric(
+    name="tokenwire_gateway_catch_up_reads_total",
+    kind="counter",
+    meaning="Pieces of session logs read for clients that are behind.",
+    rise="Slow clients, or many that come back after a while; the broker serves them from its page cache.",
+)
+GATEWAY_REFUSED: Final = Metric(
+    name="tokenwire_gateway_refused_total",
+    kind="counter",
+    labels=("where",),
+    meaning="Sockets refused: at the door (503), for waiting there too long (pending), after hello (admission, 1013).",
+    rise="This gateway is full (sockets, files or bytes), one user has too many sockets, or somebody fills the line.",
+)
+GATEWAY_SKIPS: Final = Metric(
+    name="tokenwire_gateway_skips_total",
+    kind="counter",
+    meaning="How often a slow client that asked for it was taken to the newest by a snapshot.",
+    rise="Clients with `on_slow: skip` cannot keep up.",
 )
 GATEWAY_EVICTIONS: Final = Metric(
     name="tokenwire_gateway_evictions_total",
@@ -173,6 +220,12 @@ GATEWAY_METRICS: Final = (
     GATEWAY_CONNECTIONS,
     GATEWAY_FRAMES,
     GATEWAY_BYTES_UNSENT,
+    GATEWAY_SLOW,
+    GATEWAY_MODE_CHANGES,
+    GATEWAY_BLOCKED_SECONDS,
+    GATEWAY_CATCH_UP_READS,
+    GATEWAY_SKIPS,
+    GATEWAY_REFUSED,
     GATEWAY_EVICTIONS,
     GATEWAY_RELAY_SECONDS,
 )

@@ -31,6 +31,7 @@ __all__ = [
     "decide_busy",
     "eta_s",
     "may_start",
+    "smoothed",
     "stronger_stop",
 ]
 
@@ -74,6 +75,8 @@ WHILE_BUSY: Final[Mapping[OnBusy, BusyDecision]] = {
     "interrupt": Supersede("superseded"),
     "rollback": Supersede("rolled_back"),
 }
+NEWEST_SHARE: Final = 0.2
+"""How much the newest duration says of the next one."""
 STOP_RANK: Final[Mapping[StopKind, int]] = {
     "lost_comparison": 0,
     "left": 1,
@@ -116,3 +119,8 @@ def eta_s(elapsed_s: Sequence[float | None], typical_s: float | None) -> float |
     if typical_s is None or not elapsed_s:
         return None
     return sum(typical_s if elapsed is None else max(0.0, typical_s - elapsed) for elapsed in elapsed_s)
+
+
+def smoothed(known_s: float | None, newest_s: float) -> float:
+    """How long a turn takes, by those that have ended: the newest count most."""
+    return newest_s if known_s is None else known_s + NEWEST_SHARE * (newest_s - known_s)

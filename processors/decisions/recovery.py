@@ -1,10 +1,23 @@
 """What a new owner of a partition does about a turn that its predecessor left open.
 
 The journal says what may have begun, the session's log what did; the log wins. A turn that the log shows ended is
-only closed; one that was running counts a crash against its prompt unless the predecessor handed it over; after
-`attempts_max` crashes it ends in `error` and its prompt becomes a dead letter, so that no prompt can kill workers
-for ever. An entry older than the memory of ended turns, of which no log knows anything, may be a leftover of one that
-ended long ago (compaction keeps what was written last, even if a frozen worker wrote it): it is not answered again.
+only closed; one that was running counts a crash against its prompt unless the predecessor handed it over. An entry
+older than the memory of ended turns, of which no log knows anything, may be a leftover of one that ended long ago
+(compaction keeps what was written last, even if a frozen worker wrote it): it is not answered again.
+
+**Poison.** Whatever ran when a worker died may have killed it, so a count of crashes alone would give up bystanders
+together with the prompt that did it. From its second crash on (its first, if fewer than three are allowed) a turn is a
+*suspect*: it is run again while nothing else runs (`processors/suspect_line.py`), which the journal notes before the
+work. Only a crash of a turn that ran *alone* gives it up, in `error` and with a dead letter, once `attempts_max`
+crashes are counted.
+
+- A turn that kills no worker is never given up for what ran beside it: alone means that nothing did.
+- A turn that kills each worker it runs on is given up after `runs_max` runs at most; after max(2, `attempts_max`)
+  where it kills within HOLD_S and the others of its worker end within HOLD_S.
+
+A worker waits for a suspect's solitude, and grants it, for a bounded time only: HOLD_S each, so that one suspect can't
+stop it. A suspect that runs in company for want of time, or outlives its time, is not blamed for a crash; its next time
+is twice as long, up to HOLD_S_MAX, as long as an attempt may take by default: later than that nothing hides it.
 """
 
 from __future__ import annotations
@@ -17,6 +30,8 @@ from schemas.session_events import StartCause
 from schemas.turn_fold import FoldedTurn
 
 __all__ = [
+    "HOLD_S",
+    "HOLD_S_MAX",
     "LEASE_US",
     "Close",
     "Expire",
@@ -26,7 +41,10 @@ __all__ = [
     "Stop",
     "Watch",
     "decide_recovery",
+    "hold_of",
+    "is_suspect",
     "newer_entry",
+    "runs_max",
     "still_leased",
 ]
 
@@ -46,7 +64,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Its workers died too often: end it in `error`, keep the prompt as a dead letter."""
+    """Its workers died too often, the last one of it alone: end it in `error`, keep the prompt as a dead letter."""
 
     crashes: int
 
@@ -70,6 +88,14 @@ class Resume:
     cause: StartCause
 
 
+SUSPECT_CRASHES: Final = 2
+"""One crash is no reason to suspect anybody: workers are killed, and machines fail."""
+HOLD_S: Final = 10.0
+"""How long, at first, a worker waits for its other turns to end before a suspect begins, and begins no other turn after
+that."""
+HOLD_S_MAX: Final = 900.0
+DOUBLINGS_MAX: Final = 7  # of HOLD_S until it is HOLD_S_MAX
+
 Recovery: TypeAlias = Close | Stop | Expire | Watch | GiveUp | Resume
 
 LEASE_US: Final = 10_000_000
@@ -92,10 +118,30 @@ def decide_recovery(
     started = folded is not None and folded.current is not None
     crashed = entry.phase == "running" and (started or entry.attempt > 0)
     crashes = entry.crashes + (1 if crashed else 0)
-    if crashes >= attempts_max:
+    if crashed and entry.alone and crashes >= attempts_max:
         return GiveUp(crashes)
     cause: StartCause = "crash" if crashed else "handover" if started else "first"
     return Resume(queued=folded is not None, crashes=crashes, cause=cause)
+
+
+def is_suspect(crashes: int, *, attempts_max: int) -> bool:
+    """Whether a turn that crashed so often may be what killed its workers."""
+    return crashes >= suspect_from(attempts_max)
+
+
+def suspect_from(attempts_max: int) -> int:
+    return max(1, min(SUSPECT_CRASHES, attempts_max - 1))
+
+
+def hold_of(crashes: int, *, attempts_max: int) -> float:
+    """Seconds that a worker waits for a suspect to be alone, and then keeps it so."""
+    doublings = min(crashes - suspect_from(attempts_max), DOUBLINGS_MAX)
+    return min(HOLD_S_MAX, HOLD_S * 2.0**doublings)
+
+
+def runs_max(attempts_max: int) -> int:
+    """Runs of a turn that kills each of its workers, until it is given up at the latest."""
+    return max(attempts_max, suspect_from(attempts_max) + DOUBLINGS_MAX + 1)
 
 
 def still_leased(entry: JournalEntry, folded: FoldedTurn | None, *, now_us: int, lease_us: int = LEASE_US) -> bool:

@@ -9,7 +9,8 @@ Five deadlines, one of which is the nearest at any time:
     total           from the request to the end of everything
 
 Times are any monotonic clock's seconds. The shell asks before each wait and waits until `look_at_s` at most. Time
-that the caller spends elsewhere counts against `total` alone: the shell adds it to `away_s`.
+that the caller spends elsewhere counts against `total` alone: the shell adds it to `away_s`. Time in which it lets the
+answer wait on purpose, for its readers, counts against nothing: `held_s`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class StreamProgress:
     """When the finish reason came."""
     away_s: float = 0.0
     """Time since the newest of these moments in which nobody waited for the provider."""
+    held_s: float = 0.0
+    """Time since the request in which the caller held the answer back on purpose; part of `away_s` where it is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Stalled:
 def watch(progress: StreamProgress, deadlines: StreamDeadlines, now_s: float) -> Healthy | Stalled:
     """Judge a stream at a moment."""
     phase, ends_s = nearest_deadline(progress, deadlines)
-    total_s = progress.requested_s + deadlines.total_s
+    total_s = progress.requested_s + progress.held_s + deadlines.total_s
     if total_s < ends_s:
         phase, ends_s = "total", total_s
     return Stalled(phase) if now_s >= ends_s else Healthy(ends_s, phase)

@@ -14,7 +14,7 @@ from typing import Final
 from schemas.journal import StopKind
 from schemas.session_events import EndReason, TurnError
 
-__all__ = ["Ending", "ending_of_failure", "ending_of_finish", "ending_of_stop", "no_target_ending"]
+__all__ = ["Ending", "busy_ending", "ending_of_failure", "ending_of_finish", "ending_of_stop", "no_target_ending"]
 
 LASTING_REASONS: Final = frozenset({"no_targets", "other_model", "no_ability", "context_too_small", "never_fits"})
 FINISH_CHARS_MAX: Final = 64
@@ -71,3 +71,10 @@ def no_target_ending(reason: str) -> Ending:
     """The end of a turn that no target can take; `reason` is the router's code."""
     message = f"No provider can take this prompt now ({reason}); send it again later."
     return Ending("error", TurnError(code=reason, message=message, temporary=reason not in LASTING_REASONS))
+
+
+def busy_ending(retry_after_s: float) -> Ending:
+    """The end of a prompt that is not to wait for others, in a session where others are open."""
+    message = "Another prompt of this session is being answered; send this one again when it has ended."
+    error = TurnError(code="session_busy", message=message, temporary=True, retry_after_s=retry_after_s)
+    return Ending("rejected", error)

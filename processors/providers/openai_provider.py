@@ -193,6 +193,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
 
     async def received(self) -> bytes:
         """The next read from the network; empty when there will be no more, or none that matters."""
+        self.progress.held_s = self.request.held_s()
         verdict = watch(self.progress, self.deadlines, self.loop.time())
         if isinstance(verdict, Stalled):
             return self.stalled(verdict, None)

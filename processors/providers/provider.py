@@ -19,7 +19,7 @@ Messages and codes never hold prompt text, keys or the provider's own words beyo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,6 +60,8 @@ class ChatRequest:
     temperature: float | None = None
     fields: tuple[tuple[str, bool], ...] = ()
     """Fields of the provider's own that the request needs, such as those that make it continue the last message."""
+    held_s: Callable[[], float] = lambda: 0.0
+    """Seconds for which the caller has let the answer wait on purpose: no deadline counts them."""
 
 
 class ChatProvider(Protocol):

@@ -13,7 +13,7 @@ from gateway.decisions.resume_cursor import GapReason
 from gateway.followed_partitions import FollowedPartitions
 from gateway.kafka_fetch import FetchedPartition
 from gateway.log_reader import LogFollower
-from infra.kafka.log_client import LogBounds, LogRecord, LogUnavailable
+from infra.kafka.log_client import Fetched, LogBounds, LogRecord, LogUnavailable, OffsetOutOfRange
 from infra.kafka.session_topics import SessionLog
 from schemas.codec import encode
 from schemas.identifiers import SessionKey
@@ -27,10 +27,11 @@ READ_BATCH = 3
 
 
 class FollowedLog:
-    """The logs themselves: a `LogFinder` and a `PastReader`."""
+    """The logs themselves: a `LogFinder`, a `PastReader` and a `PieceSource`."""
 
-    def __init__(self, layout: Layout = "dedicated") -> None:
+    def __init__(self, layout: Layout = "dedicated", *, records_per_read: int = READ_BATCH) -> None:
         self.layout = layout
+        self.records_per_read = records_per_read
         self.records: defaultdict[tuple[str, int], list[LogRecord]] = defaultdict(list)
         self.starts: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.epochs: defaultdict[SessionKey, int] = defaultdict(int)
@@ -76,9 +77,19 @@ class FollowedLog:
         """See `PastReader.read`."""
         self.answer()
         log = self.records[topic, partition][:end]
-        for first in range(max(start, self.starts[topic, partition]), len(log), READ_BATCH):
+        for first in range(max(start, self.starts[topic, partition]), len(log), self.records_per_read):
             self.reads += 1
-            yield log[first : first + READ_BATCH]
+            yield log[first : first + self.records_per_read]
+
+    async def fetch(self, topic: str, partition: int, offset: int, *, wait_ms: int = 0, bytes_max: int = 0) -> Fetched:
+        """See `PieceSource.fetch`."""
+        self.answer()
+        log, start = self.records[topic, partition], self.starts[topic, partition]
+        if not start <= offset <= len(log):
+            raise OffsetOutOfRange(start, len(log))
+        self.reads += 1
+        records = log[offset : offset + self.records_per_read]
+        return Fetched(records, len(log), offset + len(records))
 
     def answer(self) -> None:
         if not self.reachable:

@@ -1,4 +1,4 @@
-"""A catalogue of one model, at one provider or at several, and the pool that leads to providers of the test's own."""
+"""Catalogues of one model, alone, beside namesakes or at several providers, and pools to a test's own providers."""
 
 from __future__ import annotations
 
@@ -11,25 +11,40 @@ from infra.targets.single_target import single_target
 from processors.providers.provider import ChatProvider
 from processors.target_pool import TargetPool
 
-__all__ = ["one_model", "pool_to", "some_targets"]
+__all__ = ["COMPARED", "one_model", "pool_to", "some_targets"]
+
+COMPARED = ("model-a", "model-b", "model-c")
 
 ANSWER_TOKENS_MAX = "1000"
 
 
 def one_model() -> ModelCatalogue:
-    """The model `simulated`, unlimited."""
-    return single_target(load_settings({"TOKENWIRE_ANSWER_TOKENS_MAX": ANSWER_TOKENS_MAX}), "")
+    """The model `simulated`, unlimited, and others beside it that can be compared."""
+    settings = {"TOKENWIRE_ANSWER_TOKENS_MAX": ANSWER_TOKENS_MAX, "TOKENWIRE_MODELS": ",".join(COMPARED)}
+    return single_target(load_settings(settings), "")
 
 
 def some_targets(*abilities: frozenset[Ability], hedge: bool = False) -> ModelCatalogue:
-    """The model `simulated` at as many targets, `t0`, `t1` …, each with these abilities."""
+    """The same models, each at as many targets with these abilities; those of `simulated` are called `t0`, `t1` …"""
     catalogue = one_model()
-    served = catalogue.models[catalogue.default]
-    targets = tuple(
-        replace(served.targets[0], name=f"t{rank}", provider=f"t{rank}", rank=rank, abilities=able)
-        for rank, able in enumerate(abilities)
-    )
-    return ModelCatalogue({served.name: replace(served, targets=targets, hedge=hedge)}, served.name)
+    models = {
+        name: replace(
+            served,
+            hedge=hedge,
+            targets=tuple(
+                replace(
+                    served.targets[0],
+                    name=f"t{rank}" if name == catalogue.default else f"t{rank}:{name}",
+                    provider=f"t{rank}",
+                    rank=rank,
+                    abilities=able,
+                )
+                for rank, able in enumerate(abilities)
+            ),
+        )
+        for name, served in catalogue.models.items()
+    }
+    return ModelCatalogue(models, catalogue.default)
 
 
 def pool_to(provider: ChatProvider, clock: Clock) -> TargetPool:

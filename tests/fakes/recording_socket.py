@@ -34,10 +34,10 @@ class RecordingSocket:
         """What is not drained yet."""
         return self.held_bytes
 
-    def write_frame(self, frame: bytes) -> None:
+    def write_wire(self, frame: bytes) -> None:
         """Take a frame."""
         assert self.is_open
-        self.frames.append(frame)
+        self.frames.append(payload_of(frame))
         if self.slow:
             self.held_bytes += len(frame)
             self.paused = self.held_bytes > self.high_bytes
@@ -54,3 +54,18 @@ class RecordingSocket:
             self.paused = False
             if self.on_writable is not None:
                 self.on_writable()
+
+
+def payload_of(wire: bytes) -> bytes:
+    """What a whole unmasked text frame holds, its length checked."""
+    assert wire[0] == 0x81
+    short = wire[1]
+    length, start = short, 2
+    if short == 126:
+        length, start = int.from_bytes(wire[2:4], "big"), 4
+        assert length >= 126
+    elif short == 127:
+        length, start = int.from_bytes(wire[2:10], "big"), 10
+        assert length >= 65_536
+    assert len(wire) == start + length
+    return wire[start:]

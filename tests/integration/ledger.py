@@ -36,8 +36,10 @@ __all__ = [
     "client_problems",
     "letters_of",
     "log_problems",
+    "read_places",
     "row_problems",
     "rows_of",
+    "runs_of",
 ]
 
 QUIET_S: Final = 60.0

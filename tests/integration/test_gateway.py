@@ -20,10 +20,11 @@ from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import librdkafka_options
 from infra.kafka.log_client import LogClient
 from infra.settings import Settings
-from schemas.client_messages import Attach, Cancel, Delta, Detach, End, Prompt
+from schemas.client_messages import Attach, Cancel, Delta, Detach, End, Lag, Prompt
 from schemas.codec import decode_prompt_command
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
-from schemas.session_events import PromptRefused
+from schemas.prompts import SessionWatched
+from schemas.session_events import PromptRefused, TurnQueued
 from schemas.topics import PROMPTS, Layout, session_place, user_partition
 from tests.integration.gateway_line import (
     SECRET,
@@ -191,38 +192,41 @@ async def test_every_cursor_of_a_session_resumes_exactly(broker: EmbeddedBroker,
                     assert rest == "".join(texts[delta.seq + delta.n :])
 
 
-async def test_reader_slower_than_the_answer(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """It is closed with 4508 and cursors that work, while another client of the session is told everything."""
-    settings = await gateway_settings(broker, tmp_path, connection_bytes_max=65_536)
+@pytest.mark.parametrize("layout", ["dedicated", "shared"])
+async def test_reader_slower_than_the_answer(broker: EmbeddedBroker, tmp_path: Path, layout: Layout) -> None:
+    """While it reads nothing it is left behind the session's memory; then it is served from the log, everything in
+    order, and comes back up; another client of the session is told everything meanwhile."""
+    settings = await gateway_settings(broker, tmp_path, layout, connection_bytes_max=65_536)
     texts = ["x" * 2_000 for _ in range(6_000)]
     events = answer_events("t1", texts)
-    async with running_gateway(settings) as port, SessionWriter(settings) as writer:
-        async with WireClient.connected(port) as quick, WireClient.connected(port, max_queue=1) as slow:
-            for client in (quick, slow):
-                await client.send(Attach(session="slow"))
-                await client.next("attached")
-            reading = asyncio.create_task(told_answer(quick, "t1"))
-            written = 0
-            while 'code="4508"' not in (await http(port, "/metrics"))[1]:
-                await writer.append("alice", "slow", events[written : written + 50])
-                written += 50
-                assert written < len(events)
-            code, words = await slow.closed()  # from here on it reads
-            await writer.append("alice", "slow", [*events[written:-1][:200], events[-1]])
-            texts = texts[: min(written + 200, len(events) - 1) - 2]
+    async with (
+        running_gateway(settings) as port,
+        SessionWriter(settings) as writer,
+        WireClient.connected(port) as quick,
+        WireClient.connected(port, max_queue=1) as slow,
+    ):
+        for client in (quick, slow):
+            await client.send(Attach(session=f"slow-{layout}"))
+            await client.next("attached")
+        reading = asyncio.create_task(told_answer(quick, "t1"))
+        written = 0
+        while 'mode_changes_total{mode="rollup"}' not in (await http(port, "/metrics"))[1]:
+            await writer.append("alice", f"slow-{layout}", events[written : written + 50])
+            written += 50
+            assert written < len(events) - 300
+        await writer.append("alice", f"slow-{layout}", [*events[written : written + 200], events[-1]])
+        texts = texts[: written + 200 - 2]
 
-            assert await reading == "".join(texts)
-            assert code == 4508
-            assert words is not None
-            assert words.reconnect
-            deltas = [message for message in slow.told if isinstance(message, Delta)]
-            reached = deltas[-1].seq + deltas[-1].n
-            assert 0 < reached < len(texts)
-            assert words.cursors["slow"] == deltas[-1].c
-        async with WireClient.connected(port, resume={"slow": words.cursors["slow"]}) as back:
-            await back.next("attached")
-            rest = await told_answer(back, "t1", from_seq=reached)
-            assert rest == "".join(texts[reached:])
+        assert await reading == "".join(texts)
+        assert await told_answer(slow, "t1") == "".join(texts)
+        modes: list[str] = []
+        while modes[-1:] != ["direct"]:
+            modes = [message.mode for message in slow.told if isinstance(message, Lag)]
+            if modes[-1:] != ["direct"]:
+                await slow.next("lag", "ping")
+        assert modes[0] == "rollup"
+        assert "log" in modes
+        assert "evictions_total{" not in (await http(port, "/metrics"))[1]
 
 
 async def test_prompt_and_cancel_reach_the_log(broker: EmbeddedBroker, tmp_path: Path) -> None:
@@ -397,3 +401,45 @@ async def delete_topic(settings: Settings, topic: str) -> None:
     async with asyncio.timeout(10):
         while topic in (await asyncio.to_thread(admin.list_topics, timeout=5)).topics:  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.05)
+
+
+async def test_worker_hears_who_follows(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A turn to be cancelled when all have left: one device, none, and none again when the gateway leaves."""
+    settings = await gateway_settings(broker, tmp_path)
+    log_client, partition = LogClient(settings), user_partition("dora")
+    await log_client.start()
+    try:
+        start = await log_client.end(PROMPTS, partition)
+        async with running_gateway(settings) as port, SessionWriter(settings) as writer:
+            async with WireClient.connected(port, "dora") as client:
+                await client.send(Attach(session="watched"))
+                await client.next("attached")
+                await writer.append("dora", "watched", [TurnQueued(turn="t1", prompt_id="p1", on_leave="cancel")])
+                assert [word.devices for word in await words_of_gateway(log_client, partition, start, 1)] == [1]
+            assert [word.devices for word in await words_of_gateway(log_client, partition, start, 2)][:2] == [1, 0]
+            async with WireClient.connected(port, "dora") as client:
+                await client.send(Attach(session="watched"))
+                await words_of_gateway(log_client, partition, start, 3)
+        words = await words_of_gateway(log_client, partition, start, 4)
+
+        assert words[-1].devices == 0
+        assert {(word.user, word.session) for word in words} == {("dora", "watched")}
+        assert len({word.gateway for word in words}) == 1
+    finally:
+        await log_client.stop()
+
+
+async def words_of_gateway(log_client: LogClient, partition: int, start: int, count: int) -> list[SessionWatched]:
+    """What the worker was told, once it is so much."""
+    async with asyncio.timeout(OUTAGE_S_MAX):
+        while True:
+            end = await log_client.end(PROMPTS, partition)
+            commands = [
+                decode_prompt_command(record.value or b"")
+                async for batch in log_client.read(PROMPTS, partition, start, end)
+                for record in batch
+            ]
+            words = [command for command in commands if isinstance(command, SessionWatched)]
+            if len(words) >= count:
+                return words
+            await log_client.fetch(PROMPTS, partition, end, wait_ms=1_000)

@@ -10,13 +10,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
+
 from infra.embedded.broker import EmbeddedBroker
+from infra.kafka.connection import librdkafka_options
 from infra.kafka.log_client import LogClient, LogUnavailable, UnknownLog
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
@@ -29,13 +33,14 @@ from schemas.dead_letters import DeadLetter
 from schemas.identifiers import SessionId, UserId, session_key_of
 from schemas.prompts import ChatMessage
 from schemas.records import TurnRecord
-from schemas.topics import DEAD_LETTERS, RECORDS, Layout, fixed_topics, session_place
+from schemas.topics import DEAD_LETTERS, PROMPTS, RECORDS, TURNS, Layout, fixed_topics, session_place
 from schemas.turn_fold import FoldedTurn, SessionFold
 
 __all__ = ["WORKER_SESSION_TIMEOUT_S", "WorkerLine", "answer_text", "open_line"]
 
 WORKER_SESSION_TIMEOUT_S = 3.0
 STOP_S = 20.0
+ADMIN_S = 10.0
 POLL_S = 0.03
 PACE = Behaviour(first_ms=20.0, pace_ms=5.0, tokens=40)
 
@@ -64,13 +69,13 @@ class WorkerLine:
     folder: Path
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        """Start a worker process; its log is in the test's folder."""
+    def start_worker(self, **changes: Any) -> subprocess.Popen[bytes]:
+        """Start a worker process; its log is in the test's folder. `changes` are settings of its own."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
         with log_path.open("wb") as log_file:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "tokenwire", "worker"],
-                env=self.environment,
+                env=self.environment | {f"TOKENWIRE_{name.upper()}": str(value) for name, value in changes.items()},
                 stdout=log_file,
                 stderr=subprocess.STDOUT,
             )
@@ -169,6 +174,18 @@ class WorkerLine:
             await asyncio.to_thread(worker.wait, STOP_S)
 
 
+def forget_commands(settings: Settings) -> None:
+    """Delete the prompts and the journal of lines that were here before: what one test left open, another would run."""
+    client = AdminClient(librdkafka_options(settings))
+    stale = {PROMPTS, TURNS} & set(client.list_topics(timeout=ADMIN_S).topics)
+    for answer in client.delete_topics(list(stale), operation_timeout=ADMIN_S).values() if stale else ():
+        answer.result(ADMIN_S)
+    give_up_s = time.monotonic() + ADMIN_S
+    while stale & set(client.list_topics(timeout=ADMIN_S).topics):
+        assert time.monotonic() < give_up_s, f"{stale} were not deleted"
+        time.sleep(POLL_S)
+
+
 @asynccontextmanager
 async def open_line(
     broker: EmbeddedBroker, folder: Path, *, layout: Layout = "dedicated", group: str = "", **changes: Any
@@ -190,6 +207,7 @@ async def open_line(
     }
     environment |= {f"TOKENWIRE_{name.upper()}": str(value) for name, value in changes.items()}
     settings = load_settings(environment)
+    await asyncio.to_thread(forget_commands, settings)
     await ensure_topics(settings, fixed_topics(layout))
     reader = LogClient(settings, client_id="test-reader")
     await reader.start()

@@ -12,7 +12,8 @@ from infra.kafka.log_client import LogRecord
 from processors.decisions.recovery import newer_entry
 from schemas.codec import decode_dead_letter, decode_journal_entry, decode_record, decode_session_event
 from schemas.journal import JournalEntry
-from schemas.session_events import TokensEmitted, TurnEnded, TurnHedged, TurnStarted
+from schemas.prompts import CompareMode
+from schemas.session_events import ComparisonEnded, TokensEmitted, TurnEnded, TurnHedged, TurnStarted
 from schemas.topics import DEAD_LETTERS, TURNS, LogPlace
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict, text_hash
 from tests.fakes.memory_log import MemoryLog
@@ -30,6 +31,8 @@ class Accepted:
     session_key: str
     place: LogPlace
     question: str
+    mode: CompareMode | None = None
+    """Set for the turns of a comparison."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,8 @@ class Ledger:
     """Whether a frozen worker may have written late: the journal then relies on the session's log."""
     faults: list[str] = field(default_factory=list)
     turns: dict[str, FoldedTurn] = field(default_factory=dict)
+    comparisons: dict[str, ComparisonEnded] = field(default_factory=dict)
+    """By each turn of their prompts."""
     effective_starts: set[tuple[str, int, str]] = field(default_factory=set)
 
     def check(self) -> list[str]:
@@ -50,6 +55,11 @@ class Ledger:
             self.fold(key, place)
         for prompt in self.accepted.values():
             self.check_turn(prompt)
+            if prompt.mode is not None:
+                self.check_comparison(prompt)
+        for turn in self.turns.values():
+            if turn.ended is None and turn.queued.turn not in self.accepted:
+                self.faults.append(f"lost: the merging turn of {turn.queued.prompt_id} never ended")
         self.check_calls()
         self.check_spans()
         self.check_journal(compacted=False)
@@ -70,6 +80,36 @@ class Ledger:
             if isinstance(event, TokensEmitted | TurnEnded) and verdict is Verdict.HOLE:
                 self.faults.append(f"hole: turn {event.turn} attempt {event.attempt} at offset {record.offset}")
         self.turns.update(fold.turns)
+        for turn in fold.turns.values():
+            comparison = fold.comparisons.get(turn.queued.prompt_id)
+            if comparison is not None:
+                self.comparisons[turn.queued.turn] = comparison
+
+    def check_comparison(self, prompt: Accepted) -> None:
+        """Settled, in favour of a complete answer of its own, or of none where there was none."""
+        comparison = self.comparisons.get(prompt.turn)
+        if comparison is None:
+            self.faults.append(f"unsettled: {prompt.question[:40]}")
+            return
+        asked = self.turns[prompt.turn]
+        chosen = self.turns.get(comparison.turn)
+        if asked.ended is None or chosen is None:
+            if comparison.turn or (asked.ended and asked.ended.reason == "complete" and not self.forgotten(prompt)):
+                self.faults.append(f"unsettled: {prompt.question[:40]} has come to nothing")
+            return
+        if chosen.queued.prompt_id != asked.queued.prompt_id or not chosen.ended:
+            self.faults.append(f"unsettled: {prompt.question[:40]} was won by another prompt")
+        elif chosen.ended.reason != "complete" or chosen.ended.forgotten:
+            self.faults.append(f"unsettled: {prompt.question[:40]} was won by a turn that is {chosen.ended.reason}")
+
+    def forgotten(self, prompt: Accepted) -> bool:
+        others = (turn for turn in self.turns.values() if self.comparisons.get(turn.queued.turn) is not None)
+        mine = self.comparisons[prompt.turn]
+        return any(
+            turn.ended.forgotten
+            for turn in others
+            if turn.ended is not None and self.comparisons[turn.queued.turn] is mine
+        )
 
     def check_turn(self, prompt: Accepted) -> None:
         turn = self.turns.get(prompt.turn)

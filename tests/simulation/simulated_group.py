@@ -149,9 +149,10 @@ class SimulatedProcess:
 
     def note_call(self, request: ChatRequest) -> None:
         question = question_of(request)
-        self.group.calls.append(PaidCall(self.number, question, self.announced.get(self.group.turn_of(question))))
+        turn = self.group.turn_of(question, request.model)
+        self.group.calls.append(PaidCall(self.number, question, self.announced.get(turn)))
         if "poison" in question and self.group.poison_kills:
-            self.group.kill(self)
+            asyncio.get_running_loop().call_later(self.group.poison_after_s, self.group.kill, self)
 
     def finish(self, partition: int, next_offset: int, generation: int) -> None:
         if generation == self.ownership.generation:
@@ -213,8 +214,10 @@ class SimulatedGroup:
     climate: Climate = field(default_factory=Climate)
     script_of: Callable[[ChatRequest], Script] = lambda _: Script()
     catalogue: ModelCatalogue = field(default_factory=one_model)
-    turn_of: Callable[[str], str] = lambda _: ""
+    turn_of: Callable[[str, str], str] = lambda *_: ""
     poison_kills: bool = False
+    poison_after_s: float = 0.0
+    """How long a worker that asks what is poison lives on."""
     generation: int = 0
     committed: dict[int, int] = field(default_factory=dict)
     processes: list[SimulatedProcess] = field(default_factory=list)

@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import MutableMapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from structlog.testing import capture_logs
 
 from infra.targets.model_catalogue import Ability
+from processors.decisions.merge_question import TASK
 from processors.partition_owner import OwnerLimits
 from processors.providers.provider import ChatRequest, ProviderCut, ProviderUnreachable
 from schemas.codec import encode
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
-from schemas.prompts import PromptCancelled, PromptSubmitted
+from schemas.prompts import CompareMode, OnBusy, PromptCancelled, PromptSubmitted, turns_of
 from schemas.topics import PROMPTS, Layout, session_place, user_partition
 from tests.fakes.memory_log import MemoryLog
-from tests.fakes.one_target import one_model, some_targets
+from tests.fakes.one_target import COMPARED, one_model, some_targets
 from tests.fakes.scripted_provider import Script, question_of
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tests.simulation.ledger import Accepted, Ledger
@@ -42,8 +44,10 @@ CATALOGUES: Final = (
     some_targets(frozenset(), PREFIX, PREFIX),
 )
 SOMETIMES: Final = {
+    "all of several answers",
     "attempt 2",
     "attempt 3",
+    "best of several answers",
     "cancelled before its prompt",
     "cancelled in line",
     "cancelled while it ran",
@@ -53,15 +57,25 @@ SOMETIMES: Final = {
     "dead letter: crashed",
     "dead letter: handler_error",
     "error",
+    "first of several answers",
+    "forgotten",
     "hedge lost",
     "hedge won",
     "incomplete",
     "left to its worker",
+    "lost_comparison",
+    "merge of several answers",
+    "merged",
+    "none of several answers",
     "run voided",
     "stopped by a successor",
     "resumed",
     "rejected",
+    "session_busy",
+    "superseded",
 }
+QUESTION: Final = re.compile(r"([\w-]+)/(s\d)/(p\d+)/(\d?)/")
+"""User, session, prompt id, and how many models are asked."""
 
 
 class Campaign:
@@ -141,9 +155,13 @@ class Campaign:
             case _:
                 return paced
 
-    def turn_of(self, question: str) -> str:
-        user, session, prompt_id, _ = question.split("/")
-        return turn_id_of(UserId(user), SessionId(session), PromptId(prompt_id))
+    def turn_of(self, question: str, model: str) -> str:
+        """The turn that a call is made for: the model tells those of a comparison apart, the task the merging one."""
+        found = QUESTION.search(question)
+        assert found is not None
+        user, session, prompt_id, models = found.groups()
+        index = int(models or 0) if question.startswith(TASK) else COMPARED.index(model) if models else 0
+        return turn_id_of(UserId(user), SessionId(session), PromptId(prompt_id), index)
 
     async def prompts(self, count: int) -> None:
         """The clients: new prompts, repetitions, reused ids, cancels early and late, prompts that can't be taken."""
@@ -154,8 +172,17 @@ class Campaign:
             early = draw.random() < 0.08
             if early:
                 self.publish(PromptCancelled(user=user, session=session, prompt_id=prompt_id))
-            text = f"{user}/{session}/{prompt_id}/{kind}" + ("x" * 20_000 if kind == "too long" else "")
-            prompt = PromptSubmitted(user=user, session=session, prompt_id=prompt_id, input=text)
+            models = COMPARED[: draw.choice((0, 0, 0, 0, 2, 3))]
+            text = f"{user}/{session}/{prompt_id}/{len(models) or ''}/{kind}"
+            prompt = PromptSubmitted(
+                user=user,
+                session=session,
+                prompt_id=prompt_id,
+                input=text + ("x" * 20_000 if kind == "too long" else ""),
+                on_busy=draw.choices(get_args(OnBusy), (12, 4, 1, 2, 2))[0],
+                models=models,
+                compare=draw.choice(get_args(CompareMode)) if models else "all",
+            )
             self.accept(prompt)
             if draw.random() < 0.15:
                 self.publish(prompt)
@@ -168,8 +195,9 @@ class Campaign:
 
     def accept(self, prompt: PromptSubmitted) -> None:
         key = session_key_of(UserId(prompt.user), SessionId(prompt.session))
-        turn = self.turn_of(f"{prompt.user}/{prompt.session}/{prompt.prompt_id}/")
-        self.accepted[turn] = Accepted(turn, key, session_place(key, self.log.layout), prompt.input)
+        place, mode = session_place(key, self.log.layout), prompt.compare if prompt.models else None
+        for turn in turns_of(prompt)[: len(prompt.models) or 1]:
+            self.accepted[turn] = Accepted(turn, key, place, prompt.input, mode)
         self.publish(prompt)
 
     def publish(self, command: PromptSubmitted | PromptCancelled) -> None:
@@ -282,10 +310,16 @@ class Campaign:
             self.seen["hedge won"] += len(hedges & {turn.run, *(run.run for run in turn.void_runs)})
             self.seen["hedge lost"] += len(hedges - {turn.run, *(run.run for run in turn.void_runs)})
             self.seen["continued"] += sum(run.stands for run in turn.void_runs)
+            self.seen["forgotten"] += turn.ended.forgotten
+            if turn.ended.error is not None and turn.ended.error.code in ("lost_comparison", "session_busy"):
+                self.seen[turn.ended.error.code] += 1
+            self.seen["merged"] += turn.queued.turn not in self.accepted and turn.ended.reason == "complete"
             if turn.ended.reason == "cancelled":
                 early = turn.last_offset == turn.first_offset + 1
                 where = "before its prompt" if early else "while it ran" if turn.text else "in line"
                 self.seen[f"cancelled {where}"] += 1
+        for comparison in {id(found): found for found in ledger.comparisons.values()}.values():
+            self.seen[f"{comparison.mode} of several answers" if comparison.turn else "none of several answers"] += 1
         self.seen["seeds"] += 1
         self.seen["turns"] += len(ledger.turns)
         self.seen["calls"] += len(self.group.calls)

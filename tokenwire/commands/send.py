@@ -10,21 +10,45 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tokenwire.commands.terminal_text import printable
+from tokenwire.commands.answer_display import display_of
 
 if TYPE_CHECKING:
-    from producers.answer_reader import AnswerEnded
     from schemas.prompts import PromptSubmitted
+    from tokenwire.commands.answer_display import AnswerDisplay
 
 __all__ = ["DEFAULT_USER", "send"]
 
 DEFAULT_USER: Final = "local"
-NANO: Final = 1_000_000_000
 CONNECT_S: Final = 3.0
 SILENCE_S: Final = 8.0
 SILENCE_HINT: Final = (
     "No answer yet: does a worker run with the same TOKENWIRE_TOPIC_LAYOUT? Waiting (ctrl-C to stop) …"
 )
+SAID_OF_THE_PROMPT: Final = (
+    "session",
+    "prompt_id",
+    "model",
+    "models",
+    "compare",
+    "merge_model",
+    "max_tokens",
+    "temperature",
+    "on_busy",
+    "priority",
+    "cache",
+)
+
+
+class Names(click.ParamType):
+    """Names separated by commas."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(name.strip() for name in str(value).split(",") if name.strip())
 
 
 @click.command()
@@ -33,7 +57,28 @@ SILENCE_HINT: Final = (
 @click.option("--session", help="The conversation to continue.  [default: a new one]")
 @click.option("--prompt-id", help="Idempotency key: the same again shows the same answer.  [default: a new one]")
 @click.option("--model", default="", help="A model that the worker knows.  [default: the worker's]")
+@click.option("--models", type=Names(), default=(), help="Ask several side by side: a,b,c.")
+@click.option(
+    "--compare",
+    type=click.Choice(["all", "first", "best", "merge"]),
+    default="all",
+    help="Of several answers: keep all, the first to be whole, the best by a scorer, or one made of all.",
+)
+@click.option("--merge-model", default="", help="With --compare merge: who makes it.  [default: the worker's]")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest answer, in tokens.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="0 to 2.  [default: the provider's]")
+@click.option(
+    "--on-busy",
+    type=click.Choice(["enqueue", "parallel", "reject", "interrupt", "rollback"]),
+    default="enqueue",
+    help="While the session has an open turn: wait, run beside it, be refused, or end it and keep or forget it.",
+)
+@click.option("--cache", is_flag=True, help="The answer may come from the response cache.")
+@click.option(
+    "--priority",
+    type=click.Choice(["interactive", "batch"]),
+    help="Place in a provider's line.  [default: interactive; batch with --file]",
+)
 @click.option(
     "--timeout", "answer_s", type=click.FloatRange(min=0.1), default=900.0, show_default=True, help="Seconds."
 )
@@ -50,11 +95,13 @@ def send(text: str | None, file: Path | None, **options: Any) -> int:
     Examples:
       tokenwire send "Why is the sky blue?"
       echo "Summarise this …" | tokenwire send -
+      tokenwire send --models fast,clever --compare best "Why is the sky blue?"
       tokenwire send --no-wait --user alice --session s1 "And at dusk?"
       tokenwire send --file prompts.jsonl --results answers.jsonl
 
     A line of the file is {"input": "…"} or a whole prompt as docs/prompts.md describes it. Lines of one session are
-    a conversation and are sent one after the other. Run the command again to go on where it was stopped.
+    a conversation and are sent one after the other. Run the command again to go on where it was stopped; `tokenwire
+    batch` watches and cancels it.
     """
     if file is not None:
         if text is not None:
@@ -66,48 +113,44 @@ def send(text: str | None, file: Path | None, **options: Any) -> int:
         if text is None and sys.stdin.isatty():
             raise click.UsageError('Give a text, as in: tokenwire send "Why is the sky blue?"')
         text = click.get_text_stream("stdin").read()
+    options["priority"] = options["priority"] or "interactive"
     return asyncio.run(send_one(text, options))
 
 
 async def send_one(text: str, options: dict[str, Any]) -> int:
+    from producers.prompt_options import prompt_of
     from producers.prompt_producer import PromptProducer
-    from producers.sdk import prompt_of
     from schemas.prompt_limits import PromptLimits, check_prompt
+    from schemas.prompts import turns_of
     from tokenwire.client_start import client_start
 
     settings = client_start()
-    prompt = prompt_of(
-        text,
-        user=options["user"],
-        session=options["session"],
-        prompt_id=options["prompt_id"],
-        model=options["model"],
-        max_tokens=options["max_tokens"],
-    )
+    prompt = prompt_of(text, user=options["user"], **{name: options[name] for name in SAID_OF_THE_PROMPT})
     check_prompt(prompt, PromptLimits(prompt_bytes_max=settings.prompt_bytes_max))
     producer = PromptProducer(settings)
     await producer.start(deadline_s=CONNECT_S)
     try:
         if options["no_wait"]:
-            turn = (await producer.submit(prompt)).turns[0]
-            ids = {"turn": turn, "session": prompt.session, "prompt_id": prompt.prompt_id}
-            click.echo(json.dumps(ids) if options["as_json"] else turn)
+            await producer.submit(prompt)
+            turns = turns_of(prompt)
+            ids: dict[str, Any] = {"turn": turns[0], "session": prompt.session, "prompt_id": prompt.prompt_id}
+            ids |= {"turns": turns} if prompt.models else {}
+            click.echo(json.dumps(ids) if options["as_json"] else "\n".join(turns))
             return 0
-        ended = await follow_answer(settings, producer, prompt, options)
+        display = display_of(prompt, as_json=options["as_json"])
+        await follow_answer(settings, producer, prompt, display, options)
     finally:
         await producer.stop()
-    if options["as_json"]:
-        click.echo(json.dumps(described(prompt, ended), ensure_ascii=False))
-    else:
-        click.echo(summary(prompt, ended), err=True)
-    return 0 if ended.reason == "complete" else 1
+    display.close()
+    return 0 if display.good else 1
 
 
-async def follow_answer(settings: Any, producer: Any, prompt: PromptSubmitted, options: dict[str, Any]) -> AnswerEnded:
-    """Submit, then show the answer as it grows (not with --json); its end."""
+async def follow_answer(
+    settings: Any, producer: Any, prompt: PromptSubmitted, display: AnswerDisplay, options: dict[str, Any]
+) -> None:
+    """Submit, then show the answers as they come."""
     from infra.kafka.session_topics import SessionTopics
-    from producers.answer_reader import AnswerEnded, AnswerReader
-    from producers.errors import AnswerLost
+    from producers.answer_reader import AnswerReader
 
     topics = SessionTopics(settings)
     reader = AnswerReader(settings, topics)
@@ -119,52 +162,8 @@ async def follow_answer(settings: Any, producer: Any, prompt: PromptSubmitted, o
         await producer.submit(prompt)
         async for piece in reader.follow(prompt, start, deadline_s=options["answer_s"]):
             hint.cancel()
-            if isinstance(piece, AnswerEnded):
-                if piece.text and not options["as_json"]:
-                    click.echo()
-                return piece
-            if not options["as_json"]:
-                show(piece)
+            display.take(piece)
     finally:
         hint.cancel()
         await reader.stop()
         await topics.stop()
-    raise AnswerLost("the log ended before the answer")
-
-
-def show(piece: Any) -> None:
-    from producers.answer_reader import AnswerStarted, AnswerText
-
-    if isinstance(piece, AnswerText):
-        click.echo(printable(piece.text), nl=False)
-        sys.stdout.flush()
-    elif isinstance(piece, AnswerStarted) and piece.attempt > 1:
-        click.echo()
-        click.secho(f"The answer begins anew (attempt {piece.attempt}: {piece.cause}).", err=True, dim=True)
-
-
-def summary(prompt: PromptSubmitted, ended: AnswerEnded) -> str:
-    """One line on how it ended."""
-    if ended.reason not in ("complete", "incomplete"):
-        why = f": {ended.error.message}" if ended.error else ""
-        return f"Error: the prompt ended {ended.reason}{why} (turn {ended.turn})"
-    cost = f", ${ended.cost_nano_usd / NANO:.6f}" if ended.cost_nano_usd else ""
-    tokens = f"{ended.usage.input_tokens} + {ended.usage.output_tokens} tokens"
-    why = f" ({ended.error.message})" if ended.error else ""
-    return click.style(f"{ended.reason}{why} · {tokens}{cost} · session {prompt.session}", dim=True)
-
-
-def described(prompt: PromptSubmitted, ended: AnswerEnded) -> dict[str, Any]:
-    import msgspec
-
-    return {
-        "user": prompt.user,
-        "session": prompt.session,
-        "prompt_id": prompt.prompt_id,
-        "turn": ended.turn,
-        "reason": ended.reason,
-        "text": ended.text,
-        "usage": msgspec.to_builtins(ended.usage),
-        "cost_nano_usd": ended.cost_nano_usd,
-        "error": msgspec.to_builtins(ended.error),
-    }

@@ -16,13 +16,29 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import click
 
 if TYPE_CHECKING:
+    from producers.batch_ledger import BatchLedger
     from producers.batch_results import BatchResult
+    from schemas.prompts import Priority
 
 __all__ = ["BatchOptions", "send_batch"]
 
 LINE_EVERY_S: Final = 10.0
 NANO: Final = 1_000_000_000
 UNKNOWN: Final = "not known"
+ONE_PROMPT: Final = (
+    "session",
+    "prompt_id",
+    "model",
+    "models",
+    "compare",
+    "merge_model",
+    "max_tokens",
+    "temperature",
+    "on_busy",
+    "cache",
+    "no_wait",
+)
+"""Options that are about a single prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +51,13 @@ class BatchOptions:
     name: str
     line_s: float
     as_json: bool
+    priority: Priority
 
     @classmethod
     def chosen(cls, file: Path, options: dict[str, Any]) -> Self:
         """From the options of `tokenwire send`; those that are about a single prompt are refused."""
-        for option in ("session", "prompt_id", "model", "max_tokens", "no_wait"):
-            if options[option]:
+        for option in ONE_PROMPT:
+            if options[option] not in (None, "", (), False, "all", "enqueue"):
                 raise click.UsageError(f"--{option.replace('_', '-')} goes into the lines of the file.")
         return cls(
             user=options["user"],
@@ -49,6 +66,7 @@ class BatchOptions:
             name=options["batch_name"] or str(file.resolve()),
             line_s=options["answer_s"],
             as_json=options["as_json"],
+            priority=options["priority"] or "batch",
         )
 
 
@@ -88,14 +106,23 @@ class BatchCount:
 def send_batch(file: Path, options: BatchOptions) -> int:
     """Send what is not finished; exit code 0 when every line was answered whole."""
     from producers.batch_file import read_batch
+    from producers.batch_ledger import BatchHeader, BatchLedger, BatchPlace
     from producers.batch_results import ResultsFile
     from schemas.prompt_limits import PromptLimits
     from tokenwire.client_start import client_start
 
     settings = client_start()
     limits = PromptLimits(prompt_bytes_max=settings.prompt_bytes_max)
-    lines = read_batch(file, user=options.user, name=options.name, limits=limits)
-    with ResultsFile(options.results) as results:
+    lines = read_batch(file, user=options.user, name=options.name, limits=limits, priority=options.priority)
+    header = BatchHeader(
+        name=options.name,
+        file=str(file.resolve()),
+        results=str(options.results.resolve()),
+        lines=len(lines),
+        at_us=time.time_ns() // 1_000,
+    )
+    ledger = BatchLedger(BatchPlace.of(settings.home, options.name), header)
+    with ledger, ResultsFile(options.results) as results:
         left = [
             line
             for line in lines
@@ -104,15 +131,26 @@ def send_batch(file: Path, options: BatchOptions) -> int:
         count = BatchCount(len(lines), len(lines) - len(left))
         try:
             if left:
-                run_lines(settings, left, results, count, options)
+                run_lines(settings, left, results, count, Sender(ledger, options))
         except KeyboardInterrupt:
             click.echo(f"\nStopped at {count.sentence()}. Run the same command to go on.", err=True)
             return 130
+        cancelled = ledger.cancelled
     tell(count, options)
-    return 0 if count.all_complete else 1
+    if cancelled and count.done < count.total:
+        click.echo(f"The batch was cancelled: {count.total - count.done} lines were not sent.", err=True)
+    return 0 if count.all_complete and count.done == count.total else 1
 
 
-def run_lines(settings: Any, left: list[Any], results: Any, count: BatchCount, options: BatchOptions) -> None:
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What a run sends with."""
+
+    ledger: BatchLedger
+    options: BatchOptions
+
+
+def run_lines(settings: Any, left: list[Any], results: Any, count: BatchCount, sender: Sender) -> None:
     from producers.batch import Batch
 
     with progress(count) as advance:
@@ -122,7 +160,8 @@ def run_lines(settings: Any, left: list[Any], results: Any, count: BatchCount, o
             count.add(result)
             advance()
 
-        asyncio.run(Batch(lines=left, lanes=options.lanes, line_s=options.line_s).run(settings, on_result))
+        lanes, line_s = sender.options.lanes, sender.options.line_s
+        asyncio.run(Batch(lines=left, lanes=lanes, line_s=line_s).run(settings, sender.ledger, on_result))
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from gateway.catch_up_reader import CatchUpReader
 from gateway.client_writer import ClientWriter
-from gateway.decisions.client_outbox import ClientOutbox, OutboxLimits
-from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
+from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.services import GatewayRules, GatewayServices
@@ -15,6 +16,7 @@ from gateway.session_attachments import SessionAttachments
 from gateway.session_hubs import SessionHubs, SessionSource
 from gateway.session_lanes import SessionLanes
 from producers.prompt_producer import PromptProducer
+from schemas.client_messages import OnSlow
 from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
 from schemas.prompt_limits import PromptLimits
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
@@ -40,14 +42,17 @@ def services_over(log: FollowedLog, reader: FollowedLogReader, *, message_bytes_
             auth_audience="tokenwire",
             auth_issuer="tokenwire",
             prompt_limits=PromptLimits(),
-            outbox_limits=OutboxLimits(),
+            outbox_limits=OutboxLimits(rollup_s=0.0, settle_s=0.0),
             connection_limits=limits,
         ),
         hubs=hubs,
         reader=reader,
         log_client=log,
+        catch_up=CatchUpReader([log]),
         producer=cast(PromptProducer, None),
         sockets=SocketCounts(limits),
+        message_rate=MessageBucket(1_000_000, 1_000_000.0, now_s=0.0),
+        held_bytes=HeldBytes(limits.held_bytes_max),
         clock=clock,
         metrics=GatewayMetrics(clock),
     )
@@ -59,7 +64,9 @@ class RecordedClient:
     def __init__(self, services: GatewayServices, tasks: asyncio.TaskGroup, *, slow: bool = False) -> None:
         self.socket = RecordingSocket(slow=slow)
         self.evicted = False
-        self.writer = ClientWriter(self.socket, ClientOutbox(services.rules.outbox_limits), self.evict)
+        self.writer = ClientWriter(
+            self.socket, ClientOutbox(services.rules.outbox_limits, services.held_bytes), self.evict
+        )
         self.lanes = SessionLanes(tasks)
         self.attachments = SessionAttachments(services, self.writer, ALICE, tasks, self.lanes)
 
@@ -68,11 +75,11 @@ class RecordedClient:
         self.evicted = True
         self.attachments.close()
 
-    async def attach(self, session: str, from_: str) -> None:
+    async def attach(self, session: str, from_: str, *, on_slow: OnSlow = "log") -> None:
         """As the connection does."""
         wish = self.attachments.wish(session, from_)
         if wish is not None:
-            await self.attachments.attach(session, wish)
+            await self.attachments.attach(session, wish, on_slow=on_slow)
 
 
 def key_of(session: str) -> SessionKey:

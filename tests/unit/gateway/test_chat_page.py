@@ -62,10 +62,34 @@ class ScriptedGateway:
                     self.attach(session, int(cursor))
             case {"type": "attach", "session": session, "from": "start"}:
                 self.attach(session, 0)
+            case {"type": "prompt", "models": [*models]}:
+                self.take_in(message, models)
             case {"type": "prompt", "session": session, "prompt_id": prompt_id, "input": text}:
                 turn = f"turn-{prompt_id}"
                 self.send({"type": "accepted", "session": session, "prompt_id": prompt_id, "turns": [turn]})
                 self.append(type="queued", session=session, turn=turn, prompt_id=prompt_id, input=text)
+
+    def take_in(self, prompt: Message, models: list[str]) -> None:
+        """A comparison: a turn per model."""
+        place = {"session": prompt["session"], "prompt_id": prompt["prompt_id"]}
+        turns = [f"turn-{index}" for index in range(len(models))]
+        self.send({"type": "accepted", **place, "turns": turns})
+        about = {"input": prompt["input"], "models": models, "compare": prompt["compare"], "at_us": 1_000_000}
+        for index, (turn, model) in enumerate(zip(turns, models, strict=True)):
+            self.append(type="queued", **place, turn=turn, model=model, index=index, **about)
+
+    def compare(self, prompt: Message, texts: list[str]) -> list[str]:
+        """Every model answers, all at the same time; the turns."""
+        turns = [f"turn-{index}" for index in range(len(texts))]
+        places = [{"session": prompt["session"], "turn": turn, "attempt": 1} for turn in turns]
+        for place, model in zip(places, prompt["models"], strict=True):
+            self.append(type="start", **place, model=model, at_us=1_100_000)
+        for place, text in zip(places, texts, strict=True):
+            self.append(type="delta", **place, seq=0, n=1, text=text)
+        for place in places:
+            facts = {"usage": {"output_tokens": 9}, "cost_nano_usd": 1_000, "first_text_s": 0.5, "at_us": 3_000_000}
+            self.append(type="end", **place, reason="complete", **facts)
+        return turns
 
     def attach(self, session: str, position: int) -> None:
         self.send({"type": "attached", "session": session, "head": str(len(self.log)), "recovered": "replayed"})
@@ -159,6 +183,86 @@ async def test_a_reload_in_mid_answer_shows_the_whole_answer_once() -> None:
         await expect(page.locator("[data-turn]")).to_have_count(1)
         await expect(page.locator("[data-role=prompt] .bubble")).to_have_text("Tell me")
         await expect(page.locator("[data-fact=ttft]")).to_have_count(0)
+
+
+async def test_an_answer_that_changes_hands_goes_on() -> None:
+    """The text before the switch stands, the reader is told why, and the facts name who wrote which part."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        await ask(page, "Tell me")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        gateway.answer("One two ", ends=False)
+        place = {"session": gateway.log[0]["session"], "turn": gateway.log[0]["turn"], "attempt": 2}
+        gateway.append(type="switch", **place, from_seq=5, provider="south", model="m2", cause="failover", at_us=2)
+        await expect(page.locator("[data-role=attempt-note]")).to_contain_text("Goes on: now on attempt 2")
+        gateway.append(type="delta", **place, seq=5, n=1, text="three!!!")
+        gateway.append(type="end", **place, reason="complete", usage={"output_tokens": 6}, at_us=500_001)
+
+        await expect(page.locator("[data-role=answer]")).to_have_text("One two three!!!")
+        await expect(page.locator("[data-fact=spans]")).to_have_text("simulated 50 % → south/m2 50 %")
+        await expect(page.locator("[data-role=attempt-note]")).to_be_hidden()
+
+
+async def test_several_models_answer_side_by_side() -> None:
+    """Chosen by keyboard, stopped together; each with its numbers, the winner marked, and all of it after a reload."""
+    gateway = ScriptedGateway()
+    gateway.welcome = {**WELCOME, "models": ["north", "south", "west"]}
+    async with chat(gateway, viewport={"width": 390, "height": 780}) as page:
+        await expect(page.locator("#compare")).to_be_visible()
+        await page.locator("#compare").press("Enter")
+        await page.keyboard.press("Space")
+        await page.locator("#compare-models input").nth(1).press("Space")
+        await page.locator("#compare-modes input[value=best]").check()
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#compare-panel")).to_be_hidden()
+        await ask(page, "Who is right?")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        asked = gateway.heard_of("prompt")[0]
+        assert (asked["models"], asked["compare"], "model" in asked) == (["north", "south"], "best", False)
+        await expect(page.locator(".candidate")).to_have_count(2)
+        await page.locator("#stop").click()
+        await eventually(page, lambda: len(gateway.heard_of("cancel")) == 1)
+        turns = gateway.compare(asked, ["I am.", "No, I am."])
+        gateway.append(type="compared", session=asked["session"], prompt_id=asked["prompt_id"], mode="best",
+                       turn=turns[1], scores={turns[0]: 0.25, turns[1]: 0.75})  # fmt: skip
+        for _ in range(2):
+            chosen = page.locator(".candidate[data-chosen=true]")
+            await expect(chosen.locator("h3")).to_have_text("south")
+            await expect(chosen.locator("[data-role=answer]")).to_have_text("No, I am.")
+            await expect(chosen.locator("[data-fact=ttft]")).to_contain_text("to first token")
+            await expect(page.locator(".candidate [data-fact=cost]")).to_have_count(2)
+            await expect(page.locator("[data-role=comparison]")).to_have_text(
+                "2 models, the best answer goes on: south"
+            )
+            await expect(page.locator("[data-fact=total-time]")).to_have_text("2.0 s in all")
+            await expect(page.locator("article.turn")).to_have_count(1)
+            assert await page.evaluate("document.documentElement.scrollHeight") == 780
+            gateway.socket = None
+            await page.reload()
+
+
+async def test_a_prompt_may_take_the_running_one_back() -> None:
+    """What is to become of the running answer is offered while there is one; what is forgotten is folded away."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        await ask(page, "first")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        gateway.answer("Going on", ends=False)
+        await page.locator("#on-busy").select_option("rollback")
+        await ask(page, "second")
+        await eventually(page, lambda: len(gateway.heard_of("prompt")) == 2)
+        assert [message.get("on_busy") for message in gateway.heard_of("prompt")] == [None, "rollback"]
+        place = {"session": gateway.log[0]["session"], "turn": gateway.log[0]["turn"], "attempt": 1}
+        gateway.append(type="end", **place, reason="superseded", forgotten=True, at_us=9)
+        gateway.answer("Another answer")
+
+        first = page.locator("article.turn").nth(0)
+        await expect(first).to_have_attribute("data-forgotten", "")
+        await expect(first.locator("[data-role=answer]")).to_be_hidden()
+        await first.get_by_role("button", name="Show").click()
+        await expect(first.locator("[data-role=answer]")).to_have_text("Going on")
+        await expect(first.locator("[data-fact=reason]")).to_have_text("superseded by a newer prompt")
+        await expect(page.locator("#busy-field")).to_be_hidden()
 
 
 async def test_prompts_wait_in_line_while_an_answer_streams() -> None:

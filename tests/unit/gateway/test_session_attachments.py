@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.decisions.client_outbox import OutboxState
-from schemas.client_messages import Attached, Compared, Delta, End, Error, Gap, Queued, Snapshot
+from schemas.client_messages import Attached, Compared, Delta, End, Error, Gap, Lag, Queued, Snapshot
 from schemas.session_events import ComparisonEnded, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.unit.gateway.gateway_parts import RecordedClient, key_of, services_over, settled
@@ -18,6 +17,10 @@ def turn(name: str, chunks: list[str], *, end: bool = True) -> list[SessionEvent
         *(TokensEmitted(turn=name, attempt=1, run=name, seq=n, chunks=(text,)) for n, text in enumerate(chunks)),
     ]
     return [*events, TurnEnded(turn=name, attempt=1, run=name, reason="complete")] if end else events
+
+
+def told_text(client: RecordedClient) -> str:
+    return "".join(message.text for message in client.socket.told if isinstance(message, Delta))
 
 
 async def test_log_made_anew_under_a_live_client() -> None:
@@ -75,8 +78,8 @@ async def test_attach_while_kafka_is_away() -> None:
     assert isinstance(attached, Attached)
 
 
-async def test_slow_live_client_is_evicted_and_its_cursor_works() -> None:
-    """Never above the cap; what was written is where the cursor stands; a sibling is told everything."""
+async def test_slow_live_client_is_served_from_the_log_and_comes_back_up() -> None:
+    """Bounded while it stalls, told of each rung; in the end all of the answer; a sibling waits for nothing."""
     log = FollowedLog()
     reader = FollowedLogReader(log)
     services = services_over(log, reader)
@@ -85,28 +88,125 @@ async def test_slow_live_client_is_evicted_and_its_cursor_works() -> None:
         slow, quick = RecordedClient(services, tasks, slow=True), RecordedClient(services, tasks)
         for client in (slow, quick):
             await client.attach("s1", "tail")
-        slow_hold = slow.attachments.held["s1"]
         most = 0
         for event in turn("t1", texts):
             log.append(key_of("s1"), [event])
             reader.deliver()
             await asyncio.sleep(0)
             most = max(most, slow.writer.outbox.unsent_bytes)
-        back = RecordedClient(services, tasks)
-        await back.attach("s1", slow_hold.written_cursor)
-        while not any(isinstance(message, End) for message in back.socket.told):
+        quick_by_then = told_text(quick)
+        rungs_while_stalled = [message.mode for message in slow.socket.told if isinstance(message, Lag)]
+        while not any(isinstance(message, End) for message in slow.socket.told):
+            slow.socket.drain()
             await settled()
-        for client in (quick, back):
+        slow.socket.slow = False
+        slow.socket.drain()
+        await settled()
+        slow.writer.tick(0)
+        await settled()
+        rungs = [message.mode for message in slow.socket.told if isinstance(message, Lag)]
+        for client in (quick, slow):
             client.attachments.close()
 
-    def text(client: RecordedClient) -> str:
-        return "".join(message.text for message in client.socket.told if isinstance(message, Delta))
+    assert not slow.evicted
+    assert most <= services.rules.outbox_limits.high_bytes + 2_500
+    assert quick_by_then == "".join(texts)
+    assert rungs_while_stalled == []  # it is told when it reads on
+    assert rungs == ["rollup", "log", "rollup", "direct"]
+    assert told_text(slow) == "".join(texts)
 
-    assert slow.evicted
-    assert slow.writer.outbox.state is OutboxState.EVICTED
-    assert most <= services.rules.outbox_limits.connection_bytes_max
-    assert text(quick) == "".join(texts)
-    assert text(slow) + text(back) == "".join(texts)
+
+async def test_client_that_asked_to_skip_is_taken_to_the_newest() -> None:
+    """Further behind than 128 records: a gap that says so, a picture of the open turn, then live; nothing twice."""
+    log = FollowedLog()
+    reader = FollowedLogReader(log)
+    services = services_over(log, reader)
+    texts = [f"{number} {'x' * 200} " for number in range(400)]
+    events = turn("t1", texts)
+    async with asyncio.TaskGroup() as tasks:
+        client = RecordedClient(services, tasks, slow=True)
+        await client.attach("s1", "tail", on_slow="skip")
+        log.append(key_of("s1"), turn("t0", ["long over"]))
+        for event in events[:350]:
+            log.append(key_of("s1"), [event])
+            reader.deliver()
+            await asyncio.sleep(0)
+        client.socket.slow = False
+        client.socket.drain()
+        await settled()
+        log.append(key_of("s1"), events[350:])
+        reader.deliver()
+        await settled()
+        client.attachments.close()
+
+    told = client.socket.told
+    gap = next(place for place, message in enumerate(told) if isinstance(message, Gap))
+    snapshots = [message for message in told if isinstance(message, Snapshot)]
+    before = [message for message in told[:gap] if isinstance(message, Delta) and message.turn == "t1"]
+    after = [message for message in told[gap:] if isinstance(message, Delta)]
+    assert told[gap] == Gap(session="s1", reason="skipped")
+    assert "".join(message.text for message in before) == "".join(texts[: sum(message.n for message in before)])
+    assert {piece.turn for message in snapshots for piece in message.turns} == {"t1"}
+    assert "".join(piece.text for message in snapshots for piece in message.turns) == "".join(texts[:348])
+    assert "".join(message.text for message in after) == "".join(texts[348:])
+    assert any(isinstance(message, End) for message in told[-2:])
+    assert services.metrics.skips._value.get() == 1.0
+
+
+async def test_process_that_needs_the_bytes() -> None:
+    """What waits for a slow client is dropped; it is told all of it from the log when it reads on."""
+    log = FollowedLog()
+    reader = FollowedLogReader(log)
+    services = services_over(log, reader)
+    texts = [f"{number} {'x' * 1_000} " for number in range(12)]
+    async with asyncio.TaskGroup() as tasks:
+        client = RecordedClient(services, tasks, slow=True)
+        await client.attach("s1", "tail")
+        for event in turn("t1", texts):
+            log.append(key_of("s1"), [event])
+            reader.deliver()
+            await asyncio.sleep(0)
+        before = client.writer.outbox.queued_bytes
+        client.attachments.shed()
+        after = client.writer.outbox.queued_bytes
+        while not any(isinstance(message, End) for message in client.socket.told):
+            client.socket.drain()
+            await settled()
+        client.attachments.close()
+
+    assert before > 5_000
+    assert after < 100  # the word of the new rung
+    assert told_text(client) == "".join(texts)
+
+
+async def test_log_that_retention_has_cut_under_a_slow_client() -> None:
+    """Nothing is left out in silence: gap, and a picture of what there is."""
+    log = FollowedLog()
+    reader = FollowedLogReader(log)
+    services = services_over(log, reader)
+    texts = [f"{number} {'x' * 2_000} " for number in range(200)]
+    key = key_of("s1")
+    async with asyncio.TaskGroup() as tasks:
+        client = RecordedClient(services, tasks, slow=True)
+        await client.attach("s1", "tail")
+        for event in turn("t1", texts):
+            log.append(key, [event])
+            reader.deliver()
+            await asyncio.sleep(0)
+        log.append(key, turn("t2", ["what is left"]))
+        reader.deliver()
+        place = log.place(key)
+        log.starts[place.topic, place.partition] = len(texts) + 3
+        for _ in range(20):
+            client.socket.drain()
+            await settled()
+        client.attachments.close()
+
+    told = client.socket.told
+    gaps = [message.reason for message in told if isinstance(message, Gap)]
+    pictures = [piece.text for message in told if isinstance(message, Snapshot) for piece in message.turns]
+    assert gaps == ["expired"]
+    assert pictures == ["what is left"]
 
 
 async def test_slow_client_that_catches_up_is_not_evicted() -> None:

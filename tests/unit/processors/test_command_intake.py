@@ -247,7 +247,7 @@ async def test_command_that_our_own_code_fails_on(worker: OneWorker) -> None:
         failures += 1
         raise ZeroDivisionError
 
-    worker.owner.intake.submit = broken  # type: ignore[method-assign, assignment]  # a fault cannot be provoked from outside
+    worker.owner.intake.prompts.submit = broken  # type: ignore[method-assign, assignment]  # a fault cannot be provoked from outside
     await worker.send(prompt())
     await worker.until(lambda: bool(worker.finished))
 

@@ -239,9 +239,7 @@ def test_task_stopped_before_its_first_step(after: str) -> None:
             arguments[1].task.cancel()
 
         setattr(lines, after, begun_and_cancelled)
-        if after == "launch":
-            worker.owner.intake.may_start = lambda *_: False  # type: ignore[method-assign]  # as in a busy session
-        await worker.send(prompt("p2"))
+        await worker.send(prompt("p2", models=("a", "b") if after == "launch" else ()))
         await worker.until(lambda: worker.entry("p2") is not None and not worker.owner.lane_of(USER, SESSION).turns)
 
         assert worker.capacity._value == places

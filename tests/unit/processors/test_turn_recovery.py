@@ -102,7 +102,7 @@ def test_turn_whose_workers_died_too_often() -> None:
     """It ends in error, billed for what was written, and its prompt is a dead letter."""
 
     def scene(worker: OneWorker) -> None:
-        entry = msgspec.structs.replace(entry_of(worker), phase="running", attempt=3, run="r3", crashes=2)
+        entry = msgspec.structs.replace(entry_of(worker), phase="running", attempt=3, run="r3", crashes=2, alone=True)
         worker.journal(entry)
         worker.write(*left_behind(attempts=3))
 

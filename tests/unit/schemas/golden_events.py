@@ -239,7 +239,7 @@ DEAD_LETTER: Final = DeadLetter(
 
 CLIENT_MESSAGES: Final = (
     wire.Hello(token="header.payload.signature", resume={"s1": CURSOR}),
-    wire.Attach(session="s1", from_=CURSOR),
+    wire.Attach(session="s1", from_=CURSOR, on_slow="skip"),
     wire.Detach(session="s1"),
     wire.Prompt(
         prompt_id="p1",
@@ -362,6 +362,7 @@ SERVER_MESSAGES: Final = (
         ),
         c=CURSOR,
     ),
+    wire.Lag(mode="rollup"),
     wire.Error(
         code="unknown_model",
         message="model is not one we know; name one of: simulated",

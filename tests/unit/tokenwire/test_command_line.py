@@ -27,6 +27,8 @@ COMMANDS = (
     "migrate",
     "token",
     "send",
+    "cancel",
+    "batch",
     "query",
     "bench",
     "deadletters",

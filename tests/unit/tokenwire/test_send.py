@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 import pytest
 
-from producers.answer_reader import AnswerEnded
 from producers.batch_results import BatchResult
+from producers.followed_answer import AnswerEnded
 from schemas.prompts import PromptSubmitted
 from schemas.session_events import TurnError, Usage
-from tokenwire.commands.send import described, summary
+from tokenwire.commands.answer_display import described, summary
 from tokenwire.commands.send_batch import BatchCount, BatchOptions
 
 PROMPT = PromptSubmitted(user="u", session="s1", prompt_id="p", input="Hi")
@@ -20,6 +20,13 @@ OPTIONS = {
     "session": None,
     "prompt_id": None,
     "model": "",
+    "models": (),
+    "compare": "all",
+    "merge_model": "",
+    "temperature": None,
+    "on_busy": "enqueue",
+    "cache": False,
+    "priority": None,
     "max_tokens": None,
     "no_wait": False,
     "as_json": False,
@@ -42,7 +49,7 @@ def test_end_is_summed_up_in_a_line() -> None:
 
 def test_json_holds_what_a_script_wants() -> None:
     """Ids, reason, text, usage, cost, error."""
-    told = described(PROMPT, AnswerEnded("t", "complete", "text", Usage(output_tokens=5), 7))
+    told = described(AnswerEnded("t", "complete", "text", Usage(output_tokens=5), 7))
 
     assert told["text"] == "text"
     assert told["usage"] == {"output_tokens": 5}

@@ -62,7 +62,7 @@ function connected(urls = "ws://a/v1/connect") {
   const line = new Line();
   const client = new TokenwireClient({ url: urls, token: "secret", environment: line.environment() });
   const heard = [];
-  for (const type of ["attached", "accepted", "queued", "start", "delta", "end", "gap", "snapshot", "hole", "error", "state"]) {
+  for (const type of ["attached", "accepted", "queued", "start", "switch", "delta", "end", "compared", "gap", "snapshot", "hole", "error", "state"]) {
     client.addEventListener(type, ({ detail }) => heard.push(detail.text ?? detail.state ?? detail.code ?? type));
   }
   client.connect();
@@ -135,6 +135,31 @@ export default {
     line.welcome();
 
     equal(line.socket.sent.map(({ type }) => type), ["hello"]);
+  },
+
+  "a switch and the outcome of a comparison are passed on, and a newer server's word is not": () => {
+    const { line, heard } = connected();
+    line.say(attached(), ...opening());
+    const { client, line: other, heard: words } = connected();
+    client.attach("s", { from: "start" });
+    other.say(attached(), ...opening(), { type: "switch", session: "s", turn: "t", attempt: 2, from_seq: 2, c: "4" });
+    other.say({ type: "compared", session: "s", prompt_id: "p", mode: "first", turn: "t", c: "5" }, { type: "new_word", session: "s" });
+
+    equal(heard.includes("queued"), false); // nobody follows it there
+    equal(words.slice(-2), ["switch", "compared"]);
+  },
+
+  "a cancel of a comparison is kept until all its turns have ended": () => {
+    const { line, client } = connected();
+    client.attach("s", { from: "start" });
+    const place = (turn, index, c) => ({ type: "queued", session: "s", turn, prompt_id: "p", index, models: ["a", "b"], c });
+    line.say(attached(), place("t", 0, "1"), place("u", 1, "2"), { type: "end", session: "s", turn: "t", attempt: 0, reason: "complete", c: "3" });
+    client.cancel("s", "p");
+    line.lose();
+    line.pass(1);
+    line.welcome();
+
+    equal(line.socket.sent.at(-1).type, "cancel");
   },
 
   "a hole attaches again from the last cursor and nothing after it is passed on before": () => {

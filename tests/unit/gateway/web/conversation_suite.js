@@ -1,5 +1,6 @@
-import { arrange, emptyConversation, reduceConversation } from "/web/conversation.js";
-import { dollars, duration, tokensPerSecond, turnFacts } from "/web/turn_facts.js";
+import { arrange } from "/web/arrangement.js";
+import { emptyConversation, reduceConversation } from "/web/conversation.js";
+import { dollars, duration, switchText, tokensPerSecond, turnFacts } from "/web/turn_facts.js";
 import { equal, ok } from "./checks.js";
 
 function told(conversation, ...happenings) {
@@ -56,14 +57,76 @@ export default {
     ok(turnFacts(talk.entries[0]).some(({ text }) => text === "answered on attempt 2 after a worker died"));
   },
 
+  "a switch with chunks that stand goes on from the text, each span with its provider": () => {
+    const goesOn = { type: "switch", turn: "t1", attempt: 2, from_seq: 1, provider: "south", model: "m2", cause: "failover" };
+    let talk = told(empty(), queued(1), start(1, 1, { provider: "north" }), delta(1, "half "), goesOn);
+    equal(switchText(talk.entries[0]), "Goes on: now on attempt 2 at another provider, after one failed");
+    talk = told(talk, delta(1, "whole", 0, 2), end(1, { attempt: 2 }));
+
+    equal([talk.entries[0].text, talk.entries[0].attempt, talk.entries[0].model], ["half whole", 2, "m2"]);
+    equal(talk.entries[0].spans.map(({ provider, startsAt }) => [provider, startsAt]), [["north", 0], ["south", 5]]);
+    ok(turnFacts(talk.entries[0]).some(({ text }) => text === "north/m 50 % → south/m2 50 %"), "no spans");
+  },
+
+  "a switch from the first chunk begins anew": () => {
+    const anew = { type: "switch", turn: "t1", attempt: 2, provider: "south", model: "m2", cause: "watchdog" };
+    const talk = told(empty(), queued(1), start(1), delta(1, "half"), anew, delta(1, "whole", 0, 2));
+
+    equal([talk.entries[0].text, talk.entries[0].spans.length], ["whole", 1]);
+    ok(switchText(talk.entries[0]).startsWith("Begun anew"));
+  },
+
+  "an answer from the cache says so": () => {
+    const talk = told(empty(), queued(1), start(1, 1, { cached: true }), delta(1, "a"), end(1, { cost_nano_usd: 0 }));
+
+    ok(turnFacts(talk.entries[0]).some(({ name }) => name === "cached"));
+  },
+
+  "every answer of a comparison has its place, and what it came to is kept": () => {
+    const models = ["a", "b", "m"];
+    const asked = { type: "send", promptId: "p1", input: "q", models: ["a", "b"], compare: "merge", mergeModel: "m" };
+    const place = (index) => ({ type: "queued", turn: `t${index}`, prompt_id: "p1", input: "q", model: models[index], index, models, compare: "merge" });
+    let talk = told(empty(), asked, { type: "accepted", prompt_id: "p1", turns: ["t0", "t1", "t2"] });
+    equal(talk.entries.map(({ turn, status }) => [turn, status]), [["t0", "accepted"], ["t1", "accepted"], ["t2", "accepted"]]);
+    talk = told(talk, place(1), place(0), place(2), start(1), delta(1, "x"), start(0), { type: "compared", prompt_id: "p1", mode: "merge", turn: "t2" });
+    const { transcript, open, queue } = arrange(talk);
+
+    equal([transcript.length, open.length, queue.length, talk.entries.length], [1, 1, 0, 3]);
+    equal(transcript[0].entries.map(({ turn, index }) => [turn, index]), [["t0", 0], ["t1", 1], ["t2", 2]]);
+    equal(transcript[0].outcome.turn, "t2");
+    ok(!transcript[0].cancelling);
+    equal(arrange(told(talk, { type: "cancel_asked", promptId: "p1" })).open[0].cancelling, true);
+  },
+
+  "a comparison that comes by snapshot has its places and its outcome": () => {
+    const turn = (index) => ({ turn: `t${index}`, prompt_id: "p1", input: "q", attempt: 1, text: `a${index}`, index, models: ["a", "b"], compare: "first", reason: "complete", first_text_s: 0.5 });
+    const compared = { type: "compared", prompt_id: "p1", mode: "first", turn: "t1" };
+    const talk = told(empty(), { type: "snapshot", turns: [turn(0)], replace: true }, compared, { type: "snapshot", turns: [turn(1)], replace: false });
+    const [exchange] = arrange(talk).transcript;
+
+    equal(exchange.entries.map(({ text, ttftMs }) => [text, ttftMs]), [["a0", 500], ["a1", 500]]);
+    equal([exchange.outcome.turn, exchange.open], ["t1", false]);
+  },
+
+  "a prompt that runs beside another is not in line": () => {
+    const talk = told(empty(), queued(1), start(1), queued(2), start(2), queued(3));
+
+    equal(arrange(talk).open.map(({ promptId }) => promptId), ["p1", "p2"]);
+    equal(arrange(talk).queue.map(({ exchange }) => exchange.promptId), ["p3"]);
+  },
+
+  "a forgotten turn is known as such": () => {
+    equal(told(empty(), queued(1), start(1), end(1, { reason: "superseded", forgotten: true })).entries[0].forgotten, true);
+  },
+
   "prompts that wait have a place in line until they start": () => {
     let talk = told(empty(), queued(1), start(1), send("p2"), send("p3"), queued(2));
-    equal(arrange(talk).queue.map(({ entry, position }) => [entry.promptId, position]), [["p2", 1], ["p3", 2]]);
-    equal(arrange(talk).running.promptId, "p1");
+    equal(arrange(talk).queue.map(({ exchange, position }) => [exchange.promptId, position]), [["p2", 1], ["p3", 2]]);
+    equal(arrange(talk).open.map(({ promptId }) => promptId), ["p1"]);
     talk = told(talk, end(1), start(2));
 
     equal(arrange(talk).transcript.map(({ promptId }) => promptId), ["p1", "p2"]);
-    equal(arrange(talk).queue.map(({ entry, position }) => [entry.promptId, position]), [["p3", 1]]);
+    equal(arrange(talk).queue.map(({ exchange, position }) => [exchange.promptId, position]), [["p3", 1]]);
   },
 
   "another device's prompt comes before what is not on the log yet": () => {

@@ -50,6 +50,43 @@ export default {
     equal(fold.judge(delta("t", 3, 0, 1, "8")), "hole");
   },
 
+  "a switch goes on from the chunks that stand, and is a hole where they are not known": () => {
+    const goesOn = (attempt, from_seq, c) => ({ type: "switch", session: "s", turn: "t", attempt, from_seq, c });
+    const fold = new SessionFold();
+    verdicts(fold, [queued("t", "1"), start("t", 1, "2"), delta("t", 1, 0, 4, "3")]);
+
+    equal(fold.judge(goesOn(2, 6, "5")), "hole");
+    equal(fold.cursor, "3");
+    equal(verdicts(fold, [goesOn(2, 4, "5"), delta("t", 2, 4, 1, "6"), goesOn(2, 4, "5")]), ["take", "take", "duplicate"]);
+    equal(verdicts(fold, [goesOn(3, 0, "7"), delta("t", 3, 0, 1, "8"), delta("t", 2, 5, 1, "9")]), ["take", "take", "duplicate"]);
+    equal(new SessionFold().judge(goesOn(2, 4, "5")), "hole");
+    equal(following("tail").take(goesOn(2, 4, "5")), { verdict: "take" });
+  },
+
+  "what a comparison came to counts once": () => {
+    const compared = (turn, c) => ({ type: "compared", session: "s", prompt_id: "p", turn, c });
+    const fold = new SessionFold();
+
+    equal(verdicts(fold, [compared("t", "1"), compared("u", "2")]), ["take", "duplicate"]);
+    equal(fold.cursor, "2");
+    fold.expectSnapshot();
+    fold.takeSnapshot({ turns: [] });
+    equal(fold.judge(compared("t", "3")), "take");
+  },
+
+  "a prompt is over when every turn that answers it is": () => {
+    const follow = following();
+    const asked = (turn, c) => ({ ...queued(turn, c), prompt_id: "p", models: ["a", "b"] });
+    follow.take(asked("t", "1"));
+    follow.take(end("t", 0, "2"));
+    equal(follow.isOver("p"), false);
+    follow.take(asked("u", "3"));
+    equal(follow.isOver("p"), false);
+    follow.take(end("u", 0, "4"));
+
+    equal([follow.isOver("p"), follow.isOver("other")], [true, false]);
+  },
+
   "a snapshot in pieces replaces once and deltas go on from it": () => {
     const fold = new SessionFold();
     verdicts(fold, [queued("old", "1")]);

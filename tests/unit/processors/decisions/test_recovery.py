@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from processors.decisions.recovery import (
+    HOLD_S,
+    HOLD_S_MAX,
     LEASE_US,
     Close,
     Expire,
@@ -17,7 +19,10 @@ from processors.decisions.recovery import (
     Stop,
     Watch,
     decide_recovery,
+    hold_of,
+    is_suspect,
     newer_entry,
+    runs_max,
 )
 from schemas.journal import ENDED_KEPT_S, JournalEntry
 from schemas.session_events import TokensEmitted, TurnEnded, TurnQueued, TurnStarted
@@ -62,13 +67,17 @@ def folded(*, attempts: int = 0, ended: bool = False, tokens_at_us: int = 0) -> 
         (RUNNING, folded(), Resume(queued=True, crashes=1, cause="crash")),
         (RUNNING, folded(attempts=1), Resume(queued=True, crashes=1, cause="crash")),
         (changed(RUNNING, crashes=1), folded(attempts=2), Resume(queued=True, crashes=2, cause="crash")),
-        (changed(RUNNING, crashes=2), folded(attempts=3), GiveUp(3)),
-        (changed(RUNNING, crashes=2), None, GiveUp(3)),
+        (changed(RUNNING, crashes=2, alone=True), folded(attempts=3), GiveUp(3)),
+        (changed(RUNNING, crashes=2, alone=True), None, GiveUp(3)),
+        (changed(RUNNING, crashes=2), folded(attempts=3), Resume(queued=True, crashes=3, cause="crash")),
+        (changed(RUNNING, crashes=7), folded(attempts=8), Resume(queued=True, crashes=8, cause="crash")),
+        (changed(RUNNING, crashes=1, alone=True), folded(attempts=2), Resume(queued=True, crashes=2, cause="crash")),
+        (changed(ENTRY, crashes=4, alone=True), folded(attempts=4), Resume(queued=True, crashes=4, cause="handover")),
         (changed(ENTRY, crashes=2), folded(attempts=2), Resume(queued=True, crashes=2, cause="handover")),
     ],
 )
 def test_open_turn(entry: JournalEntry, turn: FoldedTurn | None, decision: Recovery) -> None:
-    """The log wins over the journal; only a running turn counts a crash; three crashes are enough."""
+    """The log wins over the journal; only a running turn counts a crash; three are enough if the last was its own."""
     assert decide_recovery(entry, turn, attempts_max=3, now_us=NOW_US + 1) == decision
 
 
@@ -123,3 +132,24 @@ def test_leftover_of_a_turn_forgotten_long_ago() -> None:
 def test_two_entries_of_a_turn(known: JournalEntry | None, read: JournalEntry, *, read_wins: bool) -> None:
     """The one that knows more wins: a later phase, a higher attempt, or a turn handed back."""
     assert newer_entry(known, read) is (read if read_wins else known)
+
+
+@pytest.mark.parametrize(
+    ("attempts_max", "suspect_after", "runs"), [(1, 1, 9), (2, 1, 9), (3, 2, 10), (4, 2, 10), (10, 2, 10), (20, 2, 20)]
+)
+def test_suspects(attempts_max: int, suspect_after: int, runs: int) -> None:
+    """From the second crash on, or the first where fewer than three are allowed; even one that is allowed none is run
+    again alone."""
+    found = [crashes for crashes in range(30) if is_suspect(crashes, attempts_max=attempts_max)]
+
+    assert found == list(range(suspect_after, 30))
+    assert runs_max(attempts_max) == runs
+
+
+def test_time_of_a_suspect() -> None:
+    """It doubles with every further crash, up to the longest attempt."""
+    times = [hold_of(crashes, attempts_max=3) for crashes in range(2, 12)]
+
+    assert times[:3] == [HOLD_S, 2 * HOLD_S, 4 * HOLD_S]
+    assert times[-4:] == [64 * HOLD_S, HOLD_S_MAX, HOLD_S_MAX, HOLD_S_MAX]
+    assert hold_of(10_000, attempts_max=1) == HOLD_S_MAX

@@ -34,3 +34,9 @@ def test_time_spent_elsewhere() -> None:
 def test_first_token_due_before_the_connection() -> None:
     """The nearer of the two is named."""
     assert watch(StreamProgress(0), StreamDeadlines(connect_s=9, first_token_s=2), 3) == Stalled("first_token")
+
+
+def test_time_held_back_on_purpose() -> None:
+    """It is added to the total as well: no deadline counts it."""
+    assert watch(StreamProgress(0, 1, 30, None, 90, 80), LIMITS, 60) == Healthy(130, "between_tokens")
+    assert watch(StreamProgress(0, 1, 95, None, 90, 80), LIMITS, 60) == Healthy(180, "total")

@@ -1,0 +1,129 @@
+"""Batches and cancels as people type them: real broker, worker and provider, commands as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from infra.embedded.broker import EmbeddedBroker
+from tests.integration.worker_line import POLL_S, WorkerLine, open_line
+
+COMMAND_S = 60.0
+SLOW = "[[sim tokens=600 pace_ms=40]]"
+
+
+class Typed:
+    """A command that runs."""
+
+    def __init__(self, line: WorkerLine, process: asyncio.subprocess.Process) -> None:
+        self.line = line
+        self.process = process
+
+    async def ended(self) -> tuple[int, str, str]:
+        async with asyncio.timeout(COMMAND_S):
+            out, err = await self.process.communicate()
+        return self.process.returncode or 0, out.decode(), err.decode()
+
+
+async def typed(line: WorkerLine, *arguments: str) -> Typed:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tokenwire",
+        *arguments,
+        env=line.environment,
+        stdout=pipe,
+        stderr=pipe,
+    )
+    return Typed(line, process)
+
+
+async def run(line: WorkerLine, *arguments: str) -> tuple[int, str, str]:
+    return await (await typed(line, *arguments)).ended()
+
+
+def batch_file(folder: Path, lines: list[dict[str, Any]]) -> str:
+    path = folder / "prompts.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+async def until_streaming(line: WorkerLine, sessions: list[str]) -> None:
+    """Until each of these sessions has a chunk."""
+    async with asyncio.timeout(COMMAND_S):
+        for session in sessions:
+            while True:
+                fold = await line.fold("local", session)
+                if any(turn.next_seq for turn in fold.turns.values()):
+                    break
+                await asyncio.sleep(POLL_S)
+
+
+async def test_batch_is_watched_from_elsewhere_and_cancelled(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Open lines end and are counted, the rest is not sent, the sender and whoever watches say so."""
+    lines = [{"input": f"{SLOW} {number}", "session": f"cancel-{number}"} for number in range(6)]
+    file = batch_file(tmp_path, lines)
+    async with open_line(broker, tmp_path) as line:
+        line.start_worker()
+        sender = await typed(line, "send", "--file", file, "--lanes", "3")
+        await until_streaming(line, [f"cancel-{number}" for number in range(3)])
+        watcher = await typed(line, "batch", "watch", file, "--json")
+        second = await run(line, "send", "--file", file)
+        code, out, err = await run(line, "batch", "cancel", file, "--json")
+        sent, watched = await sender.ended(), await watcher.ended()
+        listed = await run(line, "batch", "list", "--json")
+        folds = [await line.fold("local", f"cancel-{number}") for number in range(6)]
+
+    told = json.loads(out)
+    assert (code, told["asked_to_cancel"], told["ended"], told["not_sent"]) == (0, 3, {"cancelled": 3}, 3), err
+    assert told["output_tokens"] > 0
+    assert (second[0], "batch watch" in second[2]) == (1, True)
+    assert sent[0] == 1
+    assert "3 cancelled" in sent[2]
+    assert "3 lines were not sent" in sent[2]
+    assert json.loads(watched[1])["ended"] == {"cancelled": 3}
+    assert [len(fold.turns) for fold in folds] == [1, 1, 1, 0, 0, 0]
+    assert json.loads(listed[1])["cancelled"]
+
+
+async def test_watch_outlives_its_sender_and_nothing_is_paid_for_twice(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Killed in mid-batch: what was sent is followed to its end, the rest named; sent again, all is there once."""
+    lines = [{"input": f"[[sim tokens=60 pace_ms=40]] {number}", "session": f"watch-{number}"} for number in range(5)]
+    file = batch_file(tmp_path, lines)
+    async with open_line(broker, tmp_path) as line:
+        line.start_worker()
+        sender = await typed(line, "send", "--file", file, "--lanes", "2", "--batch-name", "nightly")
+        await until_streaming(line, ["watch-0", "watch-1"])
+        sender.process.kill()
+        await sender.ended()
+        watched = await run(line, "batch", "watch", "nightly")
+        again = await run(line, "send", "--file", file, "--batch-name", "nightly")
+        whole = await run(line, "batch", "watch", file, "--json")
+        turns = [turn for n in range(5) for turn in (await line.fold("local", f"watch-{n}")).turns.values()]
+
+    assert watched[0] == 1
+    assert "2 of 5 ended (2 complete)" in watched[2]
+    assert "3 not sent" in watched[2]
+    assert again[0] == 0
+    assert whole[0] == 0
+    assert json.loads(whole[1])["ended"] == {"complete": 5}
+    assert [turn.attempt for turn in turns] == [1] * 5
+
+
+async def test_prompt_is_cancelled_from_the_command_line(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A running answer ends with what it has."""
+    async with open_line(broker, tmp_path) as line:
+        line.start_worker()
+        ids = ("--session", "by-hand", "--prompt-id", "q1")
+        sent = await run(line, "send", "--no-wait", *ids, f"{SLOW} Go on")
+        await until_streaming(line, ["by-hand"])
+        cancelled = await run(line, "cancel", *ids)
+        shown = await run(line, "send", *ids, "--json", f"{SLOW} Go on")
+
+    assert (sent[0], cancelled[0]) == (0, 0)
+    assert json.loads(shown[1])["reason"] == "cancelled"
+    assert json.loads(shown[1])["text"]
