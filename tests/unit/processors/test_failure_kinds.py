@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from processors.providers.provider import ProviderDenied, ProviderFailed, ProviderRefused
 from tests.fakes.one_worker import OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script, answer_chunks
@@ -13,6 +15,10 @@ DENIED = Script(fails_at=0, failure=ProviderDenied("401"))
 FAILED = Script(fails_at=0, failure=ProviderFailed("503"))
 REFUSED = Script(fails_at=0, failure=ProviderRefused("400"))
 TEXT = "".join(answer_chunks("ask p1"))
+
+
+def has_ended(worker: OneWorker, prompt_id: str) -> bool:
+    return worker.reason(prompt_id) != ""
 
 
 async def answered(worker: OneWorker) -> str:
@@ -65,7 +71,7 @@ async def test_breaker_of_a_target_that_does_not_serve_us(worker: OneWorker) -> 
     providers = with_targets(worker, (UNABLE, DENIED), (UNABLE, Script()))
     for number in range(10):
         await worker.send(prompt(f"p{number}"))
-        await worker.until(lambda number=number: worker.reason(f"p{number}") != "")
+        await worker.until(partial(has_ended, worker, f"p{number}"))
 
     assert len(providers[0].calls) < 10
     assert len(providers[1].calls) == 10
