@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
     """Silence after which the group gives a worker's partitions to others."""
     turns_running_max: Annotated[int, Field(ge=1)] = 512
-    """Turns that one worker runs at once; the rest wait in line."""
+    """Calls that one worker makes at once; the rest wait in line."""
     session_queue_max: Annotated[int, Field(ge=0)] = 32
     """Prompts that may wait in one session behind the running turn."""
     session_parallel_max: Annotated[int, Field(ge=1, le=64)] = 4

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from infra.clock import Clock
 from infra.targets.model_catalogue import ModelCatalogue, ServedModel, Target
@@ -20,6 +22,9 @@ from schemas.session_events import Usage
 
 __all__ = ["TurnCalls"]
 
+PREPARING_MAX: Final = 64
+"""Conversations read at once for turns that are to stand in line: any number of them may wait there."""
+
 
 class TurnCalls:
     """The catalogue, the targets and the conversations, as a turn needs them."""
@@ -36,6 +41,7 @@ class TurnCalls:
         self.pool = pool
         self.conversations = conversations
         self.clock = clock
+        self.preparing = asyncio.Semaphore(PREPARING_MAX)
 
     async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
         """What is sent to the model; without a call, what the largest context of the turn's targets takes."""
@@ -54,12 +60,14 @@ class TurnCalls:
     async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
         """The search for a target, from its beginning. Raises LogError."""
         served = self.served_of(turn)
-        history = await self.history_of(lane, turn, None)
+        async with self.preparing:
+            history = await self.history_of(lane, turn, None)
         answer_tokens = self.answer_tokens(turn, served)
         least = count_tokens(turn.prompt.messages[-1].content if turn.prompt.messages else turn.prompt.input)
         needs = CallNeeds(context_tokens=least + answer_tokens, substitute=served.substitute)
+        tokens = history.input_tokens + answer_tokens
         deadline_s = self.clock.monotonic_s() + ROUTE_S
-        return TurnRoute(self.pool, self.clock, served, needs, history.input_tokens + answer_tokens, deadline_s)
+        return TurnRoute(self.pool, self.clock, served, needs, tokens, deadline_s, turn.prompt.priority)
 
     def served_of(self, turn: OpenTurn) -> ServedModel:
         """The model that the turn asks for; one that is served no longer is answered by the default one."""

@@ -23,6 +23,7 @@ from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry
 from processors.providers.provider import ProviderBabbled, ProviderError, ProviderTimedOut
 from processors.session_lane import OpenTurn
 from processors.target_pool import Call, OnWait, TargetPool
+from schemas.prompts import Priority
 from schemas.session_events import StartCause
 
 __all__ = ["ROUTE_S", "RouteStopped", "TurnRoute"]
@@ -41,7 +42,7 @@ class RouteStopped(Exception):
 
 @dataclass(slots=True)
 class TurnRoute:
-    """The search of one turn for somebody to answer it."""
+    """The search of one turn for somebody to answer it. `deadline_s`: monotonic moment."""
 
     pool: TargetPool
     clock: Clock
@@ -49,6 +50,7 @@ class TurnRoute:
     needs: CallNeeds
     tokens: int
     deadline_s: float
+    priority: Priority = "interactive"
     tried: frozenset[str] = frozenset()
     rounds: int = 0
     passing: ProviderError | None = None
@@ -56,14 +58,14 @@ class TurnRoute:
 
     def reserve_now(self) -> Call | None:
         """A call, if one can be had without waiting."""
-        taken = self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=self.tried)
-        return taken if isinstance(taken, Call) else None
+        return self.pool.try_reserve(
+            self.served, self.needs, tokens=self.tokens, tried=self.tried, priority=self.priority
+        )
 
     def reserve_beside(self, call: Call) -> Call | None:
         """A call at another target, if one can be had without waiting."""
         tried = self.tried | {call.target.name}
-        taken = self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=tried)
-        return taken if isinstance(taken, Call) else None
+        return self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=tried, priority=self.priority)
 
     def failed_beside(self, call: Call, failure: ProviderError) -> None:
         """A call beside the attempt has failed: its target is tried."""
@@ -83,6 +85,7 @@ class TurnRoute:
                     tried=self.tried,
                     deadline_s=self.deadline_s,
                     on_wait=on_wait,
+                    priority=self.priority,
                 )
         except TimeoutError:
             raise RouteStopped from None

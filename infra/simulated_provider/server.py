@@ -47,12 +47,24 @@ log = structlog.get_logger(__name__)
 
 
 class SimulatedProvider:
-    """The server. `port` is known after `start`; `calls` is what `GET /calls` shows."""
+    """The server. `port` is known after `start`; `calls` is what `GET /calls` shows.
 
-    def __init__(self, *, port: int = 0, behaviour: Behaviour | None = None, api_key: str = "") -> None:
+    `concurrent_max`: calls beyond it are answered 429 at once, as a provider does whose limit is passed.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        behaviour: Behaviour | None = None,
+        api_key: str = "",
+        concurrent_max: int | None = None,
+    ) -> None:
         self.port = port
         self.behaviour = behaviour or Behaviour()
         self.api_key = api_key
+        self.concurrent_max = concurrent_max
+        self.running = 0
         self.call_log = CallLog()
         self.quota = RequestQuota(self.behaviour.quota)
         self.runner: web.AppRunner | None = None
@@ -125,13 +137,28 @@ class SimulatedProvider:
             return error_response(400, str(error), "invalid_request_error", None)
         call = exchange.call
         headers = self.quota.charged(time.monotonic())
-        with noting_end(call):
-            early = over_quota() if self.quota.exceeded else await fault_response(exchange.fault)
+        with noting_end(call), self.running_call():
+            early = self.overload_response() or await fault_response(exchange.fault)
             if early is not None:
                 early.headers.update(headers)
                 call.state, call.status = "faulted", early.status
                 return early
             return await (stream_answer(request, exchange, headers) if wanted.stream else whole_answer(exchange))
+
+    @contextlib.contextmanager
+    def running_call(self) -> Iterator[None]:
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    def overload_response(self) -> web.Response | None:
+        """A 429, where more calls run than may, or more have come than the quota holds; this one counts."""
+        crowded = self.concurrent_max is not None and self.running > self.concurrent_max
+        if not crowded and not self.quota.exceeded:
+            return None
+        return error_response(*STATUS_FAULTS["429"])
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -188,10 +215,6 @@ async def fault_response(fault: Fault | None) -> web.Response | None:
         response.headers["Retry-After"] = f"{math.ceil(retry_after_s)}"
         response.headers["Retry-After-Ms"] = f"{retry_after_s * 1_000:g}"
     return response
-
-
-def over_quota() -> web.Response:
-    return error_response(*STATUS_FAULTS["429"])
 
 
 async def stream_answer(request: web.Request, exchange: Exchange, headers: Mapping[str, str]) -> web.StreamResponse:

@@ -98,7 +98,7 @@ class SimulatedProcess:
         metrics = Metrics(WORKER_METRICS)
         runner = TurnRunner(
             appender=self.appender,
-            pool=pool_to(self.provider, group.clock),
+            pool=pool_to(self.provider, group.clock, calls_max=group.turns_running_max),
             catalogue=lambda: group.catalogue,
             conversations=Conversations(bytes_max=100_000),
             clock=group.clock,
@@ -112,7 +112,6 @@ class SimulatedProcess:
             runner=runner,
             dead_letters=DeadLetterWriter(self.appender, group.clock, metrics),
             clock=group.clock,
-            capacity=asyncio.Semaphore(group.turns_running_max),
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=group.limits,
         )
