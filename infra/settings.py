@@ -156,6 +156,8 @@ class Settings(BaseSettings):
     """Function that chooses among answers with `compare: best`, `module:function`; empty = by length and format."""
     prompt_bytes_max: Annotated[int, Field(ge=1_024, le=131_072)] = 131_072
     """Largest prompt (input or messages) in UTF-8 bytes."""
+    answer_cache_bytes_max: Annotated[int, Field(ge=0)] = 33_554_432
+    """Bytes of answers that a worker remembers for models with `cache_s`."""
     history_cache_bytes_max: Annotated[int, Field(ge=0)] = 67_108_864
     """Bytes of conversations that a worker remembers; the rest is read again from the log."""
 

@@ -87,6 +87,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         conversations=Conversations(bytes_max=settings.history_cache_bytes_max),
         clock=clock,
         metrics=metrics,
+        answer_cache_bytes_max=settings.answer_cache_bytes_max,
     )
     parts = WorkerParts(
         appender=appender,

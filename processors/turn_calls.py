@@ -8,6 +8,7 @@ from typing import Final
 
 from infra.clock import Clock
 from infra.targets.model_catalogue import ModelCatalogue, ServedModel, Target
+from processors.answer_cache import AnswerCache
 from processors.conversation import Conversations
 from processors.decisions.history_cut import CutHistory
 from processors.decisions.pricing import Price, cost_of
@@ -35,11 +36,13 @@ class TurnCalls:
         catalogue: Callable[[], ModelCatalogue],
         pool: TargetPool,
         conversations: Conversations,
+        answers: AnswerCache,
         clock: Clock,
     ) -> None:
         self.catalogue = catalogue
         self.pool = pool
         self.conversations = conversations
+        self.answers = answers
         self.clock = clock
         self.preparing = asyncio.Semaphore(PREPARING_MAX)
 
@@ -67,7 +70,10 @@ class TurnCalls:
         needs = CallNeeds(context_tokens=least + answer_tokens, substitute=served.substitute)
         tokens = history.input_tokens + answer_tokens
         deadline_s = self.clock.monotonic_s() + ROUTE_S
-        return TurnRoute(self.pool, self.clock, served, needs, tokens, deadline_s, turn.prompt.priority)
+        cached = self.answers.call_for(turn.prompt, served, history.messages, answer_tokens)
+        return TurnRoute(
+            self.pool, self.clock, served, needs, tokens, deadline_s, priority=turn.prompt.priority, cached=cached
+        )
 
     def served_of(self, turn: OpenTurn) -> ServedModel:
         """The model that the turn asks for; one that is served no longer is answered by the default one."""

@@ -170,8 +170,9 @@ class TurnLines:
         """Wait for a target and start the next attempt; None: the turn is over."""
         suspects, attempts_max = self.owner.parts.suspects, self.owner.parts.limits.attempts_max
         try:
-            await suspects.line_up(turn, attempts_max=attempts_max)
-            call = None if turn.over else await route.reserve(turn, partial(self.tell_waiting, lane, turn))
+            tell = partial(self.tell_waiting, lane, turn)
+            await suspects.line_up(turn, attempts_max=attempts_max, on_wait=tell)
+            call = None if turn.over else await route.reserve(turn, tell)
         except RouteStopped:
             await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
             return None

@@ -45,6 +45,8 @@ class Attempt:
     recorder: AttemptRecorder
     answer_tokens: int
     """The most tokens that it may say."""
+    temperature: float | None = None
+    """The prompt's own; None: the provider's."""
     from_seq: int = 0
     """Chunks of earlier attempts that it goes on from."""
     before: str = ""
@@ -60,6 +62,7 @@ class Attempt:
             model=target.model,
             messages=messages,
             max_tokens=self.answer_tokens,
+            temperature=self.temperature,
             fields=target.prefix_fields if self.from_seq else (),
         )
 
@@ -244,8 +247,8 @@ class TurnRecords:
 
     async def estimated(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None) -> Usage:
         """What a run used, by our own count. Raises LogError."""
-        if run is None:
-            return Usage(estimated=True)
+        if run is None or run.started.cached:
+            return Usage(estimated=run is None)
         messages = (await self.calls.history_of(lane, turn, None)).messages
         if run.started.from_seq:
             messages = (*messages, ChatMessage(role="assistant", content="".join(run.before)))

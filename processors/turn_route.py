@@ -55,9 +55,13 @@ class TurnRoute:
     rounds: int = 0
     passing: ProviderError | None = None
     """The newest failure of this round that may pass by waiting."""
+    cached: Call | None = None
+    """A remembered answer: it is given at the first attempt, in place of a call."""
 
     def reserve_now(self) -> Call | None:
         """A call, if one can be had without waiting."""
+        if (cached := self.take_cached()) is not None:
+            return cached
         return self.pool.try_reserve(
             self.served, self.needs, tokens=self.tokens, tried=self.tried, priority=self.priority
         )
@@ -78,6 +82,8 @@ class TurnRoute:
             async with asyncio.timeout(None) as turn.scope:
                 if turn.entry.cancel_requested:
                     raise RouteStopped
+                if (cached := self.take_cached()) is not None:
+                    return cached
                 return await self.pool.reserve(
                     self.served,
                     replace(self.needs, preferred=CONTINUES if may_be_continued(turn) else frozenset()),
@@ -91,6 +97,10 @@ class TurnRoute:
             raise RouteStopped from None
         finally:
             turn.scope = None
+
+    def take_cached(self) -> Call | None:
+        call, self.cached = self.cached, None
+        return call
 
     async def goes_on(self, turn: OpenTurn, call: Call, result: StreamResult) -> StartCause | None:
         """After a call ended: the cause of the next attempt, once its time has come; None: this end stands."""

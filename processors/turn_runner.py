@@ -29,6 +29,7 @@ from infra.telemetry.metric_names import (
     WORKER_TURNS_RUNNING,
 )
 from infra.telemetry.metrics import Metrics
+from processors.answer_cache import CACHE_BYTES_MAX, AnswerCache, is_cached
 from processors.attempt_recorder import AttemptRecorder
 from processors.attempt_stream import AttemptStream, StreamResult
 from processors.conversation import Conversations
@@ -71,12 +72,16 @@ class TurnRunner:
         metrics: Metrics,
         pool: TargetPool,
         catalogue: Callable[[], ModelCatalogue],
+        answer_cache_bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
         self.appender = appender
         self.conversations = conversations
         self.clock = clock
         self.pool = pool
-        self.calls = TurnCalls(catalogue=catalogue, pool=pool, conversations=conversations, clock=clock)
+        self.answers = AnswerCache(bytes_max=answer_cache_bytes_max, clock=clock, metrics=metrics)
+        self.calls = TurnCalls(
+            catalogue=catalogue, pool=pool, conversations=conversations, answers=self.answers, clock=clock
+        )
         self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
         self.first_tokens: dict[str, FirstTokenTimes] = {}
         """By target."""
@@ -177,6 +182,7 @@ class TurnRunner:
             answer_tokens=start.answer_tokens
             if isinstance(start, GoOn)
             else self.calls.answer_tokens(turn, call.served),
+            temperature=turn.prompt.temperature,
             from_seq=from_seq,
             before=failed.said.text if failed else "",
         )
@@ -189,6 +195,7 @@ class TurnRunner:
             provider=attempt.call.provider.name,
             model=attempt.call.target.model,
             cause=attempt.cause,
+            cached=is_cached(attempt.call),
             from_seq=attempt.from_seq,
             history_messages_cut=attempt.history.messages_cut,
             at_us=self.clock.now_us(),
@@ -204,7 +211,8 @@ class TurnRunner:
         Cancellation: the calls are closed and nothing more is written; the next owner starts another attempt.
         """
         delay_s = hedge_delay_s(self.first_tokens.get(attempt.call.target.name, ()))
-        if attempt.call.served.hedge and delay_s is not None and not attempt.from_seq:
+        hedges = attempt.call.served.hedge and not attempt.from_seq and not is_cached(attempt.call)
+        if hedges and delay_s is not None:
             return await HedgedCall(self, lane, turn, route).run(attempt, delay_s)
         return attempt, await self.run_call(turn, attempt, self.stream_of(lane, attempt))
 
@@ -232,6 +240,7 @@ class TurnRunner:
 
     async def run_call(self, turn: OpenTurn, attempt: Attempt, stream: AttemptStream) -> StreamResult:
         """Make a call and finish it. Raises and is cancelled as `stream`."""
+        self.answers.count(turn.prompt, attempt.call)
         self.running.inc()
         error, used = None, 0
         try:
@@ -280,7 +289,8 @@ class TurnRunner:
         if recorder.whole_chars and not text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
         self.conversations.add(lane.log(), turn.turn, turn.prompt, text)
-        self.count(ended, result)
+        self.count(ended, None if is_cached(attempt.call) else result.ttft_us)
+        self.remember(lane, turn, attempt, result)
         await self.records.finish(turn, attempt, ended, result)
         await self.records.close_entry(lane, turn, ended)
 
@@ -346,12 +356,27 @@ class TurnRunner:
         turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
         return verdict
 
-    def count(self, ended: TurnEnded, result: StreamResult) -> None:
+    def remember(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
+        """Keep a whole answer for the next who may have it: one that a single call said from its first word on."""
+        folded = lane.log().folded(turn.turn)
+        started = folded.current.started if folded is not None and folded.current is not None else None
+        if result.ending.reason != "complete" or started is None or started.cached or started.from_seq:
+            return
+        self.answers.keep(
+            turn.prompt,
+            attempt.call.served,
+            attempt.history.messages,
+            self.calls.answer_tokens(turn, attempt.call.served),
+            model=started.model,
+            text=result.text,
+        )
+
+    def count(self, ended: TurnEnded, provider_ttft_us: int | None) -> None:
         self.turns.labels(reason=ended.reason).inc()
         self.tokens.labels(kind="input").inc(ended.usage.input_tokens)
         self.tokens.labels(kind="output").inc(ended.usage.output_tokens)
-        if result.ttft_us is not None:
-            self.ttft.observe(result.ttft_us / 1e6)
+        if provider_ttft_us is not None:
+            self.ttft.observe(provider_ttft_us / 1e6)
 
 
 def goes_on_from_own(turn: OpenTurn, folded: FoldedTurn | None) -> bool:

@@ -50,6 +50,7 @@ KIND_WORDS: Final = {
     "price": "text",
     "seconds": "number",
     "targets": "list of texts, or of lists of them",
+    "tenants": "list of texts",
     "url": "text",
     "variable": "text",
     "whole": "whole number",

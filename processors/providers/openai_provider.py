@@ -29,6 +29,7 @@ from processors.decisions.chat_chunks import (
     LimitsChunk,
     NotAChunk,
     ProviderChunk,
+    TextChunk,
     decode_chunk,
 )
 from processors.decisions.rate_headers import RateHeaders, read_rate_headers
@@ -232,11 +233,14 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
 
     def take_event(self, data: bytes, batch: list[ProviderChunk]) -> None:
         match decode_chunk(data):
-            case Decoded(items, alive):
-                if alive:
+            case Decoded() as decoded:  # without a pattern for its fields, which would cost as much as decoding it
+                if decoded.alive:
                     self.progress.alive_s, self.progress.away_s = self.loop.time(), 0.0
-                for item in items:
-                    self.take_item(item, batch)
+                for item in decoded.items:
+                    if isinstance(item, TextChunk):
+                        batch.append(item)
+                    else:
+                        self.take_item(item, batch)
             case EndOfStream():
                 self.take_end()
             case InBandError() as error:

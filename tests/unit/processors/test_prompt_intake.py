@@ -251,7 +251,9 @@ async def test_partition_lost_while_turns_run_side_by_side(worker: OneWorker) ->
 async def test_last_place_taken_by_a_turn_of_the_same_session(worker: OneWorker) -> None:
     """A prompt that is being taken in does not wait for it: the turn may wait for the session's lock in turn."""
     calls, holders = worker.parts.runner.calls, list[asyncio.Task[None]]()
-    route_of, pool = calls.route_of, worker.parts.runner.pool
+    route_of = calls.route_of
+
+    pool = worker.parts.runner.pool
 
     async def until_free(lane: SessionLane, places: int) -> None:
         async with lane.lock:
@@ -260,7 +262,7 @@ async def test_last_place_taken_by_a_turn_of_the_same_session(worker: OneWorker)
 
     async def taken_meanwhile(lane: SessionLane, turn: OpenTurn) -> TurnRoute:
         if not holders:
-            places = pool.calls_max
+            places = pool.calls_max - pool.calls
             pool.calls += places
             holders.append(asyncio.create_task(until_free(lane, places)))
         return await route_of(lane, turn)
