@@ -193,6 +193,7 @@ class HedgedCall:
             call=call,
             recorder=AttemptRecorder(runner.appender, lane.key, turn.entry, attempt=number, run=run),
             answer_tokens=runner.calls.answer_tokens(turn, call.served),
+            temperature=turn.prompt.temperature,
         )
 
     async def drop(self, other: Contender, winner: Contender) -> None:
