@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     """max_tokens of a prompt that names none."""
     connect_s: Seconds = 10.0
     """Deadline for a connection to the provider and its answer's headers."""
-    first_token_s: Seconds = 30.0
+    first_token_s: Seconds = 5.0
     """Deadline from the request to the first token."""
     between_tokens_s: Seconds = 30.0
     """Longest silence between two tokens."""

@@ -18,13 +18,16 @@ from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel, Target
 from processors.decisions.circuit_breaker import BreakerEvent, after
 from processors.decisions.provider_router import CallNeeds, GiveUp
-from processors.decisions.rate_window import settle
+from processors.decisions.rate_headers import LimitSeen, RateHeaders
+from processors.decisions.rate_shares import held_share
+from processors.decisions.rate_window import Charge, RateState, headers_seen, settle
 from processors.decisions.retry_policy import may_fail_over
 from processors.decisions.waiting_line import TELL_EVERY_S, LinePlace, Told, pace_of, place_in_line, worth_telling
 from processors.model_lines import Call, ModelLine, NoTarget, Waiter
 from processors.permit_desk import PermitDesk
 from processors.place_dispatch import TIMER_S_MIN, PlaceDispatch
 from processors.providers.provider import ChatProvider, ProviderError
+from processors.target_states import limits_of
 from schemas.prompts import Priority
 
 __all__ = ["CALLS_MAX", "Call", "NoTarget", "OnWait", "TargetPool"]
@@ -103,10 +106,25 @@ class TargetPool(PlaceDispatch):
         """Whether a target that was not tried yet can take the call, now or in a while."""
         return not isinstance(self.chosen(served, needs, tokens=tokens, tried=tried), GiveUp)
 
+    def headers_seen(self, call: Call, seen: RateHeaders) -> None:
+        """Honour what a call's answer says is left of its target's limits: this worker's share of it."""
+        if call.permit is not None:
+            return  # the limit is another worker's, which hears of it with its own answers
+        state, now_s = call.state, self.clock.monotonic_s()
+        share = held_share(limits_of(state.target), self.targets.share, target=state.target.name)
+        requests, tokens = call.charges
+        if seen.requests is not None:
+            state.requests = tightened(state.requests, seen.requests, share, now_s, requests)
+        if seen.tokens is not None:
+            state.tokens = tightened(state.tokens, seen.tokens, share, now_s, tokens)
+        self.dispatch()
+
     def finish(self, call: Call, *, error: ProviderError | None, tokens_used: int, spoke: bool) -> None:
         """Give the place back: settle the tokens, tell the breaker. `spoke`: at least one chunk came."""
         if call.finished:
             return
+        if error is not None and error.limits is not None:
+            self.headers_seen(call, error.limits)
         call.finished = True
         state, now_s = call.state, self.clock.monotonic_s()
         self.calls -= 1
@@ -208,6 +226,12 @@ class TargetPool(PlaceDispatch):
             not_before_s=line.not_before_s - self.clock.monotonic_s(),
             spacing_s=pace.spacing_s,
         )
+
+
+def tightened(state: RateState, seen: LimitSeen, share: float, now_s: float, answered: Charge) -> RateState:
+    """The limit after an answer's headers, of which this worker takes its share."""
+    left, limit = seen.remaining * share, seen.limit * share if share else math.inf
+    return headers_seen(state, left, seen.reset_s, now_s, answered=answered, limit=limit)
 
 
 def verdict(call: Call, error: ProviderError | None, *, spoke: bool) -> BreakerEvent | None:

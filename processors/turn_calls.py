@@ -88,7 +88,13 @@ class TurnCalls:
         """What a call at this target costs; None: nobody knows where it went."""
         if target is None:
             return cost_of(usage, "", self.clock.now_us())
-        return cost_of(usage, target.model, self.clock.now_us(), provider_url=target.base_url or "")
+        return cost_of(
+            usage,
+            target.model,
+            self.clock.now_us(),
+            provider_url=target.base_url or "",
+            price_ref=target.price_ref,
+        )
 
     def target_called(self, turn: OpenTurn, provider: str, model: str) -> Target:
         """The target of an attempt, by what its start says; else the first one of its turn."""

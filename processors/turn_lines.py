@@ -154,7 +154,7 @@ class TurnLines:
         attempt = attempt or await self.begin(lane, turn, route)
         if attempt is None:
             return True
-        result = await runner.stream(lane, turn, attempt)
+        attempt, result = await runner.stream(lane, turn, attempt, route)
         cause = await route.goes_on(turn, attempt.call, result)
         if cause is None:
             stopped = result.failure is not None and turn.entry.cancel_requested

@@ -53,6 +53,8 @@ class TurnRoute:
     priority: Priority = "interactive"
     tried: frozenset[str] = frozenset()
     rounds: int = 0
+    passing: ProviderError | None = None
+    """The newest failure of this round that may pass by waiting."""
     cached: Call | None = None
     """A remembered answer: it is given at the first attempt, in place of a call."""
 
@@ -63,6 +65,16 @@ class TurnRoute:
         return self.pool.try_reserve(
             self.served, self.needs, tokens=self.tokens, tried=self.tried, priority=self.priority
         )
+
+    def reserve_beside(self, call: Call) -> Call | None:
+        """A call at another target, if one can be had without waiting."""
+        tried = self.tried | {call.target.name}
+        return self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=tried, priority=self.priority)
+
+    def failed_beside(self, call: Call, failure: ProviderError) -> None:
+        """A call beside the attempt has failed: its target is tried."""
+        self.tried |= {call.target.name}
+        self.passing = failure if failure.temporary else self.passing
 
     async def reserve(self, turn: OpenTurn, on_wait: OnWait) -> Call:
         """A call, waited for in line. Raises NoTarget, RouteStopped."""
@@ -98,12 +110,12 @@ class TurnRoute:
         refused_to_continue = bool(result.from_seq) and not result.chunks  # what it cannot do, not what was asked of it
         if not may_fail_over(failure.code) and not refused_to_continue:
             return None
-        self.tried |= {call.target.name}
+        self.failed_beside(call, failure)
         if self.pool.has_other(self.served, self.needs, tokens=self.tokens, tried=self.tried):
             return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
         if result.from_seq + result.chunks:
             return None
-        return await self.next_round(turn, failure)
+        return await self.next_round(turn, self.passing or failure)
 
     async def next_round(self, turn: OpenTurn, failure: ProviderError) -> StartCause | None:
         self.rounds += 1
@@ -119,7 +131,7 @@ class TurnRoute:
         if not isinstance(decision, RetryAt):
             log.info("retries_over", turn=turn.turn, rounds=self.rounds, reason=decision.reason)
             return None
-        self.tried = frozenset()
+        self.tried, self.passing = frozenset(), None
         return "retry" if await self.paused(turn, decision.at_s - now_s) else None
 
     async def paused(self, turn: OpenTurn, pause_s: float) -> bool:

@@ -13,7 +13,7 @@ The order, and what a death between two lines leaves behind:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import uuid4
 
@@ -36,9 +36,11 @@ from processors.conversation import Conversations
 from processors.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
 from processors.decisions.continuation import GoOn, Restart, StartDecision, decide_start
 from processors.decisions.gibberish_watch import GibberishLimits
+from processors.decisions.hedge_delay import FirstTokenTimes, hedge_delay_s, observed
 from processors.decisions.history_cut import CutHistory
 from processors.decisions.repetition_watch import RepetitionLimits
 from processors.decisions.turn_ending import Ending
+from processors.hedged_call import HedgedCall
 from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
@@ -46,6 +48,7 @@ from processors.target_pool import Call, TargetPool
 from processors.token_publisher import RunVoided
 from processors.turn_calls import TurnCalls
 from processors.turn_records import Attempt, TurnRecords, first_offset_of
+from processors.turn_route import TurnRoute
 from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
 from schemas.turn_fold import FoldedTurn, Verdict
 
@@ -80,6 +83,8 @@ class TurnRunner:
             catalogue=catalogue, pool=pool, conversations=conversations, answers=self.answers, clock=clock
         )
         self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
+        self.first_tokens: dict[str, FirstTokenTimes] = {}
+        """By target."""
         self.running = metrics.gauge(WORKER_TURNS_RUNNING)
         self.turns = metrics.counter(WORKER_TURNS)
         self.tokens = metrics.counter(WORKER_TOKENS)
@@ -196,31 +201,65 @@ class TurnRunner:
             at_us=self.clock.now_us(),
         )
 
-    async def stream(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> StreamResult:
-        """Stream the answer of an attempt that has begun. Raises AppendFailed, LogError, RunVoided.
+    async def stream(
+        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, route: TurnRoute
+    ) -> tuple[Attempt, StreamResult]:
+        """Stream the answer of an attempt that has begun; returns the attempt whose answer counts, and how it went.
 
-        The call is finished in any case.
-        Cancellation: the call is closed and nothing more is written; the next owner starts another attempt.
+        Where its model hedges and it is slow to begin, another target is asked beside it and may win (`hedged_call`).
+        Raises AppendFailed, LogError, RunVoided. Every call is finished in any case.
+        Cancellation: the calls are closed and nothing more is written; the next owner starts another attempt.
         """
+        delay_s = hedge_delay_s(self.first_tokens.get(attempt.call.target.name, ()))
+        hedges = attempt.call.served.hedge and not attempt.from_seq and not is_cached(attempt.call)
+        if hedges and delay_s is not None:
+            return await HedgedCall(self, lane, turn, route).run(attempt, delay_s)
+        return attempt, await self.run_call(turn, attempt, self.stream_of(lane, attempt))
+
+    def stream_of(
+        self,
+        lane: SessionLane,
+        attempt: Attempt,
+        *,
+        before_first: Callable[[], Awaitable[None]] | None = None,
+        leads: bool = True,
+    ) -> AttemptStream:
+        """The call of an attempt, not made yet."""
         call = attempt.call
-        stream = AttemptStream(
+        return AttemptStream(
             provider=call.provider,
             writer=lane.log(),
             clock=self.clock,
             recorder=attempt.recorder,
             watch=watch_of(call.served),
             from_seq=attempt.from_seq,
+            on_limits=lambda seen: self.pool.headers_seen(call, seen),
+            before_first=before_first,
+            leads=leads,
         )
-        self.answers.count(turn.prompt, call)
+
+    async def run_call(self, turn: OpenTurn, attempt: Attempt, stream: AttemptStream) -> StreamResult:
+        """Make a call and finish it. Raises and is cancelled as `stream`."""
+        self.answers.count(turn.prompt, attempt.call)
         self.running.inc()
         error, used = None, 0
         try:
             result = await stream.run(turn, attempt.request, attempt=attempt.number, run=attempt.run)
             error, used = result.failure, result.usage.input_tokens + result.usage.output_tokens
+            if result.ttft_us is not None:
+                self.spoke_after(attempt, result.ttft_us / 1e6)
         finally:
             self.running.dec()
-            self.pool.finish(call, error=error, tokens_used=used, spoke=stream.chunks > 0)
+            if stream.beaten:  # it was asked, if in vain
+                used = attempt.input_usage.input_tokens
+                self.spoke_after(attempt, self.clock.monotonic_s() - stream.requested_s)
+            self.pool.finish(attempt.call, error=error, tokens_used=used, spoke=stream.chunks > 0)
         return result
+
+    def spoke_after(self, attempt: Attempt, first_token_s: float) -> None:
+        """Note how long a target took to its first token, or at least would have taken."""
+        name = attempt.call.target.name
+        self.first_tokens[name] = observed(self.first_tokens.get(name, ()), first_token_s)
 
     async def end(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
         """Write the ending, the record and the closed entry, in this order. Raises RunVoided."""

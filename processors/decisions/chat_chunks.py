@@ -1,6 +1,7 @@
 """The data of one event of a chat completion stream, read into what a turn is made of.
 
-An event gives zero or more items: text, the finish reason, usage. It may also say that the stream is at its end,
+An event gives zero or more items: text, the finish reason, usage (what is left of the limits comes beside them, from
+the answer's headers). It may also say that the stream is at its end,
 that the provider failed after it had said 200, or show that nothing more can be trusted. Only what matters is
 decoded (msgspec skips the rest), which costs a fifth of building the client library's models; nothing in here can be
 part of a cycle, so the garbage collector is told to leave it alone (`gc=False`). Refusals are text: the reader should
@@ -15,6 +16,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from processors.decisions.rate_headers import RateHeaders
 from schemas.session_events import Usage
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "EndOfStream",
     "FinishChunk",
     "InBandError",
+    "LimitsChunk",
     "NotAChunk",
     "ProviderChunk",
     "TextChunk",
@@ -49,7 +52,14 @@ class UsageChunk(msgspec.Struct, frozen=True, gc=False):
     usage: Usage
 
 
-ProviderChunk: TypeAlias = TextChunk | FinishChunk | UsageChunk
+@dataclass(frozen=True, slots=True)
+class LimitsChunk:
+    """What the answer's headers say is left of the provider's limits."""
+
+    seen: RateHeaders
+
+
+ProviderChunk: TypeAlias = TextChunk | FinishChunk | UsageChunk | LimitsChunk
 
 
 class Decoded(msgspec.Struct, frozen=True, gc=False):

@@ -20,7 +20,16 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["PART_TOKENS_MIN", "PartitionShare", "RateLimits", "holds_part", "part_limits", "parts_of", "with_share"]
+__all__ = [
+    "PART_TOKENS_MIN",
+    "PartitionShare",
+    "RateLimits",
+    "held_share",
+    "holds_part",
+    "part_limits",
+    "parts_of",
+    "with_share",
+]
 
 PART_TOKENS_MIN: Final = 8_192
 """Tokens per minute below which a part is too small for one ordinary prompt with its answer."""
@@ -53,6 +62,12 @@ def with_share(limits: RateLimits, share: PartitionShare, *, target: str) -> Rat
         tokens_per_minute=part_sum(limits.tokens_per_minute, len(held), len(holders)),
         concurrent_max=whole_part_sum(limits.concurrent_max, held, len(holders)),
     )
+
+
+def held_share(limits: RateLimits, share: PartitionShare, *, target: str) -> float:
+    """This worker's part of what the key has left, from 0 to 1: the same parts as of its limits."""
+    holders = parts_of(limits, share.partitions, target=target)
+    return sum(partition in share.owned for partition in holders) / len(holders)
 
 
 def holds_part(limits: RateLimits, share: PartitionShare, *, target: str) -> bool:

@@ -8,6 +8,7 @@ from processors.decisions.rate_shares import (
     PART_TOKENS_MIN,
     PartitionShare,
     RateLimits,
+    held_share,
     holds_part,
     part_limits,
     parts_of,
@@ -67,6 +68,14 @@ def test_two_small_targets() -> None:
     names = [f"target-{number}" for number in range(40)]
 
     assert len({parts_of(RateLimits(concurrent_max=1), 12, target=name) for name in names}) > 6
+
+
+def test_share_of_what_a_key_has_left() -> None:
+    """The parts that a worker holds of the limits, also where the settings name no limit."""
+    assert held_share(RateLimits(), share(0, 1, 2), target="vllm") == 0.25
+    assert held_share(RateLimits(), share(*range(12)), target="vllm") == 1
+    one = RateLimits(tokens_per_minute=PART_TOKENS_MIN)
+    assert sorted(held_share(one, share(n), target="ollama") for n in range(12)) == [0] * 11 + [1]
 
 
 def test_who_holds_a_part() -> None:
