@@ -127,9 +127,10 @@ class FollowedAnswer:
         """Whether nothing more will be said."""
         if self.refused:
             return True
-        if len(self._reasons) < len(self._indexes):
+        asked = range(len(self._prompt.models) or 1)  # without the one that merges: it may have nothing to do
+        if any(index not in self._reasons for index in asked):
             return False
-        chosen_from = "complete" in self._reasons.values()
+        chosen_from = any(self._reasons[index] == "complete" for index in asked)
         return self._compared or self._prompt.compare not in CHOOSING or not chosen_from
 
     def piece_of(self, raw: bytes, offset: int) -> AnswerPiece | None:

@@ -206,9 +206,21 @@ def test_choice_is_waited_for_whenever_there_is_one_to_make() -> None:
     assert best.tell(chosen) is None
     merge = Comparison("merge")
     merge.tell(ComparisonEnded(prompt_id="other", mode="best"))
-    for index in range(3):
+    for index in range(2):
         merge.end(index, "error")
     assert merge.answer.over
+
+
+def test_merge_that_had_nothing_to_do_is_not_waited_for() -> None:
+    """Of one whole answer none is made: the log says that it stands."""
+    merge = Comparison("merge")
+    merge.end(0)
+    merge.end(1, "error")
+    over_before = merge.answer.over
+    told = merge.tell(ComparisonEnded(prompt_id="p", mode="merge", turn=merge.turns[0]))
+
+    assert (over_before, merge.answer.over) == (False, True)
+    assert told == AnswersCompared("merge", 0)
 
 
 def test_comparison_refused_as_a_whole_is_over_at_once() -> None:
