@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 0-2999
+LITELLM := 1.108.7
+PEERS := .tokenwire/peers
 UNIT_TESTS := tests/unit tests/properties tests/architecture tests/simulation
 SLOW_TESTS := tests/integration tests/faults
 SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
@@ -12,7 +14,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration faults simulate lock schemas bench clean
+.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -34,6 +36,10 @@ test-unit: setup
 test-integration: setup
 	$(if $(call built,$(SLOW_TESTS)),$(BIN)/python -m pytest -q $(call built,$(SLOW_TESTS)))
 
+test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700 MB); never in CI
+	@test -x $(PEERS)/bin/litellm || { $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/pip install -q "litellm[proxy]==$(LITELLM)"; }
+	$(BIN)/python -m pytest -q -rs tests/peers
+
 faults: setup  ## The fault tests at full size (docs/faults.md), about half an hour; what they measure is printed
 	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 tests/faults
 
@@ -52,8 +58,9 @@ format: setup  ## Format and mend what can be mended mechanically
 schemas: setup  ## Regenerate the JSON Schema and the references made from the sources
 	$(BIN)/python -m tokenwire.generated_references
 
-bench: setup  ## Straight to the provider against the whole line, interleaved in one run
+bench: setup  ## The whole line against straight calls, then the worker against a plain loop, interleaved in one run
 	$(BIN)/tokenwire bench
+	$(BIN)/python -m benchmarks.worker_throughput
 
 lock: setup  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q

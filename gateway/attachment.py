@@ -110,7 +110,7 @@ class Attachment:
         if missing is None:
             self.outrun("log")
             return True
-        return self.take(self.frames_of(missing))
+        return self.take(missing)
 
     def lost(self, reason: GapReason) -> None:
         """See `HubListener.lost`."""
@@ -137,17 +137,23 @@ class Attachment:
     def join_if_covered(self) -> bool:
         """Go live, if all that is missing is in memory and there is room for it; in one step."""
         missing = self.missing()
-        if missing is None or not self.take(self.frames_of(missing)):
+        if missing is None or not self.take(missing):
             return False
         self.hub.listeners[self] = None
         self.live = True
         return True
 
-    def take(self, frames: Sequence[SharedFrame]) -> bool:
+    def take(self, missing: list[HubMessage]) -> bool:
         """Take what is missing, up to the hub's position; False: as far as there was room."""
-        for frame in frames:
+        if self.turns is not None and self.position < self.turns_until:
+            missing = self.chosen(missing)
+            frames = rolled_up(missing, self.hub.rolled_bytes_max)
+        else:
+            frames = self.hub.rolled(missing)
+        while missing and self.position < missing[-1].ends:
             if not self.writer.has_room():
                 return False
+            frame = next(frames)
             self.writer.pull(self, frame)
             self.position = frame.ends
         self.position = max(self.position, self.hub.position)
@@ -162,11 +168,6 @@ class Attachment:
         if self.position >= self.hub.position:
             return None if self.position.chunk else []
         return self.hub.ring.since(self.position)
-
-    def frames_of(self, missing: list[HubMessage]) -> list[SharedFrame]:
-        if self.turns is not None and self.position < self.turns_until:
-            return rolled_up(self.chosen(missing), self.hub.rolled_bytes_max)
-        return self.hub.rolled(self.position, missing)
 
     def chosen(self, messages: list[HubMessage]) -> list[HubMessage]:
         turns = self.turns
@@ -234,10 +235,14 @@ class Attachment:
         fold_from = min([end, *(turn.first_offset for turn in fold.open_turns())])
         self.position = LogPosition(end)
         cursor = hub.teller.cursor(self.position, fold_from)
-        for message in snapshot_messages(fold, hub.teller.session, cursor):
-            await self.writer.until_room()
-            told_to = cursor if message.c else self.written_cursor
-            self.writer.pull(self, SharedFrame(encode(message), 1, told_to, self.position, self.position))
+        pieces = [(encode(message), bool(message.c)) for message in snapshot_messages(fold, hub.teller.session, cursor)]
+        del fold
+        with self.writer.parked(sum(len(payload) for payload, _ in pieces)) as parked:
+            for payload, is_last in pieces:
+                await self.writer.until_room()
+                told_to = cursor if is_last else self.written_cursor
+                parked.release(len(payload))
+                self.writer.pull(self, SharedFrame(payload, 1, told_to, self.position, self.position))
         return fold_from
 
 

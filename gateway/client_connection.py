@@ -210,7 +210,8 @@ class ClientConnection:
         self.writer.observe()
         outbox = self.writer.outbox
         stalled_s = self.socket.loop.time() - outbox.progress_at_s
-        if outbox.unsent_bytes > self.rules.outbox_limits.high_bytes or stalled_s > RELIEVED_STALL_S:
+        holds_much = outbox.parked_bytes or outbox.unsent_bytes > self.rules.outbox_limits.high_bytes
+        if holds_much or stalled_s > RELIEVED_STALL_S:
             self.evict()
 
     def evict(self) -> None:

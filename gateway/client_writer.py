@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from gateway.decisions.client_outbox import ClientOutbox, OutboxEvent, OutboxState
 from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, framed, joined_items, own_frame
@@ -62,6 +62,26 @@ class FrameHolder(Protocol):
         ...
 
 
+class ParkedBytes:
+    """What waits for room, until it is told or given up."""
+
+    def __init__(self, outbox: ClientOutbox, message_bytes: int) -> None:
+        self.outbox = outbox
+        self.message_bytes = message_bytes
+
+    def __enter__(self) -> Self:
+        self.outbox.park(self.message_bytes)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release(self.message_bytes)
+
+    def release(self, message_bytes: int) -> None:
+        """So many of them wait no longer."""
+        self.message_bytes -= message_bytes
+        self.outbox.park(-message_bytes)
+
+
 class ClientWriter:
     """The way out to one client."""
 
@@ -105,14 +125,17 @@ class ClientWriter:
     def send(self, message: ServerMessage) -> None:
         """Say something of our own."""
         frame = own_frame(encode(message))
-        if self.outbox.own(len(frame.items), self.socket.loop.time()):
+        if self.outbox.own(frame.owed_bytes, self.socket.loop.time()):
             self.enqueue(frame, None)
         else:
             self.noted()
 
     def push(self, holder: FrameHolder, frame: SharedFrame) -> bool:
         """Pass a session's news on as they come; False: they are to be handed over later."""
-        if self.outbox.push(len(frame.items), self.socket.loop.time()):
+        outbox = self.outbox
+        if outbox.queued_bytes > outbox.limits.high_bytes and not self.socket.paused:
+            self.flush()  # a burst says nothing about a client before its socket was asked
+        if outbox.push(frame.owed_bytes, self.socket.loop.time()):
             self.enqueue(frame, holder)
             return True
         self.fall_behind(holder)
@@ -120,8 +143,12 @@ class ClientWriter:
 
     def pull(self, holder: FrameHolder, frame: SharedFrame) -> None:
         """Take a session's frame, there being room."""
-        self.outbox.pull(len(frame.items))
+        self.outbox.pull(frame.owed_bytes)
         self.enqueue(frame, holder)
+
+    def parked(self, message_bytes: int) -> ParkedBytes:
+        """Bytes that wait for room outside the queue, counted while they do."""
+        return ParkedBytes(self.outbox, message_bytes)
 
     def has_room(self) -> bool:
         """Whether a session's next frame may be taken."""
@@ -144,7 +171,7 @@ class ClientWriter:
                 frame, holder = queue.pop()
                 if holder is not None:
                     holder.written_cursor = frame.cursor
-                self.write(frame.wire(), len(frame.items))
+                self.write(frame.wire(), frame.owed_bytes)
             else:
                 self.write_together()
         self.observe()
@@ -161,12 +188,12 @@ class ClientWriter:
             size += len(frame.items) + 1
         del queue[: len(together)]
         wire = framed(joined_items(together), sum(frame.count for frame in together))
-        self.write(wire, sum(len(frame.items) for frame in together))
+        self.write(wire, sum(frame.owed_bytes for frame in together))
 
-    def write(self, wire: bytes, message_bytes: int) -> None:
+    def write(self, wire: bytes, owed_bytes: int) -> None:
         self.socket.write_wire(wire)
         self.frames += 1
-        self.outbox.written(message_bytes, len(wire))
+        self.outbox.written(owed_bytes, len(wire))
 
     def observe(self) -> None:
         """Look at what the socket still holds, and let those go on who wait for room."""
@@ -230,7 +257,7 @@ class ClientWriter:
         """Drop what waits of a session: it will be told from where it was really written."""
         kept = [entry for entry in self.queue if entry[1] is not holder]
         if len(kept) < len(self.queue):
-            self.outbox.dropped(sum(len(frame.items) for frame, owner in self.queue if owner is holder))
+            self.outbox.dropped(sum(frame.owed_bytes for frame, owner in self.queue if owner is holder))
             self.queue[:] = kept
         self.behind.pop(holder, None)
 

@@ -8,6 +8,7 @@ there goes when the line is too long.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import resource
 from collections.abc import Callable
@@ -103,6 +104,10 @@ class Doorway:
 
 
 def files_for_sockets() -> int:
-    """How many sockets the process may accept, by its limit of open files."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """How many sockets the process may accept, by its limit of open files, which is raised as far as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
     return max(1, soft - FILES_KEPT_BACK) if soft != resource.RLIM_INFINITY else 1_000_000

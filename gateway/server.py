@@ -63,7 +63,7 @@ CLOSING_S: Final = 3.0
 """Of those, for clients to answer the close."""
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
-PENDING_ROOM: Final = 2_000
+PENDING_ROOM: Final = 2_400
 """Sockets accepted beyond those that may stay: for handshakes, the page and metrics."""
 FRAMES_WAITING_MAX: Final = 4
 GATEWAY_NAME_BYTES: Final = 8
@@ -213,7 +213,8 @@ class Gateway:
     def relieve(self) -> None:
         """Beyond the process's cap of bytes, those who owe most give up what waits for them."""
         connections = list(self.connections)
-        unsent = [connection.writer.outbox.unsent_bytes for connection in connections]
+        outboxes = [connection.writer.outbox for connection in connections]
+        unsent = [outbox.unsent_bytes + outbox.parked_bytes for outbox in outboxes]
         for index in relieved(unsent, self.held.total, self.rules.connection_limits):
             connections[index].relieve()
 

@@ -149,8 +149,8 @@ class SessionAttachments:
                 await asyncio.sleep(REPLAY_PAUSE_S)
             except LogError as error:
                 held.task = None
-                expired = isinstance(error, OffsetOutOfRange) and held.position.offset < error.start
-                held.lost("expired" if expired else "log_lost")
+                cut = isinstance(error, OffsetOutOfRange) and fold_from is not None and fold_from < error.start
+                held.lost("expired" if cut else "log_lost")
                 return
             else:
                 held.task = None

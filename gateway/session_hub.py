@@ -8,13 +8,13 @@ number of bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from gateway.decisions.attach_plan import HubView
 from gateway.decisions.message_ring import MessageRing
 from gateway.decisions.resume_cursor import GapReason, LogPosition
-from gateway.decisions.roll_up import ROLLED_BYTES_MAX, rolled_up
+from gateway.decisions.roll_up import ROLLED_BYTES_MAX, groups, rolled_group
 from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
 from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, shared_frames
 from gateway.log_reader import LogReader
@@ -27,8 +27,8 @@ __all__ = ["RING_BYTES_MAX", "HubListener", "SessionHub"]
 RING_BYTES_MAX: Final = 131_072
 """Newest messages that a session keeps for reconnects; older ones come from Kafka."""
 
-JOINED_PLACES_MAX: Final = 4
-"""Positions of slow readers for which joined messages are kept between two records."""
+JOINED_FRAMES_MAX: Final = 4
+"""Frames of joined messages that are kept for the next slow reader that comes by."""
 
 RELAY_SAMPLE: Final = 16
 """One delivery in so many is measured."""
@@ -80,8 +80,8 @@ class SessionHub:
         """Told, now and again, while an open turn's worker wants word of those who follow it."""
         self.frame_bytes_max = min(FRAME_BYTES_MAX, teller.message_bytes_max)
         self.rolled_bytes_max = min(ROLLED_BYTES_MAX, teller.message_bytes_max)
-        self.joined_frames: dict[LogPosition, list[SharedFrame]] = {}
-        """What is missing from a position on, joined, until the next record."""
+        self.joined_frames: dict[tuple[LogPosition, LogPosition], SharedFrame] = {}
+        """The newest frames of joined messages, by where they begin and end, for a second or so."""
         self.relayed = 0
         self.idle_since_s: float | None = None
 
@@ -126,20 +126,22 @@ class SessionHub:
             if self.on_relay is not None and self.relayed % RELAY_SAMPLE == 1:
                 self.on_relay(self.reading.stamped_us)
             self.ring.extend(messages)
-            self.joined_frames.clear()
             if self.listeners:
                 frames = shared_frames(messages, self.frame_bytes_max)
                 for listener in list(self.listeners):
                     listener.tell(frames)
 
-    def rolled(self, position: LogPosition, missing: Sequence[HubMessage]) -> list[SharedFrame]:
-        """The messages from `position` on, joined; made once for all who stand there."""
-        frames = self.joined_frames.get(position)
-        if frames is None:
-            frames = rolled_up(missing, self.rolled_bytes_max)
-            if len(self.joined_frames) < JOINED_PLACES_MAX:
-                self.joined_frames[position] = frames
-        return frames
+    def rolled(self, missing: Sequence[HubMessage]) -> Iterator[SharedFrame]:
+        """The messages joined, frame by frame as they are asked for; made once for readers that go the same way."""
+        made = self.joined_frames
+        for group in groups(missing, self.rolled_bytes_max):
+            place = (group[0].begins, group[-1].ends)
+            frame = made.get(place)
+            if frame is None:
+                frame = made[place] = rolled_group(group)
+                if len(made) > JOINED_FRAMES_MAX:
+                    del made[next(iter(made))]
+            yield frame
 
     def heed(self) -> None:
         """Make the wish of the session's worker known, if it has one."""

@@ -117,6 +117,7 @@ class SessionHubs:
         reading = SessionReading(teller, starts_at=starts_at, tells_from=NOTHING_YET)
         hub = SessionHub(key, session_log, teller, reading, user=user, on_lost=self.lose)
         hub.on_relay, hub.on_wish = self.on_relay, self.on_wish
+        hub.ring.bound(self.ring_bytes_max())
         async with self.reading:
             await self.join(hub, bounds.end)
         hub.idle_since_s = self.clock.monotonic_s()
@@ -140,6 +141,10 @@ class SessionHubs:
         reading.tells_from = reading.position
         hub.joined(source.reader)
 
+    def ring_bytes_max(self) -> int:
+        """A session's share of the memory for newest messages."""
+        return max(RING_BYTES_MIN, min(RING_BYTES_MAX, self.rings_bytes_max // max(1, len(self.hubs))))
+
     def drop(self, hub: SessionHub) -> None:
         """Forget a hub: nobody needs it, or its log is lost."""
         self.source.reader.unfollow(hub.log.place, hub.key)
@@ -153,7 +158,7 @@ class SessionHubs:
 
     def sweep(self, now_s: float) -> None:
         """Drop what has been idle for the grace time, and share out the memory. Call every second or so."""
-        ring_bytes_max = max(RING_BYTES_MIN, min(RING_BYTES_MAX, self.rings_bytes_max // max(1, len(self.hubs))))
+        ring_bytes_max = self.ring_bytes_max()
         for hub in list(self.hubs.values()):
             hub.ring.bound(ring_bytes_max)
             hub.joined_frames.clear()

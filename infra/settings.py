@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     """max_tokens of a prompt that names none."""
     connect_s: Seconds = 10.0
     """Deadline for a connection to the provider and its answer's headers."""
-    first_token_s: Seconds = 30.0
+    first_token_s: Seconds = 5.0
     """Deadline from the request to the first token."""
     between_tokens_s: Seconds = 30.0
     """Longest silence between two tokens."""
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
     """Silence after which the group gives a worker's partitions to others."""
     turns_running_max: Annotated[int, Field(ge=1)] = 512
-    """Turns that one worker runs at once; the rest wait in line."""
+    """Calls that one worker makes at once; the rest wait in line."""
     session_queue_max: Annotated[int, Field(ge=0)] = 32
     """Prompts that may wait in one session behind the running turn."""
     session_parallel_max: Annotated[int, Field(ge=1, le=64)] = 4
@@ -156,6 +156,8 @@ class Settings(BaseSettings):
     """Function that chooses among answers with `compare: best`, `module:function`; empty = by length and format."""
     prompt_bytes_max: Annotated[int, Field(ge=1_024, le=131_072)] = 131_072
     """Largest prompt (input or messages) in UTF-8 bytes."""
+    answer_cache_bytes_max: Annotated[int, Field(ge=0)] = 33_554_432
+    """Bytes of answers that a worker remembers for models with `cache_s`."""
     history_cache_bytes_max: Annotated[int, Field(ge=0)] = 67_108_864
     """Bytes of conversations that a worker remembers; the rest is read again from the log."""
 

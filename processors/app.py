@@ -7,6 +7,7 @@ import signal
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import faust
@@ -33,11 +34,14 @@ from processors.log_appender import LogAppender
 from processors.ordered_commits import OrderedCommitsConsumer
 from processors.ownership import Ownership
 from processors.partition_owner import OwnerLimits, WorkerParts
+from processors.permit_desk import PermitDesk
 from processors.prompt_agent import add_prompt_agent
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ChatProvider
 from processors.target_pool import TargetPool
 from processors.turn_runner import TurnRunner
+from schemas.codec import encode
+from schemas.permits import PermitCommand
 from schemas.prompt_limits import PromptLimits
 from schemas.topics import PROMPTS
 
@@ -49,6 +53,8 @@ COMMIT_EVERY_S: Final = 0.5
 DRAIN_S: Final = 6.0
 STOP_S: Final = 5.0
 HEARTBEATS_PER_SESSION: Final = 3
+PERMITS_KEY: Final = b"permits"
+"""Key of words between workers, which go to partitions of their own choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,12 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     metrics = Metrics(WORKER_METRICS)
     appender = LogAppender(settings, clock)
     holder = CatalogueHolder(settings)
-    pool = TargetPool(lambda target: provider or provider_at(target, holder), clock)
+    pool = TargetPool(
+        lambda target: provider or provider_at(target, holder),
+        clock,
+        calls_max=settings.turns_running_max,
+        desk=PermitDesk(partial(send_permit, appender), clock, lambda name: holder.current.targets.get(name)),
+    )
     runner = TurnRunner(
         appender=appender,
         pool=pool,
@@ -76,6 +87,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         conversations=Conversations(bytes_max=settings.history_cache_bytes_max),
         clock=clock,
         metrics=metrics,
+        answer_cache_bytes_max=settings.answer_cache_bytes_max,
     )
     parts = WorkerParts(
         appender=appender,
@@ -84,7 +96,6 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         runner=runner,
         dead_letters=DeadLetterWriter(appender, clock, metrics),
         clock=clock,
-        capacity=asyncio.Semaphore(settings.turns_running_max),
         prompt_limits=lambda: PromptLimits(
             prompt_bytes_max=settings.prompt_bytes_max, models=holder.current.known_models
         ),
@@ -106,6 +117,10 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
     add_prompt_agent(app, ownership)
     return Worker(app, ownership, parts, metrics, holder)
+
+
+async def send_permit(appender: LogAppender, partition: int, command: PermitCommand) -> None:
+    await appender.append(PROMPTS, partition, encode(command), key=PERMITS_KEY)
 
 
 def provider_at(target: Target, holder: CatalogueHolder) -> OpenAIProvider:

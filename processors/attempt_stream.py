@@ -8,7 +8,7 @@ up to a bound (`decisions/answer_text.py`), publisher and recorder are bounded i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,12 +18,14 @@ from infra.clock import Clock
 from processors.attempt_recorder import AttemptRecorder
 from processors.decisions.answer_text import AnswerText
 from processors.decisions.answer_watch import AnswerWatch
+from processors.decisions.rate_headers import RateHeaders
 from processors.decisions.token_count import estimated_usage
 from processors.decisions.turn_ending import Ending, ending_of_failure, ending_of_finish, ending_of_stop
 from processors.providers.provider import (
     ChatProvider,
     ChatRequest,
     FinishChunk,
+    LimitsChunk,
     ProviderBabbled,
     ProviderChunk,
     ProviderError,
@@ -79,13 +81,27 @@ class AttemptStream:
         recorder: AttemptRecorder,
         watch: AnswerWatch,
         from_seq: int = 0,
+        on_limits: Callable[[RateHeaders], None] = lambda _: None,
+        before_first: Callable[[], Awaitable[None]] | None = None,
+        leads: bool = True,
     ) -> None:
+        """`on_limits` is told what the provider's headers say is left of its limits.
+
+        `before_first` is awaited before the first chunk is written; what it raises ends the call. `leads`: a cancel of
+        the turn ends this call.
+        """
         self.provider = provider
         self.writer = writer
         self.clock = clock
         self.recorder = recorder
         self.watch = watch
         self.from_seq = from_seq
+        self.on_limits = on_limits
+        self.before_first = before_first
+        self.leads = leads
+        self.beaten = False
+        """Another call of the turn has spoken first."""
+        self.scope: asyncio.Timeout | None = None
         self.answer = AnswerText()
         self.finish_reason: str | None = None
         self.failure: ProviderError | None = None
@@ -126,7 +142,9 @@ class AttemptStream:
 
     async def streamed(self, turn: OpenTurn, request: ChatRequest, publisher: TokenPublisher) -> Ending:
         try:
-            async with asyncio.timeout(None) as turn.scope:
+            async with asyncio.timeout(None) as self.scope:
+                if self.leads:
+                    turn.scope = self.scope
                 if turn.entry.cancel_requested:
                     return ending_of_stop(turn.entry.stop)
                 async with self.provider.stream(request) as batches:
@@ -143,7 +161,16 @@ class AttemptStream:
                 return ending_of_stop(turn.entry.stop)
             raise
         finally:
-            turn.scope = None
+            if turn.scope is self.scope:
+                turn.scope = None
+
+    def lead(self, turn: OpenTurn) -> None:
+        """From now on a cancel of the turn ends this call."""
+        self.leads = True
+        if self.scope is not None:
+            turn.scope = self.scope
+            if turn.entry.cancel_requested:
+                turn.stop_waiting()
 
     async def publish_all(self, batches: AsyncIterator[list[ProviderChunk]], publisher: TokenPublisher) -> None:
         async for batch in batches:
@@ -151,6 +178,8 @@ class AttemptStream:
             if not texts:
                 continue
             gaps_us = self.gaps_of(texts)
+            if self.before_first is not None and not self.chunks:
+                await self.before_first()
             self.answer.add(texts)
             await publisher.offer(texts, gaps_us)
             await self.recorder.add(texts, gaps_us)
@@ -175,6 +204,8 @@ class AttemptStream:
                     self.finish_reason = reason
                 case UsageChunk(usage):
                     self.usage = usage
+                case LimitsChunk(seen):
+                    self.on_limits(seen)
 
     def gaps_of(self, texts: Sequence[str]) -> list[int]:
         """The first text of a batch waited since the one before it; the rest came with it."""

@@ -14,7 +14,7 @@ import structlog
 from processors.prompt_intake import PromptIntake
 from processors.session_lane import SessionLane
 from processors.weather import WEATHER
-from schemas.codec import decode_prompt_command
+from schemas.codec import decode_permit, decode_prompt_command
 from schemas.errors import SchemaError
 from schemas.identifiers import (
     PromptId,
@@ -27,6 +27,7 @@ from schemas.identifiers import (
     turn_id_of,
 )
 from schemas.journal import JournalEntry
+from schemas.permits import check_permit
 from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted, SessionWatched
 from schemas.topics import PROMPTS, user_partition
 
@@ -67,6 +68,18 @@ class CommandIntake:
             raise
         except Exception as error:  # it is buried; the partition goes on
             log.error("intake_not_ended", offset=delivery.offset, exc_info=error)
+
+    def hear_permit(self, delivery: Delivery) -> None:
+        """Hear another worker's word about a permit; one that can't be read is left out: it is said again, or lost."""
+        desk = self.owner.parts.runner.pool.desk
+        try:
+            command = decode_permit(delivery.value or b"")
+            check_permit(command)
+        except SchemaError as error:
+            log.warning("permit_word_unreadable", offset=delivery.offset, code=error.code)
+            return
+        if desk is not None:
+            desk.take(command, self.owner.partition)
 
     async def take_in_once(self, delivery: Delivery) -> None:
         """Do what a command asks, up to the acknowledgement of everything that makes it durable."""

@@ -38,6 +38,7 @@ from processors.turn_recovery import TurnRecovery
 from processors.turn_runner import TurnRunner
 from processors.weather import WEATHER
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
+from schemas.permits import is_permit
 from schemas.prompt_limits import PromptLimits
 
 __all__ = ["Delivery", "OwnerLimits", "PartitionOwner", "WorkerParts"]
@@ -102,7 +103,6 @@ class WorkerParts:
     runner: TurnRunner
     dead_letters: DeadLetterWriter
     clock: Clock
-    capacity: asyncio.Semaphore
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
@@ -210,7 +210,12 @@ class PartitionOwner:
         self.room.set()
 
     async def deliver(self, delivery: Delivery) -> None:
-        """Take a record from the consumer; waits while the inbox is full."""
+        """Take a record from the consumer; waits while the inbox is full.
+
+        A word about a permit is heard at once: it must not wait behind prompts that are being taken in.
+        """
+        if is_permit(delivery.value):
+            self.intake.hear_permit(delivery)
         self.delivered = delivery.offset + 1
         self.inbox.append(delivery)
         self.inbox_bytes += delivery.size_bytes
@@ -252,7 +257,11 @@ class PartitionOwner:
             self.inbox_bytes -= delivery.size_bytes
             self.room.set()
             window = self.window  # of this generation, even if the partition is shuffled while there is no slot
-            if window.hand_out(delivery.offset):
+            if not window.hand_out(delivery.offset):
+                continue
+            if is_permit(delivery.value):  # heard when it was delivered
+                self.finished_with(delivery, window)
+            else:
                 await self.intake_slots.acquire()
                 self.spawn(self.take_in(delivery, window), name=f"intake-{self.partition}-{delivery.offset}")
 
@@ -262,6 +271,10 @@ class PartitionOwner:
             await self.until_done("intake", lambda: self.intake.take_in(delivery))
         finally:
             self.intake_slots.release()
+        self.finished_with(delivery, window)
+
+    def finished_with(self, delivery: Delivery, window: AckWindow) -> None:
+        """Let the offset pass."""
         if window is self.window and window.finish(delivery.offset):
             self.mark_finished(self.partition, window.next_offset, self.generation)
 

@@ -52,6 +52,10 @@ class PromptIntake:
         """Take a prompt in, or say why not. Raises AppendFailed, LogError, RunVoided; it may be repeated."""
         turns = self.turns_of(prompt, delivery)
         known = self.owner.journal.get(turns[0].turn)
+        begun = await self.turning_away(lane, turns)
+        if begun is not None:
+            await self.turn_away(lane, turns, begun)
+            return
         decision = decide_admission(
             known,
             turns[0].entry.body_hash,
@@ -69,12 +73,8 @@ class PromptIntake:
             case EndAtOnce(reason, code, message, temporary):
                 ending = Ending(reason, TurnError(code=code, message=message, temporary=temporary))
                 await self.turn_away(lane, turns, ending)
-            case Admit():  # some of its turns may have been turned away before its taking-in broke off
-                await self.admit(lane, [turn for turn in turns if not self.is_over(turn)])
-
-    def is_over(self, turn: OpenTurn) -> bool:
-        entry = self.owner.journal.get(turn.turn)
-        return entry is not None and entry.phase == "ended"
+            case Admit():
+                await self.admit(lane, turns)
 
     async def admit(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
         """Do to the session's open turns what the prompt asks for, then start its own or put them in line."""
@@ -100,7 +100,7 @@ class PromptIntake:
         """Start a turn that need not wait for anything; False: it has to."""
         line = [*lane.line(), turn.as_line_turn()]
         starting = may_start(line, prompts_max=self.owner.parts.limits.session_parallel_max)
-        if len(line) - 1 not in starting or self.owner.parts.capacity.locked():
+        if len(line) - 1 not in starting or self.owner.parts.runner.pool.full:
             return False
         route = await self.owner.parts.runner.calls.route_of(lane, turn)
         call = route.reserve_now() if self.owner.parts.suspects.enter_now(turn) else None
@@ -112,12 +112,11 @@ class PromptIntake:
 
     async def start(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute, call: Call) -> None:
         """Begin the first attempt together with the turn's first record, and let it run."""
-        place = TurnPlace(self.owner.parts.capacity, self.owner.parts.runner.pool, call)
+        place = TurnPlace(self.owner.parts.runner.pool, call)
         queued = turn.queued(position=0, at_us=self.owner.parts.clock.now_us())
         turn.claimed = True
         lane.join(turn)
         try:
-            await place.take()
             turn.begin_place(self.owner.parts.clock.monotonic_s())
             async with self.owner.gate.beginning():
                 attempt = await self.owner.parts.runner.begin(lane, turn, call, queued=queued)
@@ -178,6 +177,19 @@ class PromptIntake:
             turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
             queued = turn.queued(position=lane.position, at_us=self.owner.parts.clock.now_us())
             await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=queued)
+
+    async def turning_away(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> Ending | None:
+        """How others of these turns were ended by a worker that died before it ended the first one; None: none was."""
+        first, *others = turns
+        known = self.owner.journal.get(first.turn)
+        entries = (self.owner.journal.get(turn.turn) for turn in others)
+        ended = next((entry for entry in entries if entry is not None and entry.phase == "ended"), None)
+        if ended is None or ended.reason is None or (known is not None and known.phase != "cancelled_early"):
+            return None
+        await lane.log().sync(since_ms=first.since_ms)
+        folded = lane.log().folded(ended.turn)
+        told = folded.ended.error if folded is not None and folded.ended is not None else None
+        return Ending(ended.reason, told or TurnError(code=ended.reason, message="The prompt was not taken in."))
 
     async def refuse(self, lane: SessionLane, turn: OpenTurn) -> None:
         refused = PromptRefused(

@@ -94,9 +94,10 @@ class OpenTurn:
         )
 
     def begin_place(self, now_s: float) -> None:
-        """It has got its place among the running turns."""
-        self.placed = True
-        self.started_s = now_s
+        """It has got its place among the running turns; a further attempt changes nothing."""
+        if not self.placed:
+            self.placed = True
+            self.started_s = now_s
 
     def as_line_turn(self) -> LineTurn:
         """What the decisions about its session's line need of it."""

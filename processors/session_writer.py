@@ -20,7 +20,7 @@ from processors.log_appender import LogAppender, LogGone
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.identifiers import SessionKey
-from schemas.session_events import SessionEvent, TurnEnded, TurnStarted
+from schemas.session_events import SessionEvent, TurnEnded, TurnHedged, TurnStarted
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
 __all__ = ["LogReplaced", "SessionWriter"]
@@ -124,6 +124,9 @@ class SessionWriter:
             case TurnStarted():
                 folded = self.folded(event.turn)
                 return folded is not None and folded.ended is None and folded.run == event.run
+            case TurnHedged():
+                folded = self.folded(event.turn)
+                return folded is not None and folded.ended is None and event in folded.hedges
             case TurnEnded():
                 folded = self.folded(event.turn)
                 return folded is not None and folded.ended == event

@@ -24,6 +24,7 @@ import structlog
 from processors.begin_gate import GateShut
 from processors.decisions.recovery import hold_of, is_suspect
 from processors.session_lane import OpenTurn, SessionLane
+from processors.target_pool import OnWait
 from processors.weather import WEATHER
 from schemas.journal import JournalEntry
 
@@ -47,6 +48,8 @@ class SuspectLine:
         self.line = asyncio.Lock()
         self.first: OpenTurn | None = None
         """The suspect that holds the line."""
+        self.in_line = 0
+        """Suspects in line, the first included."""
         self.closers: set[object] = set()
         """Whoever keeps the door closed."""
         self.waiting: dict[OpenTurn, asyncio.Future[None]] = {}
@@ -67,13 +70,21 @@ class SuspectLine:
             self.running.add(turn)
         return not self.closers
 
-    async def line_up(self, turn: OpenTurn, *, attempts_max: int) -> None:
-        """Wait for the suspects before this one, or for its cancel; anybody else passes.
+    async def line_up(self, turn: OpenTurn, *, attempts_max: int, on_wait: OnWait) -> None:
+        """Wait for the suspects before this one, or for its cancel; anybody else passes. Raises what `on_wait` does.
 
         Cancellation: leaves the line.
         """
-        if is_suspect(turn.entry.crashes, attempts_max=attempts_max):
+        if not is_suspect(turn.entry.crashes, attempts_max=attempts_max):
+            return
+        before, self.in_line = self.in_line, self.in_line + 1
+        try:
+            if before:
+                await on_wait(before, None)
             await unless_stopped(turn, lambda: self.take_line(turn))
+        finally:
+            if self.first is not turn:
+                self.in_line -= 1
 
     async def enter(self, lane: SessionLane, turn: OpenTurn, *, attempts_max: int) -> None:
         """Wait until the turn may begin, or is cancelled. A suspect must have lined up.
@@ -165,6 +176,7 @@ class SuspectLine:
         if self.first is not turn:
             return
         self.first = None
+        self.in_line -= 1
         hold, self.hold = self.hold, None
         if hold is not None and hold is not asyncio.current_task():
             hold.cancel()

@@ -1,9 +1,8 @@
-"""The targets of this worker: what each may still take, how it has been doing, and who waits for it.
+"""The places at this worker's targets: reserved before a call begins, given back when it has ended.
 
 A call is reserved before it begins and finished, whatever became of it, by `finish`: limits are charged before and
-settled after, breakers hear how it went, whoever waits is woken. Those that wait for one model stand in one line, so
-nobody is overtaken. The decisions are pure (`decisions/rate_window.py`, `circuit_breaker.py`, `provider_router.py`);
-this shell only keeps their states by target name, across reloads of the catalogue.
+settled after, breakers hear how it went, and what came free is given at once to whoever is first in line for it
+(`processors.place_dispatch`). Whoever waits is told its place in line as it moves.
 """
 
 from __future__ import annotations
@@ -11,110 +10,69 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
 from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel, Target
-from processors.decisions.circuit_breaker import BreakerEvent, BreakerLimits, BreakerPhase, BreakerState, after, allows
-from processors.decisions.provider_router import CallNeeds, GiveUp, TargetView, UseTarget, WaitUntil, choose_target
-from processors.decisions.rate_shares import PartitionShare, RateLimits, with_share
-from processors.decisions.rate_window import (
-    AllGranted,
-    Charge,
-    NeverFits,
-    RateState,
-    ask_all,
-    initial_state,
-    relimit,
-    room,
-    settle,
-)
+from processors.decisions.circuit_breaker import BreakerEvent, after
+from processors.decisions.provider_router import CallNeeds, GiveUp
+from processors.decisions.rate_headers import LimitSeen, RateHeaders
+from processors.decisions.rate_shares import held_share
+from processors.decisions.rate_window import Charge, RateState, headers_seen, settle
 from processors.decisions.retry_policy import may_fail_over
+from processors.decisions.waiting_line import TELL_EVERY_S, LinePlace, Told, pace_of, place_in_line, worth_telling
+from processors.model_lines import Call, ModelLine, NoTarget, Waiter
+from processors.permit_desk import PermitDesk
+from processors.place_dispatch import TIMER_S_MIN, PlaceDispatch
 from processors.providers.provider import ChatProvider, ProviderError
+from processors.target_states import limits_of
+from schemas.prompts import Priority
 
-__all__ = ["Call", "NoTarget", "OnWait", "TargetPool"]
+__all__ = ["CALLS_MAX", "Call", "NoTarget", "OnWait", "TargetPool"]
 
 log = structlog.get_logger(__name__)
 
 OnWait = Callable[[int, float | None], Awaitable[None]]
 """Told the position in line (0: next) and the expected wait in seconds, where it is known."""
 
-
-class NoTarget(Exception):
-    """No target of the model can take the call, now or in time. `reason` is the router's."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+CALLS_MAX: Final = 512
 
 
-@dataclass(slots=True)
-class TargetState:
-    """What this worker knows of one target."""
-
-    target: Target
-    provider: ChatProvider
-    limits: RateLimits
-    requests: RateState
-    tokens: RateState
-    breaker: BreakerState = field(default_factory=lambda: BreakerState(BreakerLimits()))
-    in_flight: int = 0
-
-
-@dataclass(slots=True)
-class Call:
-    """A place at a target. Finish it exactly once."""
-
-    state: TargetState
-    target: Target
-    served: ServedModel
-    reason: str
-    charges: tuple[Charge, ...]
-    is_probe: bool
-    finished: bool = False
-
-    @property
-    def provider(self) -> ChatProvider:
-        """Who answers."""
-        return self.state.provider
-
-
-@dataclass(slots=True)
-class ModelLine:
-    """Those who wait for one model."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    waiting: int = 0
-
-
-class TargetPool:
+class TargetPool(PlaceDispatch):
     """Reserves calls."""
 
-    def __init__(self, make_provider: Callable[[Target], ChatProvider], clock: Clock) -> None:
-        self.make_provider = make_provider
-        self.clock = clock
-        self.states: dict[str, TargetState] = {}
-        self.lines: dict[str, ModelLine] = {}
-        self.share = PartitionShare(owned=frozenset({0}), partitions=1)
-        self.changed = asyncio.Event()
+    def __init__(
+        self,
+        make_provider: Callable[[Target], ChatProvider],
+        clock: Clock,
+        *,
+        calls_max: int = CALLS_MAX,
+        desk: PermitDesk | None = None,
+    ) -> None:
+        super().__init__(make_provider, clock, calls_max=calls_max, desk=desk)
 
     def set_share(self, owned: frozenset[int], partitions: int) -> None:
         """The partitions of users that this worker owns: its share of every limit."""
-        self.share = PartitionShare(owned=owned, partitions=partitions)
-        for state in self.states.values():
-            self.apply_limits(state)
-        self.wake()
+        lost = self.targets.set_share(owned, partitions)
+        if self.desk is not None:
+            self.desk.on_share(lost)
+        self.dispatch()
 
     def try_reserve(
-        self, served: ServedModel, needs: CallNeeds, *, tokens: int, tried: frozenset[str] = frozenset()
-    ) -> Call | WaitUntil | GiveUp:
-        """Reserve a call now if nobody waits for the model and a target can take it."""
-        line = self.lines.setdefault(served.name, ModelLine())
-        if line.waiting:
-            return WaitUntil(math.inf, "busy")
-        return self.reserved(served, needs, tokens=tokens, tried=tried)
+        self,
+        served: ServedModel,
+        needs: CallNeeds,
+        *,
+        tokens: int,
+        tried: frozenset[str] = frozenset(),
+        priority: Priority = "interactive",
+    ) -> Call | None:
+        """Reserve a call now if it is nobody else's turn and a target can take it."""
+        waiter = self.joined(served, needs, tokens, tried, priority=priority, deadline_s=math.inf, may_ask=False)
+        self.step_out(waiter)
+        return waiter.outcome if isinstance(waiter.outcome, Call) else None
 
     async def reserve(
         self,
@@ -125,41 +83,65 @@ class TargetPool:
         tried: frozenset[str],
         deadline_s: float,
         on_wait: OnWait,
+        priority: Priority = "interactive",
     ) -> Call:
         """Reserve a call, waiting in line for it. `deadline_s`: monotonic moment. Raises NoTarget.
 
         Cancellation: leaves the line; nothing stays reserved.
         """
-        line = self.lines.setdefault(served.name, ModelLine())
-        before = line.waiting
-        line.waiting += 1
+        hopeless = self.chosen(served, needs, tokens=tokens, tried=tried)
+        if isinstance(hopeless, GiveUp):
+            raise NoTarget(hopeless.reason)
+        waiter = self.joined(served, needs, tokens, tried, priority=priority, deadline_s=deadline_s)
         try:
-            if before:
-                await on_wait(before, None)
-            async with line.lock:
-                return await self.wait_for_target(served, needs, tokens, tried, deadline_s=deadline_s, on_wait=on_wait)
+            return await self.waited(waiter, on_wait)
+        except BaseException:
+            if isinstance(waiter.outcome, Call):
+                self.give_back(waiter.outcome)
+            raise
         finally:
-            line.waiting -= 1
+            self.step_out(waiter)
 
     def has_other(self, served: ServedModel, needs: CallNeeds, *, tokens: int, tried: frozenset[str]) -> bool:
         """Whether a target that was not tried yet can take the call, now or in a while."""
         return not isinstance(self.chosen(served, needs, tokens=tokens, tried=tried), GiveUp)
 
+    def headers_seen(self, call: Call, seen: RateHeaders) -> None:
+        """Honour what a call's answer says is left of its target's limits: this worker's share of it."""
+        if call.permit is not None:
+            return  # the limit is another worker's, which hears of it with its own answers
+        state, now_s = call.state, self.clock.monotonic_s()
+        share = held_share(limits_of(state.target), self.targets.share, target=state.target.name)
+        requests, tokens = call.charges
+        if seen.requests is not None:
+            state.requests = tightened(state.requests, seen.requests, share, now_s, requests)
+        if seen.tokens is not None:
+            state.tokens = tightened(state.tokens, seen.tokens, share, now_s, tokens)
+        self.dispatch()
+
     def finish(self, call: Call, *, error: ProviderError | None, tokens_used: int, spoke: bool) -> None:
         """Give the place back: settle the tokens, tell the breaker. `spoke`: at least one chunk came."""
         if call.finished:
             return
+        if error is not None and error.limits is not None:
+            self.headers_seen(call, error.limits)
         call.finished = True
         state, now_s = call.state, self.clock.monotonic_s()
+        self.calls -= 1
         state.in_flight -= 1
-        state.tokens = settle(state.tokens, call.charges[1], tokens_used, now_s)
+        if call.permit is not None and self.desk is not None:
+            self.desk.end(call.permit, tokens_used)
+        else:
+            state.tokens = settle(state.tokens, call.charges[1], tokens_used, now_s)
+        if spoke:
+            self.line_of(call.served).durations_s.append(now_s - call.started_s)
         event = verdict(call, error, spoke=spoke)
         if event is not None:
             before = state.breaker.phase
             state.breaker = after(state.breaker, event, now_s)
             if state.breaker.phase is not before:
                 log.warning("breaker_changed", target=call.target.name, phase=state.breaker.phase.value)
-        self.wake()
+        self.dispatch()
 
     def give_back(self, call: Call) -> None:
         """Finish a call that was never made."""
@@ -167,129 +149,89 @@ class TargetPool:
 
     async def aclose(self) -> None:
         """Close every provider's connections."""
-        for state in self.states.values():
-            await state.provider.aclose()
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.desk is not None:
+            await self.desk.aclose()
+        await self.targets.aclose()
 
-    async def wait_for_target(
+    def joined(
         self,
         served: ServedModel,
         needs: CallNeeds,
         tokens: int,
         tried: frozenset[str],
         *,
+        priority: Priority,
         deadline_s: float,
-        on_wait: OnWait,
-    ) -> Call:
-        told = False
-        while True:
-            self.changed.clear()
-            match self.reserved(served, needs, tokens=tokens, tried=tried):
-                case Call() as call:
-                    return call
-                case GiveUp(reason):
-                    raise NoTarget(reason)
-                case WaitUntil(at_s, reason):
-                    now_s = self.clock.monotonic_s()
-                    if at_s > deadline_s or now_s >= deadline_s:
-                        raise NoTarget(reason)
-                    if not told:
-                        told = True
-                        await on_wait(0, at_s - now_s if reason == "rate_limited" else None)
-                    await self.until(at_s)
-
-    def reserved(
-        self, served: ServedModel, needs: CallNeeds, *, tokens: int, tried: frozenset[str]
-    ) -> Call | WaitUntil | GiveUp:
-        decision = self.chosen(served, needs, tokens=tokens, tried=tried)
-        if not isinstance(decision, UseTarget):
-            return decision
-        target = next(target for target in served.targets if target.name == decision.name)
-        return self.taken(self.state_of(target), target, served, reason=decision.reason, tokens=tokens)
-
-    def chosen(
-        self, served: ServedModel, needs: CallNeeds, *, tokens: int, tried: frozenset[str]
-    ) -> UseTarget | WaitUntil | GiveUp:
+        may_ask: bool = True,
+    ) -> Waiter:
+        """Stand in line, and be served at once where that can be."""
+        line = self.line_of(served)
         now_s = self.clock.monotonic_s()
-        views = [self.view(self.state_of(target), target, tokens, now_s) for target in served.targets]
-        return choose_target(views, needs, tried=tried, now_s=now_s)
+        waiter = Waiter(served, needs, tokens, tried, priority, now_s, deadline_s, may_ask)
+        line.join(waiter, self.next_number())
+        if line.first is waiter:
+            self.dispatch()
+        return waiter
 
-    def taken(self, state: TargetState, target: Target, served: ServedModel, *, reason: str, tokens: int) -> Call:
-        now_s = self.clock.monotonic_s()
-        granted = ask_all((state.requests, state.tokens), (1, tokens), now_s)
-        if not isinstance(granted, AllGranted):
-            raise RuntimeError(f"{target.name} was chosen without room")
-        state.requests, state.tokens = granted.states
-        state.in_flight += 1
-        is_probe = state.breaker.phase is BreakerPhase.OPEN
-        if is_probe:
-            state.breaker = after(state.breaker, BreakerEvent.PROBE_STARTED, now_s)
-        return Call(state, target, served, reason, granted.charges, is_probe)
+    def step_out(self, waiter: Waiter) -> None:
+        """Leave the line, if it still stands there; whoever is behind may be served now."""
+        line = self.line_of(waiter.served)
+        was_first = line.first is waiter
+        line.leave(waiter)
+        self.withdraw(line, waiter)
+        if was_first:
+            self.dispatch()
 
-    def view(self, state: TargetState, target: Target, tokens: int, now_s: float) -> TargetView:
-        match ask_all((state.requests, state.tokens), (1, tokens), now_s):
-            case AllGranted():
-                free_at_s = now_s
-            case NeverFits():
-                free_at_s = math.inf
-            case later:
-                free_at_s = later.at_s
-        return TargetView(
-            name=target.name,
-            provider=target.provider,
-            model=target.weights,
-            rank=target.rank,
-            abilities=frozenset(target.abilities),
-            context_tokens=target.context_tokens,
-            breaker_allows=allows(state.breaker, now_s),
-            breaker_retry_at_s=state.breaker.retry_at_s,
-            room=min(room(state.requests, now_s), room(state.tokens, now_s)),
-            free_at_s=free_at_s,
-            in_flight=state.in_flight,
-            concurrent_max=state.limits.concurrent_max,
-        )
+    async def waited(self, waiter: Waiter, on_wait: OnWait) -> Call:
+        """Until the waiter has its outcome. Raises NoTarget, and what `on_wait` raises.
 
-    def state_of(self, target: Target) -> TargetState:
-        """The target's state, made anew where the catalogue says something else of it than before."""
-        state = self.states.get(target.name)
-        if state is None:
-            limits = with_share(limits_of(target), self.share, target=target.name)
+        Its place is told as it moves; the last thing told, if anything, is that it is the next one.
+        """
+        line = self.line_of(waiter.served)
+        told: Told | None = None
+        while waiter.outcome is None:
+            waiter.stirred.clear()
             now_s = self.clock.monotonic_s()
-            state = self.states[target.name] = TargetState(
-                target,
-                self.make_provider(target),
-                limits,
-                initial_state(limits.requests_per_minute, now_s),
-                initial_state(limits.tokens_per_minute, now_s),
-            )
-        elif limits_of(state.target) != limits_of(target):
-            state.target = target
-            self.apply_limits(state)
-        return state
+            if now_s >= waiter.deadline_s:
+                raise NoTarget(line.reason)
+            if worth_telling(told, line.before(waiter), now_s):
+                place = self.place_of(line, waiter)
+                told = Told(place.position, now_s, was_next=place.position == 0 or (told is not None and told.was_next))
+                await on_wait(place.position, place.eta_s)
+            else:
+                await self.stirred(waiter, until_s=min(waiter.deadline_s, now_s + TELL_EVERY_S))
+        if isinstance(waiter.outcome, NoTarget):
+            raise waiter.outcome
+        if told is not None and told.position:  # several places came free at once
+            await on_wait(0, 0.0)
+        return waiter.outcome
 
-    def apply_limits(self, state: TargetState) -> None:
-        now_s = self.clock.monotonic_s()
-        state.limits = with_share(limits_of(state.target), self.share, target=state.target.name)
-        state.requests = relimit(state.requests, state.limits.requests_per_minute, now_s)
-        state.tokens = relimit(state.tokens, state.limits.tokens_per_minute, now_s)
-
-    async def until(self, at_s: float) -> None:
-        """Until a moment, or until anything has changed."""
+    async def stirred(self, waiter: Waiter, *, until_s: float) -> None:
+        """Until a moment, or until the waiter has its outcome or has become the next one."""
         try:
-            async with asyncio.timeout(max(0.0, at_s - self.clock.monotonic_s())):
-                await self.changed.wait()
+            async with asyncio.timeout(max(TIMER_S_MIN, until_s - self.clock.monotonic_s())):
+                await waiter.stirred.wait()
         except TimeoutError:
             return
 
-    def wake(self) -> None:
-        self.changed.set()
+    def place_of(self, line: ModelLine, waiter: Waiter) -> LinePlace:
+        limits = [self.targets.usable_limits(target) for target in waiter.served.targets]
+        pace = pace_of(limits, waiter.tokens, calls_max=self.calls_max)
+        return place_in_line(
+            line.before(waiter),
+            pace.capacity,
+            line.durations_s,
+            not_before_s=line.not_before_s - self.clock.monotonic_s(),
+            spacing_s=pace.spacing_s,
+        )
 
 
-def limits_of(target: Target) -> RateLimits:
-    return RateLimits(
-        requests_per_minute=target.requests_per_minute,
-        tokens_per_minute=target.tokens_per_minute,
-        concurrent_max=target.concurrent_max,
-    )
+def tightened(state: RateState, seen: LimitSeen, share: float, now_s: float, answered: Charge) -> RateState:
+    """The limit after an answer's headers, of which this worker takes its share."""
+    left, limit = seen.remaining * share, seen.limit * share if share else math.inf
+    return headers_seen(state, left, seen.reset_s, now_s, answered=answered, limit=limit)
 
 
 def verdict(call: Call, error: ProviderError | None, *, spoke: bool) -> BreakerEvent | None:

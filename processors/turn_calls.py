@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from infra.clock import Clock
 from infra.targets.model_catalogue import ModelCatalogue, ServedModel, Target
+from processors.answer_cache import AnswerCache
 from processors.conversation import Conversations
 from processors.decisions.history_cut import CutHistory
 from processors.decisions.pricing import Price, cost_of
@@ -20,6 +23,9 @@ from schemas.session_events import Usage
 
 __all__ = ["TurnCalls"]
 
+PREPARING_MAX: Final = 64
+"""Conversations read at once for turns that are to stand in line: any number of them may wait there."""
+
 
 class TurnCalls:
     """The catalogue, the targets and the conversations, as a turn needs them."""
@@ -30,12 +36,15 @@ class TurnCalls:
         catalogue: Callable[[], ModelCatalogue],
         pool: TargetPool,
         conversations: Conversations,
+        answers: AnswerCache,
         clock: Clock,
     ) -> None:
         self.catalogue = catalogue
         self.pool = pool
         self.conversations = conversations
+        self.answers = answers
         self.clock = clock
+        self.preparing = asyncio.Semaphore(PREPARING_MAX)
 
     async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
         """What is sent to the model; without a call, what the largest context of the turn's targets takes."""
@@ -54,12 +63,17 @@ class TurnCalls:
     async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
         """The search for a target, from its beginning. Raises LogError."""
         served = self.served_of(turn)
-        history = await self.history_of(lane, turn, None)
+        async with self.preparing:
+            history = await self.history_of(lane, turn, None)
         answer_tokens = self.answer_tokens(turn, served)
         least = count_tokens(turn.prompt.messages[-1].content if turn.prompt.messages else turn.prompt.input)
         needs = CallNeeds(context_tokens=least + answer_tokens, substitute=served.substitute)
+        tokens = history.input_tokens + answer_tokens
         deadline_s = self.clock.monotonic_s() + ROUTE_S
-        return TurnRoute(self.pool, self.clock, served, needs, history.input_tokens + answer_tokens, deadline_s)
+        cached = self.answers.call_for(turn.prompt, served, history.messages, answer_tokens)
+        return TurnRoute(
+            self.pool, self.clock, served, needs, tokens, deadline_s, priority=turn.prompt.priority, cached=cached
+        )
 
     def served_of(self, turn: OpenTurn) -> ServedModel:
         """The model that the turn asks for; one that is served no longer is answered by the default one."""
@@ -74,7 +88,13 @@ class TurnCalls:
         """What a call at this target costs; None: nobody knows where it went."""
         if target is None:
             return cost_of(usage, "", self.clock.now_us())
-        return cost_of(usage, target.model, self.clock.now_us(), provider_url=target.base_url or "")
+        return cost_of(
+            usage,
+            target.model,
+            self.clock.now_us(),
+            provider_url=target.base_url or "",
+            price_ref=target.price_ref,
+        )
 
     def target_called(self, turn: OpenTurn, provider: str, model: str) -> Target:
         """The target of an attempt, by what its start says; else the first one of its turn."""

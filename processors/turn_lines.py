@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,8 +73,7 @@ class TurnLines:
 
     def launch(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Start a turn of the line, or end it where it was stopped meanwhile."""
-        place = TurnPlace(self.owner.parts.capacity, self.owner.parts.runner.pool)
-        self.spawn(lane, turn, self.run_in_place(lane, turn, place), place)
+        self.spawn(lane, turn, self.run(lane, turn, None, None), TurnPlace(self.owner.parts.runner.pool))
 
     async def stop(self, lane: SessionLane, turns: Iterable[OpenTurn], kind: StopKind) -> None:
         """End these turns as soon as can be, whether they run or wait. Raises AppendFailed.
@@ -117,16 +115,6 @@ class TurnLines:
             lane.leave(turn)
         self.wake(lane)
 
-    async def run_in_place(self, lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
-        """Run a turn once the worker has room for it; one that is stopped needs none."""
-        if not turn.entry.cancel_requested:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None) as turn.scope:
-                    await place.take()
-                turn.begin_place(self.owner.parts.clock.monotonic_s())
-            turn.scope = None
-        await self.run(lane, turn, None, None)
-
     async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
         """Attempt after attempt until the turn is over, or another owner's."""
         while True:
@@ -166,7 +154,7 @@ class TurnLines:
         attempt = attempt or await self.begin(lane, turn, route)
         if attempt is None:
             return True
-        result = await runner.stream(lane, turn, attempt)
+        attempt, result = await runner.stream(lane, turn, attempt, route)
         cause = await route.goes_on(turn, attempt.call, result)
         if cause is None:
             stopped = result.failure is not None and turn.entry.cancel_requested
@@ -182,8 +170,9 @@ class TurnLines:
         """Wait for a target and start the next attempt; None: the turn is over."""
         suspects, attempts_max = self.owner.parts.suspects, self.owner.parts.limits.attempts_max
         try:
-            await suspects.line_up(turn, attempts_max=attempts_max)
-            call = None if turn.over else await route.reserve(turn, partial(self.tell_waiting, lane, turn))
+            tell = partial(self.tell_waiting, lane, turn)
+            await suspects.line_up(turn, attempts_max=attempts_max, on_wait=tell)
+            call = None if turn.over else await route.reserve(turn, tell)
         except RouteStopped:
             await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
             return None
@@ -193,6 +182,7 @@ class TurnLines:
         if call is None:
             await self.owner.parts.runner.records.close(lane, turn)
             return None
+        turn.begin_place(self.owner.parts.clock.monotonic_s())
         attempt = None
         try:
             await suspects.enter(lane, turn, attempts_max=attempts_max)
@@ -215,7 +205,10 @@ class TurnLines:
 
     async def tell_waiting(self, lane: SessionLane, turn: OpenTurn, position: int, eta_s: float | None) -> None:
         waiting = TurnWaiting(turn=turn.turn, position=position, eta_s=eta_s, at_us=self.owner.parts.clock.now_us())
-        await lane.log().append([waiting], since_ms=turn.since_ms, certain=False)
+        try:
+            await lane.log().append([waiting], since_ms=turn.since_ms, certain=False)
+        except WEATHER as error:  # for information only: not worth the turn's place in line
+            log.warning("place_not_told", turn=turn.turn, reason=str(error))
 
     async def follow(self, lane: SessionLane, turn: OpenTurn) -> bool:
         """Follow a turn that another worker took over; False: it fell silent, and is this one's again."""
@@ -240,8 +233,7 @@ class TurnLines:
         """Keep the line closed while another worker ends a turn that it began."""
         turn.watched = turn.placed = True
         lane.join(turn)
-        place = TurnPlace(self.owner.parts.capacity, self.owner.parts.runner.pool)
-        self.spawn(lane, turn, self.run_watched(lane, turn), place)
+        self.spawn(lane, turn, self.run_watched(lane, turn), TurnPlace(self.owner.parts.runner.pool))
 
     async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> None:
         if not await self.owner.until_done("watch", lambda: self.watched(lane, turn)):

@@ -27,7 +27,7 @@ from processors.turn_calls import TurnCalls
 from schemas.journal import JournalEntry
 from schemas.prompts import ChatMessage
 from schemas.records import AttemptOutcome, AttemptReason
-from schemas.session_events import EndReason, StartCause, TurnEnded, Usage
+from schemas.session_events import EndReason, StartCause, TurnEnded, TurnStarted, Usage
 from schemas.turn_fold import FoldedRun, FoldedTurn
 
 __all__ = ["Attempt", "FailedCall", "TurnRecords", "first_offset_of"]
@@ -45,6 +45,8 @@ class Attempt:
     recorder: AttemptRecorder
     answer_tokens: int
     """The most tokens that it may say."""
+    temperature: float | None = None
+    """The prompt's own; None: the provider's."""
     from_seq: int = 0
     """Chunks of earlier attempts that it goes on from."""
     before: str = ""
@@ -60,8 +62,14 @@ class Attempt:
             model=target.model,
             messages=messages,
             max_tokens=self.answer_tokens,
+            temperature=self.temperature,
             fields=target.prefix_fields if self.from_seq else (),
         )
+
+    @property
+    def input_usage(self) -> Usage:
+        """What it has cost to ask, by our own count."""
+        return estimated_usage(self.request.messages, "", self.call.target.model)
 
     def whole_text(self, result: StreamResult) -> str:
         """The visible text after it; empty where that is too long to be kept."""
@@ -111,8 +119,11 @@ class TurnRecords:
             return
         if ended is not None:
             await self.finish(turn, failed.attempt, ended, failed.result)
-            return
-        attempt, result = failed.attempt, failed.result
+        else:
+            await self.record_left(turn, failed.attempt, failed.result, reason_of(folded))
+
+    async def record_left(self, turn: OpenTurn, attempt: Attempt, result: StreamResult, reason: AttemptReason) -> None:
+        """The record of a call that another one followed, or was faster than. Raises AppendFailed."""
         price = self.calls.price_of(result.usage, attempt.call.target)
         left = TurnEnded(
             turn=turn.turn,
@@ -126,7 +137,6 @@ class TurnRecords:
             at_us=result.ended_at_us,
         )
         outcome = self.outcome(turn, attempt, left, result)
-        reason = reason_of(folded)
         await attempt.recorder.finish(msgspec.structs.replace(outcome, reason=reason))
         turn.recorded_runs.add(attempt.run)
 
@@ -149,12 +159,15 @@ class TurnRecords:
         if turn.failed is not None:
             run = next((run for run in folded.void_runs if run.run == turn.failed.attempt.run), None)
             await self.record_failed(turn, run, None)
-        if all(run.run in turn.recorded_runs for run in folded.void_runs):
+        called = {run.run for run in folded.void_runs} | {hedge.run for hedge in folded.hedges}
+        if called - {folded.run} <= turn.recorded_runs:
             return
         fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
         full = fold.turns.get(turn.turn)
-        for run in full.void_runs if full else ():
-            await self.record_once(lane, turn, run, None)
+        if full is not None:
+            for run in full.void_runs:
+                await self.record_once(lane, turn, run, None)
+            await self.record_hedges(lane, turn, full)
 
     async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> TurnEnded | None:
         """Records of all runs of a turn that the log shows ended, rebuilt from the log."""
@@ -165,11 +178,30 @@ class TurnRecords:
             return None
         for run in full.void_runs:
             await self.record_once(lane, turn, run, None)
+        await self.record_hedges(lane, turn, full)
         if full.current is None:
             await self.record_run(lane, turn, None, full.ended)
         else:
             await self.record_once(lane, turn, full.current, full.ended)
         return full.ended
+
+    async def record_hedges(self, lane: SessionLane, turn: OpenTurn, full: FoldedTurn) -> None:
+        """Records of second calls that never spoke, as far as the log knows: they may have been made, and paid for."""
+        started = {run.run for run in (*full.void_runs, full.current) if run is not None}
+        for hedge in full.hedges:
+            if hedge.run in started or hedge.run in turn.recorded_runs:
+                continue
+            asked = TurnStarted(
+                turn=hedge.turn,
+                attempt=hedge.attempt,
+                run=hedge.run,
+                provider=hedge.provider,
+                model=hedge.model,
+                cause="hedge",
+                at_us=hedge.at_us,
+            )
+            await self.record_run(lane, turn, FoldedRun(hedge.attempt, hedge.run, asked), None)
+            turn.recorded_runs.add(hedge.run)
 
     async def record_once(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun, ended: TurnEnded | None) -> None:
         if turn.failed is not None and turn.failed.attempt.run == run.run:
@@ -215,8 +247,8 @@ class TurnRecords:
 
     async def estimated(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None) -> Usage:
         """What a run used, by our own count. Raises LogError."""
-        if run is None:
-            return Usage(estimated=True)
+        if run is None or run.started.cached:
+            return Usage(estimated=run is None)
         messages = (await self.calls.history_of(lane, turn, None)).messages
         if run.started.from_seq:
             messages = (*messages, ChatMessage(role="assistant", content="".join(run.before)))

@@ -23,6 +23,7 @@ from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry
 from processors.providers.provider import ProviderBabbled, ProviderError, ProviderTimedOut
 from processors.session_lane import OpenTurn
 from processors.target_pool import Call, OnWait, TargetPool
+from schemas.prompts import Priority
 from schemas.session_events import StartCause
 
 __all__ = ["ROUTE_S", "RouteStopped", "TurnRoute"]
@@ -41,7 +42,7 @@ class RouteStopped(Exception):
 
 @dataclass(slots=True)
 class TurnRoute:
-    """The search of one turn for somebody to answer it."""
+    """The search of one turn for somebody to answer it. `deadline_s`: monotonic moment."""
 
     pool: TargetPool
     clock: Clock
@@ -49,13 +50,31 @@ class TurnRoute:
     needs: CallNeeds
     tokens: int
     deadline_s: float
+    priority: Priority = "interactive"
     tried: frozenset[str] = frozenset()
     rounds: int = 0
+    passing: ProviderError | None = None
+    """The newest failure of this round that may pass by waiting."""
+    cached: Call | None = None
+    """A remembered answer: it is given at the first attempt, in place of a call."""
 
     def reserve_now(self) -> Call | None:
         """A call, if one can be had without waiting."""
-        taken = self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=self.tried)
-        return taken if isinstance(taken, Call) else None
+        if (cached := self.take_cached()) is not None:
+            return cached
+        return self.pool.try_reserve(
+            self.served, self.needs, tokens=self.tokens, tried=self.tried, priority=self.priority
+        )
+
+    def reserve_beside(self, call: Call) -> Call | None:
+        """A call at another target, if one can be had without waiting."""
+        tried = self.tried | {call.target.name}
+        return self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=tried, priority=self.priority)
+
+    def failed_beside(self, call: Call, failure: ProviderError) -> None:
+        """A call beside the attempt has failed: its target is tried."""
+        self.tried |= {call.target.name}
+        self.passing = failure if failure.temporary else self.passing
 
     async def reserve(self, turn: OpenTurn, on_wait: OnWait) -> Call:
         """A call, waited for in line. Raises NoTarget, RouteStopped."""
@@ -63,6 +82,8 @@ class TurnRoute:
             async with asyncio.timeout(None) as turn.scope:
                 if turn.entry.cancel_requested:
                     raise RouteStopped
+                if (cached := self.take_cached()) is not None:
+                    return cached
                 return await self.pool.reserve(
                     self.served,
                     replace(self.needs, preferred=CONTINUES if may_be_continued(turn) else frozenset()),
@@ -70,11 +91,16 @@ class TurnRoute:
                     tried=self.tried,
                     deadline_s=self.deadline_s,
                     on_wait=on_wait,
+                    priority=self.priority,
                 )
         except TimeoutError:
             raise RouteStopped from None
         finally:
             turn.scope = None
+
+    def take_cached(self) -> Call | None:
+        call, self.cached = self.cached, None
+        return call
 
     async def goes_on(self, turn: OpenTurn, call: Call, result: StreamResult) -> StartCause | None:
         """After a call ended: the cause of the next attempt, once its time has come; None: this end stands."""
@@ -84,12 +110,12 @@ class TurnRoute:
         refused_to_continue = bool(result.from_seq) and not result.chunks  # what it cannot do, not what was asked of it
         if not may_fail_over(failure.code) and not refused_to_continue:
             return None
-        self.tried |= {call.target.name}
+        self.failed_beside(call, failure)
         if self.pool.has_other(self.served, self.needs, tokens=self.tokens, tried=self.tried):
             return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
         if result.from_seq + result.chunks:
             return None
-        return await self.next_round(turn, failure)
+        return await self.next_round(turn, self.passing or failure)
 
     async def next_round(self, turn: OpenTurn, failure: ProviderError) -> StartCause | None:
         self.rounds += 1
@@ -105,7 +131,7 @@ class TurnRoute:
         if not isinstance(decision, RetryAt):
             log.info("retries_over", turn=turn.turn, rounds=self.rounds, reason=decision.reason)
             return None
-        self.tried = frozenset()
+        self.tried, self.passing = frozenset(), None
         return "retry" if await self.paused(turn, decision.at_s - now_s) else None
 
     async def paused(self, turn: OpenTurn, pause_s: float) -> bool:

@@ -13,7 +13,7 @@ The order, and what a death between two lines leaves behind:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import uuid4
 
@@ -29,15 +29,18 @@ from infra.telemetry.metric_names import (
     WORKER_TURNS_RUNNING,
 )
 from infra.telemetry.metrics import Metrics
+from processors.answer_cache import CACHE_BYTES_MAX, AnswerCache, is_cached
 from processors.attempt_recorder import AttemptRecorder
 from processors.attempt_stream import AttemptStream, StreamResult
 from processors.conversation import Conversations
 from processors.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
 from processors.decisions.continuation import GoOn, Restart, StartDecision, decide_start
 from processors.decisions.gibberish_watch import GibberishLimits
+from processors.decisions.hedge_delay import FirstTokenTimes, hedge_delay_s, observed
 from processors.decisions.history_cut import CutHistory
 from processors.decisions.repetition_watch import RepetitionLimits
 from processors.decisions.turn_ending import Ending
+from processors.hedged_call import HedgedCall
 from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
@@ -45,6 +48,7 @@ from processors.target_pool import Call, TargetPool
 from processors.token_publisher import RunVoided
 from processors.turn_calls import TurnCalls
 from processors.turn_records import Attempt, TurnRecords, first_offset_of
+from processors.turn_route import TurnRoute
 from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
 from schemas.turn_fold import FoldedTurn, Verdict
 
@@ -68,13 +72,19 @@ class TurnRunner:
         metrics: Metrics,
         pool: TargetPool,
         catalogue: Callable[[], ModelCatalogue],
+        answer_cache_bytes_max: int = CACHE_BYTES_MAX,
     ) -> None:
         self.appender = appender
         self.conversations = conversations
         self.clock = clock
         self.pool = pool
-        self.calls = TurnCalls(catalogue=catalogue, pool=pool, conversations=conversations, clock=clock)
+        self.answers = AnswerCache(bytes_max=answer_cache_bytes_max, clock=clock, metrics=metrics)
+        self.calls = TurnCalls(
+            catalogue=catalogue, pool=pool, conversations=conversations, answers=self.answers, clock=clock
+        )
         self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
+        self.first_tokens: dict[str, FirstTokenTimes] = {}
+        """By target."""
         self.running = metrics.gauge(WORKER_TURNS_RUNNING)
         self.turns = metrics.counter(WORKER_TURNS)
         self.tokens = metrics.counter(WORKER_TOKENS)
@@ -172,6 +182,7 @@ class TurnRunner:
             answer_tokens=start.answer_tokens
             if isinstance(start, GoOn)
             else self.calls.answer_tokens(turn, call.served),
+            temperature=turn.prompt.temperature,
             from_seq=from_seq,
             before=failed.said.text if failed else "",
         )
@@ -184,35 +195,71 @@ class TurnRunner:
             provider=attempt.call.provider.name,
             model=attempt.call.target.model,
             cause=attempt.cause,
+            cached=is_cached(attempt.call),
             from_seq=attempt.from_seq,
             history_messages_cut=attempt.history.messages_cut,
             at_us=self.clock.now_us(),
         )
 
-    async def stream(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> StreamResult:
-        """Stream the answer of an attempt that has begun. Raises AppendFailed, LogError, RunVoided.
+    async def stream(
+        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, route: TurnRoute
+    ) -> tuple[Attempt, StreamResult]:
+        """Stream the answer of an attempt that has begun; returns the attempt whose answer counts, and how it went.
 
-        The call is finished in any case.
-        Cancellation: the call is closed and nothing more is written; the next owner starts another attempt.
+        Where its model hedges and it is slow to begin, another target is asked beside it and may win (`hedged_call`).
+        Raises AppendFailed, LogError, RunVoided. Every call is finished in any case.
+        Cancellation: the calls are closed and nothing more is written; the next owner starts another attempt.
         """
+        delay_s = hedge_delay_s(self.first_tokens.get(attempt.call.target.name, ()))
+        hedges = attempt.call.served.hedge and not attempt.from_seq and not is_cached(attempt.call)
+        if hedges and delay_s is not None:
+            return await HedgedCall(self, lane, turn, route).run(attempt, delay_s)
+        return attempt, await self.run_call(turn, attempt, self.stream_of(lane, attempt))
+
+    def stream_of(
+        self,
+        lane: SessionLane,
+        attempt: Attempt,
+        *,
+        before_first: Callable[[], Awaitable[None]] | None = None,
+        leads: bool = True,
+    ) -> AttemptStream:
+        """The call of an attempt, not made yet."""
         call = attempt.call
-        stream = AttemptStream(
+        return AttemptStream(
             provider=call.provider,
             writer=lane.log(),
             clock=self.clock,
             recorder=attempt.recorder,
             watch=watch_of(call.served),
             from_seq=attempt.from_seq,
+            on_limits=lambda seen: self.pool.headers_seen(call, seen),
+            before_first=before_first,
+            leads=leads,
         )
+
+    async def run_call(self, turn: OpenTurn, attempt: Attempt, stream: AttemptStream) -> StreamResult:
+        """Make a call and finish it. Raises and is cancelled as `stream`."""
+        self.answers.count(turn.prompt, attempt.call)
         self.running.inc()
         error, used = None, 0
         try:
             result = await stream.run(turn, attempt.request, attempt=attempt.number, run=attempt.run)
             error, used = result.failure, result.usage.input_tokens + result.usage.output_tokens
+            if result.ttft_us is not None:
+                self.spoke_after(attempt, result.ttft_us / 1e6)
         finally:
             self.running.dec()
-            self.pool.finish(call, error=error, tokens_used=used, spoke=stream.chunks > 0)
+            if stream.beaten:  # it was asked, if in vain
+                used = attempt.input_usage.input_tokens
+                self.spoke_after(attempt, self.clock.monotonic_s() - stream.requested_s)
+            self.pool.finish(attempt.call, error=error, tokens_used=used, spoke=stream.chunks > 0)
         return result
+
+    def spoke_after(self, attempt: Attempt, first_token_s: float) -> None:
+        """Note how long a target took to its first token, or at least would have taken."""
+        name = attempt.call.target.name
+        self.first_tokens[name] = observed(self.first_tokens.get(name, ()), first_token_s)
 
     async def end(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
         """Write the ending, the record and the closed entry, in this order. Raises RunVoided."""
@@ -242,7 +289,8 @@ class TurnRunner:
         if recorder.whole_chars and not text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
         self.conversations.add(lane.log(), turn.turn, turn.prompt, text)
-        self.count(ended, result)
+        self.count(ended, None if is_cached(attempt.call) else result.ttft_us)
+        self.remember(lane, turn, attempt, result)
         await self.records.finish(turn, attempt, ended, result)
         await self.records.close_entry(lane, turn, ended)
 
@@ -308,12 +356,27 @@ class TurnRunner:
         turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
         return verdict
 
-    def count(self, ended: TurnEnded, result: StreamResult) -> None:
+    def remember(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
+        """Keep a whole answer for the next who may have it: one that a single call said from its first word on."""
+        folded = lane.log().folded(turn.turn)
+        started = folded.current.started if folded is not None and folded.current is not None else None
+        if result.ending.reason != "complete" or started is None or started.cached or started.from_seq:
+            return
+        self.answers.keep(
+            turn.prompt,
+            attempt.call.served,
+            attempt.history.messages,
+            self.calls.answer_tokens(turn, attempt.call.served),
+            model=started.model,
+            text=result.text,
+        )
+
+    def count(self, ended: TurnEnded, provider_ttft_us: int | None) -> None:
         self.turns.labels(reason=ended.reason).inc()
         self.tokens.labels(kind="input").inc(ended.usage.input_tokens)
         self.tokens.labels(kind="output").inc(ended.usage.output_tokens)
-        if result.ttft_us is not None:
-            self.ttft.observe(result.ttft_us / 1e6)
+        if provider_ttft_us is not None:
+            self.ttft.observe(provider_ttft_us / 1e6)
 
 
 def goes_on_from_own(turn: OpenTurn, folded: FoldedTurn | None) -> bool:

@@ -280,7 +280,8 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end", kw_only=Tr
 
 
 class Compared(msgspec.Struct, frozen=True, omit_defaults=True, tag="compared", kw_only=True):
-    """What a comparison came to: the turn whose answer goes on in the conversation."""
+    """What a comparison came to: the turn whose answer goes on in the conversation. The first one of a prompt
+    counts."""
 
     session: str
     prompt_id: str

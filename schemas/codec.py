@@ -15,6 +15,7 @@ from schemas.client_messages import ClientMessage, ServerMessage
 from schemas.dead_letters import DeadLetter
 from schemas.errors import MalformedRecord, UnknownTag
 from schemas.journal import JournalEntry
+from schemas.permits import PermitCommand
 from schemas.prompts import PromptCommand
 from schemas.records import TurnRecord
 from schemas.session_events import SessionEvent
@@ -23,6 +24,7 @@ __all__ = [
     "decode_client_messages",
     "decode_dead_letter",
     "decode_journal_entry",
+    "decode_permit",
     "decode_prompt_command",
     "decode_record",
     "decode_server_messages",
@@ -35,6 +37,7 @@ Decoded = TypeVar("Decoded")
 QUOTED_VALUE: Final = re.compile(r" '.*'", re.DOTALL)
 ENCODER: Final = msgspec.json.Encoder()
 PROMPT_COMMANDS: Final[msgspec.json.Decoder[PromptCommand]] = msgspec.json.Decoder(PromptCommand)
+PERMITS: Final[msgspec.json.Decoder[PermitCommand]] = msgspec.json.Decoder(PermitCommand)
 SESSION_EVENTS: Final[msgspec.json.Decoder[SessionEvent]] = msgspec.json.Decoder(SessionEvent)
 JOURNAL_ENTRIES: Final = msgspec.json.Decoder(JournalEntry)
 RECORDS: Final = msgspec.json.Decoder(TurnRecord)
@@ -53,6 +56,11 @@ def encode(event: msgspec.Struct) -> bytes:
 def decode_prompt_command(raw: bytes) -> PromptCommand:
     """Read a command of `tokenwire.prompts`. Raises MalformedRecord, UnknownTag."""
     return decoded(PROMPT_COMMANDS, raw)
+
+
+def decode_permit(raw: bytes) -> PermitCommand:
+    """Read a worker's word to another one on `tokenwire.prompts`. Raises MalformedRecord, UnknownTag."""
+    return decoded(PERMITS, raw)
 
 
 def decode_session_event(raw: bytes) -> SessionEvent:

@@ -27,7 +27,7 @@ from infra.settings import ENVIRONMENT_PREFIX, Settings
 from infra.targets.file_keys import TABLES, TOP_LEVEL, KeyRule
 from infra.targets.presets import CHAINS, PRESETS
 from infra.telemetry.metric_names import METRICS
-from schemas import client_messages, dead_letters, prompts, records, session_events
+from schemas import client_messages, dead_letters, permits, prompts, records, session_events
 from schemas.topics import TopicSpec, fixed_topics, session_topic
 from tokenwire.state_machines_page import machine_blocks
 
@@ -50,6 +50,7 @@ KIND_WORDS: Final = {
     "price": "text",
     "seconds": "number",
     "targets": "list of texts, or of lists of them",
+    "tenants": "list of texts",
     "url": "text",
     "variable": "text",
     "whole": "whole number",
@@ -85,6 +86,7 @@ def main() -> None:
 def json_schemas() -> dict[Path, str]:
     described = {
         "prompts": (prompts, prompts.PromptCommand),
+        "permits": (permits, permits.PermitCommand),
         "session_events": (session_events, session_events.SessionEvent),
         "records": (records, records.TurnRecord),
         "dead_letters": (dead_letters, dead_letters.DeadLetter),
@@ -159,6 +161,9 @@ def events_page() -> str:
         "## Prompts and other commands",
         paragraphs(prompts.__doc__),
         *struct_sections([*get_args(prompts.PromptCommand), prompts.ChatMessage]),
+        "## Commands between workers",
+        paragraphs(permits.__doc__),
+        *struct_sections([*get_args(permits.PermitCommand)]),
         "## A session's log",
         paragraphs(session_events.__doc__),
         *struct_sections([*get_args(session_events.SessionEvent), session_events.Usage, session_events.TurnError]),

@@ -130,6 +130,7 @@ class ClientOutbox:
         "held",
         "late_since_s",
         "limits",
+        "parked_bytes",
         "progress_at_s",
         "queued_bytes",
         "settle_s",
@@ -152,6 +153,8 @@ class ClientOutbox:
         """Of those, what the other side has acknowledged, as last watched."""
         self.counted = 0
         """What `held` knows of our unsent bytes."""
+        self.parked_bytes = 0
+        """Bytes of snapshots that are made and wait for room: they count for the process, not as unsent."""
         self.settle_s = limits.settle_s
         self.direct_since_s = now_s - limits.settle_max_s
         self.progress_at_s = now_s
@@ -196,6 +199,11 @@ class ClientOutbox:
     def count(self, message_bytes: int) -> None:
         self.queued_bytes += message_bytes
         self.counted += message_bytes
+        self.held.total += message_bytes
+
+    def park(self, message_bytes: int) -> None:
+        """So many bytes of a snapshot wait for room, or (less than none) do so no longer."""
+        self.parked_bytes += message_bytes
         self.held.total += message_bytes
 
     def written(self, message_bytes: int, wire_bytes: int) -> None:
@@ -257,5 +265,5 @@ class ClientOutbox:
 
     def forget(self) -> None:
         """The connection has gone: nobody owes anything any more."""
-        self.held.total -= self.counted
+        self.held.total -= self.counted + self.parked_bytes
         self.held, self.counted = HeldBytes(self.held.bytes_max), 0

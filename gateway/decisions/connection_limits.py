@@ -27,7 +27,7 @@ class ConnectionLimits:
 
     accepted_max: int = 14_000
     """Sockets accepted at once, welcome or not; one more is answered 503. Kept below what the process has files for."""
-    pending_max: int = 1_024
+    pending_max: int = 2_048
     """Sockets that have not said a good hello yet."""
     sockets_per_user_max: int = 512
     """Open sockets of one user on this gateway."""

@@ -22,7 +22,7 @@ from gateway.decisions.shared_frames import SharedFrame
 from schemas.client_messages import Delta
 from schemas.codec import encode
 
-__all__ = ["ROLLED_BYTES_MAX", "rolled_up"]
+__all__ = ["ROLLED_BYTES_MAX", "groups", "rolled_group", "rolled_up"]
 
 ROLLED_BYTES_MAX: Final = 24_576
 DELTA: Final = b'{"type":"delta"'
@@ -30,12 +30,13 @@ BRACKETS: Final = 2
 DECODER: Final = msgspec.json.Decoder(Delta)
 
 
-def rolled_up(messages: Sequence[HubMessage], bytes_max: int = ROLLED_BYTES_MAX) -> list[SharedFrame]:
-    """The messages as frames, in order."""
-    return [rolled_group(group) for group in groups(messages, bytes_max)]
+def rolled_up(messages: Iterable[HubMessage], bytes_max: int = ROLLED_BYTES_MAX) -> Iterator[SharedFrame]:
+    """The messages as frames, in order, each made when it is asked for."""
+    return map(rolled_group, groups(messages, bytes_max))
 
 
 def groups(messages: Iterable[HubMessage], bytes_max: int) -> Iterator[list[HubMessage]]:
+    """The messages in order, as many together as one frame may hold."""
     group: list[HubMessage] = []
     size = BRACKETS
     for message in messages:
@@ -49,6 +50,7 @@ def groups(messages: Iterable[HubMessage], bytes_max: int) -> Iterator[list[HubM
 
 
 def rolled_group(group: Sequence[HubMessage]) -> SharedFrame:
+    """One frame that says what the messages say."""
     payloads: list[bytes] = []
     open_deltas: dict[tuple[str, int], list[Delta]] = {}
     cursor = ""

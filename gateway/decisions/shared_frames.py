@@ -18,6 +18,8 @@ from gateway.decisions.session_messages import HubMessage
 __all__ = ["FRAME_BYTES_MAX", "SharedFrame", "framed", "own_frame", "shared_frames"]
 
 FRAME_BYTES_MAX: Final = 65_536
+OVERHEAD_BYTES: Final = 12
+"""A frame's header, and the brackets of an array."""
 TEXT: Final = 0x81
 """A whole text message."""
 NOWHERE: Final = LogPosition(0)
@@ -26,12 +28,14 @@ NOWHERE: Final = LogPosition(0)
 class SharedFrame:
     """Messages for one frame, and where a client stands that has them."""
 
-    __slots__ = ("begins", "count", "cursor", "ends", "items", "ready")
+    __slots__ = ("begins", "count", "cursor", "ends", "items", "owed_bytes", "ready")
 
     def __init__(self, items: bytes, count: int, cursor: str, begins: LogPosition, ends: LogPosition) -> None:
         self.items = items
         """The messages, parted by commas."""
         self.count = count
+        self.owed_bytes = len(items) + OVERHEAD_BYTES
+        """What it counts for while it waits: no less than what it becomes on the wire."""
         self.cursor = cursor
         self.begins = begins
         self.ends = ends
@@ -51,7 +55,7 @@ def own_frame(payload: bytes) -> SharedFrame:
 
 
 def shared_frames(messages: Sequence[HubMessage], bytes_max: int = FRAME_BYTES_MAX) -> list[SharedFrame]:
-    """The messages in as few frames as they fit."""
+    """The messages, at least one, in as few frames as they fit."""
     if len(messages) == 1:  # nearly always
         message = messages[0]
         return [SharedFrame(message.payload, 1, message.cursor, message.begins, message.ends)]
@@ -64,9 +68,7 @@ def shared_frames(messages: Sequence[HubMessage], bytes_max: int = FRAME_BYTES_M
             together, size = [], 2
         together.append(message)
         size += len(message.payload) + 1
-    if together:
-        frames.append(frame_of(together))
-    return frames
+    return [*frames, frame_of(together)]
 
 
 def frame_of(messages: Sequence[HubMessage]) -> SharedFrame:

@@ -29,8 +29,6 @@
  * @property {{code: string, message: string, temporary?: boolean, retry_after_s?: number} | null} error
  * @property {boolean} cancelling asked to stop, not ended yet
  * @property {{position: number, etaS: number | null} | null} waiting its place in the line for a provider
- * @property {number} position turns of the session before it when it was queued
- * @property {number | null} etaS when it was expected to start
  * @property {number} historyCut oldest messages that were left out to fit the model
  * @property {number | null} sentAtMs page clock; null unless sent from this page
  * @property {number | null} ttftMs from sending to the first text, as seen here; else as the log says at the end
@@ -104,10 +102,10 @@ const STEPS = {
     });
   },
 
-  queued(draft, { turn, prompt_id, input, input_chars, model, index, models, compare, position, eta_s, at_us }) {
+  queued(draft, { turn, prompt_id, input, input_chars, model, index, models, compare, at_us }) {
     const known = draft.take(byPlace(turn, prompt_id, index ?? 0)) ?? blankEntry(prompt_id);
     const asked = askedOf(known, input, input_chars);
-    const place = { index: index ?? 0, models: models ?? [], compare: compare ?? "all", position: position ?? 0, etaS: eta_s ?? null };
+    const place = { index: index ?? 0, models: models ?? [], compare: compare ?? "all" };
     const about = { turn, status: "queued", error: null, model: model || known.model, queuedAtUs: at_us ?? 0 };
     draft.insertLogged({ ...known, ...asked, ...place, ...about });
   },
@@ -229,8 +227,6 @@ function blankEntry(promptId) {
     cancelling: false,
     historyCut: 0,
     waiting: null,
-    position: 0,
-    etaS: null,
     sentAtMs: null,
     ttftMs: null,
     pace: { firstAtMs: 0, lastAtMs: 0, whole: false },

@@ -25,9 +25,9 @@ export class SessionFold {
   #compared = new Set();
   #replacesAtSnapshot = true;
 
-  /** The next snapshot message begins a new picture of the session (said by `attached` and `gap`). */
-  expectSnapshot() {
-    this.#replacesAtSnapshot = true;
+  /** The next snapshot message begins a new picture of the session, or (`replaces` false) adds to what is known. */
+  expectSnapshot(replaces = true) {
+    this.#replacesAtSnapshot = replaces;
   }
 
   /**

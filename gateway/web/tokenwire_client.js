@@ -13,7 +13,7 @@
  *
  * Events (CustomEvent, `detail` is the message as in the protocol): `welcome`, `attached`, `detached`, `accepted`,
  * `queued`, `waiting`, `start`, `switch`, `delta`, `end`, `compared`, `gap`, `snapshot` (with `replace`: true when it
- * begins a new picture), `error`.
+ * begins a new picture), `lag`, `error`.
  * Of its own: `state` ({@link ConnectionState}) and `hole` ({session}: chunks are missing and could not be had again).
  *
  * @typedef {object} ConnectionState
@@ -198,6 +198,7 @@ export class TokenwireClient extends EventTarget {
       case "error":
         return this.#failed(message);
       case "detached":
+      case "lag":
         return this.#emit(message);
       default:
         return follow && this.#takeOfSession(follow, message);
@@ -212,7 +213,7 @@ export class TokenwireClient extends EventTarget {
         return this.#emit(message);
       case "gap":
         if (follow.awaiting) return undefined;
-        follow.fold.expectSnapshot();
+        follow.fold.expectSnapshot(message.reason !== "skipped"); // what was told before the leap stands
         return this.#emit(message);
       case "snapshot":
         if (follow.awaiting) return undefined;

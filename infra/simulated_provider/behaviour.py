@@ -7,7 +7,7 @@ A prompt may begin with a directive, which travels through every pipeline untouc
 | fault | what the client meets |
 |---|---|
 | `429:s`, `503:s` | an error in OpenAI's shape with `Retry-After: s` (default 1) |
-| `500`, `401`, `404` | an error in OpenAI's shape |
+| `500`, `400`, `401`, `404` | an error in OpenAI's shape |
 | `stall_headers` | no answer at all |
 | `stall_first`, `stall_after:k` | headers, then silence before the first token, or after k tokens |
 | `cut_after:k`, `drop_after:k` | after k tokens a reset, or a closed connection in the middle of the body |
@@ -30,6 +30,7 @@ from typing import Final, Literal, TypeAlias, get_args
 __all__ = ["Behaviour", "DirectiveError", "Fault", "FaultKind", "behaviour_for", "parse_fault", "split_directive"]
 
 FaultKind: TypeAlias = Literal[
+    "400",
     "401",
     "404",
     "429",
@@ -91,6 +92,8 @@ class Behaviour:
     """Changes every answer."""
     fault: Fault | None = None
     """What goes wrong, if anything."""
+    quota: int | None = None
+    """Requests that the server takes in QUOTA_S; what is left of them is in every answer's headers. None = any."""
     times: int | None = None
     """Only so many first calls with the same prompt get the fault; None = all."""
 

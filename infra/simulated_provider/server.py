@@ -11,7 +11,7 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from infra.simulated_provider.answer_player import AnswerPlayer
 from infra.simulated_provider.behaviour import Behaviour, DirectiveError, Fault
 from infra.simulated_provider.call_log import Call, CallLog
 from infra.simulated_provider.chat_exchange import CompletionRequest, Exchange, exchange_of
+from infra.simulated_provider.request_quota import RequestQuota
 from infra.simulated_provider.wire_script import Then, error_body, wire_script
 
 __all__ = ["SIMULATED_MODELS", "SimulatedProvider", "serve"]
@@ -32,6 +33,7 @@ REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
 STALL_S_MAX: Final = 3_600.0
 CLOSE_S: Final = 0.5
 STATUS_FAULTS: Final = {
+    "400": (400, "A value is not valid.", "invalid_request_error", "invalid_value"),
     "401": (401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
     "404": (404, "The model does not exist.", "invalid_request_error", "model_not_found"),
     "429": (429, "Rate limit reached.", "requests", "rate_limit_exceeded"),
@@ -45,13 +47,26 @@ log = structlog.get_logger(__name__)
 
 
 class SimulatedProvider:
-    """The server. `port` is known after `start`; `calls` is what `GET /calls` shows."""
+    """The server. `port` is known after `start`; `calls` is what `GET /calls` shows.
 
-    def __init__(self, *, port: int = 0, behaviour: Behaviour | None = None, api_key: str = "") -> None:
+    `concurrent_max`: calls beyond it are answered 429 at once, as a provider does whose limit is passed.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        behaviour: Behaviour | None = None,
+        api_key: str = "",
+        concurrent_max: int | None = None,
+    ) -> None:
         self.port = port
         self.behaviour = behaviour or Behaviour()
         self.api_key = api_key
+        self.concurrent_max = concurrent_max
+        self.running = 0
         self.call_log = CallLog()
+        self.quota = RequestQuota(self.behaviour.quota)
         self.runner: web.AppRunner | None = None
         self.decoder = msgspec.json.Decoder(CompletionRequest)
 
@@ -121,12 +136,29 @@ class SimulatedProvider:
         except (msgspec.DecodeError, DirectiveError) as error:
             return error_response(400, str(error), "invalid_request_error", None)
         call = exchange.call
-        with noting_end(call):
-            early = await fault_response(exchange.fault)
+        headers = self.quota.charged(time.monotonic())
+        with noting_end(call), self.running_call():
+            early = self.overload_response() or await fault_response(exchange.fault)
             if early is not None:
+                early.headers.update(headers)
                 call.state, call.status = "faulted", early.status
                 return early
-            return await (stream_answer(request, exchange) if wanted.stream else whole_answer(exchange))
+            return await (stream_answer(request, exchange, headers) if wanted.stream else whole_answer(exchange))
+
+    @contextlib.contextmanager
+    def running_call(self) -> Iterator[None]:
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    def overload_response(self) -> web.Response | None:
+        """A 429, where more calls run than may, or more have come than the quota holds; this one counts."""
+        crowded = self.concurrent_max is not None and self.running > self.concurrent_max
+        if not crowded and not self.quota.exceeded:
+            return None
+        return error_response(*STATUS_FAULTS["429"])
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -185,9 +217,9 @@ async def fault_response(fault: Fault | None) -> web.Response | None:
     return response
 
 
-async def stream_answer(request: web.Request, exchange: Exchange) -> web.StreamResponse:
+async def stream_answer(request: web.Request, exchange: Exchange, headers: Mapping[str, str]) -> web.StreamResponse:
     """Cancellation: the client has left; nothing more is written and the call is noted as aborted."""
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache", **headers})
     response.enable_chunked_encoding()
     await response.prepare(request)
     transport = request.transport

@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 __all__ = ["DEADLINE_KEYS", "TABLES", "TOP_LEVEL", "KeyRule", "Kind"]
 
 Kind: TypeAlias = Literal[
-    "name", "whole", "seconds", "flag", "abilities", "targets", "chain", "preset", "url", "variable", "price"
+    "name", "whole", "seconds", "flag", "abilities", "targets", "chain", "preset", "url", "variable", "price", "tenants"
 ]
 
 COUNT_MAX: Final = 1_000_000_000
@@ -97,6 +97,19 @@ MODEL_KEYS: Final[Mapping[str, KeyRule]] = {
     "watch_gibberish": KeyRule(kind="flag", meaning="Whether an answer that is noise is cut.", default="`true`"),
     "answer_tokens_max": KeyRule(
         kind="whole", meaning="`max_tokens` of a prompt that names none.", default="`TOKENWIRE_ANSWER_TOKENS_MAX`"
+    ),
+    "cache_s": KeyRule(
+        kind="seconds",
+        meaning="How long an answer to a prompt of temperature 0, or with `cache: true`, may be given again without a "
+        "call. Needs `cache_tenants`.",
+        default="never",
+        maximum=SECONDS_MAX,
+    ),
+    "cache_tenants": KeyRule(
+        kind="tenants",
+        meaning='The tenants whose answers are given again, each to itself only; `"*"`: every tenant, and users '
+        "without one, each by itself.",
+        default="*with `cache_s`*",
     ),
     **DEADLINES,
 }

@@ -22,6 +22,8 @@ BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 KEY_WORDS: Final = frozenset({"key", "api_key", "apikey", "token", "secret", "password"})
 REMEDY_FOR_DOTS: Final = 'put quotes around a name with a dot in it, as in [models."gpt-4.1-mini"]'
 TABLES_MAX: Final = 1_000
+RESERVED_PROVIDER: Final = "cache"
+"""How records call whoever answers from memory."""
 SHOWN_CHARS_MAX: Final = 60
 
 
@@ -107,6 +109,8 @@ def is_table(section: str, name: str, table: object, findings: Findings) -> bool
         findings.fault(place, "has no usable name", remedy)
     elif section == "providers" and ":" in name:
         findings.fault(place, "has a colon in its name", "leave it out: targets are written provider:model")
+    elif section == "providers" and name == RESERVED_PROVIDER:
+        findings.fault(place, "is called like the response cache", "give it another name")
     elif section == "targets" and split_target(name) is None:
         findings.fault(place, "names no target", 'write [targets."provider:model"]')
     else:

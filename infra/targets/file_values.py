@@ -27,6 +27,7 @@ Wrong: TypeAlias = tuple[str, str]
 NAME_CHARS_MAX: Final = 256
 SHOWN_CHARS_MAX: Final = 32
 TARGETS_MAX: Final = 64
+TENANTS_MAX: Final = 10_000
 VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,127}\Z")
 
 
@@ -145,6 +146,17 @@ def check_price(_rule: KeyRule, value: Any) -> Wrong | None:
     return "names no price", 'write provider:model as on the price list, such as "groq:llama-3.3-70b-versatile"'
 
 
+def check_tenants(_rule: KeyRule, value: Any) -> Wrong | None:
+    example = 'write a list such as ["acme", "globex"], or ["*"] for every tenant'
+    if not isinstance(value, list):
+        return "is no list", example
+    if not value:
+        return "is empty", example
+    if len(value) > TENANTS_MAX:
+        return f"holds {len(value)} tenants", f'list at most {TENANTS_MAX}, or write ["*"]'
+    return None if all(is_name(each) for each in value) else ("holds an entry that is no name", example)
+
+
 def check_targets(_rule: KeyRule, value: Any) -> Wrong | None:
     example = 'write a list such as ["groq:llama-3.3-70b-versatile", "openai:gpt-4.1-mini"]'
     if not isinstance(value, list):
@@ -193,5 +205,6 @@ CHECKS: Final[Mapping[Kind, Callable[[KeyRule, Any], Wrong | None]]] = MappingPr
         "url": check_url,
         "variable": check_variable,
         "price": check_price,
+        "tenants": check_tenants,
     }
 )

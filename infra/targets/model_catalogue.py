@@ -89,6 +89,10 @@ class ServedModel:
     """Whether an answer that is noise is cut."""
     answer_tokens_max: int
     """`max_tokens` of a prompt that names none."""
+    cache_s: float | None = None
+    """How long an answer may be given again; None = never."""
+    cache_tenants: frozenset[str] = frozenset()
+    """Tenants whose answers are given again; `*` among them = every one."""
 
     def targets_for(self, *, substitute: bool = True) -> tuple[Target, ...]:
         """The targets a prompt may use; `substitute` is the prompt's own wish, which cannot allow what is forbidden."""

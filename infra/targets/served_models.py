@@ -120,6 +120,7 @@ class ServedModels:
                 self.findings.warn(
                     table.place, f"never uses {target.name}: substitute = false, and it is another model than {weights}"
                 )
+        self.check_cache(table)
         usable = self.usable(table, allowed)
         if not usable:
             return None
@@ -127,9 +128,19 @@ class ServedModels:
             name=name,
             targets=tuple(usable),
             weights=weights,
+            cache_s=table.values.get("cache_s"),
+            cache_tenants=frozenset(table.values.get("cache_tenants", ())),
             answer_tokens_max=table.values.get("answer_tokens_max", self.settings.answer_tokens_max),
             **{flag: table.values[flag] for flag in MODEL_FLAGS if flag in table.values},
         )
+
+    def check_cache(self, table: CheckedTable) -> None:
+        for key, other, example in (
+            ("cache_s", "cache_tenants", 'cache_tenants = ["acme"], or ["*"] for every tenant'),
+            ("cache_tenants", "cache_s", "cache_s = 3600"),
+        ):
+            if key in table.values and not table.states(other):
+                self.findings.fault(table.place, f"has {key} without {other}", f"add {example}, or take {key} out")
 
     def entries(self, table: CheckedTable) -> tuple[tuple[str, ...], ...] | None:
         """The names of its targets by rank; None = that is faulty, which is then said."""

@@ -29,6 +29,7 @@ __all__ = [
     "GATEWAY_SKIPS",
     "GATEWAY_SLOW",
     "METRICS",
+    "WORKER_ANSWER_CACHE",
     "WORKER_APPEND_SECONDS",
     "WORKER_DEAD_LETTERS",
     "WORKER_METRICS",
@@ -187,6 +188,14 @@ WORKER_DEAD_LETTERS: Final = Metric(
     rise="A producer sends what does not follow the schema, or prompts crash workers.",
 )
 
+WORKER_ANSWER_CACHE: Final = Metric(
+    name="tokenwire_worker_answer_cache_total",
+    kind="counter",
+    labels=("outcome",),
+    meaning="Answers of models with cache_s: given again without a call (hit), asked for (miss).",
+    rise="hit: calls that were spared; miss alone: prompts differ, answers are too old, or the memory is too small.",
+)
+
 # ---- Analytics
 ANALYTICS_ROWS: Final = Metric(
     name="tokenwire_analytics_rows_total",
@@ -237,6 +246,7 @@ WORKER_METRICS: Final = (
     WORKER_APPEND_SECONDS,
     WORKER_PROVIDER_TTFT_SECONDS,
     WORKER_DEAD_LETTERS,
+    WORKER_ANSWER_CACHE,
 )
 ANALYTICS_METRICS: Final = (ANALYTICS_ROWS, ANALYTICS_LAG_RECORDS, ANALYTICS_INSERT_SECONDS, ANALYTICS_FAILURES)
 METRICS: Final[tuple[Metric, ...]] = (*GATEWAY_METRICS, *WORKER_METRICS, *ANALYTICS_METRICS)

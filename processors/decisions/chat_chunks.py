@@ -1,9 +1,11 @@
 """The data of one event of a chat completion stream, read into what a turn is made of.
 
-An event gives zero or more items: text, the finish reason, usage. It may also say that the stream is at its end,
+An event gives zero or more items: text, the finish reason, usage (what is left of the limits comes beside them, from
+the answer's headers). It may also say that the stream is at its end,
 that the provider failed after it had said 200, or show that nothing more can be trusted. Only what matters is
-decoded (msgspec skips the rest), which costs a fifth of building the client library's models. Refusals are text:
-the reader should see them. Reasoning gives no item, but it is a sign of life.
+decoded (msgspec skips the rest), which costs a fifth of building the client library's models; nothing in here can be
+part of a cycle, so the garbage collector is told to leave it alone (`gc=False`). Refusals are text: the reader should
+see them. Reasoning gives no item, but it is a sign of life.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from processors.decisions.rate_headers import RateHeaders
 from schemas.session_events import Usage
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "EndOfStream",
     "FinishChunk",
     "InBandError",
+    "LimitsChunk",
     "NotAChunk",
     "ProviderChunk",
     "TextChunk",
@@ -30,29 +34,35 @@ __all__ = [
 ]
 
 
-class TextChunk(msgspec.Struct, frozen=True):
+class TextChunk(msgspec.Struct, frozen=True, gc=False):
     """A piece of the answer, never empty."""
 
     text: str
 
 
-class FinishChunk(msgspec.Struct, frozen=True):
+class FinishChunk(msgspec.Struct, frozen=True, gc=False):
     """The provider's own reason for ending: `stop`, `length`, `content_filter` …"""
 
     reason: str
 
 
-class UsageChunk(msgspec.Struct, frozen=True):
+class UsageChunk(msgspec.Struct, frozen=True, gc=False):
     """Tokens as the provider counted them. Where several come, the last one counts."""
 
     usage: Usage
 
 
-ProviderChunk: TypeAlias = TextChunk | FinishChunk | UsageChunk
-
-
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class LimitsChunk:
+    """What the answer's headers say is left of the provider's limits."""
+
+    seen: RateHeaders
+
+
+ProviderChunk: TypeAlias = TextChunk | FinishChunk | UsageChunk | LimitsChunk
+
+
+class Decoded(msgspec.Struct, frozen=True, gc=False):
     """What an event held, in order. `alive`: it is progress, even if only the model's own reasoning."""
 
     items: tuple[ProviderChunk, ...]
@@ -95,41 +105,41 @@ STATUS_OF_CODE: Final = {
 }
 
 
-class WireDelta(msgspec.Struct):
+class WireDelta(msgspec.Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
 
 
-class WireChoice(msgspec.Struct):
+class WireChoice(msgspec.Struct, gc=False):
     delta: WireDelta | None = None
     finish_reason: str | None = None
     index: int = 0
 
 
-class WirePromptDetails(msgspec.Struct):
+class WirePromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class WireCompletionDetails(msgspec.Struct):
+class WireCompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct):
+class WireUsage(msgspec.Struct, gc=False):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: WirePromptDetails | None = None
     completion_tokens_details: WireCompletionDetails | None = None
 
 
-class WireError(msgspec.Struct):
+class WireError(msgspec.Struct, gc=False):
     type: str | None = None
     code: str | int | None = None
     status: str | int | None = None
 
 
-class WireChunk(msgspec.Struct):
+class WireChunk(msgspec.Struct, gc=False):
     choices: list[WireChoice] | None = None
     usage: WireUsage | None = None
     error: WireError | str | None = None
@@ -140,7 +150,7 @@ DECODER: Final = msgspec.json.Decoder(WireChunk)
 
 def decode_chunk(data: bytes) -> Decoded | EndOfStream | InBandError | NotAChunk:
     """Read the data of one event."""
-    if data == DONE or data.strip() == DONE:
+    if not data.startswith(b"{") and data.strip() == DONE:
         return EndOfStream()
     try:
         chunk = DECODER.decode(data)

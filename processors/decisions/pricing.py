@@ -49,12 +49,15 @@ SIMULATED_PRICE: Final = TokenPrices(input_nano_usd=1_000, cached_nano_usd=100, 
 UNPRICED: Final = Price(0, UNPRICED_VERSION)
 
 
-def cost_of(usage: Usage, model: str, at_us: int, *, provider_url: str = "") -> Price:
+def cost_of(usage: Usage, model: str, at_us: int, *, provider_url: str = "", price_ref: str = "") -> Price:
     """The cost of one attempt made at `at_us` (microseconds since 1970).
 
-    With `provider_url` the price is that of this provider, and a provider that is not on the list is unpriced;
-    without it the model's name decides.
+    With `price_ref` (`provider:model`, as the list names them) the price is that one, whatever the model is called
+    where it runs. Else with `provider_url` it is that of this provider, and a provider that is not on the list is
+    unpriced; without either the model's name decides.
     """
+    provider, _, listed = price_ref.partition(":")
+    model = listed or model
     if model.startswith(SIMULATED_MODEL_PREFIX):
         return Price(simulated_cost(usage), SIMULATED_VERSION)
     try:
@@ -65,7 +68,7 @@ def cost_of(usage: Usage, model: str, at_us: int, *, provider_url: str = "") -> 
                 output_tokens=usage.output_tokens,
             ),
             model_ref=model,
-            provider_api_url=provider_url or None,
+            **({"provider_id": provider} if listed else {"provider_api_url": provider_url or None}),
             genai_request_timestamp=datetime.fromtimestamp(at_us / 1_000_000, UTC),
         )
     except LookupError:

@@ -7,15 +7,21 @@ the first named among the same. A target is passed over for the first of these r
     other_model        its model is not the first one's, and the prompt wants no substitute
     no_ability         it cannot do what the prompt needs (vision, tools)
     context_too_small  the conversation does not fit
-    never_fits         the call is more than its limit, or another worker holds the limit
+    never_fits         the call is more than its limit
     breaker_open       its breaker lets nothing through
-    rate_limited       its requests or tokens of this minute are used up
-    busy               as many calls run as it may have
+    rate_limited       its requests or tokens of this minute are used up, or the holder of its limit said so
+    no_permit          another worker holds the limit, and has to be asked
+    busy               as many calls run as it may have, or somebody who came before waits for it
 
-The last three pass with time. Where nothing can be used now but something can later, the call waits for it rather than
+The last four pass with time. A permit is asked for a target that goes before everything that could be used at once
+(not patiently: where the holder has no room, the next one is used), or where nothing else can be used (patiently: in
+the holder's line). Where nothing can be used now but something can later, the call waits for it rather than
 burn a 429; an open breaker is waited for only by a call that has tried nothing yet in this round, since one that has
 is the retry policy's to pace. Slots of concurrency come free unannounced: whoever waits is woken by the end of any
 call, and looks again after LOOK_AGAIN_S at the latest.
+
+What the first in line waits for is kept for it (`waited_for`), so that a smaller call of another line does not take it
+away for ever.
 
 A turn that has text prefers targets that can go on from it (`preferred`), whatever their rank: a restart pays for the
 whole answer again and takes from its reader what stands there already. It never waits for one, and never passes over
@@ -34,6 +40,7 @@ from typing import Final, Literal, TypeAlias
 
 __all__ = [
     "LOOK_AGAIN_S",
+    "AskPermit",
     "CallNeeds",
     "GiveUp",
     "Obstacle",
@@ -43,12 +50,13 @@ __all__ = [
     "WaitUntil",
     "choose_target",
     "obstacle_of",
+    "waited_for",
 ]
 
 LOOK_AGAIN_S: Final = 1.0
 
 LastingObstacle: TypeAlias = Literal["failover", "other_model", "no_ability", "context_too_small", "never_fits"]
-PassingObstacle: TypeAlias = Literal["breaker_open", "rate_limited", "busy"]
+PassingObstacle: TypeAlias = Literal["breaker_open", "rate_limited", "no_permit", "busy"]
 Obstacle: TypeAlias = LastingObstacle | PassingObstacle
 
 
@@ -72,7 +80,11 @@ class TargetView:
     """When this call's requests and tokens are free: not after now = they are; infinite = never."""
     in_flight: int = 0
     concurrent_max: int | None = None
-    """None: unlimited; 0: another worker holds the limit."""
+    """None: unlimited; 0: nothing may run."""
+    needs_permit: bool = False
+    """Another worker holds its limit."""
+    kept: bool = False
+    """Somebody who came before waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +109,14 @@ class UseTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class AskPermit:
+    """Ask the holder of this one's limit. `patient`: wait in the holder's line; else another can be used at once."""
+
+    name: str
+    patient: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WaitUntil:
     """Ask again then, or when a call ends."""
 
@@ -111,7 +131,7 @@ class GiveUp:
     reason: Literal["no_targets", "all_tried"] | Obstacle
 
 
-RouteDecision: TypeAlias = UseTarget | WaitUntil | GiveUp
+RouteDecision: TypeAlias = UseTarget | AskPermit | WaitUntil | GiveUp
 
 
 def choose_target(
@@ -124,9 +144,16 @@ def choose_target(
     model = ordered[0].model
     obstacles = [(view, obstacle_of(view, needs, model=model, tried=tried, now_s=now_s)) for view in ordered]
     usable = [view for view, obstacle in obstacles if obstacle is None]
+
+    def in_order(view: TargetView) -> tuple[bool, int, float]:
+        return (not needs.preferred <= view.abilities, view.rank, -view.room)
+
+    held_elsewhere = min((view for view, obstacle in obstacles if obstacle == "no_permit"), key=in_order, default=None)
     if not usable:
-        return wait_or_give_up(obstacles, now_s)
-    chosen = min(usable, key=lambda view: (not needs.preferred <= view.abilities, view.rank, -view.room))
+        return AskPermit(held_elsewhere.name, patient=True) if held_elsewhere else wait_or_give_up(obstacles, now_s)
+    chosen = min(usable, key=in_order)
+    if held_elsewhere is not None and in_order(held_elsewhere)[:2] < in_order(chosen)[:2]:
+        return AskPermit(held_elsewhere.name, patient=False)
     first, first_obstacle = obstacles[0]
     if chosen is first:
         return UseTarget(chosen.name, "first_choice")
@@ -138,6 +165,16 @@ def obstacle_of(
 ) -> Obstacle | None:
     """Why a target cannot take the call now, if so. `model`: the first choice's."""
     return lasting_obstacle(view, needs, model=model, tried=tried) or passing_obstacle(view, now_s)
+
+
+def waited_for(views: Sequence[TargetView], needs: CallNeeds, *, tried: frozenset[str], now_s: float) -> frozenset[str]:
+    """The targets that a waiting call would take as soon as their limits let it."""
+    model = min(views, key=lambda view: view.rank).model if views else ""
+    return frozenset(
+        view.name
+        for view in views
+        if obstacle_of(view, needs, model=model, tried=tried, now_s=now_s) in ("rate_limited", "busy")
+    )
 
 
 def lasting_obstacle(
@@ -161,7 +198,9 @@ def passing_obstacle(view: TargetView, now_s: float) -> PassingObstacle | None:
         return "breaker_open"
     if view.free_at_s > now_s:
         return "rate_limited"
-    if view.concurrent_max is not None and view.in_flight >= view.concurrent_max:
+    if view.needs_permit:
+        return "no_permit"
+    if view.kept or (view.concurrent_max is not None and view.in_flight >= view.concurrent_max):
         return "busy"
     return None
 

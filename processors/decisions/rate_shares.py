@@ -11,7 +11,7 @@ comes to the same answer, and two small targets do not end up with the same owne
 the limits and the number of partitions, never on who owns what, else two workers could disagree about it.
 
 Invariants: parts of a disjoint cover sum to the limit exactly; concurrency is whole; None stays None. A worker that
-owns no part has limits of 0: its calls `NeverFits`, and its prompts need another target.
+owns no part (`holds_part`) has limits of 0 and asks the owner of one for a permit (`processors.permit_asks`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["PART_TOKENS_MIN", "PartitionShare", "RateLimits", "parts_of", "with_share"]
+__all__ = [
+    "PART_TOKENS_MIN",
+    "PartitionShare",
+    "RateLimits",
+    "held_share",
+    "holds_part",
+    "part_limits",
+    "parts_of",
+    "with_share",
+]
 
 PART_TOKENS_MIN: Final = 8_192
 """Tokens per minute below which a part is too small for one ordinary prompt with its answer."""
@@ -53,6 +62,25 @@ def with_share(limits: RateLimits, share: PartitionShare, *, target: str) -> Rat
         tokens_per_minute=part_sum(limits.tokens_per_minute, len(held), len(holders)),
         concurrent_max=whole_part_sum(limits.concurrent_max, held, len(holders)),
     )
+
+
+def held_share(limits: RateLimits, share: PartitionShare, *, target: str) -> float:
+    """This worker's part of what the key has left, from 0 to 1: the same parts as of its limits."""
+    holders = parts_of(limits, share.partitions, target=target)
+    return sum(partition in share.owned for partition in holders) / len(holders)
+
+
+def holds_part(limits: RateLimits, share: PartitionShare, *, target: str) -> bool:
+    """Whether this worker may call the target on its own account: it is unlimited, or a part of it is here."""
+    if limits == RateLimits():
+        return True
+    return not share.owned.isdisjoint(parts_of(limits, share.partitions, target=target))
+
+
+def part_limits(limits: RateLimits, partitions: int, *, target: str) -> RateLimits:
+    """What the owner of one part alone may use: the largest part where concurrency can't be cut evenly."""
+    first, *_ = parts_of(limits, partitions, target=target)
+    return with_share(limits, PartitionShare(frozenset({first}), partitions), target=target)
 
 
 def parts_of(limits: RateLimits, partitions: int, *, target: str) -> tuple[int, ...]:

@@ -16,8 +16,12 @@ rebalances, what all workers together charge in any window stays within limit + 
 is larger than its bucket).
 
 A charge is made before the call and corrected after it: unused parts leave the slot they were charged to and may be
-granted again; what was used beyond the charge is counted as of now, and holds others up until it has aged. Providers'
-own headers only ever tighten. Cost: a state is at most 62 slots; asking and settling walk them once or twice.
+granted again; what was used beyond the charge is counted as of now, and holds others up until it has aged.
+
+Providers' own headers only ever tighten: until the reset that they name no more goes out than they leave. From then on
+it is what they call their limit, until the next answer says more: else all that waited for the reset would go out at
+once, before any of it could say what is left. A call above that limit goes out after a reset, and finds out. Cost: a
+state is at most 62 slots; asking and settling walk them once or twice.
 """
 
 from __future__ import annotations
@@ -72,6 +76,8 @@ class RateState:
     """What the provider's newest headers leave, less what was granted since."""
     seen_until_s: float = -math.inf
     """Until when these headers count."""
+    seen_limit: float = math.inf
+    """What is there again after that, by the same headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,7 @@ def ask(state: RateState, amount: float, now_s: float) -> RateAnswer:
     """May `amount` (0 or more) go out now?"""
     if state.limit is not None and amount > state.limit:
         return NeverFits(state.limit)
+    state = refilled(state, amount, now_s)
     slots = in_window(state.slots, now_s)
     cost_s = pace_s(state, amount)
     at_s = max(
@@ -179,9 +186,15 @@ def room(state: RateState, now_s: float) -> float:
 
 
 def headers_seen(
-    state: RateState, remaining: float, reset_s: float, now_s: float, *, answered: Charge | None = None
+    state: RateState,
+    remaining: float,
+    reset_s: float,
+    now_s: float,
+    *,
+    answered: Charge | None = None,
+    limit: float = math.inf,
 ) -> RateState:
-    """Honour the headers of an answer: until `reset_s` from now, no more than `remaining` goes out.
+    """Honour the headers of an answer: until `reset_s` from now, no more than `remaining` goes out, then `limit`.
 
     `remaining` is what is left to this worker (its share of what the key has). The newest headers replace older ones;
     our own limit holds beside them. `answered`: the charge of the call that brought them; whatever was granted after
@@ -192,7 +205,7 @@ def headers_seen(
         first = slot_of(answered.at_s)
         since = max(0.0, total(tuple(entry for entry in state.slots if entry[0] >= first)) - answered.amount)
     until_s = now_s + min(max(0.0, reset_s), RESET_S_MAX)
-    return replace(state, seen_remaining=max(0.0, remaining - since), seen_until_s=until_s)
+    return replace(state, seen_remaining=max(0.0, remaining - since), seen_until_s=until_s, seen_limit=limit)
 
 
 def relimit(state: RateState, limit: float | None, now_s: float) -> RateState:
@@ -204,6 +217,13 @@ def relimit(state: RateState, limit: float | None, now_s: float) -> RateState:
     level_s = BURST_S - max(0.0, state.full_at_s - now_s)
     level = min(level_s * state.limit, BURST_S * limit)
     return replace(state, limit=limit, full_at_s=now_s + BURST_S - level / limit)
+
+
+def refilled(state: RateState, amount: float, now_s: float) -> RateState:
+    """After the reset that headers named: their whole limit, for a window at most."""
+    if now_s < state.seen_until_s or state.seen_limit == math.inf:
+        return state
+    return replace(state, seen_remaining=max(state.seen_limit, amount), seen_until_s=now_s + WINDOW_S)
 
 
 def pace_s(state: RateState, amount: float) -> float:

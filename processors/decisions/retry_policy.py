@@ -6,11 +6,14 @@ whole after 2ⁿ s (1, 2, 4, 8 after the first, second, third, fourth) and up to
 together would come back together. A provider's Retry-After replaces the pause where it is longer, and is never cut
 short: where it reaches beyond the turn's one deadline, the turn ends at once instead of waiting for nothing.
 
-Both questions have the same answer in kind: what may pass elsewhere may pass later. What a provider refuses (a bad
-key, an unknown model, a prompt too long, money) is neither. After the first token none of this is asked.
+What may pass elsewhere may also pass later, with one exception: a target that does not serve us at all (a bad key, an
+unknown model, no money: the operator's fault, not the prompt's) has others asked at once, but is no reason to wait.
+A round is retried if any of its failures may pass. What a provider refuses for the prompt's own sake (malformed, too
+long) the next one would refuse as well: it ends the turn. After the first token none of this is asked.
 
 Codes are those of `processors/providers/provider.py`; statuses 408, 409 and 5xx arrive as `provider_failed`, 429 as
-`provider_overloaded`, connect errors as `provider_unreachable`, read errors before the finish as `provider_cut`.
+`provider_overloaded`, 401, 402, 403 and 404 as `provider_denied`, other 4xx as `provider_refused`, connect errors as
+`provider_unreachable`, read errors before the finish as `provider_cut`.
 """
 
 from __future__ import annotations
@@ -47,6 +50,8 @@ PASSING_CODES: Final = frozenset(
     }
 )
 """Failures that may pass, elsewhere at once or here in a while."""
+DENIED_CODE: Final = "provider_denied"
+"""May pass elsewhere, and not by waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +83,12 @@ RetryDecision: TypeAlias = RetryAt | GiveUp
 
 def may_fail_over(code: str) -> bool:
     """Whether another target may be called at once after this failure."""
-    return code in PASSING_CODES
+    return code in PASSING_CODES or code == DENIED_CODE
 
 
 def decide_retry(failure: FailureView, *, attempt: int, draw: float, now_s: float, deadline_s: float) -> RetryDecision:
     """After the failure of `attempt` (from 1), with no target left in this round. `draw` is from 0 to below 1."""
-    if not (failure.temporary and may_fail_over(failure.code)):
+    if not failure.temporary or failure.code not in PASSING_CODES:
         return GiveUp("lasting")
     if attempt >= ATTEMPTS_MAX:
         return GiveUp("attempts_used_up")

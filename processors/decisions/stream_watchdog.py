@@ -30,7 +30,7 @@ class StreamDeadlines:
     """How long each part of a stream may take, in seconds."""
 
     connect_s: float = 10.0
-    first_token_s: float = 30.0
+    first_token_s: float = 5.0
     between_tokens_s: float = 30.0
     total_s: float = 900.0
     trailer_s: float = DEFAULT_TRAILER_S

@@ -12,10 +12,12 @@ import httpx2
 import openai
 
 from processors.decisions.chat_chunks import InBandError, safe_code
+from processors.decisions.rate_headers import RateHeaders, read_rate_headers
 from processors.decisions.sse_events import SseFault
 from processors.decisions.stream_watchdog import Deadline, StreamDeadlines
 from processors.providers.provider import (
     ProviderCut,
+    ProviderDenied,
     ProviderError,
     ProviderFailed,
     ProviderGarbled,
@@ -38,7 +40,8 @@ __all__ = [
 # What reading a response may raise: the transport translates most of aiohttp's errors into httpx2's, not all.
 CONNECTION_ERRORS: Final = (httpx2.HTTPError, aiohttp.ClientError, OSError)
 TEMPORARY_STATUSES: Final = (408, 409)
-LASTING_CODES: Final = ("insufficient_quota", "billing_not_active")  # said with 429, but waiting does not help
+DENIED_STATUSES: Final = (401, 402, 403, 404)
+DENIED_CODES: Final = ("insufficient_quota", "billing_not_active")  # said with 429, but waiting does not help
 RETRY_AFTER_S_MAX: Final = 86_400.0
 
 
@@ -49,17 +52,28 @@ def failure_before_answer(
     if isinstance(error, openai.APIStatusError):
         body = error.body if isinstance(error.body, dict) else {}
         code = safe_code(body.get("code")) or safe_code(body.get("type"))
-        return failure_of_status(error.status_code, code, retry_after_s(error.response.headers, time.time()))
+        headers, now_s = error.response.headers, time.time()
+        after_s, limits = retry_after_s(headers, now_s), read_rate_headers(headers, now_s)
+        return failure_of_status(error.status_code, code, after_s, limits)
     return ProviderUnreachable(f"the provider cannot be reached: {innermost_name(error)}")
 
 
-def failure_of_status(status: int, code: str, after_s: float | None) -> ProviderError:
+def failure_of_status(
+    status: int, code: str, after_s: float | None, limits: RateHeaders | None = None
+) -> ProviderError:
     """An HTTP status, as a status line or inside the stream, in our words."""
-    if status == 429 and code not in LASTING_CODES:
-        return ProviderOverloaded("the provider asks to slow down", retry_after_s=after_s, provider_code=code)
+    kind, message = kind_of_status(status, code)
+    return kind(message, retry_after_s=after_s, provider_code=code, limits=limits)
+
+
+def kind_of_status(status: int, code: str) -> tuple[type[ProviderError], str]:
+    if status in DENIED_STATUSES or code in DENIED_CODES:
+        return ProviderDenied, f"the provider does not serve this key or model (status {status})"
+    if status == 429:
+        return ProviderOverloaded, "the provider asks to slow down"
     if status >= 500 or status in TEMPORARY_STATUSES:
-        return ProviderFailed(f"the provider failed with status {status}", retry_after_s=after_s, provider_code=code)
-    return ProviderRefused(f"the provider refused with status {status}", retry_after_s=after_s, provider_code=code)
+        return ProviderFailed, f"the provider failed with status {status}"
+    return ProviderRefused, f"the provider refused with status {status}"
 
 
 def failure_in_band(error: InBandError) -> ProviderError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -25,10 +26,13 @@ from processors.decisions.chat_chunks import (
     EndOfStream,
     FinishChunk,
     InBandError,
+    LimitsChunk,
     NotAChunk,
     ProviderChunk,
+    TextChunk,
     decode_chunk,
 )
+from processors.decisions.rate_headers import RateHeaders, read_rate_headers
 from processors.decisions.sse_events import SseSplitter
 from processors.decisions.stream_watchdog import Stalled, StreamDeadlines, StreamProgress, watch
 from processors.providers.openai_failures import (
@@ -132,6 +136,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.response: httpx2.Response | None = None
         self.network: AsyncIterator[bytes]
         self.limit = WaitLimit(self.loop)
+        self.limits_seen: RateHeaders | None = None
         self.left_s = 0.0
         self.body_ended = False
         self.answer_ended = False
@@ -146,6 +151,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             await self.close()
             raise ProviderGarbled("the provider answered with a web page")
         self.network = self.response.aiter_bytes()
+        self.limits_seen = read_rate_headers(self.response.headers, time.time())
         return self
 
     async def __aexit__(
@@ -159,6 +165,9 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
 
     async def __anext__(self) -> list[ProviderChunk]:
         """Cancellation: what had arrived may be lost; leave the stream."""
+        if self.limits_seen is not None:  # at once, and not with the first token
+            seen, self.limits_seen = self.limits_seen, None
+            return [LimitsChunk(seen)]
         self.progress.away_s += self.loop.time() - self.left_s
         while self.failure is None and not self.answer_ended:
             batch = self.take(await self.received())
@@ -224,11 +233,14 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
 
     def take_event(self, data: bytes, batch: list[ProviderChunk]) -> None:
         match decode_chunk(data):
-            case Decoded(items, alive):
-                if alive:
+            case Decoded() as decoded:  # without a pattern for its fields, which would cost as much as decoding it
+                if decoded.alive:
                     self.progress.alive_s, self.progress.away_s = self.loop.time(), 0.0
-                for item in items:
-                    self.take_item(item, batch)
+                for item in decoded.items:
+                    if isinstance(item, TextChunk):
+                        batch.append(item)
+                    else:
+                        self.take_item(item, batch)
             case EndOfStream():
                 self.take_end()
             case InBandError() as error:

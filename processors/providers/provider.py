@@ -8,7 +8,8 @@ ProviderError                 an attempt failed; says whose fault, whether it ma
 ├── ProviderTimedOut          one of our deadlines ran out (`deadline` says which)  provider              temporary
 ├── ProviderOverloaded        it asked us to slow down: 429                         ours or our tenants'  temporary
 ├── ProviderFailed            it failed by its own account: 5xx, or in the stream   provider              temporary
-├── ProviderRefused           it will not answer this: other 4xx                    caller or operator    lasting
+├── ProviderDenied            not with this key, model or account: 401 402 403 404  operator              lasting
+├── ProviderRefused           it will not answer this: other 4xx                    caller                lasting
 ├── ProviderGarbled           it said something that is no answer                   provider              temporary
 ├── ProviderBabbled           its answer goes round in circles, or is noise         provider              temporary
 └── ProviderCut               the answer broke off without a finish reason          network or provider   temporary
@@ -23,7 +24,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from processors.decisions.chat_chunks import FinishChunk, ProviderChunk, TextChunk, UsageChunk
+from processors.decisions.chat_chunks import FinishChunk, LimitsChunk, ProviderChunk, TextChunk, UsageChunk
+from processors.decisions.rate_headers import RateHeaders
 from processors.decisions.stream_watchdog import Deadline
 from schemas.prompts import ChatMessage
 
@@ -31,9 +33,11 @@ __all__ = [
     "ChatProvider",
     "ChatRequest",
     "FinishChunk",
+    "LimitsChunk",
     "ProviderBabbled",
     "ProviderChunk",
     "ProviderCut",
+    "ProviderDenied",
     "ProviderError",
     "ProviderFailed",
     "ProviderGarbled",
@@ -93,8 +97,17 @@ class ProviderError(Exception):
     temporary = True
     """Whether the same request may succeed later or elsewhere."""
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, provider_code: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        provider_code: str = "",
+        limits: RateHeaders | None = None,
+    ) -> None:
         super().__init__(message)
+        self.limits = limits
+        """What the answer's headers say is left of the provider's limits."""
         self.retry_after_s = retry_after_s
         """When the provider asked us to come back, if it did."""
         self.provider_code = provider_code
@@ -129,8 +142,15 @@ class ProviderFailed(ProviderError):
     code = "provider_failed"
 
 
+class ProviderDenied(ProviderError):
+    """The provider does not serve us: a bad key, no money left, an unknown model. The prompt has no part in it."""
+
+    code = "provider_denied"
+    temporary = False
+
+
 class ProviderRefused(ProviderError):
-    """The provider will not answer this request: a bad key, an unknown model, a prompt that is too long."""
+    """The provider will not answer this request: it is malformed, or the prompt is too long."""
 
     code = "provider_refused"
     temporary = False

@@ -9,7 +9,7 @@ from infra.settings import load_settings
 from infra.targets.model_catalogue import Ability, ModelCatalogue
 from infra.targets.single_target import single_target
 from processors.providers.provider import ChatProvider
-from processors.target_pool import TargetPool
+from processors.target_pool import CALLS_MAX, TargetPool
 
 __all__ = ["COMPARED", "one_model", "pool_to", "some_targets"]
 
@@ -47,6 +47,6 @@ def some_targets(*abilities: frozenset[Ability], hedge: bool = False) -> ModelCa
     return ModelCatalogue(models, catalogue.default)
 
 
-def pool_to(provider: ChatProvider, clock: Clock) -> TargetPool:
+def pool_to(provider: ChatProvider, clock: Clock, *, calls_max: int = CALLS_MAX) -> TargetPool:
     """A pool whose every target is this provider."""
-    return TargetPool(lambda _: provider, clock)
+    return TargetPool(lambda _: provider, clock, calls_max=calls_max)

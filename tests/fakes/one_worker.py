@@ -65,7 +65,7 @@ class OneWorker:
         self.provider = ScriptedProvider()
         self.metrics = Metrics(WORKER_METRICS)
         self.conversations = Conversations(bytes_max=1_000_000)
-        self.capacity = asyncio.Semaphore(limits.pop("turns_running_max", 8))
+        self.calls_max = limits.pop("turns_running_max", 8)
         self.parts = self.build_parts(OwnerLimits(**limits))
         self.finished: list[tuple[int, int, int]] = []
         self.owner = self.new_owner()
@@ -74,7 +74,7 @@ class OneWorker:
     def build_parts(self, limits: OwnerLimits) -> WorkerParts:
         runner = TurnRunner(
             appender=self.appender,
-            pool=pool_to(self.provider, self.clock),
+            pool=pool_to(self.provider, self.clock, calls_max=self.calls_max),
             catalogue=one_model,
             conversations=self.conversations,
             clock=self.clock,
@@ -87,7 +87,6 @@ class OneWorker:
             runner=runner,
             dead_letters=DeadLetterWriter(self.appender, self.clock, self.metrics),
             clock=self.clock,
-            capacity=self.capacity,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=limits,
         )

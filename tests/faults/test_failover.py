@@ -120,7 +120,7 @@ async def test_retries_when_no_target_is_left(broker: EmbeddedBroker, tmp_path: 
 
 async def test_a_refused_prompt_goes_nowhere_else(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:
     """A provider that refuses the prompt itself is not a reason to ask another."""
-    async with three_targets(broker, tmp_path, "401", "", "") as (line, providers):
+    async with three_targets(broker, tmp_path, "400", "", "") as (line, providers):
         receipt = await line.producer.submit("hello", user=user, session="s1")
 
         turn = await line.ended(receipt)
@@ -129,6 +129,22 @@ async def test_a_refused_prompt_goes_nowhere_else(broker: EmbeddedBroker, tmp_pa
         assert turn.ended.error is not None
         assert (turn.ended.reason, turn.ended.error.code) == ("error", "provider_refused")
         assert [len(provider.calls) for provider in providers] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("fault", ["401", "404"])
+async def test_target_that_does_not_serve_us(broker: EmbeddedBroker, tmp_path: Path, user: str, fault: str) -> None:
+    """A bad key or an unknown model at one target is the operator's fault: the next one answers."""
+    async with three_targets(broker, tmp_path, fault, "", "") as (line, providers):
+        receipts, turns = [], []
+        for number in range(10):
+            receipts.append(await line.producer.submit("hello", user=user, session=f"s{number}"))
+            turns.append(await line.ended(receipts[-1]))
+
+        assert {turn.ended.reason for turn in turns if turn.ended} == {"complete"}
+        records = await line.until_records(sum(turn.attempt for turn in turns), *receipts)
+        failed = [record.outcome for record in records if record.outcome and record.outcome.reason == "void"]
+        assert {(outcome.provider, outcome.error_code) for outcome in failed} == {("first", "provider_denied")}
+        assert len(providers[0].calls) < 10, "the breaker of a target that does not serve us never opened"
 
 
 async def test_concurrency_limit_is_never_passed(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:
@@ -161,6 +177,29 @@ async def test_concurrency_limit_is_never_passed(broker: EmbeddedBroker, tmp_pat
             most = max(most, running)
         assert len(providers[0].calls) == 50
         assert 6 <= most <= 12
+
+
+async def test_r29_headers_are_honoured(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:
+    """A provider that takes 3 requests in 4 s and says so is never asked for a fourth; no limit is set of ours."""
+    async with (
+        three_targets(broker, tmp_path, "", "", "") as (line, providers),
+        SimulatedProvider(behaviour=Behaviour(first_ms=5.0, pace_ms=1.0, jitter=0.0, tokens=40, quota=3)) as limited,
+    ):
+        config = tmp_path / "tokenwire.toml"
+        config.write_text(
+            config.read_text()
+            .replace(providers[0].base_url, limited.base_url)
+            .replace('["first:sim", "second:sim", "third:sim"]', '["first:sim"]')
+        )
+        await line.stop_worker(line.workers[0])
+        line.start_worker()
+        await line.ended(await line.producer.submit("question 0", user=user, session="s0"))
+        receipts = [await line.producer.submit(f"question {n}", user=user, session=f"s{n}") for n in range(1, 8)]
+
+        turns = [await line.ended(receipt) for receipt in receipts]
+
+        assert {turn.ended.reason for turn in turns if turn.ended} == {"complete"}
+        assert [call.status for call in limited.calls] == [200] * 8
 
 
 async def test_models_are_reloaded_on_sighup(broker: EmbeddedBroker, tmp_path: Path, user: str) -> None:

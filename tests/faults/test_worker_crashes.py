@@ -52,7 +52,7 @@ async def test_r7_worker_killed_in_mid_answer(line: WorkerLine) -> None:
 async def test_r8_r9_slow_head_prompt_is_redone(line: WorkerLine, run: int) -> None:
     """50 later prompts are done, the first is not, on a group without a commit: after kill -9 it is redone."""
     user = f"r8-{run}-{uuid4().hex}"
-    head_text = "[[sim tokens=30 pace_ms=5 first_ms=6000]] the slow head"
+    head_text = "[[sim tokens=30 pace_ms=100 first_ms=3000]] the slow head"
     worker = line.start_worker()
     head = await line.producer.submit(head_text, user=user, session="head")
     later = [await line.producer.submit("[[sim tokens=3]] quick", user=user, session=f"s{n}") for n in range(50)]

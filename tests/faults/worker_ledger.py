@@ -125,10 +125,11 @@ def record_problems(turns: dict[str, FoldedTurn], records: dict[RunName, dict[in
             if text != "".join(folded.chunks if folded else ()):
                 problems.append(f"divergent: the record of turn {name}, attempt {attempt}, has another text")
             is_last = turn.ended is not None and turn.ended.run == run
-            reason = turn.ended.reason if is_last and turn.ended else "void"
-            if last.reason != reason and not (folded is not None and folded.continued):
+            left = "continued" if folded is not None and folded.stands else "void"
+            reason = turn.ended.reason if is_last and turn.ended else left
+            if last.reason != reason:
                 problems.append(f"divergent: turn {name}, attempt {attempt}, is {last.reason} on record, not {reason}")
-            if folded is not None and folded.next_seq and not last.cost_nano_usd:
+            if folded is not None and folded.chunks and not last.cost_nano_usd:
                 problems.append(f"lost: turn {name}, attempt {attempt}, cost nothing")
     return [*problems, *(f"phantom: a record of {name}" for name in records)]
 

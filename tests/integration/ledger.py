@@ -272,9 +272,12 @@ def until_rows(line: WholeLine, asked: Sequence[Asked], count: int) -> dict[str,
 
 
 def runs_of(turn: FoldedTurn) -> list[tuple[int, str, FoldedRun | None]]:
-    """Attempt and run of every row that a turn must have."""
+    """Attempt and run of every row that a turn must have: second calls that never spoke have one, too."""
     runs: list[tuple[int, str, FoldedRun | None]] = [(run.attempt, run.run, run) for run in turn.void_runs]
-    return [*runs, (turn.attempt, turn.run, turn.current)]
+    runs.append((turn.attempt, turn.run, turn.current))
+    spoken = {run for _, run, _ in runs}
+    silent = [(hedge.attempt, hedge.run, None) for hedge in turn.hedges if hedge.run not in spoken]
+    return sorted([*runs, *silent], key=lambda run: run[:2])
 
 
 def row_problems(turns: dict[str, FoldedTurn], rows: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -296,13 +299,14 @@ def row_of_run(turn: FoldedTurn, attempt: int, run: str, folded: FoldedRun | Non
     """What ClickHouse must say of an attempt. The cost of a void one is an estimate and on no log."""
     ended = turn.ended
     last = ended is not None and ended.run == run
+    left = "continued" if folded is not None and folded.stands else "void"
     row: dict[str, Any] = {
         "attempt": attempt,
         "run": run,
-        "reason": ended.reason if last and ended else "void",
+        "reason": ended.reason if last and ended else left,
         "prompt_id": turn.queued.prompt_id,
         "text": "".join(folded.chunks) if folded else "",
-        "chunks": folded.next_seq if folded else 0,
+        "chunks": len(folded.chunks) if folded else 0,
     }
     if last and ended:
         row |= {"cost_nano_usd": ended.cost_nano_usd, "output_tokens": ended.usage.output_tokens}

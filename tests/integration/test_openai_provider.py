@@ -12,6 +12,7 @@ import pytest
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.call_log import Call
+from infra.simulated_provider.request_quota import QUOTA_S
 from infra.simulated_provider.server import SimulatedProvider
 from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_provider import OpenAIProvider
@@ -19,8 +20,10 @@ from processors.providers.provider import (
     ChatProvider,
     ChatRequest,
     FinishChunk,
+    LimitsChunk,
     ProviderChunk,
     ProviderCut,
+    ProviderDenied,
     ProviderError,
     ProviderFailed,
     ProviderGarbled,
@@ -188,8 +191,9 @@ async def test_answer_that_breaks(provider: OpenAIProvider, fault: str, kind: ty
 @pytest.mark.parametrize(
     ("fault", "kind", "code"),
     [
-        ("401", ProviderRefused, "invalid_api_key"),
-        ("404", ProviderRefused, "model_not_found"),
+        ("400", ProviderRefused, "invalid_value"),
+        ("401", ProviderDenied, "invalid_api_key"),
+        ("404", ProviderDenied, "model_not_found"),
         ("429:7", ProviderOverloaded, "rate_limit_exceeded"),
         ("500", ProviderFailed, "server_error"),
         ("503:0.5", ProviderFailed, "server_error"),
@@ -204,7 +208,7 @@ async def test_no_answer(provider: OpenAIProvider, fault: str, kind: type[Provid
 
     assert type(heard.failure) is kind
     assert heard.failure.provider_code == code
-    assert heard.failure.temporary is (kind is not ProviderRefused)
+    assert heard.failure.temporary is (kind not in (ProviderRefused, ProviderDenied))
     assert heard.items == []
 
 
@@ -294,13 +298,13 @@ async def test_nobody_listens() -> None:
 
 
 async def test_wrong_key() -> None:
-    """A refused key is the operator's fault and lasting; the key is in no message."""
+    """A wrong key is the operator's fault and lasting; the key is in no message."""
     async with SimulatedProvider(api_key="right") as server:
         adapter = OpenAIProvider(name="locked", api_key="wrong-key", base_url=server.base_url, deadlines=DEADLINES)
         heard = await heard_from(adapter, request_for("open"))
         await adapter.aclose()
 
-    assert isinstance(heard.failure, ProviderRefused)
+    assert isinstance(heard.failure, ProviderDenied)
     assert "wrong-key" not in str(heard.failure)
     assert server.calls == []
 
@@ -337,3 +341,20 @@ async def test_official_client(simulated: SimulatedProvider) -> None:
     assert whole.usage is not None
     assert whole.usage.completion_tokens == 9
     assert "simulated" in {model.id for model in models.data}
+
+
+async def test_what_is_left_of_the_limits() -> None:
+    """R29: it is told before the first token, and with a refusal."""
+    async with SimulatedProvider(behaviour=Behaviour(first_ms=0.0, pace_ms=0.0, tokens=3, quota=2)) as server:
+        adapter = OpenAIProvider(name="limited", api_key="", base_url=server.base_url, deadlines=DEADLINES)
+        heard = [await heard_from(adapter, request_for(f"question {number}")) for number in range(3)]
+        await adapter.aclose()
+
+    left = [item.seen.requests for one in heard for item in one.items[:1] if isinstance(item, LimitsChunk)]
+    assert [seen.remaining for seen in left if seen] == [1, 0]
+    assert all(seen is not None and 0 < seen.reset_s <= QUOTA_S for seen in left)
+    failure = heard[2].failure
+    assert isinstance(failure, ProviderOverloaded)
+    assert failure.limits is not None
+    assert failure.limits.requests is not None
+    assert failure.limits.requests.remaining == 0

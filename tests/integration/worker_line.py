@@ -33,6 +33,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.identifiers import SessionId, UserId, session_key_of
 from schemas.prompts import ChatMessage
 from schemas.records import TurnRecord
+from schemas.session_events import SessionEvent
 from schemas.topics import DEAD_LETTERS, PROMPTS, RECORDS, TURNS, Layout, fixed_topics, session_place
 from schemas.turn_fold import FoldedTurn, SessionFold
 
@@ -93,17 +94,26 @@ class WorkerLine:
                 assert worker.poll() is None, f"the worker ended:\n{self.log_of(worker)}"
                 await asyncio.sleep(POLL_S)
 
-    async def fold(self, user: str, session: str) -> SessionFold:
-        """The session's log, folded with texts. Empty where there is no log yet."""
+    async def events(self, user: str, session: str) -> list[tuple[int, SessionEvent]]:
+        """(offset, event) of everything on the session's log. Empty where there is no log yet."""
         key = session_key_of(UserId(user), SessionId(session))
         place = session_place(key, self.settings.topic_layout)
-        fold = SessionFold(keep_text=True)
+        events: list[tuple[int, SessionEvent]] = []
         with suppress(UnknownLog, LogUnavailable):  # not there yet, or its broker is being killed
             bounds = await self.reader.bounds(place.topic, place.partition)
             async for records in self.reader.read(place.topic, place.partition, bounds.start, bounds.end):
-                for record in records:
-                    if record.value is not None and (not place.shared or record.key == key.encode()):
-                        fold.apply(decode_session_event(record.value), record.offset)
+                events += [
+                    (record.offset, decode_session_event(record.value))
+                    for record in records
+                    if record.value is not None and (not place.shared or record.key == key.encode())
+                ]
+        return events
+
+    async def fold(self, user: str, session: str) -> SessionFold:
+        """The session's log, folded with texts."""
+        fold = SessionFold(keep_text=True)
+        for offset, event in await self.events(user, session):
+            fold.apply(event, offset)
         return fold
 
     async def turn(self, receipt: Receipt) -> FoldedTurn | None:

@@ -22,6 +22,7 @@ from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.unit.gateway.gateway_parts import RecordedClient, key_of, services_over, settled
 
 SESSION = "s1"
+LARGEST_MESSAGE = 50_000
 STEPS = st.one_of(
     st.tuples(st.just("append"), st.integers(1, 8)),
     st.tuples(st.just("others_append"), st.integers(1, 3)),
@@ -30,6 +31,7 @@ STEPS = st.one_of(
     st.tuples(st.just("attach_tail"), st.integers(0, 3)),
     st.tuples(st.just("attach_cursor"), st.integers(0, 200)),
     st.tuples(st.just("drain"), st.integers(0, 10)),
+    st.tuples(st.just("shed"), st.integers(0, 10)),
     st.tuples(st.just("leave"), st.integers(0, 10)),
     st.tuples(st.just("drop_idle"), st.integers(0, 1)),
     st.tuples(st.just("run"), st.just(0)),
@@ -102,10 +104,10 @@ class Line:
     def __init__(self, layout: Layout, tasks: asyncio.TaskGroup) -> None:
         self.log = FollowedLog(layout)
         self.readers = [FollowedLogReader(self.log), FollowedLogReader(self.log)]
-        # One gateway splits every record, so that cursors of it may stand inside one.
+        # One gateway splits every record, so that cursors of it may stand inside one, and remembers little.
         self.gateways = [
-            services_over(self.log, reader, message_bytes_max=bytes_max)
-            for reader, bytes_max in zip(self.readers, (100, 50_000), strict=True)
+            services_over(self.log, reader, message_bytes_max=bytes_max, rings_bytes_max=rings_bytes_max)
+            for reader, bytes_max, rings_bytes_max in zip(self.readers, (100, 50_000), (1, 1_000_000), strict=True)
         ]
         self.tasks = tasks
         self.story = story(400)
@@ -160,6 +162,8 @@ class Line:
                 await self.attach_with_a_cursor(number)
             case "drain" if self.clients:
                 self.clients[number % len(self.clients)].client.socket.drain()
+            case "shed" if self.clients:
+                self.clients[number % len(self.clients)].client.attachments.shed()
             case "leave" if self.clients:
                 self.clients.pop(number % len(self.clients)).client.attachments.close()
             case "drop_idle":
@@ -167,6 +171,10 @@ class Line:
                 self.gateways[number].hubs.sweep(1_000.0)
             case _:
                 await settled()
+        for expected in self.clients:
+            outbox = expected.client.writer.outbox
+            assert outbox.unsent_bytes <= outbox.limits.high_bytes + LARGEST_MESSAGE
+            note(outbox.state.value)
 
     async def finish(self) -> None:
         """Everybody reads to the end."""
@@ -183,9 +191,8 @@ class Line:
         for expected in self.clients:
             told = expected.client.socket.told
             assert isinstance(told[0], Attached)
-            if expected.client.evicted:
-                note("evicted")
-            elif expected.tail_at is None:
+            assert not expected.client.evicted
+            if expected.tail_at is None:
                 assert facts(told) == whole[expected.known :]
             else:
                 self.check_tail(facts(told), whole, expected.tail_at)

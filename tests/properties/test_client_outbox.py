@@ -242,3 +242,19 @@ def test_process_that_holds_all_it_may() -> None:
     assert quick.state is OutboxState.ROLLUP
     assert quick.has_room()
     assert held.total == 1
+
+
+def test_snapshot_that_waits_for_room() -> None:
+    """Counts for the process, not against the connection's marks; given back as it is told, or when the client goes."""
+    held = HeldBytes(FULL)
+    outbox = ClientOutbox(LIMITS, held)
+    outbox.park(50_000)
+    outbox.park(-20_000)
+    waiting = held.total
+    had_room = outbox.has_room()
+    outbox.forget()
+    outbox.park(-30_000)
+
+    assert had_room
+    assert waiting == 30_000
+    assert held.total == 0

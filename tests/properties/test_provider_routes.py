@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from hypothesis import given
@@ -20,8 +20,10 @@ from processors.decisions.circuit_breaker import (
     allows,
 )
 from processors.decisions.provider_router import (
+    AskPermit,
     CallNeeds,
     GiveUp,
+    RouteDecision,
     TargetView,
     UseTarget,
     WaitUntil,
@@ -59,6 +61,8 @@ any_views = st.builds(
     free_at_s=st.one_of(moments_s, st.just(math.inf)),
     in_flight=st.integers(0, 3),
     concurrent_max=st.one_of(st.none(), st.integers(0, 3)),
+    needs_permit=st.booleans(),
+    kept=st.booleans(),
 )
 plain_views = st.builds(
     named,
@@ -82,6 +86,8 @@ def can_take(view: TargetView, views: list[TargetView], needs: CallNeeds, tried:
         and needs.context_tokens <= view.context_tokens
         and view.breaker_allows
         and view.free_at_s <= NOW_S
+        and not view.needs_permit
+        and not view.kept
         and (view.concurrent_max is None or view.in_flight < view.concurrent_max)
     )
 
@@ -96,6 +102,11 @@ def test_any_targets(views: list[TargetView], needs: CallNeeds, tried: frozenset
         case UseTarget(name):
             chosen = next(view for view in able if view.name == name)
             assert all((chosen.rank, -chosen.room) <= (view.rank, -view.room) for view in able)
+        case AskPermit(name, patient):
+            asked = next(view for view in views if view.name == name)
+            assert can_take(replace(asked, needs_permit=False, kept=False, concurrent_max=None), views, needs, tried)
+            assert patient == (not able)
+            assert all(asked.rank < view.rank for view in able)
         case WaitUntil(at_s):
             assert not able
             assert NOW_S < at_s < math.inf
@@ -196,7 +207,7 @@ class Pool:
     now_s: float = 0.0
     running: list[tuple[SimulatedTarget, bool]] = field(default_factory=list)
 
-    def let_in(self) -> WaitUntil | GiveUp | None:
+    def let_in(self) -> RouteDecision | None:
         """Start whatever may start; why the next may not."""
         while self.waiting:
             views = [target.view(self.now_s) for target in self.targets]

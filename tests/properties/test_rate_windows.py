@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from fractions import Fraction
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -59,12 +60,16 @@ class Caller:
 
 
 def most_in_any(grants: list[Charge], length_s: float) -> float:
-    """The largest sum in a window of this length: the largest ones begin with a grant. Both ends count."""
+    """The largest sum in a window of this length: the largest ones begin with a grant. Both ends count.
+
+    In fractions: the end of a window, rounded as a float, could lie beyond it.
+    """
     ordered = sorted(grants, key=lambda charge: charge.at_s)
     sums = [0.0, *itertools.accumulate(charge.amount for charge in ordered)]
     most = 0.0
     for first, charge in enumerate(ordered):
-        beyond = bisect.bisect_right(ordered, charge.at_s + length_s, key=lambda other: other.at_s)
+        end = Fraction(charge.at_s) + Fraction(length_s)
+        beyond = bisect.bisect_right(ordered, end, key=lambda other: Fraction(other.at_s))
         most = max(most, sums[beyond] - sums[first])
     return most
 

@@ -15,7 +15,7 @@ from processors.decisions.retry_policy import (
     decide_retry,
 )
 
-codes = st.sampled_from([*sorted(PASSING_CODES), "provider_refused", "provider_error"])
+codes = st.sampled_from([*sorted(PASSING_CODES), "provider_denied", "provider_refused", "provider_error"])
 failures = st.builds(FailureView, codes, st.booleans(), st.one_of(st.none(), st.floats(0, 1e5)))
 draws = st.floats(0, 1, exclude_max=True)
 

@@ -76,7 +76,7 @@ def facts(messages: list[ServerMessage]) -> dict[str, list[tuple[str, int, str]]
 def test_joined_messages_say_the_same(story: list[tuple[str, int, str]], bytes_max: int) -> None:
     """Per turn the same text, starts and ends in the same order; each delta goes on where the one before ended."""
     messages = messages_of(story)
-    frames = rolled_up(messages, bytes_max)
+    frames = list(rolled_up(messages, bytes_max))
     rolled = [message for frame in frames for message in told(frame)]
     seqs: dict[tuple[str, int], int] = {}
     for message in rolled:
@@ -93,7 +93,7 @@ def test_joined_messages_say_the_same(story: list[tuple[str, int, str]], bytes_m
 def test_cursor_of_a_joined_message_holds(story: list[tuple[str, int, str]], bytes_max: int) -> None:
     """Whoever has read up to a cursor has been told exactly what lies before the place it names."""
     messages = messages_of(story)
-    frames = rolled_up(messages, bytes_max)
+    frames = list(rolled_up(messages, bytes_max))
     read: list[ServerMessage] = []
     for frame in frames:
         for message in told(frame):
@@ -110,7 +110,7 @@ def test_cursor_of_a_joined_message_holds(story: list[tuple[str, int, str]], byt
 def test_frames_lie_end_to_end(story: list[tuple[str, int, str]], bytes_max: int) -> None:
     """Joined or not: each begins where the one before ends, and none is larger than it may be."""
     messages = messages_of(story)
-    for frames in (rolled_up(messages, bytes_max), shared_frames(messages, bytes_max)):
+    for frames in (list(rolled_up(messages, bytes_max)), shared_frames(messages, bytes_max)):
         assert frames[0].begins == messages[0].begins
         assert frames[-1].ends == messages[-1].ends
         assert all(before.ends == after.begins for before, after in itertools.pairwise(frames))

@@ -158,7 +158,11 @@ def test_replay_says_what_live_says(log: list[SessionEvent], joined: bool, bytes
 
 @given(st.one_of(logs(), comparisons()), st.data(), st.booleans(), st.booleans())
 def test_any_cursor_resumes_exactly(log: list[SessionEvent], data: st.DataObject, small: bool, joined: bool) -> None:
-    """A reader that knows only the cursor is told exactly what the first one was told after it."""
+    """A reader that knows only the cursor is told exactly what the first one was told after it.
+
+    Save one thing: what a comparison came to may be told again where the log holds it twice. It says so to clients
+    that the first one of a prompt counts; whoever holds the cursor has heard it.
+    """
     assume(not queued_again_after_the_end(log))
     first = read(log, bytes_max=SMALL_BYTES_MAX if small else 50_000, joined=joined).messages
     assume(first)
@@ -167,7 +171,9 @@ def test_any_cursor_resumes_exactly(log: list[SessionEvent], data: st.DataObject
     assert isinstance(said, SignedPosition)
     again = read(log, starts_at=said.fold_from, tells_from=said.position, joined=data.draw(st.booleans()))
 
-    assert told(again.messages) == told(first[place + 1 :])
+    compared = {line[1] for line in told(first[: place + 1]) if line[0] == "Compared"}
+    heard = [line for line in told(again.messages) if line[0] != "Compared" or line[1] not in compared]
+    assert heard == told(first[place + 1 :])
     assert said.fold_from <= said.position.offset
 
 

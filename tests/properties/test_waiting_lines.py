@@ -36,5 +36,5 @@ def test_any_slower_calls(before: int, capacity: int, durations_s: list[float], 
     assert wait_s is not None
     assert slower_wait_s is not None
     assert wait_s <= slower_wait_s
-    assert place.position == before + 1
+    assert place.position == before
     assert place.eta_s == max(wait_s, slower_s)

@@ -13,7 +13,7 @@ from processors.decisions.recovery import newer_entry
 from schemas.codec import decode_dead_letter, decode_journal_entry, decode_record, decode_session_event
 from schemas.journal import JournalEntry
 from schemas.prompts import CompareMode
-from schemas.session_events import ComparisonEnded, TokensEmitted, TurnEnded, TurnStarted
+from schemas.session_events import ComparisonEnded, TokensEmitted, TurnEnded, TurnHedged, TurnStarted
 from schemas.topics import DEAD_LETTERS, TURNS, LogPlace
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict, text_hash
 from tests.fakes.memory_log import MemoryLog
@@ -75,7 +75,7 @@ class Ledger:
                 continue
             event = decode_session_event(record.value)
             verdict = fold.apply(event, record.offset)
-            if isinstance(event, TurnStarted) and verdict is Verdict.EFFECTIVE:
+            if isinstance(event, TurnStarted | TurnHedged) and verdict is Verdict.EFFECTIVE:
                 self.effective_starts.add((event.turn, event.attempt, event.run))
             if isinstance(event, TokensEmitted | TurnEnded) and verdict is Verdict.HOLE:
                 self.faults.append(f"hole: turn {event.turn} attempt {event.attempt} at offset {record.offset}")
@@ -176,6 +176,12 @@ class Ledger:
                 text = "".join("".join(parts) for _, parts in sorted(texts[name].items()))
                 if text != "".join(run.chunks):
                     self.faults.append(f"divergent: {name} is on record with another text")
+
+            started = {run.run for run in turn.void_runs} | {turn.run}
+            for hedge in turn.hedges:
+                reason = reasons.get((hedge.turn, hedge.attempt, hedge.run))
+                if turn.ended is not None and hedge.run not in started and reason != "void":
+                    self.faults.append(f"unpaid: the second call of {hedge.turn} is on record as {reason}")
 
     def check_journal(self, *, compacted: bool) -> None:
         for (topic, _), records in self.group.log.partitions.items():

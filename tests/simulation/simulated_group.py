@@ -19,13 +19,14 @@ from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics
 from processors.conversation import Conversations
 from processors.dead_letter_writer import DeadLetterWriter
+from processors.decisions.hedge_delay import OBSERVED_MIN
 from processors.ownership import Ownership
 from processors.partition_owner import OwnerLimits, WorkerParts
 from processors.providers.provider import ChatRequest
 from processors.turn_runner import TurnRunner
 from schemas.codec import decode_session_event
 from schemas.prompt_limits import PromptLimits
-from schemas.session_events import TurnStarted
+from schemas.session_events import TurnHedged, TurnStarted
 from schemas.topics import PROMPTS, RECORDS, SHARED_SESSIONS
 from tests.fakes.memory_log import CALM, Fate, MemoryAppender, MemoryLog, MemoryReader, MemoryTopics, Weather
 from tests.fakes.one_target import one_model, pool_to
@@ -36,6 +37,8 @@ __all__ = ["Climate", "PaidCall", "SimulatedGroup", "SimulatedProcess"]
 NEVER_S: Final = 1e9
 POLL_S: Final = 0.05
 COMMIT_EVERY_S: Final = 0.3
+USUALLY_S: Final = 0.1
+"""What every target is known to take to its first token, so that a slower one is hedged."""
 
 
 @dataclass(slots=True)
@@ -56,7 +59,7 @@ class PaidCall:
 
     process: int
     question: str
-    started: TurnStarted | None
+    started: TurnStarted | TurnHedged | None
 
 
 @dataclass(slots=True)
@@ -78,7 +81,8 @@ class SimulatedProcess:
         self.group = group
         self.number = number
         self.dead = False
-        self.started: dict[str, TurnStarted] = {}
+        self.announced: dict[str, TurnStarted | TurnHedged] = {}
+        """By turn, the newest call that the log tells of."""
         self.appender = MemoryAppender(group.log, self.weather)
         self.appender.on_landed = self.note_start
         self.provider = ScriptedProvider(group.script_of, self.note_call)
@@ -94,12 +98,13 @@ class SimulatedProcess:
         metrics = Metrics(WORKER_METRICS)
         runner = TurnRunner(
             appender=self.appender,
-            pool=pool_to(self.provider, group.clock),
+            pool=pool_to(self.provider, group.clock, calls_max=group.turns_running_max),
             catalogue=lambda: group.catalogue,
             conversations=Conversations(bytes_max=100_000),
             clock=group.clock,
             metrics=metrics,
         )
+        runner.first_tokens = dict.fromkeys(group.catalogue.targets, (USUALLY_S,) * OBSERVED_MIN)
         return WorkerParts(
             appender=self.appender,
             reader=MemoryReader(group.log, self.read_weather),
@@ -107,7 +112,6 @@ class SimulatedProcess:
             runner=runner,
             dead_letters=DeadLetterWriter(self.appender, group.clock, metrics),
             clock=group.clock,
-            capacity=asyncio.Semaphore(group.turns_running_max),
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=group.limits,
         )
@@ -139,13 +143,13 @@ class SimulatedProcess:
         if value is None or not topic.startswith(("tokenwire.session.", SHARED_SESSIONS)):
             return
         event = decode_session_event(value)
-        if isinstance(event, TurnStarted):
-            self.started[event.turn] = event
+        if isinstance(event, TurnHedged) or (isinstance(event, TurnStarted) and event.cause != "hedge"):
+            self.announced[event.turn] = event
 
     def note_call(self, request: ChatRequest) -> None:
         question = question_of(request)
         turn = self.group.turn_of(question, request.model)
-        self.group.calls.append(PaidCall(self.number, question, self.started.get(turn)))
+        self.group.calls.append(PaidCall(self.number, question, self.announced.get(turn)))
         if "poison" in question and self.group.poison_kills:
             asyncio.get_running_loop().call_later(self.group.poison_after_s, self.group.kill, self)
 

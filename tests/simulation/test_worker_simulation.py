@@ -37,6 +37,12 @@ SEEDS: Final = os.environ.get("TOKENWIRE_SIMULATION_SEEDS", "0-99")
 REST_S: Final = 600.0
 SESSION_TIMEOUT_S: Final = 3.0
 PREFIX: Final = frozenset[Ability]({"prefix"})
+CATALOGUES: Final = (
+    one_model(),
+    some_targets(PREFIX, PREFIX),
+    some_targets(PREFIX, PREFIX, hedge=True),
+    some_targets(frozenset(), PREFIX, PREFIX),
+)
 SOMETIMES: Final = {
     "all of several answers",
     "attempt 2",
@@ -53,6 +59,8 @@ SOMETIMES: Final = {
     "error",
     "first of several answers",
     "forgotten",
+    "hedge lost",
+    "hedge won",
     "incomplete",
     "left to its worker",
     "lost_comparison",
@@ -93,9 +101,7 @@ class Campaign:
             turns_running_max=draw.choice((1, 2, 16)),
             climate=self.climate(),
             script_of=self.script_of,
-            catalogue=draw.choice(
-                (one_model(), some_targets(PREFIX, PREFIX), some_targets(frozenset(), PREFIX, PREFIX))
-            ),
+            catalogue=CATALOGUES[seed % len(CATALOGUES)],
             turn_of=self.turn_of,
             poison_kills=True,
         )
@@ -300,6 +306,9 @@ class Campaign:
                 continue
             self.seen[turn.ended.reason] += 1
             self.seen[f"attempt {turn.attempt}"] += 1
+            hedges = {hedge.run for hedge in turn.hedges}
+            self.seen["hedge won"] += len(hedges & {turn.run, *(run.run for run in turn.void_runs)})
+            self.seen["hedge lost"] += len(hedges - {turn.run, *(run.run for run in turn.void_runs)})
             self.seen["continued"] += sum(run.stands for run in turn.void_runs)
             self.seen["forgotten"] += turn.ended.forgotten
             if turn.ended.error is not None and turn.ended.error.code in ("lost_comparison", "session_busy"):

@@ -13,7 +13,7 @@ from gateway.decisions.resume_cursor import CursorKeys
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.services import GatewayRules, GatewayServices
 from gateway.session_attachments import SessionAttachments
-from gateway.session_hubs import SessionHubs, SessionSource
+from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_lanes import SessionLanes
 from producers.prompt_producer import PromptProducer
 from schemas.client_messages import OnSlow
@@ -29,12 +29,21 @@ ALICE = check_user_id("alice")
 LOOP_ROUNDS = 60
 
 
-def services_over(log: FollowedLog, reader: FollowedLogReader, *, message_bytes_max: int = 50_000) -> GatewayServices:
+def services_over(
+    log: FollowedLog,
+    reader: FollowedLogReader,
+    *,
+    message_bytes_max: int = 50_000,
+    rings_bytes_max: int = RINGS_BYTES_MAX,
+) -> GatewayServices:
     """Everything a connection needs except the way to prompts."""
     clock = VirtualClock()
     limits = ConnectionLimits()
     hubs = SessionHubs(
-        SessionSource(log, log, reader, CursorKeys([b"k" * 32])), clock, message_bytes_max=message_bytes_max
+        SessionSource(log, log, reader, CursorKeys([b"k" * 32])),
+        clock,
+        message_bytes_max=message_bytes_max,
+        rings_bytes_max=rings_bytes_max,
     )
     return GatewayServices(
         rules=GatewayRules(

@@ -10,8 +10,18 @@ import pytest
 
 from processors.attempt_stream import CHUNK_CHARS_MAX
 from processors.decisions.answer_text import KEPT_TEXT_CHARS_MAX
+from processors.decisions.chat_chunks import LimitsChunk
+from processors.decisions.rate_headers import LimitSeen, RateHeaders
 from processors.decisions.token_count import estimated_usage
-from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, ProviderCut, TextChunk, UsageChunk
+from processors.providers.provider import (
+    ChatRequest,
+    FinishChunk,
+    ProviderChunk,
+    ProviderCut,
+    ProviderOverloaded,
+    TextChunk,
+    UsageChunk,
+)
 from schemas.prompts import PromptCancelled
 from schemas.session_events import Usage
 from tests.fakes.one_worker import SESSION, USER, OneWorker, on_virtual_time, prompt
@@ -91,6 +101,35 @@ async def test_answer_too_long_to_be_kept(worker: OneWorker) -> None:
 
     assert len(worker.turn().text) == KEPT_TEXT_CHARS_MAX + CHUNK_CHARS_MAX
     assert [message.content for message in provider.calls[-1].messages][-1] == "ask p2"
+
+
+@on_virtual_time
+async def test_limits_that_the_provider_tells_of(worker: OneWorker) -> None:
+    """They are honoured from the moment they are told: the next call waits for the reset, in line."""
+    seen = RateHeaders(requests=LimitSeen(0, 30.0), tokens=LimitSeen(1e6, 30.0))
+    provider = BatchProvider([LimitsChunk(seen)], [TextChunk("a")], [FinishChunk("stop")])
+    worker.parts.runner.pool.set_share(frozenset(range(12)), 12)
+    await answered(worker, provider)
+    provider.given = ([TextChunk("b")], [FinishChunk("stop")])
+    asked_s = worker.clock.monotonic_s()
+    await worker.send(prompt("p2"))
+    await worker.until(lambda: worker.reason("p2") != "")
+
+    assert worker.clock.monotonic_s() - asked_s > 25
+    assert worker.reason("p2") == "complete"
+
+
+@on_virtual_time
+async def test_limits_that_a_refusal_tells_of(worker: OneWorker) -> None:
+    """As with an answer; each worker takes its share of what is left."""
+    limits = RateHeaders(tokens=LimitSeen(6_000, 45.0))
+    slow_down = ProviderOverloaded("429", limits=limits)
+    worker.parts.runner.pool.set_share(frozenset({0, 1, 2}), 12)
+    await answered(worker, BatchProvider([TextChunk("a")], failure=slow_down))
+
+    (state,) = worker.parts.runner.pool.states.values()
+    assert state.tokens.seen_remaining == 1_500
+    assert state.requests.seen_until_s < 0
 
 
 @pytest.mark.parametrize("delay_s", [2.99, 3.0, 3.01])

@@ -9,6 +9,7 @@ import pytest
 
 from infra.targets.model_catalogue import Ability
 from processors.decisions.continuation import ANSWER_TOKENS_MIN
+from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (
     ChatRequest,
     ProviderBabbled,
@@ -288,8 +289,17 @@ def reasons(found: Iterable[AttemptOutcome]) -> list[str]:
     return [outcome.reason for outcome in found]
 
 
-def test_fields_that_make_a_target_go_on() -> None:
-    """They are sent with a text to go on from, and only then."""
-    request = ChatRequest(model="m", messages=(), max_tokens=1, fields=(("continue_final_message", True),))
+async def test_fields_that_make_a_target_go_on() -> None:
+    """They are sent beside the text to go on from."""
+    provider = OpenAIProvider(name="vllm", api_key="", base_url="http://127.0.0.1:1/v1")
+    request = ChatRequest(
+        model="m",
+        messages=(ChatMessage(role="user", content="a"), ChatMessage(role="assistant", content="b")),
+        max_tokens=16,
+        fields=(("add_generation_prompt", False), ("continue_final_message", True)),
+    )
+    body = provider.body_of(request)
+    await provider.aclose()
 
-    assert request.fields == (("continue_final_message", True),)
+    assert (body["add_generation_prompt"], body["continue_final_message"], body["max_tokens"]) == (False, True, 16)
+    assert body["messages"] == [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]

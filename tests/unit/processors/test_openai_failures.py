@@ -16,6 +16,7 @@ from processors.providers.openai_failures import (
     timed_out,
 )
 from processors.providers.provider import (
+    ProviderDenied,
     ProviderError,
     ProviderFailed,
     ProviderOverloaded,
@@ -50,17 +51,22 @@ def test_time_to_come_back(headers: dict[str, str], seconds: float | None) -> No
     ("status", "code", "kind"),
     [
         (400, "", ProviderRefused),
-        (401, "invalid_api_key", ProviderRefused),
+        (413, "", ProviderRefused),
+        (422, "", ProviderRefused),
+        (401, "invalid_api_key", ProviderDenied),
+        (402, "", ProviderDenied),
+        (403, "", ProviderDenied),
+        (404, "model_not_found", ProviderDenied),
         (408, "", ProviderFailed),
         (409, "", ProviderFailed),
         (429, "rate_limit_exceeded", ProviderOverloaded),
-        (429, "insufficient_quota", ProviderRefused),
+        (429, "insufficient_quota", ProviderDenied),
         (500, "", ProviderFailed),
         (529, "", ProviderFailed),
     ],
 )
 def test_statuses(status: int, code: str, kind: type[ProviderError]) -> None:
-    """An account without money is refused: waiting does not help it."""
+    """What the operator has to mend is told apart from what is wrong with the prompt, and from what passes."""
     failure = failure_of_status(status, code, None)
 
     assert type(failure) is kind

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from processors.partition_owner import DELIVERY_OVERHEAD_BYTES
+from processors.permit_desk import PermitDesk
+from schemas.codec import encode
 from schemas.journal import ENDED_KEPT_S
+from schemas.permits import PermitAsked, PermitCommand, PermitGranted
 from schemas.prompts import PromptCancelled
 from schemas.topics import TURNS
 from tests.fakes.memory_log import Fate
+from tests.fakes.one_target import one_model
 from tests.fakes.one_worker import PARTITION, SESSION, USER, OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
@@ -93,7 +97,6 @@ async def test_partition_lost_while_a_turn_runs(worker: OneWorker) -> None:
 @on_virtual_time
 async def test_partition_lost_while_a_turn_waits_at_the_gate(worker: OneWorker) -> None:
     """It is the new owner's: the retired one ends, and gives its place among the running turns back."""
-    places = worker.capacity._value
     await worker.owner.lease_running()
     await worker.send(prompt("p1"))
     await asyncio.sleep(1)
@@ -102,14 +105,13 @@ async def test_partition_lost_while_a_turn_waits_at_the_gate(worker: OneWorker) 
 
     await asyncio.sleep(1)
     assert worker.owner.tasks == set()
-    assert worker.capacity._value == places
+    assert worker.parts.runner.pool.calls == 0
 
 
 @on_virtual_time
 async def test_partition_lost_between_two_attempts(worker: OneWorker) -> None:
     """No further attempt begins here; the place among the running turns is given back."""
     worker.provider.script_of = lambda _: LONG
-    places = worker.capacity._value
     await worker.send(prompt("p2"))
     await worker.until(lambda: bool(worker.fold().turns) and worker.turn("p2").next_seq > 0)
     worker.fates["tokenwire.session"] = [Fate.FAILS]
@@ -119,7 +121,7 @@ async def test_partition_lost_between_two_attempts(worker: OneWorker) -> None:
     await asyncio.sleep(5)
 
     assert worker.owner.tasks == set()
-    assert worker.capacity._value == places
+    assert worker.parts.runner.pool.calls == 0
     assert worker.turn("p2").attempt == 1
 
 
@@ -200,3 +202,40 @@ async def test_a_day_of_turns(worker: OneWorker) -> None:
     await asyncio.sleep(ENDED_KEPT_S + 700)
 
     assert worker.owner.journal.entries == {}
+
+
+@on_virtual_time
+async def test_word_between_workers(worker: OneWorker) -> None:
+    """It is answered before prompts that came earlier are taken in, is none itself, and its offset passes in order."""
+    answers: list[PermitCommand] = []
+    served = one_model().models[one_model().default]
+
+    async def send(_: int, command: PermitCommand) -> None:
+        answers.append(command)
+
+    pool = worker.parts.runner.pool
+    pool.desk = PermitDesk(send, worker.clock, {served.targets[0].name: served.targets[0]}.get)
+    pool.desk.open(pool.targets, pool.next_number, pool.dispatch)
+    worker.fates[worker.place.topic] = [Fate.FAILS] * 3
+    asked = PermitAsked(permit="w-1", target=served.targets[0].name, reply_partition=3)
+    await worker.send(prompt(), encode(asked), b'{"type":"permit.unheard_of"}', encode(asked))
+    await asyncio.sleep(0)
+    await worker.until(lambda: bool(answers), 0.1)
+    assert worker.finished == []
+
+    await worker.until(lambda: bool(worker.finished))
+    await worker.until(lambda: worker.finished[-1] == (PARTITION, 4, 1))
+    granted = PermitGranted(permit="w-1", target=served.targets[0].name, holder=PARTITION)
+    assert answers == [granted, granted]
+    assert pool.states[served.targets[0].name].in_flight >= 1
+    assert worker.dead_letters() == []
+    assert len(worker.owner.lanes) == 1
+
+
+@on_virtual_time
+async def test_word_to_a_worker_without_a_desk(worker: OneWorker) -> None:
+    """It is left out, and its offset passes."""
+    await worker.send(encode(PermitAsked(permit="w-1", target="groq:llama", reply_partition=3)))
+    await worker.until(lambda: worker.finished == [(PARTITION, 1, 1)])
+
+    assert worker.owner.lanes == {}

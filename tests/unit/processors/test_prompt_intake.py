@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from processors.session_lane import OpenTurn, SessionLane
+from processors.turn_route import TurnRoute
 from schemas.journal import JournalEntry
 from schemas.prompts import ChatMessage, OnBusy, PromptCancelled
 from tests.fakes.memory_log import Fate
@@ -216,8 +218,8 @@ async def test_whole_conversation_beside_others(worker: OneWorker) -> None:
 async def test_cancel_of_a_turn_that_waits_for_the_worker(worker: OneWorker) -> None:
     """It needs no place among the running turns to end."""
     worker.provider.script_of = lambda _: Script(first_s=50.0)
-    await worker.send(*(prompt(f"p{number}", session=f"s{number}") for number in range(worker.capacity._value)))
-    await worker.until(lambda: worker.capacity.locked())
+    await worker.send(*(prompt(f"p{number}", session=f"s{number}") for number in range(worker.calls_max)))
+    await worker.until(lambda: worker.parts.runner.pool.full)
     await worker.send(prompt("p99"))
     await worker.until(lambda: bool(worker.fold().turns))
     await worker.send(PromptCancelled(user=USER, session=SESSION, prompt_id="p99"))
@@ -243,3 +245,69 @@ async def test_partition_lost_while_turns_run_side_by_side(worker: OneWorker) ->
     assert len(worker.provider.calls) == 3
     await successor.stop()
     assert worker.owner.tasks == set()
+
+
+@on_virtual_time
+async def test_last_place_taken_by_a_turn_of_the_same_session(worker: OneWorker) -> None:
+    """A prompt that is being taken in does not wait for it: the turn may wait for the session's lock in turn."""
+    calls, holders = worker.parts.runner.calls, list[asyncio.Task[None]]()
+    route_of = calls.route_of
+
+    pool = worker.parts.runner.pool
+
+    async def until_free(lane: SessionLane, places: int) -> None:
+        async with lane.lock:
+            pool.calls -= places
+            pool.dispatch()
+
+    async def taken_meanwhile(lane: SessionLane, turn: OpenTurn) -> TurnRoute:
+        if not holders:
+            places = pool.calls_max - pool.calls
+            pool.calls += places
+            holders.append(asyncio.create_task(until_free(lane, places)))
+        return await route_of(lane, turn)
+
+    calls.route_of = taken_meanwhile  # type: ignore[method-assign]  # so that it happens just then
+    await worker.send(prompt("p1"))
+    await ended(worker, "p1", limit_s=5.0)
+
+    assert worker.reason("p1") == "complete"
+
+
+def test_worker_dies_while_it_turns_a_comparison_away() -> None:
+    """The next one turns the rest of it away as well, though there is room by now."""
+    loop = VirtualLoop()
+
+    async def play() -> OneWorker:
+        worker = OneWorker(LoopClock(loop), session_queue_max=1)
+        worker.provider.script_of = lambda _: Script(first_s=1.0)
+        worker.owner.start()
+        await worker.send(prompt("p0"), prompt("p1"))
+        await worker.until(lambda: len(worker.fold().turns) == 2)
+        lane, settle = worker.owner.lane_of(USER, SESSION), worker.owner.comparisons.settle
+
+        async def dying(lane: SessionLane, turn: OpenTurn) -> bool:
+            if turn.entry.index == 1:
+                await asyncio.sleep(1e6)
+            return await settle(lane, turn)
+
+        lane.settle = dying
+        compared = prompt("full", models=("model-a", "model-b", "model-c"))
+        await worker.send(compared)
+        await worker.until(lambda: sum(turn.ended is not None for turn in worker.fold().turns.values()) >= 2)
+        await worker.owner.stop()
+        worker.owner = worker.new_owner(2)
+        worker.owner.start()
+        await ended(worker, "p0", "p1")
+        await worker.send_to(worker.owner, 2, compared)
+        await ended(worker, "full")
+        await worker.until(lambda: worker.owner.lane_of(USER, SESSION).idle)
+        await worker.owner.stop()
+        return worker
+
+    worker = run_virtual(loop, play())
+
+    turns = [turn for turn in worker.fold().turns.values() if turn.queued.prompt_id == "full"]
+    assert [turn.ended.error.code for turn in turns if turn.ended and turn.ended.error] == ["queue_full"] * 3
+    assert worker.fold().comparisons["full"].turn == ""
+    assert not list(worker.owner.journal.open_entries())

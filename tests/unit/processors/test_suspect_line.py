@@ -10,10 +10,11 @@ from processors.decisions.admission import body_hash_of
 from processors.decisions.recovery import HOLD_S, newer_entry
 from processors.providers.provider import ChatRequest, ProviderUnreachable
 from processors.suspect_line import QUIET_START_S
-from schemas.codec import decode_journal_entry
+from schemas.codec import decode_journal_entry, decode_session_event
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptCancelled
+from schemas.session_events import TurnWaiting
 from schemas.topics import TURNS
 from tests.fakes.memory_log import Fate
 from tests.fakes.one_worker import PARTITION, USER, OneWorker, on_virtual_time, prompt
@@ -263,13 +264,17 @@ def test_partition_lost_while_a_suspect_runs_or_waits() -> None:
     run_virtual(loop, scene())
 
 
-def test_each_suspect_tells_its_own_session_only() -> None:
-    """The wait leaves no trace on the logs: one start and one end each."""
-    watched = play({"one": 2, "two": 2}, {})
+def test_what_the_sessions_are_told() -> None:
+    """One start and one end each; whoever waits is told its place in the line."""
+    watched = play({"one": 2, "two": 2, "three": 2}, {})
 
-    for name in ("one", "two"):
+    waits: list[int] = []
+    for name in ("one", "two", "three"):
         key = session_key_of(UserId(USER), SessionId(name))
         topic = next(topic for topic, _ in watched.worker.log.partitions if key in topic)
         kinds = [record.value for record in watched.worker.log.records(topic, 0)]
         assert sum(b"turn.started" in (value or b"") for value in kinds) == 1
         assert sum(b"turn.ended" in (value or b"") for value in kinds) == 1
+        events = [decode_session_event(value or b"") for value in kinds]
+        waits += [event.position for event in events if isinstance(event, TurnWaiting)]
+    assert sorted(waits) == [1, 2]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from processors.decisions.provider_router import CallNeeds
 from processors.decisions.recovery import LEASE_US
 from processors.providers.provider import ProviderCut, ProviderUnreachable
 from processors.turn_lines import FAILURES_MAX
@@ -14,6 +15,7 @@ from processors.turn_place import TurnPlace
 from schemas.prompts import PromptCancelled
 from schemas.session_events import TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from tests.fakes.memory_log import Fate
+from tests.fakes.one_target import one_model
 from tests.fakes.one_worker import SESSION, USER, OneWorker, on_virtual_time, prompt, turn_of
 from tests.fakes.scripted_provider import Script, answer_chunks
 
@@ -231,7 +233,7 @@ def test_task_stopped_before_its_first_step(after: str) -> None:
     """Spawned and cancelled in one tick, at a rebalance: its place here and at the target are given back."""
 
     async def scene(worker: OneWorker) -> None:
-        lines, places = worker.owner.lines, worker.capacity._value
+        lines, pool = worker.owner.lines, worker.parts.runner.pool
         begin = getattr(lines, after)
 
         def begun_and_cancelled(*arguments: Any) -> None:
@@ -242,8 +244,8 @@ def test_task_stopped_before_its_first_step(after: str) -> None:
         await worker.send(prompt("p2", models=("a", "b") if after == "launch" else ()))
         await worker.until(lambda: worker.entry("p2") is not None and not worker.owner.lane_of(USER, SESSION).turns)
 
-        assert worker.capacity._value == places
-        assert all(state.in_flight == 0 for state in worker.parts.runner.pool.states.values())
+        assert pool.calls == 0
+        assert all(state.in_flight == 0 for state in pool.states.values())
         assert worker.provider.calls == []
 
     on_virtual_time(scene)()
@@ -252,12 +254,12 @@ def test_task_stopped_before_its_first_step(after: str) -> None:
 @on_virtual_time
 async def test_place_given_back_twice(worker: OneWorker) -> None:
     """The second time changes nothing."""
-    places = worker.capacity._value
-    place = TurnPlace(worker.capacity, worker.parts.runner.pool)
+    pool, catalogue = worker.parts.runner.pool, one_model()
+    call = pool.try_reserve(catalogue.models[catalogue.default], CallNeeds(), tokens=1)
+    assert pool.calls == 1
+    place = TurnPlace(pool, call)
     place.give_back()
-    await place.take()
-    assert worker.capacity._value == places - 1
     place.give_back()
-    place.give_back()
+    TurnPlace(pool).give_back()
 
-    assert worker.capacity._value == places
+    assert pool.calls == 0

@@ -23,6 +23,7 @@ from schemas import client_messages as wire
 from schemas import codec
 from schemas.dead_letters import DeadLetter
 from schemas.journal import JournalEntry
+from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitReturned
 from schemas.prompts import ChatMessage, ExpireSession, PromptCancelled, PromptSubmitted, SessionWatched
 from schemas.records import AttemptOutcome, TurnRecord
 from schemas.session_events import (
@@ -108,6 +109,22 @@ COMMANDS: Final = (
     PromptCancelled(user="alice", session="s1", prompt_id="p1"),
     SessionWatched(user="alice", session="s1", gateway="g1", devices=2, read_offset=41),
     ExpireSession(user="alice", session="s1"),
+)
+
+PERMITS: Final = (
+    PermitAsked(
+        permit="w1-7",
+        target="groq:llama",
+        reply_partition=3,
+        tokens=1_200,
+        priority="batch",
+        waited_s=2.5,
+        patient=False,
+        held=True,
+    ),
+    PermitGranted(permit="w1-7", target="groq:llama", holder=11),
+    PermitRefused(permit="w1-7", target="groq:llama", retry_after_s=1.5),
+    PermitReturned(permit="w1-7", target="groq:llama", tokens_used=900),
 )
 
 SESSION_EVENTS: Final = (
@@ -378,6 +395,7 @@ SERVER_MESSAGES: Final = (
 
 GOLDEN: Final[tuple[Golden, ...]] = (
     *(Golden(event, codec.decode_prompt_command) for event in COMMANDS),
+    *(Golden(event, codec.decode_permit) for event in PERMITS),
     *(Golden(event, codec.decode_session_event) for event in SESSION_EVENTS),
     Golden(JOURNAL, codec.decode_journal_entry),
     Golden(RECORD, codec.decode_record),

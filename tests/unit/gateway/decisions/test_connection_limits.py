@@ -119,6 +119,12 @@ def test_relief_takes_from_those_who_owe_most(unsent: list[int]) -> None:
         assert max(kept, default=0) <= min(unsent[index] for index in chosen)
 
 
+def test_relief_that_is_not_enough() -> None:
+    """Everybody who owes gives way, and no one twice."""
+    assert relieved([10, 0, 20], 5_000, LIMITS) == [2, 0]
+    assert relieved([10, 20], 5_000, LIMITS) == [1, 0]
+
+
 def test_range_of_a_close_code_says_whether_to_come_back() -> None:
     """44xx: no; 45xx: yes; each number once."""
     for code in CLOSE_CODES:

@@ -91,6 +91,18 @@ def test_another_provider_before_the_first_token() -> None:
     assert end.first_text_s is None  # what was said before is void
 
 
+def test_snapshot_of_what_was_not_compared() -> None:
+    """The turn alone, with the cursor; an open one does not say how long its first text took."""
+    fold = SessionFold(keep_text=True)
+    for offset, event in enumerate(CHANGED_HANDS[:-1]):
+        fold.apply(event, offset)
+
+    (only,) = snapshot_messages(fold, "s1", "cursor")
+
+    assert isinstance(only, Snapshot)
+    assert (only.c, only.turns[0].reason, only.turns[0].first_text_s) == ("cursor", None, None)
+
+
 def test_snapshot_of_a_comparison() -> None:
     """The turns with their places and the whole of a continued text; `compared` comes before the cursor."""
     models = ("a", "b")

@@ -149,6 +149,20 @@ export default {
     equal(words.slice(-2), ["switch", "compared"]);
   },
 
+  "a snapshot after a gap replaces what was known, unless a slow client skipped": () => {
+    const { line, client } = connected();
+    const replaced = [];
+    client.addEventListener("snapshot", ({ detail }) => replaced.push(detail.replace));
+    client.attach("s", { from: "start" });
+    line.say(attached(), ...opening());
+    const picture = { type: "snapshot", session: "s", turns: [{ turn: "t", prompt_id: "p", attempt: 1, next_seq: 9 }], c: "9" };
+    line.say({ type: "gap", session: "s", reason: "skipped" }, picture, { type: "gap", session: "s", reason: "expired" }, picture);
+    line.say({ type: "delta", session: "s", turn: "t", attempt: 1, seq: 9, n: 1, text: "on", c: "10" });
+
+    equal(replaced, [false, true]);
+    equal(client.counts.holes, 0);
+  },
+
   "a cancel of a comparison is kept until all its turns have ended": () => {
     const { line, client } = connected();
     client.attach("s", { from: "start" });

@@ -20,6 +20,9 @@ VARIABLE: Final = (
     'is no name of an environment variable; name one such as "GROQ_API_KEY"; '
     "if it is the key itself, take it out of the file and set it there"
 )
+TENANTS: Final = 'write a list such as ["acme", "globex"], or ["*"] for every tenant'
+TENANTS_REMEDY: Final = 'cache_tenants = ["acme"], or ["*"] for every tenant, or take cache_s out'
+MANY_TENANTS: Final = ", ".join(['"a"'] * 10_001)
 KEEP_OUT: Final = "keep keys out of this file: set an environment variable and name it with key_env"
 ADDRESS: Final = 'is no address; write one such as "https://api.example.com/v1"'
 
@@ -101,6 +104,28 @@ PIECES: Final = (
         'chain = "llama"\nsubstitute = true',
         "has no target that can be used; set one of GROQ_API_KEY, TOGETHER_API_KEY, OPENAI_API_KEY",
     ),
+    on_model("f1", f"{SIMULATED}\ncache_s = 60", f"has cache_s without cache_tenants; add {TENANTS_REMEDY}"),
+    on_model(
+        "f2",
+        f'{SIMULATED}\ncache_tenants = ["acme"]',
+        "has cache_tenants without cache_s; add cache_s = 3600, or take cache_tenants out",
+    ),
+    on_model("f3", f"{SIMULATED}\ncache_s = 60\ncache_tenants = []", f"cache_tenants is empty; {TENANTS}"),
+    on_model("f4", f'{SIMULATED}\ncache_s = 60\ncache_tenants = "acme"', f"cache_tenants is no list; {TENANTS}"),
+    on_model(
+        "f5",
+        f"{SIMULATED}\ncache_s = 60\ncache_tenants = [3]",
+        f"cache_tenants holds an entry that is no name; {TENANTS}",
+    ),
+    on_model(
+        "f6",
+        f"{SIMULATED}\ncache_s = 60\ncache_tenants = [{MANY_TENANTS}]",
+        'cache_tenants holds 10001 tenants; list at most 10000, or write ["*"]',
+    ),
+    Piece(
+        '[providers.cache]\npreset = "vllm"',
+        "[providers.cache] is called like the response cache; give it another name",
+    ),
     on_model("c2", 'targets = ["groq:x"]', "has no target that can be used; set GROQ_API_KEY"),
     on_model(
         "gpt-4",
@@ -151,7 +176,8 @@ PIECES: Final = (
     Piece(
         f"[models.{'n' * 70}]\n{SIMULATED}\ncolour = 1",
         f'[models."{"n" * 60}…"] colour is no key here; name one of: targets, chain, substitute, hedge, '
-        "watch_repetition, watch_gibberish, answer_tokens_max, connect_s, first_token_s, between_tokens_s, total_s",
+        "watch_repetition, watch_gibberish, answer_tokens_max, cache_s, cache_tenants, "
+        "connect_s, first_token_s, between_tokens_s, total_s",
     ),
     Piece(
         '[providers."a:b"]\npreset = "vllm"',

@@ -13,6 +13,7 @@ from processors.decisions.busy_session import (
     decide_busy,
     eta_s,
     may_start,
+    smoothed,
     stronger_stop,
 )
 from schemas.journal import StopKind
@@ -84,3 +85,9 @@ def test_expected_wait() -> None:
     assert eta_s([12.0], 10.0) == 0.0
     assert eta_s([], 10.0) is None
     assert eta_s([1.0], None) is None
+
+
+def test_typical_duration() -> None:
+    """The first one is all that is known; later ones move it a little each."""
+    assert smoothed(None, 10.0) == 10.0
+    assert smoothed(10.0, 20.0) == 12.0

@@ -41,3 +41,10 @@ def test_shares() -> None:
     """What a small one leaves goes to the larger ones."""
     assert shares([5, 100, 100], 105) == [5, 50, 50]
     assert shares([], 10) == []
+
+
+def test_answer_whose_words_are_not_spread_evenly() -> None:
+    """It is cut shorter until it fits."""
+    asked = merge_question("Why?", [("m1", "a b c d e f g h " + "x" * 400)], tokens_max=words(TASK) + 12, count=words)
+
+    assert words(asked) <= words(TASK) + 12

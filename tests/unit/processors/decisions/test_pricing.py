@@ -55,3 +55,15 @@ def test_prices_stay_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
     assert cost_of(USAGE, "claude-sonnet-4-5", MARCH_2026_US).cost_nano_usd > 0
+
+
+def test_price_that_the_target_names() -> None:
+    """It goes before the model's own name and its provider's address; one that is not on the list is unpriced."""
+    listed = cost_of(USAGE, "llama-3.3-70b-versatile", MARCH_2026_US, provider_url="https://api.groq.com/openai/v1")
+    named = cost_of(
+        USAGE, "mine", MARCH_2026_US, provider_url="http://127.0.0.1:1/v1", price_ref="groq:llama-3.3-70b-versatile"
+    )
+
+    assert named == listed
+    assert named.cost_nano_usd > 0
+    assert cost_of(USAGE, "gpt-4o", MARCH_2026_US, price_ref="nobody:gpt-4o") == Price(0, UNPRICED_VERSION)

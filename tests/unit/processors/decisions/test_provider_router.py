@@ -9,6 +9,7 @@ import pytest
 
 from processors.decisions.provider_router import (
     LOOK_AGAIN_S,
+    AskPermit,
     CallNeeds,
     GiveUp,
     Obstacle,
@@ -17,6 +18,7 @@ from processors.decisions.provider_router import (
     UseTarget,
     WaitUntil,
     choose_target,
+    waited_for,
 )
 
 NOW_S = 100.0
@@ -116,6 +118,46 @@ def test_nobody_is_able() -> None:
 def test_no_targets() -> None:
     """There is nothing to choose."""
     assert choose() == GiveUp("no_targets")
+
+
+HELD_ELSEWHERE = replace(GROQ, needs_permit=True, concurrent_max=None)
+
+
+def test_limit_held_elsewhere() -> None:
+    """Its holder is asked: patiently where nothing else can be used, else for an answer at once."""
+    assert choose(HELD_ELSEWHERE) == AskPermit("groq", patient=True)
+    assert choose(HELD_ELSEWHERE, TOGETHER) == AskPermit("groq", patient=False)
+    assert choose(HELD_ELSEWHERE, replace(TOGETHER, breaker_allows=False)) == AskPermit("groq", patient=True)
+
+
+def test_holder_is_not_asked() -> None:
+    """Where a target that goes before it, or is its equal, can be used, and where it has just refused."""
+    refused = replace(HELD_ELSEWHERE, free_at_s=NOW_S + 5)
+
+    assert choose(TOGETHER, replace(HELD_ELSEWHERE, rank=2)) == UseTarget("together", "first_choice")
+    assert choose(HELD_ELSEWHERE, replace(TOGETHER, rank=0)) == UseTarget("together", "no_permit")
+    assert choose(refused, TOGETHER) == UseTarget("together", "rate_limited")
+    assert choose(refused) == WaitUntil(NOW_S + 5, "rate_limited")
+
+
+def test_kept_for_whoever_came_before() -> None:
+    """It is passed over, and waited for."""
+    kept = replace(GROQ, kept=True)
+
+    assert choose(kept, TOGETHER) == UseTarget("together", "busy")
+    assert choose(kept) == WaitUntil(NOW_S + LOOK_AGAIN_S, "busy")
+
+
+def test_what_is_waited_for() -> None:
+    """What only lacks room; not what was tried, or will never do."""
+    busy = replace(GROQ, in_flight=3, concurrent_max=3)
+    limited = replace(TOGETHER, free_at_s=NOW_S + 9)
+    tried = replace(busy, name="tried")
+
+    found = waited_for((busy, limited, tried, OPENAI), CallNeeds(), tried=frozenset({"tried"}), now_s=NOW_S)
+
+    assert found == {"groq", "together"}
+    assert waited_for((), CallNeeds(), tried=frozenset(), now_s=NOW_S) == frozenset()
 
 
 CAN_GO_ON = CallNeeds(preferred=frozenset({"prefix"}))

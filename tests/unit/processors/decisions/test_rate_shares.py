@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import itertools
 
-from processors.decisions.rate_shares import PART_TOKENS_MIN, PartitionShare, RateLimits, parts_of, with_share
+from processors.decisions.rate_shares import (
+    PART_TOKENS_MIN,
+    PartitionShare,
+    RateLimits,
+    held_share,
+    holds_part,
+    part_limits,
+    parts_of,
+    with_share,
+)
 
 LARGE = RateLimits(requests_per_minute=600, tokens_per_minute=1_200_000, concurrent_max=50)
 
@@ -59,3 +68,26 @@ def test_two_small_targets() -> None:
     names = [f"target-{number}" for number in range(40)]
 
     assert len({parts_of(RateLimits(concurrent_max=1), 12, target=name) for name in names}) > 6
+
+
+def test_share_of_what_a_key_has_left() -> None:
+    """The parts that a worker holds of the limits, also where the settings name no limit."""
+    assert held_share(RateLimits(), share(0, 1, 2), target="vllm") == 0.25
+    assert held_share(RateLimits(), share(*range(12)), target="vllm") == 1
+    one = RateLimits(tokens_per_minute=PART_TOKENS_MIN)
+    assert sorted(held_share(one, share(n), target="ollama") for n in range(12)) == [0] * 11 + [1]
+
+
+def test_who_holds_a_part() -> None:
+    """The owners of its partitions; of what is unlimited, everybody."""
+    (owner,) = parts_of(RateLimits(concurrent_max=1), 12, target="ollama")
+
+    assert holds_part(RateLimits(concurrent_max=1), share(owner), target="ollama")
+    assert not holds_part(RateLimits(concurrent_max=1), share((owner + 1) % 12), target="ollama")
+    assert holds_part(RateLimits(), share((owner + 1) % 12), target="ollama")
+
+
+def test_one_part() -> None:
+    """What the owner of one may use."""
+    assert part_limits(RateLimits(concurrent_max=1), 12, target="ollama") == RateLimits(concurrent_max=1)
+    assert part_limits(RateLimits(concurrent_max=7, requests_per_minute=3), 12, target="x").concurrent_max == 3

@@ -220,3 +220,25 @@ def test_limit_that_is_lifted_and_set() -> None:
 def test_no_limit_and_no_headers_left() -> None:
     """A limit of nothing has no room."""
     assert room(initial_state(0, 0), 0) == 0
+
+
+def test_after_the_reset() -> None:
+    """The limit that the headers name is there again, until the next ones; all that waited does not go out at once."""
+    state = headers_seen(initial_state(None, 0.0), 0, 10.0, 0.0, limit=2)
+    assert ask(state, 1, 9.9) == RetryAt(10.0)
+    for _ in range(2):
+        granted = ask(state, 1, 10.0)
+        assert isinstance(granted, Granted)
+        state = granted.state
+
+    assert ask(state, 1, 11.0) == RetryAt(10.0 + WINDOW_S)
+    assert isinstance(ask(headers_seen(state, 5, 1.0, 11.0, limit=2), 1, 11.0), Granted)
+    assert isinstance(ask(state, 1, 10.0 + WINDOW_S), Granted)
+
+
+def test_call_above_the_limit_of_the_headers() -> None:
+    """It goes out after the reset and finds out, instead of waiting for ever."""
+    state = headers_seen(initial_state(None, 0.0), 0, 10.0, 0.0, limit=100)
+
+    assert ask(state, 500, 5.0) == RetryAt(10.0)
+    assert isinstance(ask(state, 500, 10.0), Granted)

@@ -6,7 +6,7 @@ import pytest
 
 from processors.decisions.retry_policy import PASSING_CODES, FailureView, GiveUp, RetryAt, decide_retry, may_fail_over
 from processors.providers import provider
-from processors.providers.provider import ProviderError
+from processors.providers.provider import ProviderDenied, ProviderError
 
 FAILED = FailureView("provider_failed", temporary=True)
 KINDS = [kind for kind in vars(provider).values() if isinstance(kind, type) and issubclass(kind, ProviderError)]
@@ -42,7 +42,8 @@ def test_deadline_before_the_pause_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "failure", [FailureView("provider_refused", temporary=False), FailureView("provider_failed", temporary=False)]
+    "failure",
+    [FailureView(code, temporary=False) for code in ("provider_refused", "provider_denied", "provider_failed")],
 )
 def test_lasting_failure(failure: FailureView) -> None:
     """It is not tried again."""
@@ -51,8 +52,8 @@ def test_lasting_failure(failure: FailureView) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not ProviderError])
 def test_every_kind_of_failure(kind: type[ProviderError]) -> None:
-    """What is temporary may fail over and be retried, and nothing else; every code is known."""
-    assert may_fail_over(kind.code) == kind.temporary
+    """What is temporary may fail over and be retried; a target that does not serve us only has others asked."""
+    assert may_fail_over(kind.code) == (kind.temporary or kind is ProviderDenied)
 
 
 def test_no_code_is_made_up() -> None:

@@ -1,0 +1,39 @@
+"""So many requests in a window of time, told in every answer's headers as OpenAI tells it.
+
+The window is QUOTA_S long and begins with its first request. Beyond the quota a request is to be answered 429.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["QUOTA_S", "RequestQuota"]
+
+QUOTA_S: Final = 4.0
+
+
+class RequestQuota:
+    """Counts requests; None: any number, and no headers."""
+
+    def __init__(self, quota: int | None) -> None:
+        self.quota = quota
+        self.used = 0
+        self.ends_s = 0.0
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether the newest request was one too many."""
+        return self.quota is not None and self.used > self.quota
+
+    def charged(self, now_s: float) -> dict[str, str]:
+        """Count a request; the headers of its answer."""
+        if self.quota is None:
+            return {}
+        if now_s >= self.ends_s:
+            self.used, self.ends_s = 0, now_s + QUOTA_S
+        self.used += 1
+        return {
+            "x-ratelimit-limit-requests": str(self.quota),
+            "x-ratelimit-remaining-requests": str(max(0, self.quota - self.used)),
+            "x-ratelimit-reset-requests": f"{(self.ends_s - now_s) * 1_000:.0f}ms",
+        }

@@ -1,0 +1,65 @@
+"""Who is next in a line of two classes: every interactive prompt before every batch one, in order of arrival within.
+
+A place in line is a value that sorts: class, moment of arrival, number. So lines can be compared with each other (the
+first of several lines is the least of their firsts), and somebody who began to wait elsewhere can be put in where its
+wait began, not behind everybody who came meanwhile. Numbers tell apart what arrived in one instant.
+
+Invariants: nobody is overtaken but by a better class, or by an earlier arrival; `before` counts exactly those that go
+first. A batch prompt starts as soon as no interactive one waits: it is not starved for ever while interactive load
+stays below capacity, and nothing more is promised. Cost: a binary search and the move of a list's tail; asking for
+everybody's place is O(n log n), not O(n²).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import Final, NamedTuple
+
+from schemas.prompts import Priority
+
+__all__ = ["PriorityLine", "Standing"]
+
+RANKS: Final[dict[Priority, int]] = {"interactive": 0, "batch": 1}
+
+
+class Standing(NamedTuple):
+    """A place in line; the lesser goes first."""
+
+    rank: int
+    arrived_s: float
+    number: int
+
+
+class PriorityLine:
+    """Those who wait, in order."""
+
+    __slots__ = ("standings",)
+
+    def __init__(self) -> None:
+        self.standings: list[Standing] = []
+
+    def __len__(self) -> int:
+        return len(self.standings)
+
+    def join(self, priority: Priority, arrived_s: float, number: int) -> Standing:
+        """Stand in line; `number` is nobody else's."""
+        standing = Standing(RANKS[priority], arrived_s, number)
+        insort(self.standings, standing)
+        return standing
+
+    def leave(self, standing: Standing) -> bool:
+        """Step out, from wherever in line; False: it did not stand there."""
+        at = bisect_left(self.standings, standing)
+        if at == len(self.standings) or self.standings[at] != standing:
+            return False
+        del self.standings[at]
+        return True
+
+    def before(self, standing: Standing) -> int:
+        """How many go first."""
+        return bisect_left(self.standings, standing)
+
+    @property
+    def first(self) -> Standing | None:
+        """Who is next."""
+        return self.standings[0] if self.standings else None

@@ -1,0 +1,77 @@
+"""Calls that fail before their first token: who is asked next, and when the turn ends."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from processors.providers.provider import ProviderDenied, ProviderFailed, ProviderRefused
+from tests.fakes.one_worker import OneWorker, on_virtual_time, prompt
+from tests.fakes.scripted_provider import Script, answer_chunks
+from tests.fakes.several_targets import UNABLE, Named, with_targets
+
+__all__: list[str] = []
+
+DENIED = Script(fails_at=0, failure=ProviderDenied("401"))
+FAILED = Script(fails_at=0, failure=ProviderFailed("503"))
+REFUSED = Script(fails_at=0, failure=ProviderRefused("400"))
+TEXT = "".join(answer_chunks("ask p1"))
+
+
+def has_ended(worker: OneWorker, prompt_id: str) -> bool:
+    return worker.reason(prompt_id) != ""
+
+
+async def answered(worker: OneWorker) -> str:
+    await worker.send(prompt())
+    await worker.until(lambda: worker.reason() != "")
+    ended = worker.turn().ended
+    assert ended is not None
+    return ended.error.code if ended.error else ended.reason
+
+
+@on_virtual_time
+async def test_target_that_does_not_serve_us(worker: OneWorker) -> None:
+    """The next one is asked at once."""
+    with_targets(worker, (UNABLE, DENIED), (UNABLE, Script()))
+
+    assert await answered(worker) == "complete"
+    assert (worker.turn().text, worker.clock.monotonic_s() < 1.0) == (TEXT, True)
+
+
+@on_virtual_time
+async def test_no_target_serves_us(worker: OneWorker) -> None:
+    """There is nothing to wait for."""
+    providers = with_targets(worker, (UNABLE, DENIED), (UNABLE, DENIED))
+
+    assert await answered(worker) == "provider_denied"
+    assert [len(provider.calls) for provider in providers] == [1, 1]
+
+
+@on_virtual_time
+async def test_one_does_not_serve_us_and_the_other_may_later(worker: OneWorker) -> None:
+    """The round is tried again, whichever of the two was asked last."""
+    providers = with_targets(worker, (UNABLE, Named("t0", FAILED, Script())), (UNABLE, DENIED))
+
+    assert await answered(worker) == "complete"
+    assert [len(provider.calls) for provider in providers] == [2, 1]
+
+
+@on_virtual_time
+async def test_prompt_that_is_refused(worker: OneWorker) -> None:
+    """The next target would refuse it as well."""
+    providers = with_targets(worker, (UNABLE, REFUSED), (UNABLE, Script()))
+
+    assert await answered(worker) == "provider_refused"
+    assert [len(provider.calls) for provider in providers] == [1, 0]
+
+
+@on_virtual_time
+async def test_breaker_of_a_target_that_does_not_serve_us(worker: OneWorker) -> None:
+    """It opens: not every prompt asks it first."""
+    providers = with_targets(worker, (UNABLE, DENIED), (UNABLE, Script()))
+    for number in range(10):
+        await worker.send(prompt(f"p{number}"))
+        await worker.until(partial(has_ended, worker, f"p{number}"))
+
+    assert len(providers[0].calls) < 10
+    assert len(providers[1].calls) == 10
