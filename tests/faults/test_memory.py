@@ -1,42 +1,48 @@
 """An endless answer at full speed into a client that reads 1 KB/s: neither worker nor gateway grows with it.
 
-In the default mode, where the answer goes at its provider's pace and the log serves the client.
+In the default mode the answer goes at its provider's pace and the log serves the client; with `pace: reader` reading
+from the provider pauses, seen from the provider's side. The short form has 100,000 tokens, `make faults` a million.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from dataclasses import dataclass
 
-import msgspec
 import pytest
 
+from infra.kafka.log_client import LogUnavailable, UnknownLog
 from producers.sdk import Receipt
 from schemas.client_messages import Attach, Hello, Prompt
-from schemas.identifiers import PromptId, SessionId, UserId, turn_id_of
+from schemas.codec import decode_session_event
+from schemas.identifiers import SessionId, UserId, session_key_of
+from schemas.session_events import TurnEnded
+from schemas.topics import session_place
+from tests.faults.full_size import sized
+from tests.faults.line_gateway import gateway_process, receipt_of, resident_mb, until_still
 from tests.faults.slow_socket import SlowSocket
-from tests.integration.gateway_line import SECRET, token_for
+from tests.integration.gateway_line import token_for
 from tests.integration.worker_line import WorkerLine
 
-TOKENS = 100_000
+TOKENS = sized(100_000, 1_000_000)
+PACED_TOKENS = 1_000_000
+"""Far more than the buffers between provider and reader hold."""
 WARM_TOKENS = 2_000
+CONTEXT_TOKENS = 2_000_000
 GROWTH_MB_MAX = 20.0
 READ_BYTES_PER_S = 1_024
+STILL_S = 2.0
+PAUSED_S = sized(8.0, 200.0)
+"""The long form is paused for longer than a reader may stand still."""
+AHEAD_BYTES_MAX = 262_144
+"""The limit of 64 KiB, as much in the kernel for the socket, and what was being written and appended when it paused."""
+CANCELLED_S = 2.0
 ANSWER_S = 60.0 + TOKENS / 2_000
 SAMPLE_S = 0.1
-REPOSITORY = Path(__file__).resolve().parents[2]
 USER = "reader"
-SESSION = "endless"
-
-
-def resident_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 class Growth:
@@ -58,75 +64,101 @@ class Growth:
         return {name: round(self.most[name] - before, 1) for name, before in self.before.items()}
 
 
-def start_gateway(line: WorkerLine) -> subprocess.Popen[bytes]:
-    """A gateway as a process; it prints its port."""
-    settings = {
-        "kafka": line.settings.kafka,
-        "home": str(line.folder / "gateway"),
-        "gateway_port": 0,
-        "auth_secret": SECRET,
-        "cursor_secret": SECRET[::-1],
-    }
-    arguments = [sys.executable, "-m", "tests.integration.gateway_child", msgspec.json.encode(settings).decode()]
-    with (line.folder / "gateway.log").open("wb") as log:
-        return subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=log)
+@dataclass
+class SlowReading:
+    """A client that reads slowly for as long as the context lasts, and what grows meanwhile."""
+
+    client: SlowSocket
+    growth: Growth
+    receipt: Receipt
 
 
 @asynccontextmanager
-async def gateway_process(line: WorkerLine) -> AsyncIterator[tuple[int, int]]:
-    """A gateway's process id and port."""
-    process = start_gateway(line)
-    assert process.stdout is not None
-    try:
-        port = (await asyncio.to_thread(process.stdout.readline)).strip()
-        assert port, (line.folder / "gateway.log").read_text()
-        yield process.pid, int(port)
-    finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait, 20)
-        process.stdout.close()
-
-
-def receipt_of(session: str, prompt_id: str) -> Receipt:
-    turn = turn_id_of(UserId(USER), SessionId(session), PromptId(prompt_id))
-    return Receipt(USER, session, prompt_id, turn, "", 0, 0)
-
-
-@pytest.mark.timeout(120 + 2 * ANSWER_S)
-async def test_endless_answer_into_a_slow_client_grows_nobody(line: WorkerLine) -> None:
-    """By 20 MB at most, and the answer is whole on the log."""
-    worker = line.start_worker()
+async def slow_reading(line: WorkerLine, session: str) -> AsyncIterator[SlowReading]:
+    """A warm worker, a gateway, and a slow client at the session."""
+    worker = line.start_worker(context_tokens=CONTEXT_TOKENS)
     warm = await line.producer.submit(f"[[sim first_ms=0 pace_ms=0 tokens={WARM_TOKENS}]] Warm up", user=USER)
     await line.ended(warm)
-    receipt = receipt_of(SESSION, "p1")
-    words = f"[[sim first_ms=0 pace_ms=0 tokens={TOKENS}]] Go on"
-    async with gateway_process(line) as (gateway_pid, port), SlowSocket.connected(port) as client:
-        for message in (Hello(token=token_for(USER)), Attach(session=SESSION, from_="tail")):
+    async with gateway_process(line) as gateway, SlowSocket.connected(gateway.port) as client:
+        for message in (Hello(token=token_for(USER)), Attach(session=session, from_="tail")):
             await client.send(message)
-        growth = Growth(worker=worker.pid, gateway=gateway_pid)
+        growth = Growth(worker=worker.pid, gateway=gateway.process.pid)
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(growth.sample()),
                 group.create_task(client.read_slowly(READ_BYTES_PER_S)),
             ]
-            await client.send(Prompt(session=SESSION, prompt_id="p1", input=words, max_tokens=TOKENS))
-            await until_ended(line, receipt)
+            yield SlowReading(client, growth, receipt_of(USER, session, "p1"))
             for helper in helpers:
                 helper.cancel()
-        turn = await line.turn(receipt)
+
+
+@pytest.mark.timeout(120 + 2 * ANSWER_S)
+async def test_endless_answer_into_a_slow_client_grows_nobody(line: WorkerLine) -> None:
+    """By 20 MB at most; the answer is whole on the log, from which the client is still served."""
+    words = f"[[sim first_ms=0 pace_ms=0 tokens={TOKENS}]] Go on"
+    async with slow_reading(line, "endless") as slow:
+        begun_s = time.monotonic()
+        await slow.client.send(Prompt(session="endless", prompt_id="p1", input=words, max_tokens=TOKENS))
+        await until_ended(line, slow.receipt)
+        took_s, closed = time.monotonic() - begun_s, slow.client.closed
+        turn = await line.turn(slow.receipt)
     assert turn is not None
     assert turn.ended is not None
-    told = f"{turn.next_seq} tokens on the log, {client.read_bytes} bytes read, grown MB {growth.grown_mb}"
+    told = f"{turn.next_seq} tokens on the log in {took_s:.0f} s, {slow.client.read_bytes} bytes read, "
+    told += f"grown MB {slow.growth.grown_mb}"
     print(told)  # noqa: T201  # the figures are what it is run for
     assert (turn.ended.reason, turn.next_seq) == ("complete", TOKENS)
-    assert max(growth.grown_mb.values()) <= GROWTH_MB_MAX, told
+    assert not closed, told
+    assert max(slow.growth.grown_mb.values()) <= GROWTH_MB_MAX, told
+
+
+@pytest.mark.timeout(180 + 2 * PAUSED_S)
+async def test_endless_answer_at_the_pace_of_a_slow_reader_is_paused(line: WorkerLine) -> None:
+    """The provider can send no more than what is read and some buffers; paused, the turn is cancelled at once."""
+    words = f"[[sim first_ms=0 pace_ms=0 tokens={PACED_TOKENS}]] Go slowly"
+    prompt = Prompt(session="paced", prompt_id="p1", input=words, max_tokens=PACED_TOKENS, pace="reader")
+    async with slow_reading(line, "paced") as slow:
+        await slow.client.send(prompt)
+        call = await until_still(line, "Go slowly", STILL_S)
+        first_sent, ahead_bytes, until_s = call.tokens_sent, 0, time.monotonic() + PAUSED_S
+        while time.monotonic() < until_s:
+            turn = await line.turn(slow.receipt)
+            assert turn is not None
+            assert turn.ended is None, "the provider was not paused"
+            ahead_bytes = max(ahead_bytes, len(turn.text.encode()) - slow.client.read_bytes)
+            await asyncio.sleep(1.0)
+        asked_s = time.monotonic()
+        await line.producer.cancel(user=USER, session="paced", prompt_id="p1")
+        turn = await line.ended(slow.receipt)
+        cancelled_s = time.monotonic() - asked_s
+        async with asyncio.timeout(CANCELLED_S):
+            while call.state == "running":  # noqa: ASYNC110  # seen from the provider's side
+                await asyncio.sleep(SAMPLE_S)
+    told = (
+        f"paused at {first_sent} tokens sent, {call.tokens_sent} after {PAUSED_S:.0f} s, {turn.next_seq} on the log, "
+    )
+    told += f"{slow.client.read_bytes} bytes read, {ahead_bytes} ahead, cancelled in {cancelled_s:.2f} s, "
+    told += f"grown MB {slow.growth.grown_mb}"
+    print(told)  # noqa: T201  # the figures are what it is run for
+    assert turn.ended is not None
+    assert (turn.ended.reason, call.state) == ("cancelled", "aborted"), told
+    assert ahead_bytes <= AHEAD_BYTES_MAX, told
+    assert cancelled_s <= CANCELLED_S, told
+    assert max(slow.growth.grown_mb.values()) <= GROWTH_MB_MAX, told
 
 
 async def until_ended(line: WorkerLine, receipt: Receipt) -> None:
-    """Wait for the turn's end; looked at seldom, as the log is long."""
+    """Wait for the turn's end, which is the log's last record: the log is too long to be read again and again."""
+    key = session_key_of(UserId(receipt.user), SessionId(receipt.session))
+    place = session_place(key, line.settings.topic_layout)
     async with asyncio.timeout(ANSWER_S):
         while True:
-            turn = await line.turn(receipt)
-            if turn is not None and turn.ended is not None:
-                return
             await asyncio.sleep(1.0)
+            try:
+                end = (await line.reader.bounds(place.topic, place.partition)).end
+                async for records in line.reader.read(place.topic, place.partition, max(0, end - 1), end):
+                    if any(isinstance(decode_session_event(record.value or b""), TurnEnded) for record in records):
+                        return
+            except (UnknownLog, LogUnavailable):
+                continue  # not there yet
