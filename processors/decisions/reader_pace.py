@@ -3,10 +3,10 @@
 Counted are the bytes that were appended beyond the offset of the fastest reader so far. Above `pause_bytes` the read
 pauses, at or below `resume_bytes` it goes on: in between nothing changes, so a reader at the edge does no harm.
 
-It never hangs. The pause is given up, and the answer goes on unpaced, once nobody has been there for ABSENT_S (all
-have left, or their gateways are silent; counted from the last word that somebody was, so a few seconds early), or the fastest reader has not come any further for STALLED_S. A reader that
-comes further is waited for again. The log has everything either way: pacing saves tokens that nobody may want, it is
-no promise about memory.
+It never hangs. The pause is given up, and the answer goes on unpaced, once nobody has been there for ABSENT_S (all have
+left, or their gateways are silent; counted from the last word that somebody was, so a few seconds early), or the
+fastest reader has not come any further for STALLED_S. A reader that comes further is waited for again. The log has
+everything either way: pacing saves tokens that nobody may want, it is no promise about memory.
 
 Invariants: without readers or progress a pause lasts STALLED_S at most; what is counted is never less than what lies
 beyond the reader's offset (appends are joined in pairs where there are too many, and count until the newer of a pair
