@@ -15,7 +15,7 @@ from schemas.records import AttemptOutcome
 from schemas.turn_fold import FoldedTurn
 from tests.integration.worker_line import WorkerLine, answer_text, open_line
 
-CACHE_S = 6.0
+CACHE_S = 10.0
 QUESTION = "What is a tide?"
 CONFIG = """
 [models.chat]

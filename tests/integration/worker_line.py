@@ -34,7 +34,7 @@ from schemas.identifiers import SessionId, UserId, session_key_of
 from schemas.prompts import ChatMessage
 from schemas.records import TurnRecord
 from schemas.session_events import SessionEvent
-from schemas.topics import DEAD_LETTERS, PROMPTS, RECORDS, TURNS, Layout, fixed_topics, session_place
+from schemas.topics import DEAD_LETTERS, PROMPTS, RECORD_PARTITIONS, RECORDS, TURNS, Layout, fixed_topics, session_place
 from schemas.turn_fold import FoldedTurn, SessionFold
 
 __all__ = ["WORKER_SESSION_TIMEOUT_S", "WorkerLine", "answer_text", "open_line"]
@@ -69,6 +69,8 @@ class WorkerLine:
     reader: LogClient
     folder: Path
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    begins: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Topic and partition → the first offset of this line's own: other tests' records are many to read each time."""
 
     def start_worker(self, **changes: Any) -> subprocess.Popen[bytes]:
         """Start a worker process; its log is in the test's folder. `changes` are settings of its own."""
@@ -172,7 +174,8 @@ class WorkerLine:
         values: list[bytes] = []
         for partition in range(partitions):
             bounds = await self.reader.bounds(topic, partition)
-            async for records in self.reader.read(topic, partition, bounds.start, bounds.end):
+            start = max(bounds.start, self.begins.get((topic, partition), 0))
+            async for records in self.reader.read(topic, partition, start, bounds.end):
                 values += [record.value for record in records if record.value is not None]
         return values
 
@@ -224,6 +227,8 @@ async def open_line(
     producer = Producer(settings)
     await producer.start()
     line = WorkerLine(broker, provider, settings, environment, producer, reader, folder)
+    for partition in range(RECORD_PARTITIONS):
+        line.begins[RECORDS, partition] = (await reader.bounds(RECORDS, partition)).end
     try:
         yield line
     finally:
