@@ -21,6 +21,7 @@ const GAP_WORDS = {
   expired: "Older parts of this conversation have expired and are no longer on the log.",
   recreated: "This session's log was created anew: what was before is gone.",
   unknown_cursor: "The place to resume from was not known any more: this is the session as it stands now.",
+  skipped: "This connection could not keep up and skipped ahead: this is the session as it stands now.",
   log_lost: "A part of this session's log was lost: this is what there is.",
   hole: "A part of an answer is missing and could not be read again.",
 };
@@ -74,6 +75,7 @@ class ChatPage {
     this.#client = new TokenwireClient({ url: url.href, token: this.#token });
     this.#client.addEventListener("state", ({ detail }) => this.#connectionChanged(detail));
     this.#client.addEventListener("welcome", ({ detail }) => this.#welcomed(detail));
+    this.#client.addEventListener("lag", ({ detail }) => this.#status.showLag(detail.mode));
     for (const type of SESSION_EVENTS) this.#client.addEventListener(type, ({ detail }) => this.#received(detail));
     this.#wirePage();
     this.#useStore();

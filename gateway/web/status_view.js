@@ -4,6 +4,8 @@ import { element, icon, setText } from "./dom.js";
 import { tokenIn } from "./access_token.js";
 
 const STATE_WORDS = { idle: "Not connected", connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", stopped: "Disconnected", signed_out: "No access" };
+/** How the gateway serves a connection that reads slowly; nothing is lost in any of them. */
+const LAG_WORDS = { direct: STATE_WORDS.live, rollup: "Live, joined", log: "Catching up" };
 const NOTE_MS = 7000;
 /** A connection that is back sooner is not worth a word. */
 const STRIP_AFTER_MS = 600;
@@ -32,6 +34,11 @@ export class StatusView {
     if (state === "reconnecting") this.#showReconnecting(performance.now() + delayS * 1000);
     else if (name === "stopped" && code !== 1000) this.#showStrip(`The server closed the connection: ${reason || `code ${code}`}.`, "Connect again");
     else this.#hideStrip();
+  }
+
+  /** @param {"direct" | "rollup" | "log"} mode */
+  showLag(mode) {
+    if (this.#connection.dataset.state === "live") setText(this.#words, LAG_WORDS[mode] ?? STATE_WORDS.live);
   }
 
   /**

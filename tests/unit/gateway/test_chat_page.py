@@ -306,6 +306,18 @@ async def test_a_lost_connection_is_resumed_and_said_so() -> None:
         assert gateway.heard_of("hello")[-1]["resume"] == {place["session"]: "4"}
 
 
+async def test_a_reader_that_is_behind_is_said_to_be() -> None:
+    """How the connection is served stands beside its state, and goes with it."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        words = page.locator("#connection-words")
+        await expect(words).to_have_text("Live")
+        for mode, said in (("rollup", "Live, joined"), ("log", "Catching up"), ("direct", "Live")):
+            gateway.send({"type": "lag", "mode": mode})
+
+            await expect(words).to_have_text(said)
+
+
 async def test_a_refused_token_opens_the_panel_and_another_one_connects() -> None:
     """The reason is said; a pasted address with a token is enough to go on."""
     gateway = ScriptedGateway()
