@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.embedded.broker import EmbeddedBroker
-from tests.integration.worker_line import POLL_S, WorkerLine, open_line
+from tests.integration.worker_line import POLL_S, WorkerLine, answer_text, open_line
 
 COMMAND_S = 60.0
 SLOW = "[[sim tokens=600 pace_ms=40]]"
@@ -127,3 +127,23 @@ async def test_prompt_is_cancelled_from_the_command_line(broker: EmbeddedBroker,
     assert (sent[0], cancelled[0]) == (0, 0)
     assert json.loads(shown[1])["reason"] == "cancelled"
     assert json.loads(shown[1])["text"]
+
+
+async def test_several_models_are_asked_from_the_command_line(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Each answer by its model, and which one goes on in the conversation."""
+    config = tmp_path / "tokenwire.toml"
+    async with open_line(broker, tmp_path, config=config) as line:
+        models = "".join(f'[models.{name}]\ntargets = ["sim:{name}"]\n' for name in ("fast", "clever"))
+        config.write_text(f'{models}[providers.sim]\nbase_url = "{line.provider.base_url}"\n')
+        line.start_worker()
+        question = "Why do rivers bend?"
+        code, out, err = await run(line, "send", "--models", "fast,clever", "--compare", "best", "--json", question)
+        unknown = await run(line, "send", "--models", "fast,nobody", "--json", question)
+
+    told = json.loads(out)
+    assert code == 0, err
+    assert [answer["model"] for answer in told["answers"]] == ["fast", "clever"]
+    assert {answer["text"] for answer in told["answers"]} == {answer_text(question)}
+    assert (told["chosen"]["mode"], told["chosen"]["index"]) == ("best", 0)
+    assert unknown[0] == 1
+    assert {answer["reason"] for answer in json.loads(unknown[1])["answers"]} == {"rejected"}
