@@ -137,14 +137,6 @@ class ClientSocket(ServerConnection):
         """Drop the connection without another word."""
         self.transport.abort()
 
-    async def until_lost(self, limit_s: float) -> None:
-        """Wait until the connection is gone, and make it so at the deadline."""
-        try:
-            async with asyncio.timeout(limit_s):
-                await self.wait_closed()
-        except TimeoutError:
-            self.abort()
-
 
 def kernel_bytes(transport: asyncio.BaseTransport) -> int:
     """Bytes in the socket's send queue that are not acknowledged; 0 where the kernel does not say."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,7 +17,7 @@ from schemas.identifiers import PromptId, SessionId, UserId, turn_id_of
 from tests.integration.gateway_line import SECRET
 from tests.integration.worker_line import WorkerLine
 
-__all__ = ["LineGateway", "call_of", "gateway_process", "receipt_of", "resident_mb", "until_still"]
+__all__ = ["LineGateway", "call_of", "gateway_process", "receipt_of", "until_still"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STOP_S = 20.0
@@ -91,9 +90,3 @@ async def until_still(line: WorkerLine, words: str, still_s: float, deadline_s: 
             await asyncio.sleep(LOOK_EVERY_S)
     assert call.state == "running", call
     return call
-
-
-def resident_mb(pid: int) -> float:
-    """Memory that a process has in use."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

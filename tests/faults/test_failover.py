@@ -15,9 +15,10 @@ import pytest
 from aiohttp import web
 
 from infra.embedded.broker import EmbeddedBroker
-from infra.simulated_provider.behaviour import Behaviour, parse_fault
+from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.server import SimulatedProvider
 from producers.sdk import Receipt
+from tests.faults.several_targets import acting
 from tests.integration.worker_line import WorkerLine, answer_text, open_line
 
 TARGETS = """
@@ -47,16 +48,7 @@ async def three_targets(
 ) -> AsyncIterator[tuple[WorkerLine, list[SimulatedProvider]]]:
     """A line whose model has three targets, each a simulated provider with its fault ("" = none)."""
     async with AsyncExitStack() as stack:
-        providers = [
-            await stack.enter_async_context(
-                SimulatedProvider(
-                    behaviour=Behaviour(
-                        first_ms=10.0, pace_ms=2.0, jitter=0.0, tokens=40, fault=parse_fault(fault) if fault else None
-                    )
-                )
-            )
-            for fault in faults
-        ]
+        providers = [await stack.enter_async_context(SimulatedProvider(behaviour=acting(fault))) for fault in faults]
         first, second, third = (provider.base_url for provider in providers)
         config = folder / "tokenwire.toml"
         config.write_text(

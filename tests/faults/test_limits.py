@@ -20,7 +20,7 @@ from schemas.codec import decode_permit, decode_session_event
 from schemas.permits import PermitGranted, is_permit
 from schemas.session_events import SessionEvent, TurnEnded, TurnStarted, TurnWaiting
 from schemas.topics import PROMPTS, SHARED_PARTITIONS, SHARED_SESSIONS, USER_PARTITIONS
-from tests.integration.process_probe import until
+from tests.integration.process_probe import resident_mb, until
 from tests.integration.worker_line import WorkerLine, open_line
 
 CONFIG = """
@@ -99,11 +99,6 @@ def owned_by(line: WorkerLine, worker: subprocess.Popen[bytes]) -> int:
     """How many partitions a worker has, by the last word of its log."""
     owned = [json.loads(each)["owned"] for each in line.log_of(worker).splitlines() if '"partitions_owned"' in each]
     return len(owned[-1]) if owned else 0
-
-
-def resident_mb(pid: int) -> float:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1_024
 
 
 def check_positions(events: dict[str, list[SessionEvent]]) -> int:

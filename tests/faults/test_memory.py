@@ -22,9 +22,10 @@ from schemas.identifiers import SessionId, UserId, session_key_of
 from schemas.session_events import TurnEnded
 from schemas.topics import session_place
 from tests.faults.full_size import sized
-from tests.faults.line_gateway import gateway_process, receipt_of, resident_mb, until_still
+from tests.faults.line_gateway import gateway_process, receipt_of, until_still
 from tests.faults.slow_socket import SlowSocket
 from tests.integration.gateway_line import token_for
+from tests.integration.process_probe import resident_mb
 from tests.integration.worker_line import WorkerLine
 
 TOKENS = 1_000_000

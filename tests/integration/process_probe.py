@@ -8,9 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["POLL_S", "is_alive", "run_script", "until", "wait_for_line"]
+__all__ = ["POLL_S", "is_alive", "resident_mb", "run_script", "until", "wait_for_line"]
 
 POLL_S = 0.02
+
+
+def resident_mb(pid: int) -> float:
+    """Memory that a process has in use, in millions of bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def is_alive(pid: int) -> bool:

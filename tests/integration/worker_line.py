@@ -227,9 +227,9 @@ async def open_line(
     producer = Producer(settings)
     await producer.start()
     line = WorkerLine(broker, provider, settings, environment, producer, reader, folder)
-    for partition in range(RECORD_PARTITIONS):
-        line.begins[RECORDS, partition] = (await reader.bounds(RECORDS, partition)).end
     try:
+        for partition in range(RECORD_PARTITIONS):
+            line.begins[RECORDS, partition] = (await reader.bounds(RECORDS, partition)).end
         yield line
     finally:
         for worker in line.workers:
