@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import secrets
 import signal
-import socket as sockets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -27,31 +25,26 @@ from gateway.catch_up_reader import CATCH_UP_CONNECTIONS, CatchUpReader
 from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
 from gateway.close_codes import INTERNAL_ERROR, RESTARTING
-from gateway.decisions.client_outbox import HeldBytes, OutboxLimits, OutboxState
-from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts, relieved
-from gateway.decisions.resume_cursor import CursorKeys
-from gateway.decisions.session_messages import MESSAGE_BYTES_MAX
-from gateway.doorway import Doorway, files_for_sockets
+from gateway.decisions.client_outbox import HeldBytes, OutboxState
+from gateway.decisions.connection_limits import SocketCounts, relieved
+from gateway.doorway import Doorway
 from gateway.fetch_session_reader import FetchSessionReader
 from gateway.gateway_metrics import GatewayMetrics
+from gateway.gateway_rules import cursor_keys, message_bytes_max, process_rate, ring_share, rules_of
 from gateway.http_routes import HttpRoutes, allowed_origins
+from gateway.listening import bound_listener
 from gateway.page_files import load_page_files
 from gateway.readiness import Readiness
-from gateway.services import GatewayRules, GatewayServices
+from gateway.services import GatewayServices
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_watches import SessionWatches
 from infra.clock import Clock, SystemClock
-from infra.embedded.ports import PortTaken
 from infra.interpreter_settings import settle_interpreter
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
-from infra.keys import load_or_create_secret
 from infra.settings import Settings
-from infra.targets.presets import is_simulated
-from infra.targets.targets_file import load_catalogue
 from producers.prompt_producer import PromptProducer
 from schemas.client_messages import SUBPROTOCOL
-from schemas.prompt_limits import PromptLimits
 
 __all__ = ["Gateway", "run_gateway", "serve_gateway"]
 
@@ -63,14 +56,8 @@ CLOSING_S: Final = 3.0
 """Of those, for clients to answer the close."""
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
-PENDING_ROOM: Final = 2_400
-"""Sockets accepted beyond those that may stay: for handshakes, the page and metrics."""
 FRAMES_WAITING_MAX: Final = 4
 GATEWAY_NAME_BYTES: Final = 8
-KERNEL_SEND_BYTES: Final = 65_536
-"""Send buffer of a socket in the kernel: what a client that does not read may cost besides our own cap."""
-KERNEL_UNSENT_BYTES: Final = 16_384
-"""Of those, what the kernel takes before it has sent the rest: what is in there can neither be joined nor dropped."""
 RECONNECT_SPREAD_S: Final = 2.0
 """Clients of a stopping gateway come back spread over so long."""
 
@@ -149,7 +136,7 @@ class Gateway:
 
     async def listen(self) -> int:
         """Accept clients; returns the port. Raises PortTaken."""
-        listener = bound(self.settings.gateway_host, self.settings.gateway_port)
+        listener = bound_listener(self.settings.gateway_host, self.settings.gateway_port)
         self.port = listener.getsockname()[1]
         limits = self.rules.outbox_limits
         routes = HttpRoutes(
@@ -291,63 +278,3 @@ async def until_signalled(settings: Settings, on_ready: Callable[[int], None]) -
     stopped.cancel()
     async with asyncio.timeout(None if serving.done() else STOP_S):
         await serving
-
-
-def rules_of(settings: Settings) -> GatewayRules:
-    """What every connection lives by. Raises CatalogueError where the file of models is faulty."""
-    catalogue = load_catalogue(settings, keys_needed=False).catalogue
-    secret = settings.auth_secret.get_secret_value().encode()
-    return GatewayRules(
-        auth_secret=secret or load_or_create_secret(settings.home / "keys", "auth"),
-        auth_audience=settings.auth_audience,
-        auth_issuer=settings.auth_issuer,
-        prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=catalogue.known_models),
-        outbox_limits=OutboxLimits.within(settings.connection_bytes_max),
-        connection_limits=ConnectionLimits(
-            accepted_max=min(settings.gateway_sockets_max + PENDING_ROOM, files_for_sockets()),
-            sockets_max=settings.gateway_sockets_max,
-            sockets_per_user_max=settings.user_sockets_max,
-            held_bytes_max=settings.gateway_bytes_max - ring_share(settings),
-        ),
-        models=catalogue.known_models,
-        simulated=all(map(is_simulated, catalogue.targets.values())),
-        frame_bytes_max=settings.frame_bytes_max,
-    )
-
-
-def ring_share(settings: Settings) -> int:
-    """Of the bytes that the gateway may hold, those for the newest messages of sessions; the rest is for clients."""
-    return settings.gateway_bytes_max // 4
-
-
-def process_rate(limits: ConnectionLimits, clock: Clock) -> MessageBucket:
-    return MessageBucket(limits.process_message_burst, limits.process_messages_per_s, now_s=clock.monotonic_s())
-
-
-def cursor_keys(settings: Settings) -> CursorKeys:
-    secret = settings.cursor_secret.get_secret_value().encode()
-    previous = settings.cursor_secret_previous.get_secret_value().encode()
-    signing = secret or load_or_create_secret(settings.home / "keys", "cursor")
-    return CursorKeys([signing, previous] if previous else [signing])
-
-
-def message_bytes_max(settings: Settings) -> int:
-    """With a small cap, messages are made smaller, so that one never fills a connection's outbox alone."""
-    return min(MESSAGE_BYTES_MAX, settings.connection_bytes_max // 2)
-
-
-def bound(host: str, port: int) -> sockets.socket:
-    family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
-    listener = sockets.socket(family, sockets.SOCK_STREAM)
-    try:
-        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
-        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, KERNEL_SEND_BYTES)
-        if hasattr(sockets, "TCP_NOTSENT_LOWAT"):
-            listener.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_BYTES)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortTaken(port, "TOKENWIRE_GATEWAY_PORT") from error
-        raise
-    return listener

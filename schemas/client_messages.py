@@ -30,6 +30,7 @@ __all__ = [
     "Detach",
     "Detached",
     "Disconnect",
+    "Drain",
     "End",
     "Error",
     "Gap",
@@ -151,8 +152,8 @@ class Attached(msgspec.Struct, frozen=True, omit_defaults=True, tag="attached", 
     """A cursor at the newest record."""
     recovered: Literal["live", "replayed", "snapshot", "gap"]
     """Whether what follows is new, everything since the cursor, a picture, or less than asked for."""
-    source: Literal["none", "memory", "log"] = "none"
-    """Where the records that follow came from."""
+    source: Literal["none", "memory", "log", "archive"] = "none"
+    """Where the records that follow came from; `archive`: from ClickHouse, what the log holds no more."""
 
 
 class Detached(msgspec.Struct, frozen=True, omit_defaults=True, tag="detached", kw_only=True):
@@ -376,6 +377,16 @@ class Ping(msgspec.Struct, frozen=True, omit_defaults=True, tag="ping", kw_only=
     heads: dict[str, str] = {}
 
 
+class Drain(msgspec.Struct, frozen=True, omit_defaults=True, tag="drain", kw_only=True):
+    """This gateway is about to leave. Whoever connects elsewhere before its slot loses nothing by it; at the slot the
+    connection is closed with 1012."""
+
+    reconnect_in_ms: int
+    """Milliseconds from now to this client's own slot."""
+    cursors: dict[str, str] = {}
+    """Session id → cursor to resume from, by what has been written so far."""
+
+
 class Disconnect(msgspec.Struct, frozen=True, omit_defaults=True, tag="disconnect", kw_only=True):
     """Sent before every close: the code, why, and whether to come back (then with the cursors)."""
 
@@ -406,5 +417,6 @@ ServerMessage: TypeAlias = (
     | Lag
     | Error
     | Ping
+    | Drain
     | Disconnect
 )

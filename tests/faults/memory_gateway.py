@@ -15,7 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
-from gateway.server import Gateway, process_rate
+from gateway.gateway_rules import process_rate
+from gateway.server import Gateway
 from infra.clock import SystemClock
 from infra.settings import load_settings
 from schemas.client_messages import SUBPROTOCOL, Attach, Hello, OnSlow

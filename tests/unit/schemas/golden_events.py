@@ -390,6 +390,7 @@ SERVER_MESSAGES: Final = (
         retry_after_s=1.5,
     ),
     wire.Ping(heads={"s1": CURSOR}),
+    wire.Drain(reconnect_in_ms=1_500, cursors={"s1": CURSOR}),
     wire.Disconnect(code=4508, reason="slow", reconnect=True, retry_after_s=1.5, cursors={"s1": CURSOR}),
 )
 

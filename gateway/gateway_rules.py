@@ -1,0 +1,66 @@
+"""The rules of a gateway, made from its settings: what every connection lives by, and how memory is shared out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.decisions.client_outbox import OutboxLimits
+from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket
+from gateway.decisions.resume_cursor import CursorKeys
+from gateway.decisions.session_messages import MESSAGE_BYTES_MAX
+from gateway.doorway import files_for_sockets
+from gateway.services import GatewayRules
+from infra.clock import Clock
+from infra.keys import load_or_create_secret
+from infra.settings import Settings
+from infra.targets.presets import is_simulated
+from infra.targets.targets_file import load_catalogue
+from schemas.prompt_limits import PromptLimits
+
+__all__ = ["cursor_keys", "message_bytes_max", "process_rate", "ring_share", "rules_of"]
+
+PENDING_ROOM: Final = 2_400
+"""Sockets accepted beyond those that may stay: for handshakes, the page and metrics."""
+
+
+def rules_of(settings: Settings) -> GatewayRules:
+    """What every connection lives by. Raises CatalogueError where the file of models is faulty."""
+    catalogue = load_catalogue(settings, keys_needed=False).catalogue
+    secret = settings.auth_secret.get_secret_value().encode()
+    return GatewayRules(
+        auth_secret=secret or load_or_create_secret(settings.home / "keys", "auth"),
+        auth_audience=settings.auth_audience,
+        auth_issuer=settings.auth_issuer,
+        prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=catalogue.known_models),
+        outbox_limits=OutboxLimits.within(settings.connection_bytes_max),
+        connection_limits=ConnectionLimits(
+            accepted_max=min(settings.gateway_sockets_max + PENDING_ROOM, files_for_sockets()),
+            sockets_max=settings.gateway_sockets_max,
+            sockets_per_user_max=settings.user_sockets_max,
+            held_bytes_max=settings.gateway_bytes_max - ring_share(settings),
+        ),
+        models=catalogue.known_models,
+        simulated=all(map(is_simulated, catalogue.targets.values())),
+        frame_bytes_max=settings.frame_bytes_max,
+    )
+
+
+def ring_share(settings: Settings) -> int:
+    """Of the bytes that the gateway may hold, those for the newest messages of sessions; the rest is for clients."""
+    return settings.gateway_bytes_max // 4
+
+
+def process_rate(limits: ConnectionLimits, clock: Clock) -> MessageBucket:
+    return MessageBucket(limits.process_message_burst, limits.process_messages_per_s, now_s=clock.monotonic_s())
+
+
+def cursor_keys(settings: Settings) -> CursorKeys:
+    secret = settings.cursor_secret.get_secret_value().encode()
+    previous = settings.cursor_secret_previous.get_secret_value().encode()
+    signing = secret or load_or_create_secret(settings.home / "keys", "cursor")
+    return CursorKeys([signing, previous] if previous else [signing])
+
+
+def message_bytes_max(settings: Settings) -> int:
+    """With a small cap, messages are made smaller, so that one never fills a connection's outbox alone."""
+    return min(MESSAGE_BYTES_MAX, settings.connection_bytes_max // 2)
