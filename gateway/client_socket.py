@@ -16,8 +16,10 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from websockets.asyncio.server import ServerConnection
-from websockets.protocol import State
+from websockets.frames import DATA_OPCODES, Frame
+from websockets.protocol import Event, State
 
+from gateway.close_codes import OVERSIZE
 from gateway.doorway import ComeIn, Doorway, ShutOut, TurnAway
 from infra.access_tokens import VerifiedToken
 
@@ -25,6 +27,8 @@ __all__ = ["ClientSocket"]
 
 OVERRUN_BYTES: Final = 1_048_576
 """Never reached by what we say: a connection's cap and the largest message are well below it."""
+FRAGMENTS_MAX: Final = 1_024
+"""Frames that one message may come in: `max_size` counts their bytes, and empty ones have none."""
 TURNED_AWAY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
@@ -49,6 +53,8 @@ class ClientSocket(ServerConnection):
         """Told for how many seconds nothing could be written."""
         self.blocked_at_s: float | None = None
         """Since when (loop time) nothing can be written."""
+        self.fragments = 0
+        """Frames of the message that is coming in."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A socket was accepted: begin the handshake, or turn it away."""
@@ -75,6 +81,19 @@ class ClientSocket(ServerConnection):
             self.abort()
         elif self.is_inside:
             super().data_received(data)
+
+    def process_event(self, event: Event) -> None:
+        """A frame came. A message in too many is refused: each is kept until the last one is there."""
+        if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
+            self.fragments += 1
+            if self.fragments > FRAGMENTS_MAX:
+                if self.protocol.state is State.OPEN:
+                    self.protocol.fail(OVERSIZE.number, "too many fragments")
+                    self.send_data()
+                return
+            if event.fin:
+                self.fragments = 0
+        super().process_event(event)
 
     def eof_received(self) -> None:
         """The other side writes no more."""
