@@ -43,7 +43,7 @@ from gateway.decisions.connection_limits import Admit, MessageBucket, Refuse
 from gateway.services import GatewayServices
 from gateway.session_requests import SessionRequests
 from infra.access_tokens import TokenError, VerifiedToken, verify_token
-from schemas.client_messages import Disconnect, Error, Ping, Welcome
+from schemas.client_messages import Disconnect, Drain, Error, Ping, Welcome
 
 __all__ = ["ClientConnection"]
 
@@ -242,6 +242,16 @@ class ClientConnection:
         self.writer.last_words(words, code.number, code.reason)
         self.services.metrics.closed(code.number)
         log.info("connection_closed", code=code.number, unsent_bytes=self.writer.outbox.unsent_bytes)
+
+    def is_streaming(self) -> bool:
+        """Whether a turn is open in a session that the client follows."""
+        return self.requests is not None and self.requests.attachments.any_open_turn()
+
+    def drain(self, at_s: float) -> None:
+        """This gateway leaves, and the client in `at_s` seconds at the latest; until then it is served."""
+        if self.requests is not None and self.close_until_s is None:
+            cursors = self.requests.attachments.cursors()
+            self.writer.send(Drain(reconnect_in_ms=round(at_s * 1_000), cursors=cursors))
 
     def tick(self, now_s: float, wall_s: float) -> None:
         """Look at everything that depends on time, and report what was written."""

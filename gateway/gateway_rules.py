@@ -42,6 +42,8 @@ def rules_of(settings: Settings) -> GatewayRules:
         models=catalogue.known_models,
         simulated=all(map(is_simulated, catalogue.targets.values())),
         frame_bytes_max=settings.frame_bytes_max,
+        drain_s=settings.gateway_drain_s,
+        drain_clients_per_s=settings.gateway_drain_clients_per_s,
     )
 
 

@@ -27,6 +27,7 @@ from gateway.client_socket import ClientSocket
 from gateway.close_codes import INTERNAL_ERROR, RESTARTING
 from gateway.decisions.client_outbox import HeldBytes, OutboxState
 from gateway.decisions.connection_limits import SocketCounts, relieved
+from gateway.decisions.drain_plan import drain_slots
 from gateway.doorway import Doorway
 from gateway.fetch_session_reader import FetchSessionReader
 from gateway.gateway_metrics import GatewayMetrics
@@ -51,15 +52,13 @@ __all__ = ["Gateway", "run_gateway", "serve_gateway"]
 log = structlog.get_logger(__name__)
 
 STOP_S: Final = 10.0
-"""From SIGTERM to the end, whatever clients do."""
+"""From the last slot to the end, whatever clients do."""
 CLOSING_S: Final = 3.0
 """Of those, for clients to answer the close."""
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
 FRAMES_WAITING_MAX: Final = 4
 GATEWAY_NAME_BYTES: Final = 8
-RECONNECT_SPREAD_S: Final = 2.0
-"""Clients of a stopping gateway come back spread over so long."""
 
 
 class Part(Protocol):
@@ -87,6 +86,9 @@ class Gateway:
         self.held = HeldBytes(limits.held_bytes_max)
         self.doorway = Doorway(limits, self.held, self.metrics.refused)
         self.connections: set[ClientConnection] = set()
+        self.empty = asyncio.Event()
+        """Set while there is no connection."""
+        self.empty.set()
         self.port = settings.gateway_port
         self.server: Server | None = None
         self.services: GatewayServices | None = None
@@ -136,7 +138,9 @@ class Gateway:
 
     async def listen(self) -> int:
         """Accept clients; returns the port. Raises PortTaken."""
-        listener = bound_listener(self.settings.gateway_host, self.settings.gateway_port)
+        listener = bound_listener(
+            self.settings.gateway_host, self.settings.gateway_port, reuse_port=self.settings.gateway_reuse_port
+        )
         self.port = listener.getsockname()[1]
         limits = self.rules.outbox_limits
         routes = HttpRoutes(
@@ -170,6 +174,7 @@ class Gateway:
         assert self.services is not None
         connection = ClientConnection(socket, self.services)
         self.connections.add(connection)
+        self.empty.clear()
         try:
             await connection.run()
         except Exception:  # the root of a connection: a fault of ours costs this client only
@@ -177,6 +182,8 @@ class Gateway:
             connection.close(INTERNAL_ERROR)
         finally:
             self.connections.discard(connection)
+            if not self.connections:
+                self.empty.set()
 
     async def tick(self) -> None:
         """Once a second, look at all that depends on time."""
@@ -206,23 +213,47 @@ class Gateway:
             connections[index].relieve()
 
     async def leave(self) -> None:
-        """Accept no more, send everybody elsewhere and wait, not for long."""
+        """Accept no more, send everybody elsewhere, each at its slot, and wait for them, not for long.
+
+        Cancellation: whoever is still here is dropped, and resumes from its own cursors.
+        """
         self.readiness.draining = True
         if self.server is None:
             return
         self.server.close(close_connections=False)
         leaving = list(self.connections)
-        for index, connection in enumerate(leaving):
-            connection.close(RESTARTING, retry_after_s=round(RECONNECT_SPREAD_S * index / len(leaving), 3))
+        log.info("gateway_leaves", clients=len(leaving))
         try:
+            await self.drain(leaving)
             async with asyncio.timeout(CLOSING_S):
                 await self.server.wait_closed()
         except TimeoutError:
+            pass
+        finally:
             for connection in list(self.connections):
                 connection.socket.abort()
         if self.watches is not None:
             await self.watches.leave()
         log.info("gateway_left", clients=len(leaving))
+
+    async def drain(self, leaving: list[ClientConnection]) -> None:
+        """Tell each client its slot, serve it until then, and close it there; over early when all have gone."""
+        slots = drain_slots(
+            [connection.is_streaming() for connection in leaving],
+            window_s_max=self.rules.drain_s,
+            per_s=self.rules.drain_clients_per_s,
+        )
+        began_s = asyncio.get_running_loop().time()
+        for slot in slots:
+            leaving[slot.index].drain(slot.at_s)
+        for slot in slots:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(began_s + slot.at_s):
+                    await self.empty.wait()
+            if leaving[slot.index] in self.connections:
+                leaving[slot.index].close(RESTARTING)
+        for connection in list(self.connections):  # those that were still in the doorway when the others were told
+            connection.close(RESTARTING)
 
 
 async def serve_gateway(
@@ -268,13 +299,25 @@ def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = 
 
 
 async def until_signalled(settings: Settings, on_ready: Callable[[int], None]) -> None:
-    stop = asyncio.Event()
+    """Serve until a signal; a second one drops the clients at once."""
+    stop, now = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (now if stop.is_set() else stop).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, signalled)
     serving = asyncio.create_task(serve_gateway(settings, stop=stop, on_ready=on_ready), name="gateway")
     stopped = asyncio.create_task(stop.wait(), name="gateway-stop")
+    hurried = asyncio.create_task(now.wait(), name="gateway-hurry")
     await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+    left_s = settings.gateway_drain_s + STOP_S
+    await asyncio.wait((serving, hurried), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    async with asyncio.timeout(None if serving.done() else STOP_S):
-        await serving
+    hurried.cancel()
+    if not serving.done():
+        serving.cancel()
+        await asyncio.wait((serving,), timeout=STOP_S)
+        return
+    await serving

@@ -42,6 +42,10 @@ class GatewayRules:
     """How long a socket may linger after our close frame."""
     attach_s: float = 5.0
     """From an attach to its answer."""
+    drain_s: float = 5.0
+    """Longest time over which the clients of a leaving gateway are sent elsewhere."""
+    drain_clients_per_s: float = 1_000.0
+    """So many a second, if that takes less."""
     publish_s: float = 2.0
     """From a prompt to its answer."""
     retry_after_s: float = 1.0

@@ -63,6 +63,10 @@ class SessionAttachments:
         """Where the client stands in each session, by what was written."""
         return {session: held.written_cursor for session, held in self.held.items()}
 
+    def any_open_turn(self) -> bool:
+        """Whether an answer is under way in one of the sessions."""
+        return any(held.hub.has_open_turn() for held in self.held.values())
+
     def close(self) -> None:
         """Follow nothing any more."""
         self.closed = True

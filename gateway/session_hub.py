@@ -114,6 +114,10 @@ class SessionHub:
                 subjects.add(turn.queued.prompt_id)  # what its comparison came to
         return HubView(self.teller.epoch, position, self.reading.fold_from, frozenset(subjects), self.ring.covers_from)
 
+    def has_open_turn(self) -> bool:
+        """Whether a turn waits or runs."""
+        return next(iter(self.reading.fold.open_turns()), None) is not None
+
     def deliver(self, records: Sequence[LogRecord]) -> None:
         """See `LogFollower.deliver`."""
         messages: list[HubMessage] = []

@@ -101,6 +101,13 @@ class Settings(BaseSettings):
     """Bytes that the gateway may hold for all clients together; from four fifths of it on nobody new is let in."""
     gateway_sockets_max: Annotated[int, Field(ge=1, le=1_000_000)] = 12_000
     """Clients of one gateway; one more is told when to come back (1013)."""
+    gateway_drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0
+    """Longest time, from SIGTERM on, over which a gateway sends its clients elsewhere, each at a slot of its own."""
+    gateway_drain_clients_per_s: Annotated[float, Field(gt=0, le=1_000_000)] = 1_000.0
+    """Clients a second that a leaving gateway sends elsewhere, if that takes less; what its siblings can take in."""
+    gateway_reuse_port: bool = False
+    """Share the port with other gateways (SO_REUSEPORT): the kernel spreads clients over them, and a successor can be
+    ready before its predecessor leaves."""
     user_sockets_max: Annotated[int, Field(ge=1)] = 512
     """Connections of one user to one gateway."""
     frame_bytes_max: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536

@@ -13,7 +13,7 @@
  *
  * Events (CustomEvent, `detail` is the message as in the protocol): `welcome`, `attached`, `detached`, `accepted`,
  * `queued`, `waiting`, `start`, `switch`, `delta`, `end`, `compared`, `gap`, `snapshot` (with `replace`: true when it
- * begins a new picture), `lag`, `error`.
+ * begins a new picture), `lag`, `drain`, `error`.
  * Of its own: `state` ({@link ConnectionState}) and `hole` ({session}: chunks are missing and could not be had again).
  *
  * @typedef {object} ConnectionState
@@ -54,6 +54,7 @@ export class TokenwireClient extends EventTarget {
   #state = { state: "idle" };
   #welcome = null;
   #disconnect = null;
+  #slotAtMs = 0;
   #failures = 0;
   #liveSinceMs = 0;
   #heardAtMs = 0;
@@ -97,6 +98,7 @@ export class TokenwireClient extends EventTarget {
     const socket = new this.#environment.WebSocket(url, [SUBPROTOCOL]);
     this.#socket = socket;
     this.#disconnect = null;
+    this.#slotAtMs = 0;
     socket.onopen = () => socket === this.#socket && this.#sayHello();
     socket.onmessage = (event) => socket === this.#socket && this.#receive(event.data);
     socket.onclose = (event) => socket === this.#socket && this.#closed(event.code, event.reason);
@@ -189,6 +191,10 @@ export class TokenwireClient extends EventTarget {
         return this.#welcomed(message);
       case "ping":
         return this.#pinged(message);
+      case "drain":
+        // The gateway leaves: it serves us until our slot and closes then, with the cursors to go on from elsewhere.
+        this.#slotAtMs = this.#environment.now() + message.reconnect_in_ms;
+        return this.#emit(message);
       case "disconnect":
         this.#disconnect = message;
         return undefined;
@@ -353,7 +359,9 @@ export class TokenwireClient extends EventTarget {
       // A frame was too big: sending the same prompts again would only end the same way.
       for (const prompt of [...this.#prompts.values()]) this.#refuse(prompt, "the server closed the connection on it");
     }
-    const plan = planReconnect({ code, disconnect, failures: this.#failures, draw: this.#environment.random() });
+    const slotInS = Math.max(0, this.#slotAtMs - this.#environment.now()) / 1000;
+    const draw = this.#environment.random();
+    const plan = planReconnect({ code, disconnect, failures: this.#failures, draw, slotInS });
     const why = { code: disconnect?.code ?? code, reason: disconnect?.reason ?? reason };
     if (!plan.retry) return this.#setState({ state: "stopped", ...why });
     this.#failures += 1;

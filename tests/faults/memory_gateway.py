@@ -55,9 +55,18 @@ class MemoryGateway:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, home: Path, *, limits: dict[str, Any] | None = None, outbox: dict[str, Any] | None = None, **rules: Any
+        cls,
+        home: Path,
+        *,
+        limits: dict[str, Any] | None = None,
+        outbox: dict[str, Any] | None = None,
+        log: FollowedLog | None = None,
+        **rules: Any,
     ) -> AsyncIterator[MemoryGateway]:
-        """A gateway that listens, its times shortened by `rules` and its caps by `limits` and `outbox`."""
+        """A gateway that listens, its times shortened by `rules` and its caps by `limits` and `outbox`.
+
+        `log`: another gateway's, which this one serves as well.
+        """
         clock = SystemClock()
         gateway = Gateway(load_settings({}, home=home, gateway_port=0, auth_secret=SECRET), clock)
         connection_limits = ConnectionLimits(**(limits or {}))
@@ -69,7 +78,7 @@ class MemoryGateway:
         )
         gateway.held.bytes_max = connection_limits.held_bytes_max
         gateway.doorway.limits = connection_limits
-        log = FollowedLog(records_per_read=200)
+        log = log or FollowedLog(records_per_read=200)
         reader = FollowedLogReader(log)
         gateway.services = replace(
             services_over(log, reader),

@@ -366,7 +366,7 @@ async def test_broker_killed_and_restarted_in_mid_answer(private_broker: Embedde
 
 
 async def test_gateway_asked_to_stop(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """SIGTERM: every client is told 1012 and where it stands, and the process is gone within 10 s."""
+    """SIGTERM: every client is told its slot, then 1012 and where it stands, and the process is gone within 10 s."""
     settings = await gateway_settings(broker, tmp_path)
     async with (
         SessionWriter(settings) as writer,
@@ -385,7 +385,9 @@ async def test_gateway_asked_to_stop(broker: EmbeddedBroker, tmp_path: Path) -> 
         assert code == 1012
         assert words is not None
         assert words.reconnect
-        assert words.cursors["leaving"] == client.told[-2].c  # type: ignore[union-attr]  # the `end` before it
+        *_, end, notice, _ = client.told
+        assert words.cursors["leaving"] == end.c  # type: ignore[union-attr]  # the last thing that carries a cursor
+        assert tag_of(notice) == "drain"
 
 
 async def cut_log(settings: Settings, topic: str, start: int) -> None:

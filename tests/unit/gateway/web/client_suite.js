@@ -240,6 +240,20 @@ export default {
     equal(line.sockets.map(({ url }) => url), ["ws://a/", "ws://b/"]);
   },
 
+  "a gateway that leaves is left at the slot it gave": () => {
+    const { line, client } = connected(["ws://a/", "ws://b/"]);
+    client.attach("s", { from: "start" });
+    line.say(attached(), ...opening());
+    line.say({ type: "drain", reconnect_in_ms: 3000, cursors: { s: "c9" } });
+    line.pass(1);
+    line.lose(1006); // cut before its time: the others come back at their slots, and so do we
+    line.pass(1.5);
+    equal(line.sockets.length, 1);
+    line.pass(1);
+
+    equal(line.sockets.map(({ url }) => url), ["ws://a/", "ws://b/"]);
+  },
+
   "a session that is detached is not resumed": () => {
     const { line, client } = connected();
     client.attach("s", { from: "start" });
@@ -271,6 +285,8 @@ export default {
     equal(plan({ failures: 3 }).delayS, 2);
     equal(plan({ failures: 99, draw: 1 }).delayS, 30);
     equal(plan({ disconnect: { code: 1012, reason: "", reconnect: true, retry_after_s: 4 } }).delayS, 4.25);
+    equal(plan({ slotInS: 3 }).delayS, 3.25);
+    equal(plan({ disconnect: { code: 1012, reason: "", reconnect: true, retry_after_s: 4 }, slotInS: 3 }).delayS, 4.25);
     equal(plan({ code: 4400 }).retry, false);
     equal(plan({ code: 4508 }).retry, true);
     equal(plan({ code: 4508, disconnect: { code: 4508, reason: "", reconnect: false } }).retry, false);
