@@ -42,7 +42,7 @@ from gateway.decisions.client_protocol import (
 from gateway.decisions.connection_limits import Admit, MessageBucket, Refuse
 from gateway.services import GatewayServices
 from gateway.session_requests import SessionRequests
-from infra.access_tokens import TokenError, VerifiedToken, verify_token
+from infra.access_tokens import TokenError, VerifiedToken
 from schemas.client_messages import Disconnect, Drain, Error, Ping, Welcome
 
 __all__ = ["ClientConnection"]
@@ -53,8 +53,6 @@ RELIEVED_STALL_S: Final = 2.0
 """A client that has taken nothing for so long goes first when the process holds all it may."""
 SLOW_CURSORS_MAX: Final = 128
 """Last words to a slow client must not be what fills its socket: with more sessions it goes by its own cursors."""
-TOKEN_LEEWAY_S: Final = 60.0
-"""Clocks may differ by so much, as when the token was verified."""
 
 
 class ClientConnection:
@@ -175,8 +173,7 @@ class ClientConnection:
     def verified(self, token: str) -> VerifiedToken:
         if not token and self.socket.header_token is not None:
             return self.socket.header_token
-        rules = self.rules
-        return verify_token(rules.auth_secret, token, audience=rules.auth_audience, issuer=rules.auth_issuer)
+        return self.rules.tokens.verify(token)
 
     def welcome(self, token: VerifiedToken) -> Welcome:
         rules = self.rules
@@ -266,7 +263,7 @@ class ClientConnection:
         if self.protocol.state is ProtocolState.AWAITING_HELLO:
             if now_s > self.hello_until_s:
                 self.close(HELLO_TOO_LATE)
-        elif wall_s > self.token_expires_at_s + TOKEN_LEEWAY_S:
+        elif wall_s > self.token_expires_at_s + self.rules.tokens.leeway_s:
             self.close(BAD_TOKEN)
         elif self.pong_until_s is not None and now_s > self.pong_until_s:
             self.close(NO_PONG)

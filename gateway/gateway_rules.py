@@ -10,11 +10,13 @@ from gateway.decisions.resume_cursor import CursorKeys
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX
 from gateway.doorway import files_for_sockets
 from gateway.services import GatewayRules
+from infra.access_tokens import SecretVerifier, TokenVerifier
 from infra.clock import Clock
 from infra.keys import load_or_create_secret
 from infra.settings import Settings
 from infra.targets.presets import is_simulated
 from infra.targets.targets_file import load_catalogue
+from infra.token_keys import KeySetVerifier
 from schemas.prompt_limits import PromptLimits
 
 __all__ = ["cursor_keys", "message_bytes_max", "process_rate", "ring_share", "rules_of"]
@@ -23,14 +25,11 @@ PENDING_ROOM: Final = 2_400
 """Sockets accepted beyond those that may stay: for handshakes, the page and metrics."""
 
 
-def rules_of(settings: Settings) -> GatewayRules:
-    """What every connection lives by. Raises CatalogueError where the file of models is faulty."""
+def rules_of(settings: Settings, clock: Clock) -> GatewayRules:
+    """What every connection lives by. Raises CatalogueError, KeyFileFaulty where a file is faulty."""
     catalogue = load_catalogue(settings, keys_needed=False).catalogue
-    secret = settings.auth_secret.get_secret_value().encode()
     return GatewayRules(
-        auth_secret=secret or load_or_create_secret(settings.home / "keys", "auth"),
-        auth_audience=settings.auth_audience,
-        auth_issuer=settings.auth_issuer,
+        tokens=token_verifier(settings, clock),
         prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=catalogue.known_models),
         outbox_limits=OutboxLimits.within(settings.connection_bytes_max),
         connection_limits=ConnectionLimits(
@@ -45,6 +44,15 @@ def rules_of(settings: Settings) -> GatewayRules:
         drain_s=settings.gateway_drain_s,
         drain_clients_per_s=settings.gateway_drain_clients_per_s,
     )
+
+
+def token_verifier(settings: Settings, clock: Clock) -> TokenVerifier:
+    """The keys of TOKENWIRE_AUTH_JWKS alone, else the secret alone. Raises KeyFileFaulty."""
+    audience, issuer, leeway_s = settings.auth_audience, settings.auth_issuer, settings.auth_leeway_s
+    if settings.auth_jwks is not None:
+        return KeySetVerifier(settings.auth_jwks, clock, audience=audience, issuer=issuer, leeway_s=leeway_s)
+    secret = settings.auth_secret.get_secret_value().encode() or load_or_create_secret(settings.home / "keys", "auth")
+    return SecretVerifier(secret=secret, audience=audience, issuer=issuer, leeway_s=leeway_s)
 
 
 def ring_share(settings: Settings) -> int:

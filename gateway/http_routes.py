@@ -21,7 +21,7 @@ from gateway.client_socket import ClientSocket
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.page_files import PageFile
 from gateway.services import GatewayRules
-from infra.access_tokens import TokenError, verify_token
+from infra.access_tokens import TokenError
 from infra.telemetry.metrics import CONTENT_TYPE
 from schemas.client_messages import SUBPROTOCOL
 
@@ -100,10 +100,9 @@ class HttpRoutes:
         return self.check_header_token(connection, authorization)
 
     def check_header_token(self, connection: ServerConnection, authorization: str) -> Response | None:
-        rules = self.rules
         token = authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
         try:
-            verified = verify_token(rules.auth_secret, token, audience=rules.auth_audience, issuer=rules.auth_issuer)
+            verified = self.rules.tokens.verify(token)
         except TokenError as error:
             return answer(HTTPStatus.UNAUTHORIZED, f"{error}\n", ("WWW-Authenticate", 'Bearer realm="tokenwire"'))
         assert isinstance(connection, ClientSocket)

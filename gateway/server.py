@@ -81,7 +81,7 @@ class Gateway:
         self.clock = clock
         self.metrics = GatewayMetrics(clock)
         self.readiness = Readiness(settings, clock)
-        self.rules = rules_of(settings)
+        self.rules = rules_of(settings, clock)
         limits = self.rules.connection_limits
         self.held = HeldBytes(limits.held_bytes_max)
         self.doorway = Doorway(limits, self.held, self.metrics.refused)

@@ -10,6 +10,7 @@ from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket,
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.log_reader import LogReader, PastReader
 from gateway.session_hubs import SessionHubs
+from infra.access_tokens import TokenVerifier
 from infra.clock import Clock
 from producers.prompt_producer import PromptProducer
 from schemas.prompt_limits import PromptLimits
@@ -21,9 +22,7 @@ __all__ = ["GatewayRules", "GatewayServices"]
 class GatewayRules:
     """The numbers and names that a connection lives by."""
 
-    auth_secret: bytes
-    auth_audience: str
-    auth_issuer: str
+    tokens: TokenVerifier
     prompt_limits: PromptLimits
     outbox_limits: OutboxLimits
     connection_limits: ConnectionLimits

@@ -1,7 +1,9 @@
-"""Access tokens: who a client is, for a limited time. JWT signed with HS256, and nothing else is accepted.
+"""Access tokens: who a client is, for a limited time. JWT with one fixed algorithm per key.
 
-The algorithm is fixed, `aud`, `iss`, `exp` and `sub` are required, `sub` must be a user id, and clocks may differ by
-a minute. A token that is refused says why in a code for programs and a sentence for people, and never repeats itself.
+With a secret it is HS256 (here), with a set of public keys RS256 or ES256 by the key's kind (`infra/token_keys.py`);
+what a token's header says about its algorithm or its key is never believed. `aud`, `iss`, `exp` and `sub` are
+required, `sub` must be a user id, and clocks may differ by `leeway_s`. A token that is refused says why in a code for
+programs and a sentence for people, and never repeats itself.
 
     TokenError
     ├── TokenMissing     none was sent
@@ -12,7 +14,7 @@ a minute. A token that is refused says why in a code for programs and a sentence
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import jwt
 
@@ -20,12 +22,17 @@ from schemas.errors import InvalidField
 from schemas.identifiers import UserId, check_user_id
 
 __all__ = [
+    "LEEWAY_S",
     "TOKEN_CHARS_MAX",
+    "SecretVerifier",
     "TokenError",
     "TokenExpired",
     "TokenInvalid",
     "TokenMissing",
+    "TokenVerifier",
     "VerifiedToken",
+    "check_length",
+    "checked_claims",
     "issue_token",
     "verify_token",
 ]
@@ -76,20 +83,66 @@ def issue_token(
     return jwt.encode(claims, secret, algorithm=ALGORITHM)
 
 
-def verify_token(secret: bytes, token: str, *, audience: str = "tokenwire", issuer: str = "tokenwire") -> VerifiedToken:
+class TokenVerifier(Protocol):
+    """Knows the keys that open the door."""
+
+    @property
+    def leeway_s(self) -> float:
+        """Clocks may differ by so much."""
+        ...
+
+    def verify(self, token: str) -> VerifiedToken:
+        """Who the token belongs to. Raises TokenMissing, TokenExpired, TokenInvalid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretVerifier:
+    """A `TokenVerifier` with one secret that all gateways share (HS256)."""
+
+    secret: bytes
+    audience: str
+    issuer: str
+    leeway_s: float = LEEWAY_S
+
+    def verify(self, token: str) -> VerifiedToken:
+        """See `TokenVerifier.verify`."""
+        return verify_token(self.secret, token, audience=self.audience, issuer=self.issuer, leeway_s=self.leeway_s)
+
+
+def verify_token(
+    secret: bytes,
+    token: str,
+    *,
+    audience: str = "tokenwire",
+    issuer: str = "tokenwire",
+    leeway_s: float = LEEWAY_S,
+) -> VerifiedToken:
     """Who the token belongs to. Raises TokenMissing, TokenExpired, TokenInvalid."""
+    check_length(token)
+    return checked_claims(token, secret, ALGORITHM, audience=audience, issuer=issuer, leeway_s=leeway_s)
+
+
+def check_length(token: str) -> None:
+    """Raises TokenMissing, TokenInvalid."""
     if not token:
         raise TokenMissing(f"no token was sent; {REMEDY}")
     if len(token) > TOKEN_CHARS_MAX:
         raise TokenInvalid(f"the token is longer than {TOKEN_CHARS_MAX} characters; {REMEDY}")
+
+
+def checked_claims(
+    token: str, key: Any, algorithm: str, *, audience: str, issuer: str, leeway_s: float
+) -> VerifiedToken:
+    """What the token says, if this key signed it with this algorithm. Raises TokenExpired, TokenInvalid."""
     try:
         claims = jwt.decode(
             token,
-            secret,
-            algorithms=[ALGORITHM],
+            key,
+            algorithms=[algorithm],
             audience=audience,
             issuer=issuer,
-            leeway=LEEWAY_S,
+            leeway=leeway_s,
             options={"require": ["exp", "sub", "aud", "iss"]},
         )
         return VerifiedToken(check_user_id(claims["sub"]), float(claims["exp"]))

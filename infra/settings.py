@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     """Comma-separated exact origins of pages that may connect; empty = the gateway's own on loopback."""
     auth_secret: SecretStr = SecretStr("")
     """Secret of HS256 access tokens (32 bytes or more); empty = a development key is generated and kept."""
+    auth_jwks: Path | None = None
+    """File of public keys (JWKS) that verify access tokens, RS256 or ES256; set = tokens by auth_secret are refused.
+    Read again when it changes."""
+    auth_leeway_s: Annotated[float, Field(ge=0, le=60)] = 60.0
+    """Seconds by which the clocks of those who issue and those who verify access tokens may differ."""
     auth_audience: str = "tokenwire"
     """The `aud` that access tokens must carry."""
     auth_issuer: str = "tokenwire"
@@ -191,7 +196,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("config", mode="before")
+    @field_validator("config", "auth_jwks", mode="before")
     @classmethod
     def empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

@@ -49,6 +49,8 @@ class LaunchPlan:
         }
         if settings.config is not None:
             found["TOKENWIRE_CONFIG"] = str(settings.config.absolute())
+        if settings.auth_jwks is not None:
+            found["TOKENWIRE_AUTH_JWKS"] = str(settings.auth_jwks.absolute())
         if not settings.clickhouse:
             found["TOKENWIRE_ANALYTICS_PORT"] = str(ports.analytics)
         if not settings.kafka:

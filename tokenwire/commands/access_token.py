@@ -23,7 +23,8 @@ HOUR_S: Final = 3_600
 def token(user: str, hours: float, as_json: bool) -> None:
     """Print an access token for a client.
 
-    Signed with TOKENWIRE_AUTH_SECRET, else with the development key in TOKENWIRE_HOME.
+    Signed with TOKENWIRE_AUTH_SECRET, else with the development key in TOKENWIRE_HOME. Where gateways go by public keys
+    (TOKENWIRE_AUTH_JWKS), tokens come from whoever holds the private ones.
 
     \b
     Example:
@@ -32,6 +33,10 @@ def token(user: str, hours: float, as_json: bool) -> None:
     from tokenwire.client_start import client_start
 
     settings = client_start()
+    if settings.auth_jwks is not None:
+        raise click.ClickException(
+            "the gateways go by the keys in TOKENWIRE_AUTH_JWKS; get a token from whoever holds the private keys"
+        )
     now_s = time.time()
     issued = issue_page_token(settings, user, ttl_s=hours * HOUR_S, now_s=now_s)
     if as_json:

@@ -190,11 +190,13 @@ def line_of(plan: LaunchPlan) -> RunningLine:
     from tokenwire.running_line import RunningLine
 
     settings = plan.settings
-    issued = issue_page_token(settings, DEFAULT_USER, ttl_s=PAGE_TOKEN_S, now_s=time.time())
+    page = f"{plan.gateway_address(plan.ports.gateways[0])}/"
+    if settings.auth_jwks is None:  # else tokens are made elsewhere, and the page asks for one
+        page += f"#token={issue_page_token(settings, DEFAULT_USER, ttl_s=PAGE_TOKEN_S, now_s=time.time())}"
     analytics = settings.clickhouse.rpartition("@")[2] or f"http://127.0.0.1:{plan.ports.analytics}"
     return RunningLine(
         pid=os.getpid(),
-        page=f"{plan.gateway_address(plan.ports.gateways[0])}/#token={issued}",
+        page=page,
         kafka=plan.kafka,
         analytics=analytics,
         provider=provider_address(plan),

@@ -15,6 +15,7 @@ from gateway.services import GatewayRules, GatewayServices
 from gateway.session_attachments import SessionAttachments
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_lanes import SessionLanes
+from infra.access_tokens import SecretVerifier
 from producers.prompt_producer import PromptProducer
 from schemas.client_messages import OnSlow
 from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
@@ -47,9 +48,7 @@ def services_over(
     )
     return GatewayServices(
         rules=GatewayRules(
-            auth_secret=b"s" * 32,
-            auth_audience="tokenwire",
-            auth_issuer="tokenwire",
+            tokens=SecretVerifier(secret=b"s" * 32, audience="tokenwire", issuer="tokenwire"),
             prompt_limits=PromptLimits(),
             outbox_limits=OutboxLimits(rollup_s=0.0, settle_s=0.0),
             connection_limits=limits,
