@@ -1,0 +1,464 @@
+"""A connection to the gateways that outlives each of its sockets.
+
+One task reads: it connects, says hello with a cursor for each session, judges what comes, and on any end comes back
+as the plan says, at the next address. What a program asks for is remembered until it was answered, so a prompt that was
+on its way when a socket broke is sent again under the same id, which the gateway answers once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self, TypeAlias
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from gateway.client.errors import AnswerFailed, LineClosed
+from gateway.client.inbox import Inbox
+from gateway.decisions.reconnect_plan import StayAway, plan_reconnect
+from gateway.decisions.session_follow import Adopted, Dropped, Mend, SessionFollow
+from schemas.client_messages import (
+    SUBPROTOCOL,
+    Accepted,
+    Attach,
+    Attached,
+    Cancel,
+    ClientMessage,
+    Compared,
+    Delta,
+    Detach,
+    Disconnect,
+    Drain,
+    End,
+    Error,
+    Gap,
+    Hello,
+    Ping,
+    Pong,
+    Prompt,
+    Queued,
+    ServerMessage,
+    Snapshot,
+    Start,
+    Switch,
+    Waiting,
+    Welcome,
+)
+from schemas.codec import decode_server_messages, encode
+from schemas.errors import SchemaError
+
+__all__ = ["Hole", "Line", "LineMessage", "open_line"]
+
+CONNECT_S: Final = 10.0
+"""From the first byte to `welcome`."""
+STABLE_S: Final = 10.0
+"""A connection that held for so long was none of the failures in a row."""
+SILENCE_FACTOR: Final = 1.5
+"""A connection that says nothing for so many of the gateway's own ping periods is dead."""
+INBOX_BYTES_MAX: Final = 1_048_576
+RESUME_BYTES_MAX: Final = 32_768
+"""Cursors in a hello; sessions beyond it attach one by one."""
+CLOSE_S: Final = 2.0
+LOST_CODE: Final = 1006
+RETRY_S: Final = 1.0
+UNANSWERED_MAX: Final = 1_024
+"""Prompts that may wait for the gateway's word; they bound what waits to be sent."""
+HTTP_UNAVAILABLE: Final = 503
+HTTP_FORBIDDEN: Final = 403
+NORMAL: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Chunks of this session are missing and could not be had again."""
+
+    session: str
+
+
+LineMessage: TypeAlias = ServerMessage | Hole
+State: TypeAlias = Literal["connecting", "live", "reconnecting", "stopped"]
+
+
+class Line:
+    """Made by `tokenwire.connect`; iterate over it for the messages of all sessions that are attached."""
+
+    def __init__(self, urls: Sequence[str], token: str, inbox_bytes_max: int) -> None:
+        self.urls = urls
+        self.token = token
+        self.inbox: Inbox[LineMessage] = Inbox(inbox_bytes_max)
+        self.state: State = "connecting"
+        self.welcome: Welcome | None = None
+        self.connections = 0
+        """How often the line was connected."""
+        self.sessions: dict[str, SessionFollow] = {}
+        self.prompts: dict[str, Prompt] = {}
+        self.cancels: dict[str, Cancel] = {}
+        self.outgoing: asyncio.Queue[ClientMessage] = asyncio.Queue()
+        self.words: Disconnect | None = None
+        self.slot_at_s = 0.0
+        self.welcomed = asyncio.Event()
+        self.resumed: frozenset[str] = frozenset()
+        """Sessions whose cursors the last hello carried."""
+
+    # ---- What a program asks for
+
+    def attach(self, session: str, *, from_: str = "tail") -> None:
+        """Follow a session from a cursor, "start" or "tail" (what is new, and answers under way).
+
+        Attaching one that is followed already changes nothing. Answered by `Attached` among the messages.
+        """
+        if session not in self.sessions:
+            self.sessions[session] = SessionFollow(from_)
+            self.send(Attach(session=session, from_=from_))
+
+    def detach(self, session: str) -> None:
+        """Stop following a session and forget its position."""
+        if self.sessions.pop(session, None) is not None:
+            self.send(Detach(session=session))
+
+    def cursor(self, session: str) -> str:
+        """Where this client stands in a session, for another one to go on from; empty while unknown."""
+        follow = self.sessions.get(session)
+        return "" if follow is None else follow.cursor
+
+    def prompt(self, text: str = "", *, session: str, prompt_id: str = "", **options: Any) -> str:
+        """Ask; the prompt's id, also its handle for `cancel`. It is sent until the gateway has answered it.
+
+        `options`: fields of the wire's `prompt`, such as model, models, messages, max_tokens, on_busy. Answered by
+        `Accepted` and then by the session's own messages, or by `Error` with the same `prompt_id`.
+        Raises AnswerFailed while too many wait for their answer.
+        """
+        if len(self.prompts) >= UNANSWERED_MAX:
+            raise AnswerFailed("busy", f"{UNANSWERED_MAX} prompts wait for their answer; read the line", RETRY_S)
+        prompt_id = prompt_id or f"p-{secrets.token_hex(8)}"
+        self.attach(session, from_="start")
+        asked = Prompt(prompt_id=prompt_id, session=session, input=text, **options)
+        self.prompts[prompt_id] = asked
+        self.send(asked)
+        return prompt_id
+
+    def cancel(self, session: str, prompt_id: str) -> None:
+        """End a prompt's turn, whether it runs, waits or has not arrived yet."""
+        self.cancels[prompt_id] = Cancel(session=session, prompt_id=prompt_id)
+        self.send(self.cancels[prompt_id])
+
+    def refresh(self, token: str) -> None:
+        """Use another token from now on, and tell the gateway, so that the line outlives the old one."""
+        self.token = token
+        self.send(Hello(token=token))
+
+    async def ask(self, text: str, *, session: str = "", **options: Any) -> AsyncIterator[str]:
+        """The answer to one prompt, piece by piece, for programs that do one thing at a time: it reads the line.
+
+        Where an attempt begins anew, its text is told from its beginning. Raises AnswerFailed, LineClosed.
+        Cancellation: the turn goes on; `cancel` ends it.
+        """
+        session = session or f"s-{secrets.token_hex(8)}"
+        prompt_id = self.prompt(text, session=session, **options)
+        async for message in self:
+            match message:
+                case Error() if message.prompt_id == prompt_id:
+                    raise AnswerFailed(message.code, message.message, message.retry_after_s)
+                case Delta() if message.session == session and self.prompt_of(message) == prompt_id:
+                    yield message.text
+                case End() if message.session == session and self.prompt_of(message) == prompt_id:
+                    if message.reason == "complete":
+                        return
+                    error = message.error
+                    words = f"the answer ended {message.reason}" if error is None else error.message
+                    raise AnswerFailed(error.code if error else message.reason, words)
+                case _:
+                    pass
+
+    def prompt_of(self, message: Queued | Start | Delta | End | Switch | Waiting) -> str:
+        """The id of the prompt that a message's turn answers; empty where its beginning was not seen."""
+        follow = self.sessions.get(message.session)
+        return "" if follow is None else follow.prompt_of(message.turn)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> LineMessage:
+        """The next message. Raises LineClosed when the line has ended for good.
+
+        Cancellation: nothing is lost.
+        """
+        return await self.inbox.take()
+
+    # ---- The connection
+
+    def send(self, message: ClientMessage) -> None:
+        """Send it now if the line is live; what must not be lost is sent at the next welcome anyway."""
+        if self.state == "live":
+            self.outgoing.put_nowait(message)
+
+    async def run(self) -> None:
+        """Connect, serve and come back until told to stay away.
+
+        Cancellation: the socket is closed.
+        """
+        try:
+            await self.come_back_for_ever()
+        except Exception as error:  # the root of the line: whoever reads it must hear of a fault of ours
+            await self.inbox.end(error)
+            self.welcomed.set()
+            raise
+
+    async def come_back_for_ever(self) -> None:
+        failures = 0
+        for address in itertools.cycle(self.urls):
+            began_s = time.monotonic()
+            self.words, self.slot_at_s = None, 0.0
+            code, reason = await self.served(address)
+            held = self.state == "live" and time.monotonic() - began_s >= STABLE_S
+            self.state = "reconnecting"
+            failures = 0 if held else failures
+            plan = plan_reconnect(
+                code,
+                self.words,
+                failures=failures,
+                draw=random.random(),  # spreads those who come back
+                slot_in_s=max(0.0, self.slot_at_s - time.monotonic()),
+            )
+            if isinstance(plan, StayAway):
+                self.state = "stopped"
+                said: Disconnect | None = self.words
+                await self.inbox.end(LineClosed(code, reason) if said is None else LineClosed(said.code, said.reason))
+                self.welcomed.set()
+                return
+            failures += 1
+            await asyncio.sleep(plan.delay_s)
+
+    async def served(self, address: str) -> tuple[int, str]:
+        """One socket, from its first byte to its last: the close code and the reason."""
+        try:
+            async with asyncio.timeout(CONNECT_S) as opening:
+                async with connect(
+                    address,
+                    subprotocols=[Subprotocol(SUBPROTOCOL)],
+                    compression=None,
+                    max_size=None,
+                    ping_interval=None,
+                    close_timeout=CLOSE_S,
+                    proxy=None,
+                ) as socket:
+                    await socket.send(encode(self.hello()), text=True)
+                    await self.converse(socket, opening)
+                    return socket.close_code or LOST_CODE, socket.close_reason or ""
+        except ConnectionClosed as closed:
+            received = closed.rcvd
+            return (LOST_CODE, "") if received is None else (received.code, received.reason)
+        except InvalidStatus as refused:
+            return self.refused(refused)
+        except (OSError, TimeoutError, InvalidHandshake, SchemaError, msgspec.DecodeError):
+            return LOST_CODE, ""
+
+    def refused(self, refused: InvalidStatus) -> tuple[int, str]:
+        """The upgrade was answered with a status: full for now, or not at all."""
+        status = refused.response.status_code
+        if status == HTTP_UNAVAILABLE:
+            with contextlib.suppress(ValueError):
+                pause_s = float(refused.response.headers.get("Retry-After", ""))
+                self.words = Disconnect(code=1013, reason="no room", reconnect=True, retry_after_s=pause_s)
+            return LOST_CODE, ""
+        if status < HTTP_UNAVAILABLE - 3:  # 4xx: the request itself is at fault
+            return (4403 if status == HTTP_FORBIDDEN else 4400), f"refused with status {status}"
+        return LOST_CODE, ""
+
+    def hello(self) -> Hello:
+        """The first message: the token, and the cursors that fit."""
+        resume: dict[str, str] = {}
+        size = 0
+        for session, follow in self.sessions.items():
+            follow.asked()
+            size += len(session) + len(follow.cursor) + 8
+            if follow.cursor and size <= RESUME_BYTES_MAX:
+                resume[session] = follow.cursor
+        self.resumed = frozenset(resume)
+        return Hello(token=self.token, resume=resume)
+
+    async def converse(self, socket: ClientConnection, opening: asyncio.Timeout) -> None:
+        """Read until the end, with a task beside it that writes. Raises ConnectionClosed, SchemaError, TimeoutError."""
+        writing: asyncio.Task[None] | None = None
+        try:
+            while True:
+                silence_s = None
+                if self.welcome is not None and writing is not None and self.welcome.ping_s > 0:
+                    silence_s = SILENCE_FACTOR * (self.welcome.ping_s + self.welcome.pong_s)
+                async with asyncio.timeout(silence_s):
+                    frame = await socket.recv()
+                messages = decode_server_messages(frame)
+                share = len(frame) // len(messages) if messages else 0
+                for message in messages:
+                    await self.take(message, share)
+                    if isinstance(message, Welcome) and writing is None:
+                        opening.reschedule(None)
+                        self.go_live()
+                        writing = asyncio.create_task(self.write(socket), name="tokenwire-line-writer")
+        finally:
+            if writing is not None:
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
+
+    async def write(self, socket: ClientConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await socket.send(encode(await self.outgoing.get()), text=True)
+
+    def go_live(self) -> None:
+        """Welcome: ask again for all that has had no answer."""
+        self.outgoing = asyncio.Queue()
+        self.state = "live"
+        self.connections += 1
+        for session, follow in self.sessions.items():
+            if session not in self.resumed:
+                self.send(Attach(session=session, from_=follow.position))
+        for prompt in self.prompts.values():
+            self.send(prompt)
+        for cancel in self.cancels.values():
+            self.send(cancel)
+        self.welcomed.set()
+
+    # ---- What comes
+
+    async def take(self, message: ServerMessage, size: int) -> None:
+        """Deal with one message, and pass it on where it is the program's business."""
+        match message:
+            case Welcome():
+                self.welcome = message
+            case Ping():
+                self.pinged(message)
+                return
+            case Disconnect():
+                self.words = message
+                return
+            case Drain():
+                self.slot_at_s = time.monotonic() + message.reconnect_in_ms / 1_000
+            case Accepted():
+                self.prompts.pop(message.prompt_id, None)
+            case Error():
+                if self.failed(message):
+                    return
+            case (
+                Attached()
+                | Gap()
+                | Snapshot()
+                | Waiting()
+                | Queued()
+                | Start()
+                | Switch()
+                | Delta()
+                | End()
+                | Compared()
+            ):
+                if not await self.take_of_session(message, size):
+                    return
+            case _:
+                pass
+        await self.inbox.put(message, size)
+
+    async def take_of_session(
+        self,
+        message: Attached | Gap | Snapshot | Waiting | Queued | Start | Switch | Delta | End | Compared,
+        size: int,
+    ) -> bool:
+        """Whether to pass a session's message on."""
+        follow = self.sessions.get(message.session)
+        if follow is None:
+            return False
+        match message:
+            case Attached():
+                follow.attached(message)
+                return True
+            case Gap():
+                follow.gap(message.reason)
+                return not follow.awaiting
+            case Snapshot():
+                taken = follow.take_snapshot(message)
+                for turn in message.turns:
+                    self.settle(follow, turn.prompt_id)
+                return taken
+            case Waiting():
+                return follow.take_waiting(message)
+            case _:
+                verdict = follow.take(message)
+        if isinstance(verdict, Mend):
+            self.attach_again(message.session, follow, verdict.from_)
+        if isinstance(verdict, Mend | Dropped):
+            return False
+        if isinstance(verdict, Adopted):
+            await self.inbox.put(Hole(message.session), size)
+        if isinstance(message, Queued | End):
+            self.settle(follow, follow.prompt_of(message.turn))
+        return True
+
+    def settle(self, follow: SessionFollow, prompt_id: str) -> None:
+        """The log knows the prompt: nothing of it needs sending again."""
+        self.prompts.pop(prompt_id, None)
+        if follow.is_over(prompt_id):
+            self.cancels.pop(prompt_id, None)
+
+    def pinged(self, ping: Ping) -> None:
+        self.send(Pong())
+        for session, head in ping.heads.items():
+            follow = self.sessions.get(session)
+            from_ = None if follow is None else follow.head_seen(head)
+            if follow is not None and from_ is not None:
+                self.attach_again(session, follow, from_)
+
+    def attach_again(self, session: str, follow: SessionFollow, from_: str) -> None:
+        follow.asked()
+        self.send(Attach(session=session, from_=from_))
+
+    def failed(self, error: Error) -> bool:
+        """Mend what an error says, if that can be done; True: the program need not hear of it."""
+        self.prompts.pop(error.prompt_id, None)
+        self.cancels.pop(error.prompt_id, None)
+        follow = self.sessions.get(error.session)
+        if follow is None or not follow.awaiting or error.prompt_id:
+            return False
+        if not error.temporary:
+            from_ = follow.refused()
+            if from_ is not None:
+                self.attach_again(error.session, follow, from_)
+            return from_ is not None
+        loop = asyncio.get_running_loop()
+        loop.call_later(error.retry_after_s or RETRY_S, self.attach_again, error.session, follow, follow.position)
+        return False
+
+
+@asynccontextmanager
+async def open_line(
+    url: str | Sequence[str], *, token: str, inbox_bytes_max: int = INBOX_BYTES_MAX, connect_s: float = 30.0
+) -> AsyncIterator[Line]:
+    """Connect to a gateway, or to the first of several that lets us in, and stay connected until the block ends.
+
+    `url`: such as ws://127.0.0.1:8080/v1/connect; several are tried in turn. `token`: as `tokenwire token` prints it.
+    `inbox_bytes_max`: bytes of messages that wait to be read; beyond it the socket is not read, and the gateway serves
+    this client from the log at its own pace. `connect_s`: longest time until the first welcome.
+
+    Raises LineClosed where no gateway wants this client, TimeoutError.
+    Cancellation: the socket is closed; turns go on.
+    """
+    line = Line([url] if isinstance(url, str) else list(url), token, inbox_bytes_max)
+    running = asyncio.create_task(line.run(), name="tokenwire-line")
+    try:
+        async with asyncio.timeout(connect_s):
+            await line.welcomed.wait()
+        if line.inbox.fault is not None and not line.connections:
+            raise line.inbox.fault
+        yield line
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await line.inbox.end(LineClosed(NORMAL, "closed here"))
