@@ -64,6 +64,7 @@ bench: setup  ## The whole line against straight calls, then the worker against 
 
 lock: setup  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q
+	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -c requirements.lock pyproject.toml -o infra/deploy/requirements.lock -q
 
 clean:  ## Remove the environment and everything a run kept
 	rm -rf $(VENV) .tokenwire .mypy_cache .ruff_cache .pytest_cache .hypothesis
