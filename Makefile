@@ -14,7 +14,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench clean
+.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -65,6 +65,10 @@ bench: setup  ## The whole line against straight calls, then the worker against 
 lock: setup  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -c requirements.lock pyproject.toml -o infra/deploy/requirements.lock -q
+
+pack-js: setup  ## The JavaScript client as an npm package, in dist/
+	@mkdir -p dist
+	cd gateway/web && npm pack --pack-destination ../../dist
 
 clean:  ## Remove the environment and everything a run kept
 	rm -rf $(VENV) .tokenwire .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,8 @@ WEB_FOLDER: Final = Path(__file__).parent / "web"
 ENTRY: Final = "index.html"
 FILE_BYTES_MAX: Final = 2_097_152
 FILES_MAX: Final = 256
+NOT_OF_THE_PAGE: Final = ("package.json", ".d.ts", ".tgz")
+"""What only the client's package is made of."""
 CONTENT_TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -48,5 +50,5 @@ def load_page_files(folder: Path = WEB_FOLDER) -> dict[str, PageFile]:
 
 
 def servable(path: Path, relative: Path) -> bool:
-    hidden = any(part.startswith((".", "_")) for part in relative.parts)
+    hidden = any(part.startswith((".", "_")) for part in relative.parts) or relative.name.endswith(NOT_OF_THE_PAGE)
     return path.is_file() and not path.is_symlink() and not hidden and path.stat().st_size <= FILE_BYTES_MAX

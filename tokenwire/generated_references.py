@@ -30,6 +30,7 @@ from infra.telemetry.metric_names import METRICS
 from schemas import client_messages, dead_letters, permits, prompts, records, session_events
 from schemas.topics import TopicSpec, fixed_topics, session_topic
 from tokenwire.state_machines_page import machine_blocks
+from tokenwire.typescript_types import typescript_types
 
 __all__ = ["main", "references"]
 
@@ -59,8 +60,12 @@ KIND_WORDS: Final = {
 
 def references() -> dict[Path, str]:
     """The text of every generated file, by its path in the checkout."""
+    schemas = json_schemas()
     return {
-        **json_schemas(),
+        **schemas,
+        Path("gateway/web/messages.d.ts"): typescript_types(
+            json.loads(schemas[Path("schemas/json_schema/server_messages.json")])
+        ),
         DOCS / "protocol.md": protocol_page(),
         DOCS / "events.md": events_page(),
         DOCS / "settings.md": settings_page(),
