@@ -59,7 +59,8 @@ export interface ClientEvents extends Omit<ServerMessages, "ping" | "disconnect"
   hole: { session: string };
 }
 
-export class TokenwireClient extends EventTarget {
+/** An EventTarget whose events are those of {@link ClientEvents}. */
+export class TokenwireClient {
   constructor(options: ClientOptions);
   /** Counts for the curious. */
   readonly counts: { connections: number; duplicates: number; holes: number };
