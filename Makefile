@@ -14,7 +14,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench bench-gateway pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -61,6 +61,10 @@ schemas: setup  ## Regenerate the JSON Schema and the references made from the s
 bench: setup  ## The whole line against straight calls, then the worker against a plain loop, interleaved in one run
 	$(BIN)/tokenwire bench
 	$(BIN)/python -m benchmarks.worker_throughput
+
+bench-gateway: setup  ## One gateway with 10,000 clients, 500 of them reading answers, in both layouts
+	$(BIN)/python -m benchmarks.gateway_load --layout shared
+	$(BIN)/python -m benchmarks.gateway_load --layout dedicated
 
 lock: setup  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q
