@@ -95,6 +95,15 @@ class ClientSocket(ServerConnection):
                 self.fragments = 0
         super().process_event(event)
 
+    def forget_handshake(self) -> None:
+        """Let go of the headers of the request and of our answer, 3 KB a connection: nobody asks for them any more.
+
+        They are emptied in place, since `websockets` holds on to both as long as the connection lives.
+        """
+        for said in (self.request, self.response):
+            if said is not None:
+                said.headers.clear()
+
     def eof_received(self) -> None:
         """The other side writes no more."""
         if self.is_inside:

@@ -172,6 +172,7 @@ class Gateway:
         """Serve one client: the root of everything done for it."""
         assert isinstance(socket, ClientSocket)
         assert self.services is not None
+        socket.forget_handshake()
         connection = ClientConnection(socket, self.services)
         self.connections.add(connection)
         self.empty.clear()

@@ -20,6 +20,8 @@ from tests.integration.broker_fixture import cache_folder
 
 READY_S: Final = 120.0
 STOP_S: Final = 20.0
+SLOWLY = "[[sim tokens=20 pace_ms=50]]"
+"""An answer takes a second: what stops a batch on the way finds it on the way."""
 COMMAND_S: Final = 60.0
 ROW_S: Final = 20.0
 PORTS: Final = {f"TOKENWIRE_{name}_PORT": "0" for name in ("KAFKA", "GATEWAY", "PROVIDER", "ANALYTICS", "METRICS")}
@@ -127,7 +129,7 @@ def test_prompt_need_not_be_waited_for(line: Line) -> None:
 def test_batch_stopped_in_the_middle_goes_on_without_paying_twice(line: Line) -> None:
     """Ctrl-C leaves a valid results file; the same command finishes the rest; every line is answered and paid once."""
     file, results = line.folder / "prompts.jsonl", line.folder / "prompts.jsonl.results.jsonl"
-    file.write_text("".join(json.dumps({"input": f"Question {number}?"}) + "\n" for number in range(12)))
+    file.write_text("".join(json.dumps({"input": f"{SLOWLY} Question {number}?"}) + "\n" for number in range(12)))
     paid_before = line.calls()
     command = [sys.executable, "-P", "-m", "tokenwire", "send", "--file", str(file), "--lanes", "3"]
     stopped = subprocess.Popen(command, env=line.environment, stderr=subprocess.PIPE, text=True)
