@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import signal
 from collections import Counter
@@ -26,6 +27,7 @@ from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
 from gateway.close_codes import INTERNAL_ERROR, RESTARTING
 from gateway.decisions.client_outbox import HeldBytes, OutboxState
+from gateway.decisions.collection_rule import collection_is_due
 from gateway.decisions.connection_limits import SocketCounts, relieved
 from gateway.decisions.drain_plan import drain_slots
 from gateway.doorway import Doorway
@@ -40,7 +42,7 @@ from gateway.services import GatewayServices
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_watches import SessionWatches
 from infra.clock import Clock, SystemClock
-from infra.interpreter_settings import settle_interpreter
+from infra.interpreter_settings import collect_on_request, settle_interpreter
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
@@ -57,6 +59,8 @@ CLOSING_S: Final = 3.0
 """Of those, for clients to answer the close."""
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
+TICKS_AT_ONCE: Final = 256
+"""Connections looked at before other work gets its turn."""
 FRAMES_WAITING_MAX: Final = 4
 GATEWAY_NAME_BYTES: Final = 8
 
@@ -89,6 +93,9 @@ class Gateway:
         self.empty = asyncio.Event()
         """Set while there is no connection."""
         self.empty.set()
+        self.left = 0
+        """Connections gone since garbage was looked for."""
+        self.collected_at_s = clock.monotonic_s()
         self.port = settings.gateway_port
         self.server: Server | None = None
         self.services: GatewayServices | None = None
@@ -183,6 +190,7 @@ class Gateway:
             connection.close(INTERNAL_ERROR)
         finally:
             self.connections.discard(connection)
+            self.left += 1
             if not self.connections:
                 self.empty.set()
 
@@ -192,9 +200,12 @@ class Gateway:
             await asyncio.sleep(self.rules.tick_s)
             now_s, wall_s = self.clock.monotonic_s(), self.clock.now_us() / 1_000_000
             modes: Counter[OutboxState] = Counter()
-            for connection in list(self.connections):
-                connection.tick(now_s, wall_s)
-                modes[connection.writer.outbox.state] += 1
+            for place, connection in enumerate(list(self.connections)):
+                if place % TICKS_AT_ONCE == TICKS_AT_ONCE - 1:
+                    await asyncio.sleep(0)  # with thousands of them, streams get their turn in between
+                if connection in self.connections:
+                    connection.tick(now_s, wall_s)
+                    modes[connection.writer.outbox.state] += 1
             self.metrics.rolled_up.set(modes[OutboxState.ROLLUP])
             self.metrics.from_log.set(modes[OutboxState.LOG])
             self.metrics.connections.set(len(self.connections))
@@ -204,6 +215,14 @@ class Gateway:
                 self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
                 services.hubs.sweep(now_s)
                 self.relieve()
+            self.collect(now_s)
+
+    def collect(self, now_s: float) -> None:
+        """Look for what connections left behind, when that is worth the pause."""
+        since_s = now_s - self.collected_at_s
+        if collection_is_due(left=self.left, present=len(self.connections), since_s=since_s):
+            gc.collect()
+            self.left, self.collected_at_s = 0, now_s
 
     def relieve(self) -> None:
         """Beyond the process's cap of bytes, those who owe most give up what waits for them."""
@@ -293,6 +312,7 @@ def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = 
 
     def settle(port: int) -> None:
         settle_interpreter()
+        collect_on_request()
         if on_ready is not None:
             on_ready(port)
 
