@@ -1,6 +1,6 @@
-import type { ServerMessages, SnapshotMessage, TurnError, Usage } from "./messages.js";
+import type { ServerMessages, SnapshotMessage, TurnError, Usage } from "./messages.d.ts";
 
-export * from "./messages.js";
+export type * from "./messages.d.ts";
 
 export const SUBPROTOCOL: "tokenwire.v1.json";
 /** Longest wait for the welcome, in seconds. */
