@@ -22,6 +22,8 @@ import uvloop
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from gateway.active_sessions import ActiveSessions
+from gateway.activity_reader import ActivityReader
 from gateway.catch_up_reader import CATCH_UP_CONNECTIONS, CatchUpReader
 from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
@@ -100,6 +102,7 @@ class Gateway:
         self.server: Server | None = None
         self.services: GatewayServices | None = None
         self.watches: SessionWatches | None = None
+        self.sessions: ActiveSessions | None = None
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -107,13 +110,17 @@ class Gateway:
         settings = self.settings
         async with contextlib.AsyncExitStack() as stack:
             topics, log_client = SessionTopics(settings), LogClient(settings, client_id="tokenwire-gateway-log")
-            reader = FetchSessionReader(settings, self.clock)
+            fetching = FetchSessionReader(settings, self.clock)
+            reader = self.sessions = ActiveSessions(fetching, self.clock)
+            reader.on_return = self.metrics.returned
             producer = PromptProducer(settings, limits=self.rules.prompt_limits, clock=self.clock)
             past = [
                 LogClient(settings, client_id=f"tokenwire-gateway-past-{number}")
                 for number in range(CATCH_UP_CONNECTIONS)
             ]
-            parts: list[Part] = [topics, log_client, *past, reader, producer]
+            parts: list[Part] = [topics, log_client, *past, fetching, producer]
+            if settings.topic_layout == "dedicated":
+                parts.append(ActivityReader(fetching, log_client, reader))
             for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)
@@ -214,8 +221,17 @@ class Gateway:
                 self.metrics.unsent_bytes.set(self.held.total)
                 self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
                 services.hubs.sweep(now_s)
+                self.rest(now_s)
                 self.relieve()
             self.collect(now_s)
+
+    def rest(self, now_s: float) -> None:
+        """Leave silent sessions out of the fetch."""
+        sessions = self.sessions
+        if sessions is not None:
+            sessions.tick(now_s)
+            self.metrics.sessions_fetched.set(len(sessions.fetched))
+            self.metrics.sessions_left_out.set(len(sessions.left_out))
 
     def collect(self, now_s: float) -> None:
         """Look for what connections left behind, when that is worth the pause."""

@@ -8,7 +8,7 @@ from gateway.catch_up_reader import CatchUpReader
 from gateway.decisions.client_outbox import HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
 from gateway.gateway_metrics import GatewayMetrics
-from gateway.log_reader import LogReader, PastReader
+from gateway.log_reader import PastReader, SessionReader
 from gateway.session_hubs import SessionHubs
 from infra.access_tokens import TokenVerifier
 from infra.clock import Clock
@@ -57,7 +57,7 @@ class GatewayServices:
 
     rules: GatewayRules
     hubs: SessionHubs
-    reader: LogReader
+    reader: SessionReader
     log_client: PastReader
     catch_up: CatchUpReader
     producer: PromptProducer

@@ -21,6 +21,7 @@ import msgspec
 
 from schemas import client_messages as wire
 from schemas import codec
+from schemas.activity import SessionActivity
 from schemas.dead_letters import DeadLetter
 from schemas.journal import JournalEntry
 from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitReturned
@@ -238,6 +239,10 @@ RECORD: Final = TurnRecord(
     ),
 )
 
+ACTIVITY: Final = SessionActivity(
+    key="abcdefghijklmnopqrstuvwxyz234567", kind="ended", newest_offset=42, first_offset=7, at_us=AT_US
+)
+
 DEAD_LETTER: Final = DeadLetter(
     reason="malformed",
     message="is not valid JSON in UTF-8",
@@ -400,6 +405,7 @@ GOLDEN: Final[tuple[Golden, ...]] = (
     *(Golden(event, codec.decode_session_event) for event in SESSION_EVENTS),
     Golden(JOURNAL, codec.decode_journal_entry),
     Golden(RECORD, codec.decode_record),
+    Golden(ACTIVITY, codec.decode_activity),
     Golden(DEAD_LETTER, codec.decode_dead_letter),
     *(Golden(event, from_client) for event in CLIENT_MESSAGES),
     *(Golden(event, from_server) for event in SERVER_MESSAGES),
