@@ -30,7 +30,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from gateway.decisions.fetch_session import FetchSession
+from gateway.decisions.fetch_session import FetchSession, pause_s
 from gateway.followed_partitions import FollowedPartitions
 from gateway.kafka_fetch import FetchedPartition, PartitionName, SessionFetchRequest, answer_of, sessionless
 from gateway.log_reader import LogFollower
@@ -155,6 +155,7 @@ class FetchSessionReader:
                 continue
             self.session.answered(session_id)
             await self.take_all(fetched, self.session.known or plan.changed)
+            await asyncio.sleep(pause_s(len(wanted)))
 
     async def follow_joiners(self) -> None:
         """The joiners' loop: asks for those that the session's waiting request does not cover."""

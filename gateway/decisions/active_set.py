@@ -5,7 +5,7 @@ hundred that speak. A session is fetched while
 
     a turn is open                          its answer is being written
     something came                          QUIET_S longer: a next prompt often follows
-    it was opened or attached to            QUIET_S: what was appended meanwhile is seen at once
+    it was opened or attached to            LOOK_S: what was appended meanwhile is seen at once
     a prompt or a cancel went out here      PROMPT_S: the answer's first record is on its way
     the worker told of a newer record       until it has come, HEARD_S at most
 
@@ -51,7 +51,7 @@ class SessionStanding:
     def __init__(self, position: int, now_s: float) -> None:
         self.position = position
         """Everything before it has been read."""
-        self.keep_until_s = now_s + QUIET_S
+        self.keep_until_s = now_s + LOOK_S
         self.newest = NOTHING
         """The newest record that somebody spoke of."""
         self.heard_until_s = now_s
@@ -60,7 +60,7 @@ class SessionStanding:
 
     def attached(self, now_s: float) -> None:
         """Somebody attaches."""
-        self.keep_until_s = max(self.keep_until_s, now_s + QUIET_S)
+        self.looked_at(now_s)
 
     def prompted(self, now_s: float) -> None:
         """A prompt or a cancel goes out."""

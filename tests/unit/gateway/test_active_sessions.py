@@ -106,7 +106,7 @@ def test_open_turn_keeps_a_session() -> None:
     assert not scene.fetched()
 
 
-@pytest.mark.parametrize(("why", "keep_s"), [("prompted", PROMPT_S), ("attached", QUIET_S), ("deleted", PROMPT_S)])
+@pytest.mark.parametrize(("why", "keep_s"), [("prompted", PROMPT_S), ("attached", LOOK_S), ("deleted", PROMPT_S)])
 def test_what_goes_on_here_brings_it_back(why: str, keep_s: float) -> None:
     """A prompt, an attach, a deletion: fetched at once, and for a while."""
     scene = Scene()
