@@ -150,8 +150,10 @@ class SessionFold:
         """What comparisons came to, by prompt id; the newest ENDED_TURNS_KEPT_MAX unless texts are kept."""
 
     def apply(self, event: SessionEvent, offset: int) -> Verdict:
-        """Fold the record at `offset` and say whether it counts."""
-        self.next_offset = max(self.next_offset, offset + 1)
+        """Fold the record at `offset` and say whether it counts. What is read again was folded already."""
+        if offset < self.next_offset:
+            return Verdict.REPEATED
+        self.next_offset = offset + 1
         match event:
             case TurnQueued():
                 return self.apply_queued(event, offset)

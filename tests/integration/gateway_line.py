@@ -98,9 +98,9 @@ class WireClient:
     async def connected(cls, port: int, user: str | None = "alice", **options: Any) -> AsyncIterator[Self]:
         """Connected, and with a user also welcomed."""
         resume = options.pop("resume", {})
-        origin = options.pop("origin", None)
+        origin, query = options.pop("origin", None), options.pop("query", "")
         async with connect(
-            f"ws://127.0.0.1:{port}/v1/connect",
+            f"ws://127.0.0.1:{port}/v1/connect{query}",
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             origin=Origin(origin) if origin else None,
             compression=None,
