@@ -1,12 +1,15 @@
-"""The incremental fetch session on a real broker: joins, evictions, outages; every record once."""
+"""Incremental fetch sessions on one real broker and on three: joins, evictions, moved leaders; every record once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -15,12 +18,18 @@ from gateway.fetch_session_reader import FetchSessionReader
 from gateway.kafka_fetch import SessionFetchRequest
 from infra.clock import SystemClock
 from infra.embedded.broker import EmbeddedBroker
-from infra.kafka.log_client import LogRecord
+from infra.embedded.cluster import EmbeddedCluster
+from infra.kafka.log_client import LogClient, LogRecord
 from infra.kafka.node_connection import NodeConnection
+from infra.settings import Settings
 from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
 from schemas.topics import Layout, session_place
 from tests.integration.broker_fixture import new_broker
 from tests.integration.gateway_line import SessionWriter, answer_events, gateway_settings
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Kafka: TypeAlias = EmbeddedBroker | EmbeddedCluster
 
 SESSIONS = 20
 READERS = 12
@@ -52,12 +61,20 @@ class Follower:
                 await self.came.wait()
 
 
+@pytest.fixture(params=["broker", "three_brokers"], ids=["one broker", "three brokers"])
+def kafka(request: pytest.FixtureRequest) -> Kafka:
+    found: Kafka = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.mark.parametrize("layout", ["dedicated", "shared"])
-async def test_sessions_join_in_the_middle(broker: EmbeddedBroker, tmp_path: Path, layout: Layout) -> None:
+async def test_sessions_join_in_the_middle(kafka: Kafka, tmp_path: Path, layout: Layout) -> None:
     """Each follower has its own records, once, though other sessions join while a request waits."""
-    settings = await gateway_settings(broker, tmp_path, layout)
+    settings = await gateway_settings(kafka, tmp_path, layout)
     reader = FetchSessionReader(settings, SystemClock())
-    keys = {f"{layout}-{number}": key_of(f"{layout}-{number}") for number in range(SESSIONS)}
+    several = isinstance(kafka, EmbeddedCluster)
+    names = [f"{layout}-{number}" for number in range(SESSIONS // 2 if several else SESSIONS)]
+    keys = {name: key_of(name) for name in names}
     followers = {name: Follower() for name in keys}
     expected: dict[str, list[int]] = {}
     async with SessionWriter(settings) as writer, running(reader):
@@ -70,15 +87,17 @@ async def test_sessions_join_in_the_middle(broker: EmbeddedBroker, tmp_path: Pat
             last = await writer.append("fetch", name, answer_events("t2", ["c"], prompt_id="p2"))
             expected[name] = list(range(last - 3, last + 1))
             await followers[name].until(last)
+        nodes = [node for node in reader.fetchers if reader.leads(node)]
 
+    assert (len(nodes) > 1) == several
     for name, follower in followers.items():
         assert follower.offsets == expected[name]
         assert follower.keys == {keys[name].encode()}
 
 
-async def test_broker_forgets_the_fetch_session(broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_broker_forgets_the_fetch_session(kafka: Kafka, tmp_path: Path) -> None:
     """The reader is refused, begins anew with a full fetch, and has every record once."""
-    settings = await gateway_settings(broker, tmp_path)
+    settings = await gateway_settings(kafka, tmp_path)
     reader, follower = FetchSessionReader(settings, SystemClock()), Follower()
     async with SessionWriter(settings) as writer, running(reader):
         last = await writer.append("fetch", "forgotten", answer_events("t0", ["a"]))
@@ -124,6 +143,39 @@ async def test_broker_keeps_no_fetch_sessions(tmp_path: Path) -> None:
         assert follower.offsets == list(range(last + 1))
 
 
+async def test_leader_is_killed_comes_back_and_leads_again(three_brokers: EmbeddedCluster, tmp_path: Path) -> None:
+    """While records are written every 20 ms: each follower has every record once, in order, through all of it."""
+    settings = await gateway_settings(three_brokers, tmp_path)
+    reader, names = FetchSessionReader(settings, SystemClock()), [f"moved-{number}" for number in range(9)]
+    followers = {name: Follower() for name in names}
+    async with SessionWriter(settings) as writer, running(reader), past_reader(settings) as past:
+        lasts = dict(zip(names, await begin_all(writer, names), strict=True))
+        for name in names:
+            assert reader.follow(session_place(key_of(name), "dedicated"), key_of(name), 0, followers[name])
+        await all_until(followers, lasts)
+        victim = max(reader.fetchers, key=lambda node: len(reader.assignment.led_by(node)))
+        led = leads(reader, victim)
+        writing = asyncio.create_task(write_on(writer, names, lasts))
+        broker = three_brokers.brokers[victim - 1]
+        assert broker.pid is not None
+        os.kill(broker.pid, signal.SIGKILL)
+        await until_true(lambda: not reader.leads(victim))
+        ends = await asyncio.gather(*(past.end(session_place(key_of(name), "dedicated").topic, 0) for name in names))
+        await all_until(followers, {name: end - 1 for name, end in zip(names, ends, strict=True)})
+
+        await broker.wait()
+        await broker.stop()
+        await broker.start()
+        await until_true(lambda: leads(reader, victim) == led)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        ends = await asyncio.gather(*(past.end(session_place(key_of(name), "dedicated").topic, 0) for name in names))
+        await all_until(followers, {name: end - 1 for name, end in zip(names, ends, strict=True)})
+
+    for name, end in zip(names, ends, strict=True):
+        assert followers[name].offsets == list(range(end))
+
+
 def refusals(reader: FetchSessionReader) -> int:
     return sum(fetcher.refusals for fetcher in reader.fetchers.values())
 
@@ -156,3 +208,45 @@ async def running(reader: FetchSessionReader) -> AsyncIterator[None]:
 
 def key_of(session: str) -> SessionKey:
     return session_key_of(check_user_id("fetch"), check_session_id(session))
+
+
+# ---- Many sessions, written and read at once
+
+
+async def begin_all(writer: SessionWriter, names: list[str]) -> list[int]:
+    return await asyncio.gather(*(writer.append("fetch", name, answer_events("t0", ["a"])) for name in names))
+
+
+async def write_on(writer: SessionWriter, names: list[str], lasts: dict[str, int]) -> None:
+    """A record to each session, again and again; each waits for its own acknowledgement only."""
+
+    async def write(name: str) -> None:
+        while True:
+            lasts[name] = await writer.append("fetch", name, answer_events("t1", ["b"]))
+            await asyncio.sleep(0.02)  # the pace of a model
+
+    await asyncio.gather(*(write(name) for name in names))
+
+
+async def all_until(followers: dict[str, Follower], lasts: dict[str, int]) -> None:
+    await asyncio.gather(*(followers[name].until(last) for name, last in lasts.items()))
+
+
+def leads(reader: FetchSessionReader, node: int) -> set[tuple[str, int]]:
+    return set(reader.assignment.led_by(node))
+
+
+async def until_true(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not is_so():  # noqa: ASYNC110  # seen from outside
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def past_reader(settings: Settings) -> AsyncIterator[LogClient]:
+    client = LogClient(settings)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()
