@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from gateway.decisions.resume_cursor import GapReason
 from gateway.fetch_session_reader import FetchSessionReader
@@ -160,7 +162,7 @@ async def test_leader_is_killed_comes_back_and_leads_again(three_brokers: Embedd
         assert broker.pid is not None
         os.kill(broker.pid, signal.SIGKILL)
         await until_true(lambda: not reader.leads(victim))
-        ends = await asyncio.gather(*(past.end(session_place(key_of(name), "dedicated").topic, 0) for name in names))
+        ends = await asyncio.gather(*(past.end(*place_of(name)) for name in names))
         await all_until(followers, {name: end - 1 for name, end in zip(names, ends, strict=True)})
 
         await broker.wait()
@@ -169,11 +171,48 @@ async def test_leader_is_killed_comes_back_and_leads_again(three_brokers: Embedd
         await until_true(lambda: leads(reader, victim) == led)
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
-        ends = await asyncio.gather(*(past.end(session_place(key_of(name), "dedicated").topic, 0) for name in names))
+        ends = await asyncio.gather(*(past.end(*place_of(name)) for name in names))
         await all_until(followers, {name: end - 1 for name, end in zip(names, ends, strict=True)})
 
     for name, end in zip(names, ends, strict=True):
         assert followers[name].offsets == list(range(end))
+
+
+async def test_broker_that_hangs_costs_only_its_logs(three_brokers: EmbeddedCluster, tmp_path: Path) -> None:
+    """Logs that others lead go on at once, also one that joins; its own go on, whole, once it does."""
+    settings = await gateway_settings(three_brokers, tmp_path)
+    reader, names = FetchSessionReader(settings, SystemClock()), [f"alone-{number}" for number in range(8)]
+    followers = {name: Follower() for name in names}
+    await asyncio.to_thread(make_unreplicated, settings, names)
+    async with SessionWriter(settings) as writer, running(reader):
+        lasts = dict(zip(names, await begin_all(writer, names), strict=True))
+        for name in names:
+            assert reader.follow(session_place(key_of(name), "dedicated"), key_of(name), 0, followers[name])
+        await all_until(followers, lasts)
+        hung = {name for name in names if place_of(name) in leads(reader, 1)}
+        others = [name for name in names if name not in hung]
+        joiner = others.pop()
+        reader.unfollow(session_place(key_of(joiner), "dedicated"), key_of(joiner))
+        pid = three_brokers.brokers[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            started_s = time.monotonic()
+            for _ in range(3):
+                await all_until(followers, dict(zip(others, await begin_all(writer, others), strict=True)))
+            took_s = time.monotonic() - started_s
+            late = Follower()
+            assert reader.follow(session_place(key_of(joiner), "dedicated"), key_of(joiner), 0, late)
+            await late.until(lasts[joiner])
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        lasts |= dict(zip(hung, await begin_all(writer, list(hung)), strict=True))
+        await all_until({name: followers[name] for name in hung}, {name: lasts[name] for name in hung})
+
+    assert hung
+    assert took_s < 1.0
+    for name in hung:
+        assert followers[name].offsets == list(range(lasts[name] + 1))
 
 
 def refusals(reader: FetchSessionReader) -> int:
@@ -215,6 +254,18 @@ def key_of(session: str) -> SessionKey:
 
 async def begin_all(writer: SessionWriter, names: list[str]) -> list[int]:
     return await asyncio.gather(*(writer.append("fetch", name, answer_events("t0", ["a"])) for name in names))
+
+
+def make_unreplicated(settings: Settings, names: list[str]) -> None:
+    """Sessions' topics with one replica each: what one broker has, no other waits for."""
+    client = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    topics = [NewTopic(place_of(name)[0], 1, 1, config={"min.insync.replicas": "1"}) for name in names]
+    for made in client.create_topics(topics).values():
+        made.result(WAIT_S)
+
+
+def place_of(name: str) -> tuple[str, int]:
+    return session_place(key_of(name), "dedicated").topic, 0
 
 
 async def write_on(writer: SessionWriter, names: list[str], lasts: dict[str, int]) -> None:
