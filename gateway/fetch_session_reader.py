@@ -126,7 +126,9 @@ class FetchSessionReader:
 
     def position_at(self, node: int, name: PartitionName) -> int | None:
         """See `LedPartitions.position_at`."""
-        return self.partitions.by_name[name].position if name in self.assignment.led_by(node) else None
+        if name not in self.assignment.led_by(node):
+            return None
+        return self.partitions.wanted([name], self.clock.monotonic_s()).get(name)
 
     def bytes_max(self) -> int:
         """See `LedPartitions.bytes_max`."""

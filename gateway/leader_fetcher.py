@@ -52,7 +52,7 @@ class LedPartitions(Protocol):
         ...
 
     def position_at(self, node: int, name: PartitionName) -> int | None:
-        """Where to read a partition from; None where it is not read there."""
+        """Where to read a partition from; None where it is not read there, or left out for the moment."""
         ...
 
     def bytes_max(self) -> int:
@@ -169,7 +169,10 @@ class LeaderFetcher:
                     await self.take_all(fetched, asked)
 
     def joiners(self) -> dict[PartitionName, int]:
-        """Those that joined, and from where to read them; who has left or moved away meanwhile is no joiner."""
+        """Those that joined, and from where to read them; who has left or moved away meanwhile is no joiner.
+
+        Nor is one that was refused: the session takes it in when it is due.
+        """
         asked = {}
         for name in tuple(self.joining):
             position = self.work.position_at(self.node, name)
