@@ -38,11 +38,12 @@ from infra.kafka.connection import aiokafka_options
 from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
+from schemas.activity import SessionActivity
 from schemas.client_messages import SUBPROTOCOL, Attach, Hello, Pong
 from schemas.codec import encode
-from schemas.identifiers import check_session_id, check_user_id, session_key_of
+from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
 from schemas.session_events import TokensEmitted, TurnEnded, TurnQueued, TurnStarted
-from schemas.topics import fixed_topics, session_place
+from schemas.topics import ACTIVITY, fixed_topics, record_partition, session_place
 
 __all__ = ["Load", "Result", "main"]
 
@@ -71,6 +72,8 @@ class Load:
     streaming: int
     records_per_s: int
     tokens_per_record: int
+    warm_up_s: float
+    """Streaming before anything is measured: a fresh broker compiles itself, for a dozen seconds, on half a core."""
     seconds: float
     layout: str
 
@@ -198,18 +201,28 @@ async def publish(settings: Settings, load: Load) -> dict[str, float]:
         start = TurnStarted(turn=TURN, attempt=1, run=run, provider="p", model="m")
         await send(number, TurnQueued(turn=TURN, prompt_id="p", input="x", model="m"), start)
     await producer.flush()
+    for place, raw_key in places:  # as a worker tells gateways that there is something to be fetched
+        if not place.shared:
+            key = SessionKey(raw_key.decode())
+            word = SessionActivity(key=key, kind="started", newest_offset=1)
+            await producer.send(ACTIVITY, encode(word), key=raw_key, partition=record_partition(key))
+    await producer.flush()
     took_s.clear()
     began_s, sent = time.perf_counter(), 0
     seqs = [0] * load.streaming
-    total = int(load.records_per_s * load.seconds)
+    warm_up = int(load.records_per_s * load.warm_up_s)
+    total = warm_up + int(load.records_per_s * load.seconds)
     while sent < total:
         due = min(total, int((time.perf_counter() - began_s) * load.records_per_s))
         while sent < due:
             number = sent % load.streaming
-            chunks = (str(time.time_ns() // 1_000), *(" word",) * (load.tokens_per_record - 1))
+            stamp = f"{time.time_ns() // 1_000}" if sent >= warm_up else " word"
+            chunks = (stamp, *(" word",) * (load.tokens_per_record - 1))
             await send(number, TokensEmitted(turn=TURN, attempt=1, run=run, seq=seqs[number], chunks=chunks))
             seqs[number] += load.tokens_per_record
             sent += 1
+            if sent == warm_up:
+                took_s.clear()
         await asyncio.sleep(0.001)
     seconds = time.perf_counter() - began_s
     for number in range(load.streaming):
@@ -261,7 +274,7 @@ async def streamed(result: Result, settings: Settings, gateway: ChildProcess, re
     writer = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "benchmarks.gateway_load", "--publish", described), stdout=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(load.seconds * 4 + STEP_S_MAX):
+    async with asyncio.timeout((load.warm_up_s + load.seconds) * 4 + STEP_S_MAX):
         output, _ = await writer.communicate()
     said = json.loads(output)
     with contextlib.suppress(TimeoutError):
@@ -274,7 +287,7 @@ async def streamed(result: Result, settings: Settings, gateway: ChildProcess, re
     result.ends = sum(client.ended.is_set() for client in readers)
     result.frames = sum(client.frames for client in readers) - frames
     spent_s = cpu_s_of(gateway.pid) - cpu_s
-    result.gateway_cpu_percent = round(100 * spent_s / load.seconds, 1)
+    result.gateway_cpu_percent = round(100 * spent_s / (load.warm_up_s + load.seconds), 1)
     result.gateway_cpu_us_per_frame = round(1e6 * spent_s / max(1, result.frames), 1)
     relay = sorted(us / 1_000 for client in readers for us in client.relay_us) or [0.0]
     result.relay_ms = [round(relay[min(len(relay) - 1, int(len(relay) * q))], 1) for q in (0.5, 0.9, 0.99, 1.0)]
@@ -394,6 +407,7 @@ def main() -> None:
     parser.add_argument("--streaming", type=int, default=500)
     parser.add_argument("--records-per-s", type=int, default=5_000)
     parser.add_argument("--tokens-per-record", type=int, default=5)
+    parser.add_argument("--warm-up-s", type=float, default=15.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--layout", choices=("dedicated", "shared"), default="shared")
     parser.add_argument("--json", action="store_true", dest="as_json")
@@ -410,6 +424,7 @@ def main() -> None:
         streaming=min(options.streaming, options.clients),
         records_per_s=options.records_per_s,
         tokens_per_record=options.tokens_per_record,
+        warm_up_s=options.warm_up_s,
         seconds=options.seconds,
         layout=options.layout,
     )

@@ -25,7 +25,7 @@ from gateway.decisions.leader_assignment import LeaderAssignment
 from gateway.decisions.resume_cursor import GapReason
 from gateway.followed_partitions import FollowedPartitions
 from gateway.kafka_fetch import FetchedPartition, PartitionName
-from gateway.leader_fetcher import PARTITION_BYTES_MAX, PARTITION_PAUSE_S, LeaderFetcher, outage_pause_s
+from gateway.leader_fetcher import PARTITION_BYTES_MAX, PARTITION_PAUSE_S, LeaderFetcher, outage_pause_s, reader_loop
 from gateway.log_reader import LogFollower
 from infra.clock import Clock
 from infra.kafka.connection import aiokafka_options
@@ -75,7 +75,7 @@ class FetchSessionReader:
 
     async def start(self) -> None:
         """Start following; no broker need be there yet."""
-        self.looking = asyncio.create_task(self.look_up_leaders(), name="fetch-leaders")
+        self.looking = reader_loop(self.look_up_leaders(), "fetch-leaders")
 
     async def stop(self) -> None:
         """End all loops and close the connections."""

@@ -14,17 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import structlog
 from aiokafka.errors import FetchSessionIdNotFound, InvalidFetchSessionEpoch, KafkaError, for_code
 
-from gateway.decisions.fetch_session import FetchSession
+from gateway.decisions.fetch_session import FetchSession, pause_s
 from gateway.kafka_fetch import FetchedPartition, PartitionName, SessionFetchRequest, answer_of, sessionless
 from infra.kafka.node_connection import NodeAddress, NodeConnection
 
-__all__ = ["PARTITION_BYTES_MAX", "PARTITION_PAUSE_S", "LeaderFetcher", "LedPartitions", "outage_pause_s"]
+__all__ = [
+    "PARTITION_BYTES_MAX",
+    "PARTITION_PAUSE_S",
+    "LeaderFetcher",
+    "LedPartitions",
+    "outage_pause_s",
+    "reader_loop",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -104,8 +111,8 @@ class LeaderFetcher:
     def start(self) -> None:
         """Start both loops; the broker need not be there yet."""
         self.tasks = [
-            asyncio.create_task(self.follow_session(), name=f"fetch-session-{self.node}"),
-            asyncio.create_task(self.follow_joiners(), name=f"fetch-joiners-{self.node}"),
+            reader_loop(self.follow_session(), f"fetch-session-{self.node}"),
+            reader_loop(self.follow_joiners(), f"fetch-joiners-{self.node}"),
         ]
 
     async def stop(self) -> None:
@@ -151,6 +158,7 @@ class LeaderFetcher:
                 continue
             self.session.answered(session_id)
             await self.take_all(fetched, self.session.known or plan.changed)
+            await asyncio.sleep(pause_s(len(wanted)))
 
     async def follow_joiners(self) -> None:
         """The joiners' loop: asks for those that the session's waiting request does not cover."""
@@ -228,6 +236,18 @@ class LeaderFetcher:
             log.info("broker_reachable_again", node=self.node, failures=self.outages)
             self.outages = 0
         return response
+
+
+def reader_loop(loop: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """A task that ends only when its owner cancels it; if it ends otherwise, the log says why."""
+    task = asyncio.create_task(loop, name=name)  # owned by whoever asks
+    task.add_done_callback(say_why_it_ended)
+    return task
+
+
+def say_why_it_ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("reader_loop_failed", loop=task.get_name(), exc_info=task.exception())
 
 
 def outage_pause_s(outages: int) -> float:

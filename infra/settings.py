@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     Read again when it changes."""
     auth_leeway_s: Annotated[float, Field(ge=0, le=60)] = 60.0
     """Seconds by which the clocks of those who issue and those who verify access tokens may differ."""
+    auth_token_days_max: Annotated[float, Field(gt=0, le=365)] = 30.0
+    """Days after which an access token is refused whatever its `exp`; a logout is remembered for so long."""
+    gateway_requires_origin: bool = False
+    """Refuse websockets without an Origin header: only pages of the listed origins, no other programs."""
     auth_audience: str = "tokenwire"
     """The `aud` that access tokens must carry."""
     auth_issuer: str = "tokenwire"

@@ -56,6 +56,9 @@ class Follower:
     def lost(self, reason: GapReason) -> None:
         raise AssertionError(reason)
 
+    def expects_records(self) -> bool:
+        return True
+
     async def until(self, last: int) -> None:
         async with asyncio.timeout(WAIT_S):
             while not self.offsets or self.offsets[-1] < last:

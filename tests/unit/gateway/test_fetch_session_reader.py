@@ -27,6 +27,9 @@ class Patient:
     def lost(self, reason: GapReason) -> None:
         raise AssertionError(reason)
 
+    def expects_records(self) -> bool:
+        return True
+
 
 async def until_reachable(reader: FetchSessionReader, expected: bool) -> None:
     async with asyncio.timeout(5.0):

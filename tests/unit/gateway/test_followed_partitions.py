@@ -24,6 +24,9 @@ class Silent:
     def lost(self, reason: GapReason) -> None:
         raise AssertionError(reason)
 
+    def expects_records(self) -> bool:
+        return True
+
 
 def followed() -> FollowedPartitions:
     partitions = FollowedPartitions()
