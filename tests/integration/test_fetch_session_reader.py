@@ -178,7 +178,9 @@ async def test_leader_is_killed_comes_back_and_leads_again(three_brokers: Embedd
         await all_until(followers, {name: end - 1 for name, end in zip(names, ends, strict=True)})
 
     for name, end in zip(names, ends, strict=True):
-        assert followers[name].offsets == list(range(end))
+        offsets = followers[name].offsets  # what the writer had sent may have been acknowledged a little later
+        assert offsets == list(range(len(offsets)))
+        assert len(offsets) >= end
 
 
 async def test_broker_that_hangs_costs_only_its_logs(three_brokers: EmbeddedCluster, tmp_path: Path) -> None:
@@ -192,7 +194,7 @@ async def test_broker_that_hangs_costs_only_its_logs(three_brokers: EmbeddedClus
         for name in names:
             assert reader.follow(session_place(key_of(name), "dedicated"), key_of(name), 0, followers[name])
         await all_until(followers, lasts)
-        hung = {name for name in names if place_of(name) in leads(reader, 1)}
+        hung = [name for name in names if place_of(name) in leads(reader, 1)]
         others = [name for name in names if name not in hung]
         joiner = others.pop()
         reader.unfollow(session_place(key_of(joiner), "dedicated"), key_of(joiner))
@@ -200,21 +202,23 @@ async def test_broker_that_hangs_costs_only_its_logs(three_brokers: EmbeddedClus
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         try:
-            started_s = time.monotonic()
+            took_s = []
             for _ in range(3):
-                await all_until(followers, dict(zip(others, await begin_all(writer, others), strict=True)))
-            took_s = time.monotonic() - started_s
+                lasts |= dict(zip(others, await begin_all(writer, others), strict=True))
+                acknowledged_s = time.monotonic()
+                await all_until(followers, {name: lasts[name] for name in others})
+                took_s.append(time.monotonic() - acknowledged_s)
             late = Follower()
             assert reader.follow(session_place(key_of(joiner), "dedicated"), key_of(joiner), 0, late)
             await late.until(lasts[joiner])
         finally:
             os.kill(pid, signal.SIGCONT)
-        lasts |= dict(zip(hung, await begin_all(writer, list(hung)), strict=True))
+        lasts |= dict(zip(hung, await begin_all(writer, hung), strict=True))
         await all_until({name: followers[name] for name in hung}, {name: lasts[name] for name in hung})
 
     assert hung
-    assert took_s < 1.0
-    for name in hung:
+    assert max(took_s) < 1.0
+    for name in hung + others:
         assert followers[name].offsets == list(range(lasts[name] + 1))
 
 
