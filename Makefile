@@ -62,9 +62,13 @@ bench: setup  ## The whole line against straight calls, then the worker against 
 	$(BIN)/tokenwire bench
 	$(BIN)/python -m benchmarks.worker_throughput
 
-bench-gateway: setup  ## One gateway with 10,000 clients, 500 of them reading answers, in both layouts
-	$(BIN)/python -m benchmarks.gateway_load --layout shared
-	$(BIN)/python -m benchmarks.gateway_load --layout dedicated
+bench-gateway: setup  ## One gateway with 10,000 clients: steady, everyone, slow, storm, and the plain design (25 minutes)
+	$(BIN)/python -m benchmarks.gateway steady --find-highest --layout shared
+	$(BIN)/python -m benchmarks.gateway steady --find-highest --layout dedicated
+	$(BIN)/python -m benchmarks.gateway everyone
+	$(BIN)/python -m benchmarks.gateway slow
+	$(BIN)/python -m benchmarks.gateway storm
+	$(BIN)/python -m benchmarks.gateway plain
 
 lock: setup  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q
