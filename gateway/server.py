@@ -62,6 +62,9 @@ OPEN_S: Final = 5.0
 TICKS_AT_ONCE: Final = 256
 """Connections looked at before other work gets its turn."""
 FRAMES_WAITING_MAX: Final = 4
+ACCEPT_WAITING_MAX: Final = 4_096
+"""Connections that the kernel keeps until they are accepted (at most `net.core.somaxconn`). Beyond it a client is not
+refused: the kernel drops what it sends, and it waits for a second, then three, seven, fifteen …"""
 GATEWAY_NAME_BYTES: Final = 8
 
 
@@ -160,6 +163,7 @@ class Gateway:
         self.server = await serve(
             self.handle,
             sock=listener,
+            backlog=ACCEPT_WAITING_MAX,
             # websockets declares a class and calls it
             create_connection=partial(ClientSocket, doorway=self.doorway),  # type: ignore[arg-type]
             process_request=routes,
