@@ -14,7 +14,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench bench-gateway pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench bench-gateway soak pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ bench-gateway: setup  ## One gateway with 10,000 clients: steady, everyone, slow
 	$(BIN)/python -m benchmarks.gateway slow
 	$(BIN)/python -m benchmarks.gateway storm
 	$(BIN)/python -m benchmarks.gateway plain
+
+soak: setup  ## An hour (SOAK_S seconds) of answers with a tenth of the clients slow: gateway and worker must not grow
+	$(BIN)/python -m benchmarks.soak
 
 lock: setup  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q

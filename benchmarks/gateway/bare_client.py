@@ -23,7 +23,7 @@ from infra.access_tokens import issue_token
 from schemas.client_messages import SUBPROTOCOL, Attach, ClientMessage, Hello, Pong
 from schemas.codec import encode
 
-__all__ = ["BareClient", "Kind", "Refused", "masked"]
+__all__ = ["DELTA", "BareClient", "Kind", "Refused", "masked", "messages_of"]
 
 Kind: TypeAlias = Literal["normal", "still", "slow"]
 

@@ -23,14 +23,14 @@ import time
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 import uvloop
 
 from benchmarks.gateway.bare_client import BareClient
 from benchmarks.gateway.load import user_of
 
-__all__: list[str] = []
+__all__ = ["Order", "serve"]
 
 AT_ONCE: Final = 32
 CONNECT_S_MAX: Final = 60.0
@@ -38,7 +38,7 @@ TRIES_MAX: Final = 20
 AGAIN_S: Final = 0.5
 LINE_BYTES_MAX: Final = 2**24
 
-Order = dict[str, Any]
+Order: TypeAlias = dict[str, Any]
 
 
 class Crowd:
@@ -190,17 +190,29 @@ def counted(words: Any) -> dict[str, int]:
     return found
 
 
-async def serve(run: str, port: int) -> None:
+class Obedient(Protocol):
+    """Who does what an order says."""
+
+    async def obey(self, order: Order) -> Order:
+        """Do what is asked; the answer."""
+        ...
+
+
+async def serve(crowd: Obedient) -> None:
     """Obey until the input ends."""
     loop = asyncio.get_running_loop()
     orders = asyncio.StreamReader(limit=LINE_BYTES_MAX)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-    crowd = Crowd(run, port)
     while line := await orders.readline():
         print(json.dumps(await crowd.obey(json.loads(line))), flush=True)
+
+
+async def main() -> None:
+    """As the benchmark starts it."""
+    await serve(Crowd(sys.argv[1], int(sys.argv[2])))
 
 
 if __name__ == "__main__":
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    uvloop.run(serve(sys.argv[1], int(sys.argv[2])))
+    uvloop.run(main())

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CpuClock", "kernel_socket_mib", "resident_mib"]
+__all__ = ["CpuClock", "kernel_slab_mib", "kernel_socket_mib", "resident_mib"]
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 MACHINE: Final = "machine"
@@ -29,6 +29,14 @@ def kernel_socket_mib() -> float:
         words = line.split()
         if words[0] == "TCP:":
             return int(words[words.index("mem") + 1]) * resource.getpagesize() / 2**20
+    return 0.0
+
+
+def kernel_slab_mib() -> float:
+    """What the kernel holds in small objects that it can't give back: everybody's sockets, open files and the like."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("SUnreclaim:"):
+            return int(line.split()[1]) / 1_024
     return 0.0
 
 

@@ -59,8 +59,9 @@ def memory_lines(memory: Memory) -> Iterator[str]:
         f"{memory.clients:,} connected",
     )
     yield row("idle connection", f"{memory.kib_per_idle_connection:.1f} KiB resident")
+    slabs = memory.slab_mib_connected - memory.slab_mib_start
     grown = memory.socket_mib_connected - memory.socket_mib_start
-    yield row("kernel sockets", f"{grown:.1f} MiB more for all connections, both ends")
+    yield row("kernel sockets", f"{grown:.1f} MiB more of buffers, {slabs:.0f} of objects, for both ends of all")
     if memory.kib_per_streaming_connection:
         yield row("while streaming", f"{memory.kib_per_streaming_connection:.1f} KiB a connection, at most")
     if memory.left:

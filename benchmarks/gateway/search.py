@@ -17,6 +17,7 @@ __all__ = ["highest"]
 TRIALS_MAX: Final = 6
 CLOSE: Final = 1.1
 """Neighbours whose ratio is below this are close."""
+UP: Final = 1.5
 DOWN: Final = 4.0
 """Nothing kept up with yet: so far down at once."""
 
@@ -28,12 +29,13 @@ async def highest(
     say: Callable[[str], None],
     *,
     known: Wave | None = None,
+    grows: bool = False,
     trials_max: int = TRIALS_MAX,
 ) -> Wave | None:
     """The best of what was tried; None: it kept up with nothing. Every trial goes into `trials`.
 
     `most` is of whatever kind `trial` takes, a rate or a count of readers. `known`: a wave from before, only where
-    rates are searched.
+    rates are searched. `grows`: where the most is kept up with, more is tried.
     """
     best = known if known is not None and known.kept_up else None
     low, high = (known.records_per_s_asked if best is not None and known is not None else 0.0), most
@@ -46,7 +48,10 @@ async def highest(
             best, low = wave, value
         else:
             high = value
-        if low >= most or (low and high / low < CLOSE):
+        if low >= high and grows:
+            high = value = low * UP
+            continue
+        if low and high / low < CLOSE:
             break
         value = math.sqrt(low * high) if low else high / DOWN
     return best
@@ -55,6 +60,8 @@ async def highest(
 def verdict(wave: Wave) -> str:
     """In a few words."""
     told = "kept up" if wave.kept_up else "did not keep up"
+    if wave.is_whole and not wave.wrote_at_rate:
+        told = "the rate was not reached"
     return (
         f"{told} ({wave.records_per_s:,.0f} records/s written, {wave.tokens_lost:,} tokens lost, "
         f"the last {wave.late_s:.1f} s late, relay p99 {wave.relay_ms[2]:,.0f} ms)"

@@ -16,7 +16,7 @@ from uuid import uuid4
 from benchmarks.gateway.client_fleet import ClientFleet, client_fleet
 from benchmarks.gateway.load import TOKEN_BYTES, Load
 from benchmarks.gateway.parts import Ground, RunningGateway, prepared_topics, running_gateway
-from benchmarks.gateway.processes import kernel_socket_mib, resident_mib
+from benchmarks.gateway.processes import kernel_slab_mib, kernel_socket_mib, resident_mib
 from benchmarks.gateway.search import highest
 from benchmarks.gateway.wave import READERS, Wave, run_wave
 from gateway.session_hubs import IDLE_GRACE_S
@@ -74,6 +74,9 @@ class Memory:
     socket_mib_start: float = 0.0
     """The kernel's, for all TCP sockets of the machine, both ends."""
     socket_mib_connected: float = 0.0
+    slab_mib_start: float = 0.0
+    """The kernel's small objects of the whole machine: sockets and open files of both ends among them."""
+    slab_mib_connected: float = 0.0
     kib_per_streaming_connection: float = 0.0
     """Growth from before anybody came to the most during the wave, over all clients."""
     left: float = 0.0
@@ -114,7 +117,8 @@ async def measure_steady(ground: Ground, plan: Plan, *, find_highest: bool, say:
                 load = plan.load(ground, run, turn, records_per_s=rate, seconds=min(RATES_S, plan.seconds))
                 return await run_wave(ground, gateway, fleet, load)
 
-            seen.highest = await highest(trial, plan.records_per_s * RATE_FACTOR, seen.trials, say, known=seen.wave)
+            first = plan.records_per_s * RATE_FACTOR
+            seen.highest = await highest(trial, first, seen.trials, say, known=seen.wave, grows=True)
         await memory_after(memory, gateway, fleet, plan)
     return seen
 
@@ -134,12 +138,14 @@ async def connected(ground: Ground, gateway: RunningGateway, fleet: ClientFleet,
     await prepared_topics(ground, run, range(plan.clients))
     await asyncio.sleep(plan.settle_s)
     memory.start, memory.socket_mib_start = round(resident_mib(gateway.pid), 1), round(kernel_socket_mib(), 1)
+    memory.slab_mib_start = round(kernel_slab_mib(), 1)
     told = await fleet.connect(READERS, range(plan.streaming))
     waiting = await fleet.connect(IDLE, range(plan.streaming, plan.clients))
     if told["attached"] + waiting["attached"] < plan.clients:
         raise SystemExit(f"only {told['attached'] + waiting['attached']:,} of {plan.clients:,} clients got in")
     await asyncio.sleep(plan.settle_s)
     memory.connected, memory.socket_mib_connected = round(resident_mib(gateway.pid), 1), round(kernel_socket_mib(), 1)
+    memory.slab_mib_connected = round(kernel_slab_mib(), 1)
     memory.kib_per_idle_connection = round((memory.connected - memory.start) * 1_024 / max(1, plan.clients), 2)
     return memory
 

@@ -77,7 +77,12 @@ class Wave:
     @property
     def kept_up(self) -> bool:
         """Nothing lost, nothing twice, the rate held, and everything told soon after it was written."""
-        return self.is_whole and self.records_per_s >= RATE_KEPT * self.records_per_s_asked and self.late_s <= KEPT_UP_S
+        return self.is_whole and self.wrote_at_rate and self.late_s <= KEPT_UP_S
+
+    @property
+    def wrote_at_rate(self) -> bool:
+        """Whether the writer, and the broker behind it, did what was asked."""
+        return self.records_per_s >= RATE_KEPT * self.records_per_s_asked
 
     @property
     def is_whole(self) -> bool:

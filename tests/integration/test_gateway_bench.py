@@ -42,7 +42,7 @@ WAVE_ROWS: Final = (
 MEMORY_ROWS: Final = (
     r"gateway memory +\d+ MiB fresh, \d+ before the clients, \d+ with \d+ connected",
     r"idle connection +-?[\d.]+ KiB resident",
-    r"kernel sockets +-?[\d.]+ MiB",
+    r"kernel sockets +-?[\d.]+ MiB more of buffers, -?\d+ of objects",
 )
 AFTER_ROW: Final = r"after all left +\d+ MiB, [\d.]+ × the start"
 HIGHEST_ROW: Final = r"highest kept up with +[\d,]+ readers, [\d,]+ records/s"
