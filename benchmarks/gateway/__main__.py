@@ -81,6 +81,7 @@ async def run_plain(ground: Ground, plan: steady.Plan, options: Options) -> Seen
         cut=options.cut,
         rounds=options.rounds,
         pace=everyone.Pace(token_ms=options.token_ms, rollup_ms=options.rollup_ms),
+        search_readers=options.search_readers,
         search_seconds=options.search_seconds,
     )
     return await plain.measure_plain(ground, plan, chosen, say=say)
@@ -93,7 +94,15 @@ SCENARIOS: Final = {
         page=slow.__doc__ or "", run=run_slow, clients=8_000, records_per_s=2_500.0, seconds=12.0, token_bytes=200
     ),
     "storm": Scenario(page=storm.__doc__ or "", run=run_storm, streaming=10_000, records_per_s=1_000.0, seconds=50.0),
-    "plain": Scenario(page=plain.__doc__ or "", run=run_plain, clients=2_000, records_per_s=1_000.0, seconds=10.0),
+    "plain": Scenario(
+        page=plain.__doc__ or "",
+        run=run_plain,
+        clients=2_000,
+        streaming=200,
+        records_per_s=1_000.0,
+        seconds=10.0,
+        token_bytes=60,
+    ),
 }
 
 
@@ -166,6 +175,7 @@ def add_storm(command: argparse.ArgumentParser) -> None:
 
 
 def add_plain(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--search-readers", type=int, default=10_000, help="the most that are tried at once")
     command.add_argument("--still", type=int, default=100, help="clients that never read (default: %(default)s)")
     command.add_argument("--cut", type=int, default=100, help="clients that are cut off once (default: %(default)s)")
     command.add_argument("--rounds", type=int, default=2, help="(default: %(default)s)")

@@ -40,6 +40,8 @@ class PlainPlan:
     cut: int
     rounds: int
     pace: Pace
+    search_readers: int
+    """The most readers that are tried."""
     search_seconds: float
     """Of each trial of a number of readers; 0: none."""
 
@@ -133,7 +135,8 @@ async def with_others(
 async def search(ground: Ground, plan: Plan, plain_plan: PlainPlan, *, side: Side, say: Callable[[str], None]) -> None:
     """The most readers, on a gateway of its own: one that has collapsed takes time to be itself again."""
     run = uuid4().hex[:8]
-    everyone = replace(plan, streaming=plan.clients, seconds=plain_plan.search_seconds)
+    most = plain_plan.search_readers
+    everyone = replace(plan, clients=most, streaming=most, seconds=plain_plan.search_seconds)
     async with (
         running_gateway(ground, side.design) as gateway,
         client_fleet(run, gateway.port, plan.processes) as fleet,
