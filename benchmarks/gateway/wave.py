@@ -24,7 +24,7 @@ from benchmarks.gateway.load import Load
 from benchmarks.gateway.parts import Ground, RunningGateway
 from benchmarks.gateway.processes import CpuClock, kernel_socket_mib, resident_mib
 
-__all__ = ["READERS", "Wave", "quantiles", "run_wave"]
+__all__ = ["READERS", "Wave", "account", "quantiles", "relayed", "run_wave"]
 
 READERS: Final = "readers"
 QUANTILES: Final = (0.5, 0.9, 0.99, 1.0)
