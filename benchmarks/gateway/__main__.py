@@ -144,6 +144,7 @@ def add_common(command: argparse.ArgumentParser, scenario: Scenario) -> None:
         default=steady.AFTER_LEAVING_S,
         help="from the last client's leaving to the look at the memory; sessions are kept for 30 s",
     )
+    add("--warm-up-s", type=float, default=steady.WARM_UP_S, help="100 clients read before anything counts")
     add("--settle-s", type=float, default=3.0, help="rest before memory is looked at (default: %(default)s)")
     add("--kafka", default="", help="a broker that runs already, in place of one of our own")
     add(
@@ -208,6 +209,7 @@ async def measure(options: Options) -> Seen:
         processes=options.client_processes,
         after_leaving_s=options.after_leaving_s,
         settle_s=options.settle_s,
+        warm_up_s=options.warm_up_s,
         warm_up=min(steady.WARM_UP_CLIENTS, options.clients),
     )
     async with measuring_ground(options.layout, options.kafka) as ground:

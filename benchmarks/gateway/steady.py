@@ -1,6 +1,6 @@
 """`steady`: many clients connected, some of them reading; what a connection costs, what is lost, how late it comes.
 
-Clients that wait are measured as the growth from before they came to when all are there; some have come and gone
+Clients that wait are measured as the growth from before they came to when all are there; some have come, read and gone
 before, so that what a gateway takes once is not charged to them. After all have left it is looked at again when
 the gateway has let go of their sessions, and compared with the start.
 """
@@ -21,9 +21,22 @@ from benchmarks.gateway.search import highest
 from benchmarks.gateway.wave import READERS, Wave, run_wave
 from gateway.session_hubs import IDLE_GRACE_S
 
-__all__ = ["AFTER_LEAVING_S", "Memory", "Plan", "Steady", "connected", "measure_steady", "memory_after", "warmed"]
+__all__ = [
+    "AFTER_LEAVING_S",
+    "WARM_UP_S",
+    "Memory",
+    "Plan",
+    "Steady",
+    "connected",
+    "measure_steady",
+    "memory_after",
+    "warmed",
+]
 
 WARM_UP_CLIENTS: Final = 100
+WARM_UP_S: Final = 10.0
+"""A broker that has just started spends more on compiling itself than on its work."""
+WARM_UP_RECORDS_PER_S: Final = 1_000.0
 SETTLE_S: Final = 3.0
 IDLE: Final = "idle"
 AFTER_LEAVING_S: Final = IDLE_GRACE_S + 5.0
@@ -47,6 +60,7 @@ class Plan:
     after_leaving_s: float = AFTER_LEAVING_S
     settle_s: float = SETTLE_S
     warm_up: int = WARM_UP_CLIENTS
+    warm_up_s: float = WARM_UP_S
 
     def load(self, ground: Ground, run: str, turn: str, **other: float) -> Load:
         """A wave of it; `other` fields of `Load` replace the plan's."""
@@ -123,18 +137,22 @@ async def measure_steady(ground: Ground, plan: Plan, *, find_highest: bool, say:
     return seen
 
 
-async def warmed(ground: Ground, fleet: ClientFleet, plan: Plan) -> None:
-    """Some clients come and go."""
+async def warmed(ground: Ground, gateway: RunningGateway, fleet: ClientFleet, plan: Plan) -> None:
+    """Some clients come, read for a while and go; what they saw counts for nothing."""
     run = "warm-" + uuid4().hex[:8]
     await prepared_topics(ground, run, range(plan.warm_up))
-    await fleet.connect("warm", range(plan.warm_up), run=run)
-    await fleet.tell("leave", group="warm")
+    await fleet.connect(READERS, range(plan.warm_up), run=run)
+    if plan.warm_up_s:
+        rate = max(plan.records_per_s, WARM_UP_RECORDS_PER_S)
+        load = plan.load(ground, run, "w", streaming=plan.warm_up, seconds=plan.warm_up_s, records_per_s=rate)
+        await run_wave(ground, gateway, fleet, load)
+    await fleet.tell("leave", group=READERS)
 
 
 async def connected(ground: Ground, gateway: RunningGateway, fleet: ClientFleet, plan: Plan, run: str) -> Memory:
     """Warm up, make the topics, look at the memory, attach all clients, look again."""
     memory = Memory(clients=plan.clients, fresh=round(resident_mib(gateway.pid), 1))
-    await warmed(ground, fleet, plan)
+    await warmed(ground, gateway, fleet, plan)
     await prepared_topics(ground, run, range(plan.clients))
     await asyncio.sleep(plan.settle_s)
     memory.start, memory.socket_mib_start = round(resident_mib(gateway.pid), 1), round(kernel_socket_mib(), 1)

@@ -32,7 +32,7 @@ LATE_S_MAX: Final = 60.0
 """How long the last of an answer may take after it was written; then it counts as lost."""
 BEGIN_S_MAX: Final = 180.0
 WATCH_S: Final = 0.5
-KEPT_UP_S: Final = 5.0
+KEPT_UP_S: Final = 2.0
 """Whoever keeps up has told everything so soon after the end."""
 RATE_KEPT: Final = 0.95
 SATURATED_PERCENT: Final = 85.0

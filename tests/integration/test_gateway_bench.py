@@ -21,7 +21,7 @@ __all__: list[str] = []
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 RUN_S_MAX: Final = 150.0
-QUICK: Final = ("--after-leaving-s", "0.5", "--settle-s", "0.2", "--client-processes", "1")
+QUICK: Final = ("--warm-up-s", "0.3", "--after-leaving-s", "0.5", "--settle-s", "0.2", "--client-processes", "1")
 SMALL: Final = ("--clients", "24", "--streaming", "12", "--records-per-s", "120", "--seconds", "2")
 SCENARIOS: Final[dict[str, tuple[str, ...]]] = {
     "steady": (*SMALL, "--find-highest"),
