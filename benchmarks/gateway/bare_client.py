@@ -44,7 +44,11 @@ END: Final = b'"type":"end"'
 ATTACHED: Final = b'"type":"attached"'
 SNAPSHOT: Final = b'"type":"snapshot"'
 DISCONNECT: Final = b'"type":"disconnect"'
+TEXT_BYTE: Final = 0x81
 CLOSE_BYTE: Final = 0x88
+PING_BYTE: Final = 0x89
+"""The protocol's own; this gateway's pings are messages."""
+PONG_BYTE: Final = 0x8A
 
 
 class Refused(ConnectionError):
@@ -210,6 +214,8 @@ class BareClient(asyncio.Protocol):
                 break
             if data[place] == CLOSE_BYTE:
                 self.close_code = int.from_bytes(data[begins : begins + 2], "big")
+            elif data[place] == PING_BYTE:
+                self.write(masked(data[begins : begins + length], opcode=PONG_BYTE))
             else:
                 self.take(data[begins : begins + length])
             place = begins + length
@@ -225,8 +231,11 @@ class BareClient(asyncio.Protocol):
 
     def say(self, message: ClientMessage) -> None:
         """Send a message."""
+        self.write(masked(encode(message)))
+
+    def write(self, frame: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(masked(encode(message)))
+            self.transport.write(frame)
 
     def cut(self) -> None:
         """End the connection without a word, as a lost network does."""
@@ -268,7 +277,7 @@ def messages_of(payload: bytes) -> list[dict[str, Any]]:
     return said if isinstance(said, list) else [said]
 
 
-def masked(payload: bytes) -> bytes:
+def masked(payload: bytes, opcode: int = TEXT_BYTE) -> bytes:
     """A client's frame, masked with zeros."""
     length = bytes((0x80 | len(payload),)) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
-    return b"\x81" + length + bytes(4) + payload
+    return bytes((opcode,)) + length + bytes(4) + payload

@@ -75,3 +75,14 @@ async def test_snapshot_tells_what_it_holds(client: BareClient) -> None:
     client.take(delta(8, 4))
 
     assert (client.received, client.by_snapshot, client.records, client.holes) == (12, 4, 3, 0)
+
+
+async def test_ping_of_the_protocol_is_answered(client: BareClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever pings so (the plain design does) would close the connection otherwise."""
+    written: list[bytes] = []
+    monkeypatch.setattr(client, "write", written.append)
+    client.attached = client.loop.create_future()
+    client.pending, client.upgraded = b"", True
+    client.data_received(b"\x89\x02hi")
+
+    assert written == [b"\x8a\x82" + bytes(4) + b"hi"]
