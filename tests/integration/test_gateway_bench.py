@@ -21,10 +21,10 @@ __all__: list[str] = []
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 RUN_S_MAX: Final = 150.0
-QUICK: Final = ("--warm-up-s", "0.3", "--after-leaving-s", "0.5", "--settle-s", "0.2", "--client-processes", "1")
+QUICK: Final = ("--warm-up-s", "0", "--after-leaving-s", "0.5", "--settle-s", "0.2", "--client-processes", "1")
 SMALL: Final = ("--clients", "24", "--streaming", "12", "--records-per-s", "120", "--seconds", "2")
 SCENARIOS: Final[dict[str, tuple[str, ...]]] = {
-    "steady": (*SMALL, "--find-highest"),
+    "steady": (*SMALL, "--find-highest", "--warm-up-s", "0.3"),
     "everyone": ("--clients", "30", "--seconds", "2"),
     "slow": (*SMALL, "--still", "6", "--slow", "6", "--pairs", "1", "--hold-s", "0", "--token-bytes", "60"),
     "storm": ("--clients", "24", "--records-per-s", "60", "--seconds", "4", "--over-s", "1"),
@@ -67,7 +67,7 @@ async def run_scenario(name: str, broker: EmbeddedBroker, home: Path) -> tuple[s
     clean = {each: value for each, value in os.environ.items() if not each.startswith("TOKENWIRE_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "benchmarks.gateway", name, "--kafka", broker.bootstrap_servers),
-        *(*SCENARIOS[name], *QUICK, "--json"),
+        *(*QUICK, *SCENARIOS[name], "--json"),
         env=clean | {"TOKENWIRE_HOME": str(home), "PYTHONPATH": str(ROOT), "TMPDIR": str(home)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
