@@ -2,7 +2,7 @@
 
     connect   {"group", "kind", "numbers": [first, last, step], "over_s"}   attach them, spread over so many seconds
     expect    {"group", "note", …}        count this answer (turn, streaming, tokens_per_record, token_bytes)
-    ended     {"group", "within_s"}       wait until every client has the answer's end, or is gone, or the time is up
+    ended     {"group", "within_s"}       wait until each that reads has its answer's end, or is gone, or the time is up
     frames    {}                          frames that came so far, of all
     accounts  {"group", "records", "file"}  one client's accounts a line; received records into the file
     unleash, cut, leave  {"group"}        read freely; break the connections; break them and forget the clients
@@ -30,7 +30,7 @@ import uvloop
 from benchmarks.gateway.bare_client import BareClient
 from benchmarks.gateway.load import user_of
 
-__all__ = ["Order", "serve"]
+__all__ = ["Crowd", "Order", "serve"]
 
 AT_ONCE: Final = 32
 CONNECT_S_MAX: Final = 60.0
@@ -103,7 +103,8 @@ class Crowd:
         return {}
 
     async def do_ended(self, order: Order) -> Order:
-        waits = [asyncio.ensure_future(ended_or_gone(client)) for client in self.members(order)]
+        readers = [client for client in self.members(order) if client.number < client.streaming]
+        waits = [asyncio.ensure_future(ended_or_gone(client)) for client in readers]
         if waits:
             _, waiting = await asyncio.wait(waits, timeout=order["within_s"])
             for wait in waiting:

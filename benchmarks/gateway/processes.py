@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CpuClock", "kernel_slab_mib", "kernel_socket_mib", "resident_mib"]
+__all__ = ["OTHERS", "CpuClock", "kernel_slab_mib", "kernel_socket_mib", "resident_mib"]
 
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 MACHINE: Final = "machine"

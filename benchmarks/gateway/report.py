@@ -7,6 +7,7 @@ from typing import Final
 
 from benchmarks.gateway.everyone import Everyone
 from benchmarks.gateway.plain import Plain, Side
+from benchmarks.gateway.processes import OTHERS
 from benchmarks.gateway.search import verdict
 from benchmarks.gateway.slow import Slow
 from benchmarks.gateway.slow_readers import Outcome
@@ -140,7 +141,8 @@ def slow_lines(seen: Slow) -> Iterator[str]:
             f"pair {number}",
             f"p99 {without.relay_ms[2]:,.1f} ms without, {beside.relay_ms[2]:,.1f} ms with: {ratio:.2f}; "
             f"lost {without.tokens_lost:,} and {beside.tokens_lost:,}; at most {without.resident_mib_most:.0f} and "
-            f"{beside.resident_mib_most:.0f} MiB",
+            f"{beside.resident_mib_most:.0f} MiB; other programs took {without.cpu_percent[OTHERS]:.0f} and "
+            f"{beside.cpu_percent[OTHERS]:.0f} % of a core",
         )
     yield row("p99 ratio", f"{seen.p99_ratio:.2f}, the median of {len(seen.p99_ratios)}")
     yield row("unsent", f"{seen.unsent_mib_most:.1f} MiB at most, of {seen.unsent_mib_max:.0f} allowed")
