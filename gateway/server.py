@@ -59,8 +59,8 @@ CLOSING_S: Final = 3.0
 """Of those, for clients to answer the close."""
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
-TICKS_AT_ONCE: Final = 256
-"""Connections looked at before other work gets its turn."""
+TICKS_AT_ONCE: Final = 32
+"""Connections looked at before other work gets its turn; a record on its way takes several turns, each as long as this."""
 FRAMES_WAITING_MAX: Final = 4
 ACCEPT_WAITING_MAX: Final = 4_096
 """Connections that the kernel keeps until they are accepted (at most `net.core.somaxconn`). Beyond it a client is not
