@@ -35,6 +35,7 @@ from gateway.decisions.client_protocol import (
     FollowSession,
     HeardPong,
     Intent,
+    LogOut,
     ProtocolState,
     SubmitPrompt,
     UnfollowSession,
@@ -43,6 +44,8 @@ from gateway.decisions.connection_limits import Admit, MessageBucket, Refuse
 from gateway.services import GatewayServices
 from gateway.session_requests import SessionRequests
 from infra.access_tokens import TokenError, VerifiedToken
+from infra.connect_tickets import is_ticket
+from producers.errors import ProducerError
 from schemas.client_messages import Disconnect, Drain, Error, Ping, Welcome
 
 __all__ = ["ClientConnection"]
@@ -72,7 +75,7 @@ class ClientConnection:
         self.bucket = MessageBucket(limits.message_burst, limits.messages_per_s, now_s=now_s)
         self.requests: SessionRequests | None = None
         self.tasks: asyncio.TaskGroup | None = None
-        self.token_expires_at_s = 0.0
+        self.token_expires_at_s = self.token_issued_at_s = 0.0
         self.hello_until_s = now_s + self.rules.hello_s
         self.ping_at_s = now_s + self.rules.ping_s
         self.pong_until_s: float | None = None
@@ -106,7 +109,10 @@ class ClientConnection:
                 self.pong_until_s = None
                 messages = 0
                 for intent in self.protocol.receive(frame):
-                    self.act(intent)
+                    if isinstance(intent, Authenticate) and is_ticket(intent.token):
+                        await self.cash(intent)
+                    else:
+                        self.act(intent)
                     messages += 1
                 wait_s = self.services.message_rate.spend(messages, now_s=self.services.clock.monotonic_s())
                 if wait_s:
@@ -118,12 +124,7 @@ class ClientConnection:
 
     def act(self, intent: Intent) -> None:
         """Do what one message asks for, or begin to."""
-        now_s = self.services.clock.monotonic_s()
-        refusal = self.bucket.take(1, now_s=now_s)
-        if isinstance(refusal, Admit) and self.requests is not None:
-            refusal = self.services.sockets.take(self.requests.user, 1, now_s=now_s)
-        if isinstance(refusal, Refuse):
-            self.close(refusal.code, retry_after_s=refusal.retry_after_s)
+        if not self.may_speak():
             return
         match intent:
             case Authenticate():
@@ -131,6 +132,9 @@ class ClientConnection:
             case FollowSession() | UnfollowSession() | SubmitPrompt() | CancelPrompt():
                 assert self.requests is not None
                 self.requests.accept(intent)
+            case LogOut():
+                assert self.tasks is not None
+                self.tasks.create_task(self.log_out())
             case HeardPong():
                 pass
             case Fault():
@@ -138,14 +142,61 @@ class ClientConnection:
             case unreachable:
                 assert_never(unreachable)
 
+    def may_speak(self) -> bool:
+        """Whether one more message is within the rates; else the client is closed."""
+        now_s = self.services.clock.monotonic_s()
+        refusal = self.bucket.take(1, now_s=now_s)
+        if isinstance(refusal, Admit) and self.requests is not None:
+            refusal = self.services.sockets.take(self.requests.user, 1, now_s=now_s)
+        if isinstance(refusal, Refuse):
+            self.close(refusal.code, retry_after_s=refusal.retry_after_s)
+            return False
+        return True
+
     def authenticate(self, hello: Authenticate) -> None:
-        """Let the client in, or renew its token, and follow what it resumes."""
+        """Let the client in on a token, or renew it."""
         try:
             token = self.verified(hello.token)
         except TokenError as error:
-            self.writer.send(Error(code=error.code, message=str(error), field="token"))
-            self.close(BAD_TOKEN)
+            self.refuse_token(error)
+        else:
+            self.enter(token, hello)
+
+    async def cash(self, hello: Authenticate) -> None:
+        """Let the client in on a ticket; what it says next waits until that is decided."""
+        if not self.may_speak():
             return
+        try:
+            token = await self.services.access.cash(hello.token)
+        except TokenError as error:
+            self.refuse_token(error)
+        else:
+            if not self.protocol.is_closing():
+                self.enter(token, hello)
+
+    async def log_out(self) -> None:
+        """End the user's tokens everywhere; this connection's own too, which closes it once that is on the log."""
+        assert self.requests is not None
+        try:
+            await self.services.access.log_out(self.requests.user, deadline_s=self.rules.publish_s)
+        except ProducerError as error:
+            message = "Kafka does not answer; you are not logged out, try again shortly"
+            retry_after_s = self.rules.retry_after_s
+            self.writer.send(Error(code=error.code, message=message, temporary=True, retry_after_s=retry_after_s))
+
+    def logged_out(self, at_s: float) -> None:
+        """The user has logged out; a connection on a token issued since stays."""
+        if self.requests is not None and self.services.access.ends(self.requests.user, self.token_issued_at_s):
+            log.info("connection_logged_out", at_s=at_s)
+            self.writer.send(Error(code="token_ended", message="you have logged out; sign in again", field="token"))
+            self.close(BAD_TOKEN)
+
+    def refuse_token(self, error: TokenError) -> None:
+        self.writer.send(Error(code=error.code, message=str(error), field="token"))
+        self.close(BAD_TOKEN)
+
+    def enter(self, token: VerifiedToken, hello: Authenticate) -> None:
+        """The token is good: admit the client and follow what it resumes."""
         if self.requests is None:
             admission = self.services.sockets.admit(
                 token.user,
@@ -165,7 +216,7 @@ class ClientConnection:
             self.close(FORBIDDEN)
             return
         self.protocol.authenticated(token.user)
-        self.token_expires_at_s = token.expires_at_s
+        self.token_expires_at_s, self.token_issued_at_s = token.expires_at_s, token.issued_at_s
         self.writer.send(self.welcome(token))
         for session, cursor in hello.resume.items():
             self.act(self.protocol.follow(session, cursor))

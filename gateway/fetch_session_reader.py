@@ -1,13 +1,12 @@
-"""Follows the ends of many session logs over one incremental fetch session (KIP-227).
+"""Follows the ends of many session logs, each at the broker that leads it.
 
-Kafka's Python clients repeat every partition in every fetch; with a session the broker remembers them, and a request
-names only what moved (`decisions/fetch_session.py`). Requests of one session follow each other, so a log that joins
-while one waits at the broker would wait as well: such joiners are read by a sessionless fetch on a second connection
-until the session's next request takes them in. Both loops feed the same positions, and what came twice is cut off.
+Each broker has a fetcher of its own (`leader_fetcher.py`); here partitions are given to them, and given anew when a
+leader moves, a broker fails or comes back (`decisions/leader_map.py`). Leaders are looked up in batches and kept here
+and not in the client, whose knowledge of topics would grow with every session. Where the cluster is one broker there is
+nothing to look up.
 
-An outage closes nothing: the loops try again with growing pauses, positions stay, followers hear nothing but the
-records once they come. Bytes per request are bounded, so is what is in memory. One broker: all partitions are asked
-of the node that `node()` names; a reader per leader is what a cluster will need.
+An outage closes nothing: look-ups are repeated with growing pauses, positions stay, followers hear nothing but the
+records once they come. Bytes per request are bounded, so is what is in memory.
 
 Following a place twice under one key replaces the follower; the hub registry keeps one hub per session.
 """
@@ -16,23 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
-from aiokafka.client import ConnectionGroup
-from aiokafka.errors import (
-    FetchSessionIdNotFound,
-    InvalidFetchSessionEpoch,
-    KafkaError,
-    OffsetOutOfRangeError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
-from gateway.decisions.fetch_session import FetchSession
+from gateway.decisions.leader_map import LeaderMap
+from gateway.decisions.resume_cursor import GapReason
 from gateway.followed_partitions import FollowedPartitions
-from gateway.kafka_fetch import FetchedPartition, PartitionName, SessionFetchRequest, answer_of, sessionless
+from gateway.kafka_fetch import FetchedPartition, PartitionName
+from gateway.leader_fetcher import LeaderFetcher
 from gateway.log_reader import LogFollower
 from infra.clock import Clock
 from infra.kafka.connection import aiokafka_options
@@ -45,24 +39,22 @@ __all__ = ["FetchSessionReader"]
 
 log = structlog.get_logger(__name__)
 
-WAIT_MS: Final = 100
-"""How long the broker may hold a request without news; also the longest that a join can wait."""
-REQUEST_BYTES_MAX: Final = 1_048_576
-PARTITION_BYTES_MAX: Final = 65_536
-DELIVERED_BYTES_MAX: Final = 32_768
-"""Delivered in one go before other work gets its turn."""
 REQUEST_TIMEOUT_S: Final = 5.0
 RETRY_PAUSE_S: Final = 0.05
 RETRY_PAUSE_MAX_S: Final = 1.0
 OUTAGES_MIN: Final = 3
+BEGIN_ANEW_AFTER: Final = 8
+"""Failures in a row after which the brokers known are given up for those of the settings."""
 PARTITION_PAUSE_S: Final = 0.1
-"""A partition that the broker refuses is left out for so long."""
+"""A partition that its broker refuses, or that has no leader, is looked up again after so long."""
 UNKNOWN_TOPIC_S: Final = 10.0
 """A topic unknown for so long is gone; a shorter time is a broker that has not heard of it yet."""
+LOOK_UPS: Final = 2
+"""The look-ups' connection, beside aiokafka's groups 0 and 1: they must not wait behind a fetch that waits."""
 
 
 class FetchSessionReader:
-    """A `LogReader` over one broker."""
+    """A `LogReader` over all brokers of a cluster."""
 
     def __init__(self, settings: Settings, clock: Clock, *, client_id: str = "tokenwire-gateway-follow") -> None:
         self.options = aiokafka_options(settings) | {
@@ -71,17 +63,17 @@ class FetchSessionReader:
         }
         self.clock = clock
         self.partitions = FollowedPartitions()
-        self.session: FetchSession[PartitionName] = FetchSession()
-        self.joining: dict[PartitionName, None] = {}
-        """Followed, but not part of a session's request yet."""
-        self.changed = asyncio.Event()
-        self.joined = asyncio.Event()
+        self.leaders: LeaderMap[PartitionName] = LeaderMap()
+        self.fetchers: dict[int, LeaderFetcher] = {}
+        self.unplaced = asyncio.Event()
         self.connecting = asyncio.Lock()
         self.client: SparseMetadataClient | None = None
         self.tasks: list[asyncio.Task[None]] = []
         self.outages = 0
+        self.client_failures = 0
+        """Failures in a row since the connection was made anew."""
         self.refusals = 0
-        """Requests that the broker answered with "no such session": each one costs a full fetch."""
+        """Requests that a broker answered with "no such session": each one costs a full fetch."""
 
     @property
     def reachable(self) -> bool:
@@ -89,30 +81,27 @@ class FetchSessionReader:
         return self.outages < OUTAGES_MIN
 
     async def start(self) -> None:
-        """Start following; the broker need not be there yet."""
-        self.tasks = [
-            asyncio.create_task(self.follow_session(), name="fetch-session"),
-            asyncio.create_task(self.follow_joiners(), name="fetch-joiners"),
-        ]
+        """Start following; the brokers need not be there yet."""
+        self.run(self.place_all(), "fetch-placing")
 
     async def stop(self) -> None:
-        """End both loops and close the connections."""
+        """End all loops and close the connections."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.tasks = []
+        self.fetchers = {}
         await self.disconnect()
 
     def follow(self, place: LogPlace, key: SessionKey, offset: int, follower: LogFollower) -> bool:
         """See `LogReader.follow`."""
         name = (place.topic, place.partition)
-        is_new = name not in self.partitions.by_name
         if not self.partitions.follow(place, key, offset, follower):
             return False
-        if is_new:
-            self.joining[name] = None
-            self.changed.set()
-            self.joined.set()
+        if name not in self.leaders.node_of:
+            self.leaders.joined(name)
+            self.place_on_sole_broker([name])
+            self.unplaced.set()
         return True
 
     def unfollow(self, place: LogPlace, key: SessionKey) -> None:
@@ -120,121 +109,151 @@ class FetchSessionReader:
         self.partitions.unfollow(place, key)
         name = (place.topic, place.partition)
         if name not in self.partitions.by_name:
-            self.joining.pop(name, None)
+            self.leaders.left(name)
 
     def position(self, place: LogPlace) -> int | None:
         """See `LogReader.position`."""
         return self.partitions.position(place)
 
-    async def follow_session(self) -> None:
-        """The session's loop: one request after the other."""
+    # ---- Giving partitions to brokers
+
+    async def place_all(self) -> None:
+        """Look up the leaders of those that have none. Runs until cancelled."""
         while True:
-            wanted = self.partitions.wanted(self.clock.monotonic_s())
-            if not wanted:
-                await self.wait_for_work()
+            await self.until_due()
+            due = self.leaders.due(self.clock.monotonic_s())
+            if not due:
                 continue
-            plan = self.session.next_request(wanted)
-            for name in plan.changed:
-                self.joining.pop(name, None)
-            request = SessionFetchRequest(
-                plan.changed,
-                plan.forgotten,
-                session_id=plan.session_id,
-                epoch=plan.epoch,
-                wait_ms=WAIT_MS,
-                bytes_max=REQUEST_BYTES_MAX,
-                partition_bytes_max=PARTITION_BYTES_MAX,
-            )
-            response = await self.answered(request, ConnectionGroup.DEFAULT)
-            if response is None:
-                self.session.lost()
-                continue
-            error_code, session_id, fetched = answer_of(response)
-            if error_code:
-                await self.session_refused(error_code)
-                continue
-            self.session.answered(session_id)
-            await self.take_all(fetched, self.session.known or plan.changed)
+            try:
+                if self.client_failures >= BEGIN_ANEW_AFTER:
+                    await self.disconnect()
+                client = await self.connected()
+                if not self.place_on_sole_broker(due):
+                    await self.look_up(client, due)
+            except (KafkaError, OSError, TimeoutError) as error:
+                await self.failed(error)
 
-    async def follow_joiners(self) -> None:
-        """The joiners' loop: asks for those that the session's waiting request does not cover."""
-        while True:
-            await self.joined.wait()
-            await asyncio.sleep(0)  # an idle session takes them in at once, and then there is nothing to do here
-            asked = {
-                name: partition.position
-                for name in self.joining
-                if (partition := self.partitions.by_name.get(name)) is not None
-            }
-            if not asked:
-                self.joined.clear()
-                continue
-            request = sessionless(asked, wait_ms=WAIT_MS, bytes_max=PARTITION_BYTES_MAX)
-            response = await self.answered(request, ConnectionGroup.COORDINATION)
-            if response is not None:
-                error_code, _, fetched = answer_of(response)
-                if not error_code:
-                    await self.take_all(fetched, asked)
+    async def until_due(self) -> None:
+        """Until something is to be looked up."""
+        due_s = self.leaders.next_due_s()
+        if due_s is None:
+            self.unplaced.clear()
+            await self.unplaced.wait()
+            return
+        left_s = due_s - self.clock.monotonic_s()
+        if left_s > 0:
+            self.unplaced.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self.unplaced.wait()
 
-    async def take_all(self, fetched: Iterator[FetchedPartition], asked: dict[PartitionName, int]) -> None:
-        """Deliver an answer, giving the sockets a turn now and then: a backlog must not pile up in their outboxes."""
-        bytes_taken = 0
-        for partition in fetched:
-            if partition.error_code:
-                self.partition_refused(partition)
-            elif partition.raw and partition.name in asked:
-                self.partitions.take(partition, asked[partition.name])
-                bytes_taken += len(partition.raw)
-                if bytes_taken >= DELIVERED_BYTES_MAX:
-                    bytes_taken = 0
-                    await asyncio.sleep(0)
+    def place_on_sole_broker(self, names: list[PartitionName]) -> bool:
+        """Where a cluster is one broker, that is the leader of all; False where it is not."""
+        nodes = [broker.nodeId for broker in self.client.cluster.brokers()] if self.client is not None else []
+        if len(nodes) != 1:
+            return False
+        for name in names:
+            self.place(name, nodes[0])
+        return True
 
-    async def session_refused(self, error_code: int) -> None:
-        """The broker has evicted the session or counts otherwise: begin with a full fetch again."""
-        error = for_code(error_code)
-        self.session.lost()
-        self.refusals += 1
-        if error not in (FetchSessionIdNotFound, InvalidFetchSessionEpoch):
-            log.warning("fetch_refused", error=error.__name__)
-        await asyncio.sleep(RETRY_PAUSE_S)
+    async def look_up(self, client: SparseMetadataClient, names: list[PartitionName]) -> None:
+        """Ask who leads these. Raises KafkaError, TimeoutError, OSError."""
+        topics = sorted({topic for topic, _ in names})
+        request = MetadataRequest(topics, allow_auto_topic_creation=False)
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            response = await client.send(client.get_random_node(), request, group=LOOK_UPS)
+        self.answers()
+        leaders: dict[PartitionName, int] = {}
+        unknown: set[str] = set()
+        for error_code, topic, _, partitions in response.topics:
+            if for_code(error_code) is UnknownTopicOrPartitionError:
+                unknown.add(topic)
+            for _, partition, leader, *_ in partitions:
+                leaders[topic, partition] = leader
+        now_s = self.clock.monotonic_s()
+        for name in names:
+            node = leaders.get(name, -1)
+            if node >= 0:
+                self.place(name, node)
+            elif name[0] in unknown:
+                self.topic_unknown(name, now_s)
+            else:
+                self.leaders.not_found(name, due_s=now_s + PARTITION_PAUSE_S)
+
+    def place(self, name: PartitionName, node: int) -> None:
+        if not self.leaders.placed(name, node):
+            return
+        fetcher = self.fetchers.get(node)
+        if fetcher is None:
+            fetcher = self.fetchers[node] = LeaderFetcher(node, self.leaders.by_node[node], self)
+            self.run(fetcher.follow_session(), f"fetch-session-{node}")
+            self.run(fetcher.follow_joiners(), f"fetch-joiners-{node}")
+        fetcher.join(name)
+
+    def topic_unknown(self, name: PartitionName, now_s: float) -> None:
+        """It may just have been created, or it is gone."""
+        if self.partitions.fail(name, now_s=now_s) > UNKNOWN_TOPIC_S:
+            self.lose(name, "log_lost")
+        else:
+            self.leaders.displaced(name, due_s=now_s + PARTITION_PAUSE_S)
+            self.leaders.not_found(name, due_s=now_s + PARTITION_PAUSE_S)
+
+    def lose(self, name: PartitionName, reason: GapReason) -> None:
+        self.leaders.left(name)
+        self.partitions.lose(name, reason)
+
+    # ---- What fetchers report
 
     def partition_refused(self, partition: FetchedPartition) -> None:
-        error = for_code(partition.error_code)
+        """A broker does not serve a partition: expired, gone, or led by another one now."""
+        error, name = for_code(partition.error_code), partition.name
         if error is OffsetOutOfRangeError:
-            followed = self.partitions.by_name.get(partition.name)
+            followed = self.partitions.by_name.get(name)
             expired = followed is not None and followed.position < partition.log_start
-            self.partitions.lose(partition.name, "expired" if expired else "log_lost")
+            self.lose(name, "expired" if expired else "log_lost")
             return
         now_s = self.clock.monotonic_s()
-        failing_s = self.partitions.fail(partition.name, now_s=now_s, pause_s=PARTITION_PAUSE_S)
-        if error is UnknownTopicOrPartitionError and failing_s > UNKNOWN_TOPIC_S:
-            self.partitions.lose(partition.name, "log_lost")
+        if error is UnknownTopicOrPartitionError:
+            self.topic_unknown(name, now_s)
+        else:
+            self.leaders.displaced(name, due_s=now_s + PARTITION_PAUSE_S)
+        self.unplaced.set()
 
-    async def wait_for_work(self) -> None:
-        """Until something is followed, or a partition that was left out is due again."""
-        self.outages = 0  # nothing is asked, so nothing is known to fail
-        self.changed.clear()
-        limit_s = PARTITION_PAUSE_S if len(self.partitions) else None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await self.changed.wait()
+    def node_failed(self, node: int) -> None:
+        """A broker does not answer: others may lead its partitions by now."""
+        moved = self.leaders.failed(node, due_s=self.clock.monotonic_s() + PARTITION_PAUSE_S)
+        if moved:
+            log.warning("leader_lost", node=node, partitions=moved)
+        self.unplaced.set()
 
-    async def answered(self, request: SessionFetchRequest, group: ConnectionGroup) -> Any:
-        """The broker's answer, or None after a pause when there is none."""
+    async def answered(self, node: int, request: Any, group: int) -> Any:
+        """A broker's answer, or None where there is none. Bounded by REQUEST_TIMEOUT_S and some."""
         try:
             client = await self.connected()
-            node = client.get_random_node()
             response = await client.send(node, request, group=group)
         except (KafkaError, OSError, TimeoutError) as error:
-            self.outages += 1
-            if self.outages == 1:
-                log.warning("broker_unreachable", error=type(error).__name__)
-            await asyncio.sleep(min(RETRY_PAUSE_MAX_S, RETRY_PAUSE_S * 2 ** min(self.outages, 8)))
+            self.note_outage(error)
             return None
-        if self.outages:
-            log.info("broker_reachable_again", failures=self.outages)
-            self.outages = 0
+        self.answers()
         return response
+
+    # ---- The connection
+
+    async def failed(self, error: Exception) -> None:
+        """A look-up failed: wait, longer each time."""
+        self.note_outage(error)
+        await asyncio.sleep(min(RETRY_PAUSE_MAX_S, RETRY_PAUSE_S * 2 ** min(self.outages, 8)))
+
+    def note_outage(self, error: Exception) -> None:
+        self.outages += 1
+        self.client_failures += 1
+        if self.outages == OUTAGES_MIN:
+            log.warning("broker_unreachable", error=type(error).__name__)
+
+    def answers(self) -> None:
+        if not self.reachable:
+            log.info("broker_reachable_again", failures=self.outages)
+        self.outages = self.client_failures = 0
 
     async def connected(self) -> SparseMetadataClient:
         async with self.connecting:
@@ -245,10 +264,21 @@ class FetchSessionReader:
                 except BaseException:
                     await client.close()
                     raise
-                self.client = client
+                self.client, self.client_failures = client, 0
             return self.client
 
     async def disconnect(self) -> None:
         client, self.client = self.client, None
         if client is not None:
             await client.close()
+
+    def run(self, loop: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(loop, name=name)  # owned: see stop
+        task.add_done_callback(say_why_it_ended)
+        self.tasks.append(task)
+
+
+def say_why_it_ended(task: asyncio.Task[None]) -> None:
+    """These loops end only when they are stopped."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("reader_loop_failed", loop=task.get_name(), exc_info=task.exception())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.decisions.resume_cursor import GapReason
 from gateway.kafka_fetch import FetchedPartition, PartitionName
@@ -20,6 +21,9 @@ from schemas.topics import LogPlace
 
 __all__ = ["FollowedPartition", "FollowedPartitions"]
 
+FORGIVEN_AFTER_S: Final = 3.0
+"""A partition that did not fail for so long has been known in between."""
+
 
 @dataclass(slots=True)
 class FollowedPartition:
@@ -28,9 +32,9 @@ class FollowedPartition:
     place: LogPlace
     position: int
     followers: dict[bytes, LogFollower] = field(default_factory=dict)
-    retry_at_s: float = 0.0
-    """Not asked for before this moment: the broker answered with an error."""
-    failing_since_s: float | None = None
+    failing_since_s: float = 0.0
+    failed_at_s: float = float("-inf")
+    """When no broker knew it the first and the last time, of a row of such moments."""
 
 
 class FollowedPartitions:
@@ -67,16 +71,12 @@ class FollowedPartitions:
         partition = self.by_name.get((place.topic, place.partition))
         return None if partition is None else partition.position
 
-    def wanted(self, now_s: float) -> dict[PartitionName, int]:
-        """What to ask for now."""
-        return {name: part.position for name, part in self.by_name.items() if part.retry_at_s <= now_s}
-
     def take(self, fetched: FetchedPartition, asked_from: int) -> int:
         """Deliver what is new; the number of records. An answer that began beyond the position is of no use."""
         partition = self.by_name.get(fetched.name)
         if partition is None or asked_from > partition.position:
             return 0
-        partition.failing_since_s = None
+        partition.failed_at_s = float("-inf")
         records, next_offset = fetched.records(partition.position)
         if records:
             for follower, batch in batches(partition, records):
@@ -84,13 +84,14 @@ class FollowedPartitions:
         partition.position = max(partition.position, next_offset)
         return len(records)
 
-    def fail(self, name: PartitionName, *, now_s: float, pause_s: float) -> float:
-        """The broker answered with an error: leave the partition out for a while. Seconds it has been failing."""
+    def fail(self, name: PartitionName, *, now_s: float) -> float:
+        """No broker knows the partition now; for how many seconds that has been so."""
         partition = self.by_name.get(name)
         if partition is None:
             return 0.0
-        partition.failing_since_s = now_s if partition.failing_since_s is None else partition.failing_since_s
-        partition.retry_at_s = now_s + pause_s
+        if now_s > partition.failed_at_s + FORGIVEN_AFTER_S:
+            partition.failing_since_s = now_s
+        partition.failed_at_s = now_s
         return now_s - partition.failing_since_s
 
     def lose(self, name: PartitionName, reason: GapReason) -> None:

@@ -15,6 +15,8 @@ from infra.telemetry.metric_names import (
     GATEWAY_MODE_CHANGES,
     GATEWAY_REFUSED,
     GATEWAY_RELAY_SECONDS,
+    GATEWAY_RETURNS,
+    GATEWAY_SESSIONS,
     GATEWAY_SKIPS,
     GATEWAY_SLOW,
 )
@@ -38,6 +40,10 @@ class GatewayMetrics:
         self.blocked_s = self.metrics.histogram(GATEWAY_BLOCKED_SECONDS)
         self.catch_up_reads = self.metrics.counter(GATEWAY_CATCH_UP_READS)
         self.refusals = self.metrics.counter(GATEWAY_REFUSED)
+        sessions = self.metrics.gauge(GATEWAY_SESSIONS)
+        self.sessions_fetched = sessions.labels(state="fetched")
+        self.sessions_left_out = sessions.labels(state="left_out")
+        self.returns = self.metrics.counter(GATEWAY_RETURNS)
         self.skips = self.metrics.counter(GATEWAY_SKIPS)
         frames = self.metrics.counter(GATEWAY_FRAMES)
         self.frames_in = frames.labels(direction="in")
@@ -52,6 +58,10 @@ class GatewayMetrics:
     def refused(self, where: str) -> None:
         """A socket was not let in."""
         self.refusals.labels(where=where).inc()
+
+    def returned(self, why: str) -> None:
+        """A silent session is fetched again."""
+        self.returns.labels(cause=why).inc()
 
     def mode_reached(self, mode: OutboxState) -> None:
         """A connection is served in another way from now on."""

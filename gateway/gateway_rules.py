@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.access_desk import GuardedTokens
 from gateway.decisions.client_outbox import OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket
+from gateway.decisions.logged_out import LoggedOut
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX
 from gateway.doorway import files_for_sockets
 from gateway.services import GatewayRules
 from infra.access_tokens import SecretVerifier, TokenVerifier
 from infra.clock import Clock
+from infra.connect_tickets import TicketIssuer
 from infra.keys import load_or_create_secret
 from infra.settings import Settings
 from infra.targets.presets import is_simulated
@@ -19,8 +22,9 @@ from infra.targets.targets_file import load_catalogue
 from infra.token_keys import KeySetVerifier
 from schemas.prompt_limits import PromptLimits
 
-__all__ = ["cursor_keys", "message_bytes_max", "process_rate", "ring_share", "rules_of"]
+__all__ = ["cursor_keys", "message_bytes_max", "process_rate", "ring_share", "rules_of", "ticket_issuer"]
 
+DAY_S: Final = 86_400.0
 PENDING_ROOM: Final = 2_400
 """Sockets accepted beyond those that may stay: for handshakes, the page and metrics."""
 
@@ -29,7 +33,7 @@ def rules_of(settings: Settings, clock: Clock) -> GatewayRules:
     """What every connection lives by. Raises CatalogueError, KeyFileFaulty where a file is faulty."""
     catalogue = load_catalogue(settings, keys_needed=False).catalogue
     return GatewayRules(
-        tokens=token_verifier(settings, clock),
+        tokens=guarded_tokens(settings, clock),
         prompt_limits=PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=catalogue.known_models),
         outbox_limits=OutboxLimits.within(settings.connection_bytes_max),
         connection_limits=ConnectionLimits(
@@ -41,9 +45,20 @@ def rules_of(settings: Settings, clock: Clock) -> GatewayRules:
         models=catalogue.known_models,
         simulated=all(map(is_simulated, catalogue.targets.values())),
         frame_bytes_max=settings.frame_bytes_max,
+        requires_origin=settings.gateway_requires_origin,
         drain_s=settings.gateway_drain_s,
         drain_clients_per_s=settings.gateway_drain_clients_per_s,
     )
+
+
+def guarded_tokens(settings: Settings, clock: Clock) -> GuardedTokens:
+    """Tokens, and logouts. Raises KeyFileFaulty."""
+    return GuardedTokens(token_verifier(settings, clock), LoggedOut(settings.auth_token_days_max * DAY_S), clock)
+
+
+def ticket_issuer(settings: Settings) -> TicketIssuer:
+    """Every gateway has the cursors' secret, whoever issues the tokens."""
+    return TicketIssuer(signing_secret(settings))
 
 
 def token_verifier(settings: Settings, clock: Clock) -> TokenVerifier:
@@ -65,10 +80,13 @@ def process_rate(limits: ConnectionLimits, clock: Clock) -> MessageBucket:
 
 
 def cursor_keys(settings: Settings) -> CursorKeys:
-    secret = settings.cursor_secret.get_secret_value().encode()
     previous = settings.cursor_secret_previous.get_secret_value().encode()
-    signing = secret or load_or_create_secret(settings.home / "keys", "cursor")
+    signing = signing_secret(settings)
     return CursorKeys([signing, previous] if previous else [signing])
+
+
+def signing_secret(settings: Settings) -> bytes:
+    return settings.cursor_secret.get_secret_value().encode() or load_or_create_secret(settings.home / "keys", "cursor")
 
 
 def message_bytes_max(settings: Settings) -> int:

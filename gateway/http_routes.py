@@ -1,8 +1,10 @@
 """What the gateway answers to plain HTTP, and who may open a websocket.
 
-`websockets` hands us each request before the upgrade. GET and HEAD of the page, `/healthz`, `/readyz` and `/metrics`
-are answered here; `/v1/connect` goes on to the upgrade if its Origin is on the list (a browser always sends one; a
-program that sends none is no browser), a token in its header is good, and it speaks the subprotocol.
+`websockets` hands us each request before the upgrade. GET and HEAD of the page, `/healthz`, `/readyz` and `/metrics`,
+and POST to `/v1/ticket` and `/v1/logout` (without a body, the access token in the header) are answered here;
+`/v1/connect` goes on to the upgrade if its Origin is on the list (a browser always sends one; a program that sends none
+is no browser, and comes in unless the settings say otherwise), a token in its header or a ticket in its query is good,
+and it speaks the subprotocol.
 """
 
 from __future__ import annotations
@@ -12,22 +14,30 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import parse_qs
 
+import msgspec
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from gateway.access_desk import AccessDesk
 from gateway.client_socket import ClientSocket
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.page_files import PageFile
 from gateway.services import GatewayRules
 from infra.access_tokens import TokenError
+from infra.connect_tickets import TICKET_S
 from infra.telemetry.metrics import CONTENT_TYPE
+from producers.errors import ProducerError
 from schemas.client_messages import SUBPROTOCOL
 
 __all__ = ["CONNECT_PATH", "HttpRoutes", "allowed_origins"]
 
 CONNECT_PATH: Final = "/v1/connect"
+TICKET_PATH: Final = "/v1/ticket"
+LOGOUT_PATH: Final = "/v1/logout"
+JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
 BEARER: Final = "bearer "
 SECURITY_HEADERS: Final = (
@@ -51,6 +61,7 @@ class HttpRoutes:
     """`websockets`' process_request."""
 
     rules: GatewayRules
+    access: AccessDesk
     metrics: GatewayMetrics
     page: dict[str, PageFile]
     origins: frozenset[str]
@@ -61,7 +72,9 @@ class HttpRoutes:
         """The answer, or None to go on with the upgrade."""
         path = request.path.partition("?")[0]
         if path == CONNECT_PATH:
-            return self.before_upgrade(connection, request)
+            return await self.before_upgrade(connection, request)
+        if path in (TICKET_PATH, LOGOUT_PATH):
+            return await self.with_token(path, request)
         if request.method not in ("GET", "HEAD"):
             return answer(
                 HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n", ("Allow", "GET, HEAD")
@@ -85,29 +98,65 @@ class HttpRoutes:
         missing = "the chat page is not part of this installation" if path == "/" else "there is nothing here"
         return answer(HTTPStatus.NOT_FOUND, f"{missing}; websockets connect to {CONNECT_PATH}\n")
 
-    def before_upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
-        origins = request.headers.get_all("Origin")
-        if origins and not (len(origins) == 1 and origins[0] in self.origins):
+    async def with_token(self, path: str, request: Request) -> Response:
+        """A ticket for, or the logout of, whoever the token in the header belongs to."""
+        if request.method != "POST":
+            return answer(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is answered here\n", ("Allow", "POST"))
+        if not self.origin_is_allowed(request):
+            return forbidden()
+        try:
+            verified = self.rules.tokens.verify(bearer(request.headers.get("Authorization", "")))
+            if path == TICKET_PATH:
+                words = {"ticket": self.access.ticket(verified), "expires_in_s": TICKET_S, "user": verified.user}
+                return respond(HTTPStatus.OK, msgspec.json.encode(words), JSON)
+            await self.access.log_out(verified.user, deadline_s=self.rules.publish_s)
+            return respond(HTTPStatus.OK, msgspec.json.encode({"logged_out": verified.user}), JSON)
+        except TokenError as error:
+            return unauthorized(error)
+        except ProducerError:
             return answer(
-                HTTPStatus.FORBIDDEN,
-                "this origin may not connect; its page must be listed in TOKENWIRE_GATEWAY_ORIGINS\n",
+                HTTPStatus.SERVICE_UNAVAILABLE, "Kafka does not answer; try again shortly\n", ("Retry-After", "1")
             )
+
+    def origin_is_allowed(self, request: Request, *, required: bool = False) -> bool:
+        origins = request.headers.get_all("Origin")
+        if not origins:
+            return not required
+        return len(origins) == 1 and origins[0] in self.origins
+
+    async def before_upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
+        if not self.origin_is_allowed(request, required=self.rules.requires_origin):
+            return forbidden()
         if "Upgrade" in request.headers and not offers_subprotocol(request):
             return answer(HTTPStatus.BAD_REQUEST, f"ask for the websocket subprotocol {SUBPROTOCOL}\n")
         authorization = request.headers.get("Authorization")
-        if authorization is None:
+        ticket = parse_qs(request.path.partition("?")[2]).get("ticket", [""])[0]
+        if authorization is None and not ticket:
             return None
-        return self.check_header_token(connection, authorization)
-
-    def check_header_token(self, connection: ServerConnection, authorization: str) -> Response | None:
-        token = authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
         try:
-            verified = self.rules.tokens.verify(token)
+            if ticket:
+                verified = await self.access.cash(ticket)
+            else:
+                verified = self.rules.tokens.verify(bearer(authorization or ""))
         except TokenError as error:
-            return answer(HTTPStatus.UNAUTHORIZED, f"{error}\n", ("WWW-Authenticate", 'Bearer realm="tokenwire"'))
+            return unauthorized(error)
         assert isinstance(connection, ClientSocket)
         connection.header_token = verified
         return None
+
+
+def bearer(authorization: str) -> str:
+    return authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
+
+
+def unauthorized(error: TokenError) -> Response:
+    return answer(HTTPStatus.UNAUTHORIZED, f"{error}\n", ("WWW-Authenticate", 'Bearer realm="tokenwire"'))
+
+
+def forbidden() -> Response:
+    return answer(
+        HTTPStatus.FORBIDDEN, "this origin may not connect; its page must be listed in TOKENWIRE_GATEWAY_ORIGINS\n"
+    )
 
 
 def allowed_origins(listed: tuple[str, ...], port: int) -> frozenset[str]:

@@ -15,7 +15,7 @@ from infra.kafka.session_topics import SessionLog
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace
 
-__all__ = ["LogFinder", "LogFollower", "LogReader", "PastReader"]
+__all__ = ["LogFinder", "LogFollower", "LogReader", "PastReader", "SessionReader"]
 
 
 class LogFollower(Protocol):
@@ -27,6 +27,10 @@ class LogFollower(Protocol):
 
     def lost(self, reason: GapReason) -> None:
         """The log does not hold the position any more; nothing further will be delivered."""
+        ...
+
+    def expects_records(self) -> bool:
+        """Whether more is due on the log by what is known of it: a turn is open."""
         ...
 
 
@@ -50,6 +54,18 @@ class LogReader(Protocol):
 
     def position(self, place: LogPlace) -> int | None:
         """Every record before it has been delivered to whoever follows; None where nobody follows the place."""
+        ...
+
+
+class SessionReader(LogReader, Protocol):
+    """Also knows which sessions are silent, and wants to hear where something is to be expected."""
+
+    def attached(self, key: SessionKey) -> None:
+        """Somebody attaches to a session that is followed already: make sure that it is up to date."""
+        ...
+
+    def prompted(self, key: SessionKey) -> None:
+        """A prompt or a cancel of the session is about to be published."""
         ...
 
 

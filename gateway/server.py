@@ -22,6 +22,10 @@ import uvloop
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from gateway.access_desk import AccessDesk
+from gateway.access_reader import AccessReader
+from gateway.active_sessions import ActiveSessions
+from gateway.activity_reader import ActivityReader
 from gateway.catch_up_reader import CATCH_UP_CONNECTIONS, CatchUpReader
 from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
@@ -33,7 +37,7 @@ from gateway.decisions.drain_plan import drain_slots
 from gateway.doorway import Doorway
 from gateway.fetch_session_reader import FetchSessionReader
 from gateway.gateway_metrics import GatewayMetrics
-from gateway.gateway_rules import cursor_keys, message_bytes_max, process_rate, ring_share, rules_of
+from gateway.gateway_rules import cursor_keys, message_bytes_max, process_rate, ring_share, rules_of, ticket_issuer
 from gateway.http_routes import HttpRoutes, allowed_origins
 from gateway.listening import bound_listener
 from gateway.page_files import load_page_files
@@ -48,6 +52,7 @@ from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
 from producers.prompt_producer import PromptProducer
 from schemas.client_messages import SUBPROTOCOL
+from schemas.identifiers import UserId
 
 __all__ = ["Gateway", "run_gateway", "serve_gateway"]
 
@@ -60,7 +65,7 @@ CLOSING_S: Final = 3.0
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
 TICKS_AT_ONCE: Final = 32
-"""Connections looked at before other work gets its turn; a record on its way takes several turns, each as long as this."""
+"""Connections looked at before other work gets its turn. A record on its way takes several turns, each as long."""
 FRAMES_WAITING_MAX: Final = 4
 ACCEPT_WAITING_MAX: Final = 4_096
 """Connections that the kernel keeps until they are accepted (at most `net.core.somaxconn`). Beyond it a client is not
@@ -103,6 +108,7 @@ class Gateway:
         self.server: Server | None = None
         self.services: GatewayServices | None = None
         self.watches: SessionWatches | None = None
+        self.sessions: ActiveSessions | None = None
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -110,13 +116,20 @@ class Gateway:
         settings = self.settings
         async with contextlib.AsyncExitStack() as stack:
             topics, log_client = SessionTopics(settings), LogClient(settings, client_id="tokenwire-gateway-log")
-            reader = FetchSessionReader(settings, self.clock)
+            fetching = FetchSessionReader(settings, self.clock)
+            reader = self.sessions = ActiveSessions(fetching, self.clock)
+            reader.on_return = self.metrics.returned
             producer = PromptProducer(settings, limits=self.rules.prompt_limits, clock=self.clock)
             past = [
                 LogClient(settings, client_id=f"tokenwire-gateway-past-{number}")
                 for number in range(CATCH_UP_CONNECTIONS)
             ]
-            parts: list[Part] = [topics, log_client, *past, reader, producer]
+            access = AccessDesk(self.rules.tokens, ticket_issuer(settings), producer, self.clock)
+            access.on_logged_out = self.log_out
+            parts: list[Part] = [topics, log_client, *past, fetching, producer]
+            parts.append(AccessReader(fetching, log_client, access, self.clock))
+            if settings.topic_layout == "dedicated":
+                parts.append(ActivityReader(fetching, log_client, reader))
             for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)
@@ -138,6 +151,7 @@ class Gateway:
                 log_client=log_client,
                 catch_up=CatchUpReader(past),
                 producer=producer,
+                access=access,
                 sockets=SocketCounts(self.rules.connection_limits),
                 message_rate=process_rate(self.rules.connection_limits, self.clock),
                 held_bytes=self.held,
@@ -148,6 +162,7 @@ class Gateway:
 
     async def listen(self) -> int:
         """Accept clients; returns the port. Raises PortTaken."""
+        assert self.services is not None
         listener = bound_listener(
             self.settings.gateway_host, self.settings.gateway_port, reuse_port=self.settings.gateway_reuse_port
         )
@@ -155,6 +170,7 @@ class Gateway:
         limits = self.rules.outbox_limits
         routes = HttpRoutes(
             self.rules,
+            self.services.access,
             self.metrics,
             load_page_files(),
             allowed_origins(self.settings.gateway_origins, self.port),
@@ -198,6 +214,12 @@ class Gateway:
             if not self.connections:
                 self.empty.set()
 
+    def log_out(self, user: UserId, at_s: float) -> None:
+        """A user's tokens were ended: its connections end with them."""
+        for connection in list(self.connections):
+            if connection.protocol.user == user:
+                connection.logged_out(at_s)
+
     async def tick(self) -> None:
         """Once a second, look at all that depends on time."""
         while True:
@@ -218,8 +240,18 @@ class Gateway:
                 self.metrics.unsent_bytes.set(self.held.total)
                 self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
                 services.hubs.sweep(now_s)
+                services.access.tick()
+                self.rest(now_s)
                 self.relieve()
             self.collect(now_s)
+
+    def rest(self, now_s: float) -> None:
+        """Leave silent sessions out of the fetch."""
+        sessions = self.sessions
+        if sessions is not None:
+            sessions.tick(now_s)
+            self.metrics.sessions_fetched.set(len(sessions.fetched))
+            self.metrics.sessions_left_out.set(len(sessions.left_out))
 
     def collect(self, now_s: float) -> None:
         """Look for what connections left behind, when that is worth the pause."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.access_desk import AccessDesk, GuardedTokens
 from gateway.catch_up_reader import CatchUpReader
 from gateway.decisions.client_outbox import HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
 from gateway.gateway_metrics import GatewayMetrics
-from gateway.log_reader import LogReader, PastReader
+from gateway.log_reader import PastReader, SessionReader
 from gateway.session_hubs import SessionHubs
-from infra.access_tokens import TokenVerifier
 from infra.clock import Clock
 from producers.prompt_producer import PromptProducer
 from schemas.prompt_limits import PromptLimits
@@ -22,13 +22,15 @@ __all__ = ["GatewayRules", "GatewayServices"]
 class GatewayRules:
     """The numbers and names that a connection lives by."""
 
-    tokens: TokenVerifier
+    tokens: GuardedTokens
     prompt_limits: PromptLimits
     outbox_limits: OutboxLimits
     connection_limits: ConnectionLimits
     models: tuple[str, ...] = ()
     simulated: bool = False
     frame_bytes_max: int = 65_536
+    requires_origin: bool = False
+    """Whether only pages may connect."""
     hello_s: float = 5.0
     """From the handshake to a good hello."""
     ping_s: float = 20.0
@@ -57,10 +59,11 @@ class GatewayServices:
 
     rules: GatewayRules
     hubs: SessionHubs
-    reader: LogReader
+    reader: SessionReader
     log_client: PastReader
     catch_up: CatchUpReader
     producer: PromptProducer
+    access: AccessDesk
     sockets: SocketCounts
     message_rate: MessageBucket
     held_bytes: HeldBytes

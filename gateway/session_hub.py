@@ -118,6 +118,10 @@ class SessionHub:
         """Whether a turn waits or runs."""
         return next(iter(self.reading.fold.open_turns()), None) is not None
 
+    def expects_records(self) -> bool:
+        """See `LogFollower.expects_records`."""
+        return self.has_open_turn()
+
     def deliver(self, records: Sequence[LogRecord]) -> None:
         """See `LogFollower.deliver`."""
         messages: list[HubMessage] = []

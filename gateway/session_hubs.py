@@ -17,7 +17,7 @@ import structlog
 
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX, SessionReading, SessionTeller
-from gateway.log_reader import LogFinder, LogReader, PastReader
+from gateway.log_reader import LogFinder, PastReader, SessionReader
 from gateway.session_hub import RING_BYTES_MAX, SessionHub
 from infra.clock import Clock
 from infra.kafka.log_client import LogRecord, LogUnavailable, UnknownLog
@@ -48,7 +48,7 @@ class SessionSource:
 
     topics: LogFinder
     log_client: PastReader
-    reader: LogReader
+    reader: SessionReader
     keys: CursorKeys
 
 
@@ -87,6 +87,7 @@ class SessionHubs:
         hub = self.hubs.get(key)
         if hub is not None:
             hub.idle_since_s = None
+            self.source.reader.attached(key)
             return hub
         opening = self.openings.get(key)
         if opening is None:

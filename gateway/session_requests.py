@@ -87,6 +87,7 @@ class SessionRequests:
         self, session: str, prompt_id: str, publish: Callable[[], Awaitable[Acknowledged]]
     ) -> tuple[str, ...] | None:
         """The turns, or None after the client was told why not."""
+        self.services.reader.prompted(self.attachments.key_of(session))  # before: its first record is not missed then
         if not self.services.reader.reachable:
             self.writer.send(unavailable(session, prompt_id, self.services.rules.retry_after_s))
             return None

@@ -69,10 +69,11 @@ class TokenInvalid(TokenError):
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """Who it is, and until when (seconds since 1970)."""
+    """Who it is, until when, and since when (seconds since 1970; 0: it does not say)."""
 
     user: UserId
     expires_at_s: float
+    issued_at_s: float = 0.0
 
 
 def issue_token(
@@ -145,8 +146,8 @@ def checked_claims(
             leeway=leeway_s,
             options={"require": ["exp", "sub", "aud", "iss"]},
         )
-        return VerifiedToken(check_user_id(claims["sub"]), float(claims["exp"]))
+        return VerifiedToken(check_user_id(claims["sub"]), float(claims["exp"]), float(claims.get("iat", 0)))
     except jwt.ExpiredSignatureError:
         raise TokenExpired(f"the token has expired; {REMEDY}") from None
-    except (jwt.PyJWTError, InvalidField, UnicodeError):
+    except (jwt.PyJWTError, InvalidField, UnicodeError, ValueError, TypeError):
         raise TokenInvalid(f"the token is not valid here; {REMEDY}") from None

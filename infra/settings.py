@@ -46,9 +46,11 @@ class Settings(BaseSettings):
     kafka: str = ""
     """Bootstrap servers of an existing cluster, host:port,host:port. Set = no embedded broker."""
     kafka_port: Port = 9092
-    """Port of the embedded broker on 127.0.0.1; 0 = a free one, printed."""
+    """Port of the embedded broker on 127.0.0.1; 0 = a free one, printed. Of three brokers, the first one's."""
+    kafka_brokers: Annotated[int, Field(ge=1, le=3)] = 1
+    """Embedded brokers of `tokenwire up`, 1 or 3; with 3, every topic has three replicas and one broker may be gone."""
     kafka_heap_mb: Annotated[int, Field(ge=128, le=65_536)] = 768
-    """Java heap of the embedded broker in MiB; 1,536 for 10,000 sessions a day in the dedicated layout."""
+    """Java heap of each embedded broker in MiB; 1,536 for 10,000 sessions a day in the dedicated layout."""
     kafka_replication: Annotated[int, Field(ge=1, le=7)] = 1
     """Replicas of every topic; 3 on a cluster (then min.insync.replicas is 2)."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -92,6 +94,10 @@ class Settings(BaseSettings):
     Read again when it changes."""
     auth_leeway_s: Annotated[float, Field(ge=0, le=60)] = 60.0
     """Seconds by which the clocks of those who issue and those who verify access tokens may differ."""
+    auth_token_days_max: Annotated[float, Field(gt=0, le=365)] = 30.0
+    """Days after which an access token is refused whatever its `exp`; a logout is remembered for so long."""
+    gateway_requires_origin: bool = False
+    """Refuse websockets without an Origin header: only pages of the listed origins, no other programs."""
     auth_audience: str = "tokenwire"
     """The `aud` that access tokens must carry."""
     auth_issuer: str = "tokenwire"
@@ -207,6 +213,13 @@ class Settings(BaseSettings):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https:// and end in /v1")
         return value.rstrip("/")
+
+    @field_validator("kafka_brokers")
+    @classmethod
+    def check_broker_count(cls, value: int) -> int:
+        if value == 2:  # one of two gone, nothing could be acknowledged by two
+            raise ValueError("must be 1 or 3")
+        return value
 
     @field_validator("auth_secret", "cursor_secret", "cursor_secret_previous")
     @classmethod

@@ -25,6 +25,7 @@ from infra.targets.catalogue_watch import CatalogueHolder, Refused, Reloaded
 from infra.targets.model_catalogue import Target
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
+from processors.activity_teller import ActivityTeller
 from processors.answer_scorer import AnswerScorer, load_scorer
 from processors.conversation import Conversations
 from processors.dead_letter_writer import DeadLetterWriter
@@ -95,6 +96,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         topics=SessionTopics(settings),
         runner=runner,
         dead_letters=DeadLetterWriter(appender, clock, metrics),
+        activity=ActivityTeller(appender, clock),
         clock=clock,
         prompt_limits=lambda: PromptLimits(
             prompt_bytes_max=settings.prompt_bytes_max, models=holder.current.known_models
@@ -250,6 +252,7 @@ async def stop_worker(worker: Worker) -> None:
     except TimeoutError:
         log.warning("worker_stop_slow", after_s=STOP_S)
     await parts.runner.pool.aclose()
+    await parts.activity.aclose()
     await parts.topics.stop()
     await parts.reader.stop()
     await parts.appender.stop()

@@ -142,7 +142,10 @@ class CommandIntake:
         if lane.open_turns:
             log.info("session_not_expired", offset=delivery.offset, open_turns=lane.open_turns)
             return
+        place = lane.log().place
         await self.owner.parts.topics.delete(lane.key)
+        if not place.shared:
+            self.owner.parts.activity.tell(lane.key, "deleted", newest_offset=-1)
         lane.writer = None
 
     async def forward(self, command: PromptCommand, delivery: Delivery) -> None:

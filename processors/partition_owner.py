@@ -19,6 +19,7 @@ import structlog
 from infra.clock import Clock
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
+from processors.activity_teller import ActivityTeller
 from processors.answer_scorer import AnswerScorer
 from processors.begin_gate import BeginGate
 from processors.command_intake import CommandIntake
@@ -102,6 +103,7 @@ class WorkerParts:
     topics: SessionTopics
     runner: TurnRunner
     dead_letters: DeadLetterWriter
+    activity: ActivityTeller
     clock: Clock
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
@@ -318,7 +320,10 @@ class PartitionOwner:
             lane.writer = None
         if lane.writer is None:
             session_log = await self.parts.topics.ensure(lane.key)
-            lane.writer = SessionWriter(lane.key, session_log, appender=self.parts.appender, reader=self.parts.reader)
+            parts = self.parts
+            lane.writer = SessionWriter(
+                lane.key, session_log, appender=parts.appender, reader=parts.reader, activity=parts.activity
+            )
 
     def running_turns(self) -> list[OpenTurn]:
         """The turns whose answer is under way."""

@@ -16,11 +16,13 @@ import structlog
 
 from infra.kafka.log_client import LogClient, LogError, LogRecord, UnknownLog
 from infra.kafka.session_topics import SessionLog
+from processors.activity_teller import RUNNING_EVERY_S, ActivityTeller
 from processors.log_appender import LogAppender, LogGone
+from schemas.activity import ActivityKind
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.identifiers import SessionKey
-from schemas.session_events import SessionEvent, TurnEnded, TurnHedged, TurnStarted
+from schemas.session_events import SessionEvent, TurnEnded, TurnHedged, TurnQueued, TurnStarted
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
 __all__ = ["LogReplaced", "SessionWriter"]
@@ -31,6 +33,12 @@ READ_VERDICTS_MAX: Final = 4_096
 CLOCK_SLACK_MS: Final = 1_000
 """How far the clocks of two brokers may differ when an offset is looked up by time."""
 
+LIFECYCLE: Final[dict[type[SessionEvent], ActivityKind]] = {
+    TurnQueued: "queued",
+    TurnStarted: "started",
+    TurnEnded: "ended",
+}
+
 
 class LogReplaced(LogError):
     """The log was deleted, perhaps created anew: what was folded tells nothing about it any more."""
@@ -39,7 +47,18 @@ class LogReplaced(LogError):
 class SessionWriter:
     """Appends events to a session's log and folds them."""
 
-    def __init__(self, key: SessionKey, session_log: SessionLog, *, appender: LogAppender, reader: LogClient) -> None:
+    def __init__(
+        self,
+        key: SessionKey,
+        session_log: SessionLog,
+        *,
+        appender: LogAppender,
+        reader: LogClient,
+        activity: ActivityTeller | None = None,
+    ) -> None:
+        self.activity = None if session_log.place.shared else activity
+        self.told_at_s = 0.0
+        """When gateways were last told that something happens here."""
         self.key = key.encode()
         self.place = session_log.place
         self.appender = appender
@@ -71,10 +90,22 @@ class SessionWriter:
             )
         except LogGone as error:
             raise self.replaced() from error
+        if self.activity is not None:
+            self.tell(self.activity, events, offsets)
         if self.place.shared and not certain:
             return [Verdict.EFFECTIVE] * len(events), offsets[0]
         async with self.folding:
             return await self.verdicts_of(events, offsets, since_ms=since_ms), offsets[0]
+
+    def tell(self, activity: ActivityTeller, events: Sequence[SessionEvent], offsets: list[int]) -> None:
+        """Tell gateways that these events are on the log, if that is news to those who do not read it."""
+        kind: ActivityKind = next((LIFECYCLE[type(event)] for event in events if type(event) in LIFECYCLE), "running")
+        now_s = activity.clock.monotonic_s()
+        if kind == "running" and now_s < self.told_at_s + RUNNING_EVERY_S:
+            return
+        self.told_at_s = now_s
+        first = min((turn.first_offset for turn in self.fold.open_turns()), default=-1)
+        activity.tell(self.key.decode(), kind, newest_offset=offsets[-1], first_offset=first)
 
     async def sync(self, *, since_ms: int) -> None:
         """Fold what the log holds from `since_ms` to its end. Raises LogError."""

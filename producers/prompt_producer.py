@@ -21,11 +21,12 @@ from infra.kafka.connection import librdkafka_options
 from infra.settings import Settings
 from producers.errors import ProducerError, PublishTimedOut
 from producers.kafka_publisher import KafkaPublisher, OutgoingRecord, PublishBounds, Settlement, Written
+from schemas.access import TicketUsed, UserLoggedOut
 from schemas.codec import encode
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, turn_id_of
 from schemas.prompt_limits import PromptLimits, check_prompt
 from schemas.prompts import PromptCancelled, PromptSubmitted, SessionWatched, turns_of
-from schemas.topics import PROMPTS, USER_PARTITIONS
+from schemas.topics import ACCESS, PROMPTS, TICKETS, USER_PARTITIONS
 
 __all__ = ["Acknowledged", "BlockingPromptProducer", "PromptProducer"]
 
@@ -65,6 +66,12 @@ class PromptForm:
         check_session_id(command.session)
         check_prompt_id(command.prompt_id)
         return OutgoingRecord(PROMPTS, command.user.encode(), encode(command))
+
+    def access(self, event: UserLoggedOut | TicketUsed) -> OutgoingRecord:
+        """Where it is read by every gateway, in one order."""
+        if isinstance(event, TicketUsed):
+            return OutgoingRecord(TICKETS, event.ticket.encode(), encode(event))
+        return OutgoingRecord(ACCESS, event.user.encode(), encode(event))
 
     def watched(self, command: SessionWatched) -> OutgoingRecord:
         """Raises InvalidField."""
@@ -135,6 +142,13 @@ class PromptProducer:
         Cancellation: the word may be published all the same; the next one corrects it.
         """
         written(await self._published(self._form.watched(command), deadline_s))
+
+    async def tell_access(self, event: UserLoggedOut | TicketUsed, *, deadline_s: float | None = None) -> None:
+        """Publish a gateway's word about who may come in. Raises as `submit` does.
+
+        Cancellation: the word may be published all the same.
+        """
+        written(await self._published(self._form.access(event), deadline_s))
 
     async def _published(self, record: OutgoingRecord, deadline_s: float | None) -> Settlement:
         loop = asyncio.get_running_loop()

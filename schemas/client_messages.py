@@ -36,6 +36,7 @@ __all__ = [
     "Gap",
     "Hello",
     "Lag",
+    "Logout",
     "OnSlow",
     "Ping",
     "Pong",
@@ -59,7 +60,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True, tag="hello", kw_onl
     """First message on a socket. `resume` attaches the named sessions at their cursors at once."""
 
     token: str = ""
-    """Access token, unless it came in the `Authorization` header."""
+    """Access token or connect ticket, unless it came with the request."""
     resume: dict[str, str] = {}
     """Session id → cursor."""
 
@@ -120,6 +121,10 @@ class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", kw_o
 
     session: str
     prompt_id: str
+
+
+class Logout(msgspec.Struct, frozen=True, omit_defaults=True, tag="logout", kw_only=True):
+    """End every access token of the user that was issued up to now: all its connections close with 4401."""
 
 
 class Pong(msgspec.Struct, frozen=True, omit_defaults=True, tag="pong", kw_only=True):
@@ -399,7 +404,7 @@ class Disconnect(msgspec.Struct, frozen=True, omit_defaults=True, tag="disconnec
     """Session id → cursor to resume from."""
 
 
-ClientMessage: TypeAlias = Hello | Attach | Detach | Prompt | Cancel | Pong
+ClientMessage: TypeAlias = Hello | Attach | Detach | Prompt | Cancel | Logout | Pong
 ServerMessage: TypeAlias = (
     Welcome
     | Attached

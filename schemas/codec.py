@@ -11,6 +11,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from schemas.access import AccessEvent
+from schemas.activity import SessionActivity
 from schemas.client_messages import ClientMessage, ServerMessage
 from schemas.dead_letters import DeadLetter
 from schemas.errors import MalformedRecord, UnknownTag
@@ -21,6 +23,8 @@ from schemas.records import TurnRecord
 from schemas.session_events import SessionEvent
 
 __all__ = [
+    "decode_access_event",
+    "decode_activity",
     "decode_client_messages",
     "decode_dead_letter",
     "decode_journal_entry",
@@ -41,6 +45,8 @@ PERMITS: Final[msgspec.json.Decoder[PermitCommand]] = msgspec.json.Decoder(Permi
 SESSION_EVENTS: Final[msgspec.json.Decoder[SessionEvent]] = msgspec.json.Decoder(SessionEvent)
 JOURNAL_ENTRIES: Final = msgspec.json.Decoder(JournalEntry)
 RECORDS: Final = msgspec.json.Decoder(TurnRecord)
+ACCESS_EVENTS: Final[msgspec.json.Decoder[AccessEvent]] = msgspec.json.Decoder(AccessEvent)
+ACTIVITIES: Final = msgspec.json.Decoder(SessionActivity)
 DEAD_LETTERS: Final = msgspec.json.Decoder(DeadLetter)
 CLIENT_MESSAGE: Final = msgspec.json.Decoder(ClientMessage)
 CLIENT_MESSAGES: Final = msgspec.json.Decoder(list[ClientMessage])
@@ -76,6 +82,16 @@ def decode_journal_entry(raw: bytes) -> JournalEntry:
 def decode_record(raw: bytes) -> TurnRecord:
     """Read a record of `tokenwire.records`. Raises MalformedRecord, UnknownTag."""
     return decoded(RECORDS, raw)
+
+
+def decode_access_event(raw: bytes) -> AccessEvent:
+    """Read a record of `tokenwire.access` or `tokenwire.tickets`. Raises MalformedRecord, UnknownTag."""
+    return decoded(ACCESS_EVENTS, raw)
+
+
+def decode_activity(raw: bytes) -> SessionActivity:
+    """Read a record of `tokenwire.activity`. Raises MalformedRecord, UnknownTag."""
+    return decoded(ACTIVITIES, raw)
 
 
 def decode_dead_letter(raw: bytes) -> DeadLetter:

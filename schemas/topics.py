@@ -13,11 +13,13 @@ from typing import Final, Literal, TypeAlias
 from schemas.identifiers import SessionKey
 
 __all__ = [
+    "ACCESS",
     "ACTIVITY",
     "DEAD_LETTERS",
     "PROMPTS",
     "RECORDS",
     "SHARED_SESSIONS",
+    "TICKETS",
     "TURNS",
     "USER_PARTITIONS",
     "Layout",
@@ -35,6 +37,8 @@ PROMPTS: Final = "tokenwire.prompts"
 TURNS: Final = "tokenwire.turns"
 ACTIVITY: Final = "tokenwire.activity"
 RECORDS: Final = "tokenwire.records"
+ACCESS: Final = "tokenwire.access"
+TICKETS: Final = "tokenwire.tickets"
 DEAD_LETTERS: Final = "tokenwire.deadletters"
 SHARED_SESSIONS: Final = "tokenwire.sessions"
 DEDICATED_PREFIX: Final = "tokenwire.session."
@@ -77,6 +81,8 @@ def fixed_topics(layout: Layout, *, session_retention_h: int = 24) -> tuple[Topi
         TopicSpec(TURNS, USER_PARTITIONS, {"cleanup.policy": "compact", "segment.ms": str(HOUR_MS)} | sized()),
         TopicSpec(ACTIVITY, RECORD_PARTITIONS, retained(HOUR_MS)),
         TopicSpec(RECORDS, RECORD_PARTITIONS, retained(7 * DAY_MS)),
+        TopicSpec(ACCESS, 1, {"cleanup.policy": "compact", "segment.ms": str(DAY_MS)} | sized()),
+        TopicSpec(TICKETS, 1, retained(HOUR_MS)),
         TopicSpec(DEAD_LETTERS, 1, retained(30 * DAY_MS)),
     )
     if layout == "shared":

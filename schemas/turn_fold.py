@@ -101,6 +101,8 @@ class FoldedTurn:
     """Second calls that were about to be made, oldest first; those that spoke first became attempts."""
     ended: TurnEnded | None = None
     last_offset: int = -1
+    queued_again_at: int = field(default=-1, compare=False)  # not part of what a log says
+    """Where its queueing lies on the log once more, which says nothing new."""
 
     @property
     def attempt(self) -> int:
@@ -148,8 +150,10 @@ class SessionFold:
         """What comparisons came to, by prompt id; the newest ENDED_TURNS_KEPT_MAX unless texts are kept."""
 
     def apply(self, event: SessionEvent, offset: int) -> Verdict:
-        """Fold the record at `offset` and say whether it counts."""
-        self.next_offset = max(self.next_offset, offset + 1)
+        """Fold the record at `offset` and say whether it counts. What is read again was folded already."""
+        if offset < self.next_offset:
+            return Verdict.REPEATED
+        self.next_offset = offset + 1
         match event:
             case TurnQueued():
                 return self.apply_queued(event, offset)
@@ -173,11 +177,23 @@ class SessionFold:
         return (turn for turn in self.turns.values() if turn.ended is None)
 
     def read_from(self) -> int:
-        """The offset from which a new reader must fold to know what this fold knows of open turns."""
-        return min((turn.first_offset for turn in self.open_turns()), default=self.next_offset)
+        """The offset from which a new reader must fold to know what this fold knows of open turns.
+
+        And to know which queueings are repetitions: a reader that began behind the first would take the second for it.
+        """
+        start = min((turn.first_offset for turn in self.open_turns()), default=self.next_offset)
+        while True:
+            repeated = (turn.first_offset for turn in self.turns.values() if turn.queued_again_at >= start)
+            earliest = min(repeated, default=start)
+            if earliest >= start:
+                return start
+            start = earliest
 
     def apply_queued(self, event: TurnQueued, offset: int) -> Verdict:
-        if event.turn in self.turns:
+        known = self.turns.get(event.turn)
+        if known is not None:
+            if offset > known.first_offset:
+                known.queued_again_at = max(known.queued_again_at, offset)
             return Verdict.REPEATED
         self.turns[event.turn] = FoldedTurn(event, first_offset=offset, last_offset=offset)
         return Verdict.EFFECTIVE

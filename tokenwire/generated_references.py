@@ -27,7 +27,7 @@ from infra.settings import ENVIRONMENT_PREFIX, Settings
 from infra.targets.file_keys import TABLES, TOP_LEVEL, KeyRule
 from infra.targets.presets import CHAINS, PRESETS
 from infra.telemetry.metric_names import METRICS
-from schemas import client_messages, dead_letters, permits, prompts, records, session_events
+from schemas import access, activity, client_messages, dead_letters, permits, prompts, records, session_events
 from schemas.topics import TopicSpec, fixed_topics, session_topic
 from tokenwire.state_machines_page import machine_blocks
 from tokenwire.typescript_types import typescript_types
@@ -94,6 +94,8 @@ def json_schemas() -> dict[Path, str]:
         "permits": (permits, permits.PermitCommand),
         "session_events": (session_events, session_events.SessionEvent),
         "records": (records, records.TurnRecord),
+        "access": (access, access.AccessEvent),
+        "activity": (activity, activity.SessionActivity),
         "dead_letters": (dead_letters, dead_letters.DeadLetter),
         "client_messages": (client_messages, client_messages.ClientMessage),
         "server_messages": (client_messages, client_messages.ServerMessage),
@@ -151,7 +153,7 @@ def events_page() -> str:
     shared = next(topic for topic in fixed_topics("shared") if topic not in fixed_topics("dedicated"))
     return page(
         "Topics and their records",
-        "`schemas/topics.py`, `prompts.py`, `session_events.py`, `records.py` and `dead_letters.py`",
+        "the modules of `schemas/`: `topics.py`, `prompts.py`, `session_events.py`, `records.py` and others",
         "## Topics",
         table(
             ("topic", "partitions", "kept"),
@@ -175,6 +177,12 @@ def events_page() -> str:
         "## Records",
         paragraphs(records.__doc__),
         *struct_sections([records.TurnRecord, records.AttemptOutcome]),
+        "## Activity",
+        paragraphs(activity.__doc__),
+        *struct_sections([activity.SessionActivity]),
+        "## Access",
+        paragraphs(access.__doc__),
+        *struct_sections([*get_args(access.AccessEvent)]),
         "## Dead letters",
         paragraphs(dead_letters.__doc__),
         *struct_sections([dead_letters.DeadLetter]),

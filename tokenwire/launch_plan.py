@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from infra.embedded.child_spec import ChildSpec, ReadyProbe
 from infra.settings import Settings
 from tokenwire.line_ports import LinePorts
 
-__all__ = ["BROKER", "LaunchPlan"]
+__all__ = ["BROKER", "BrokerStart", "LaunchPlan"]
 
 BROKER: Final = "kafka"
 LOOPBACK: Final = "127.0.0.1"
@@ -20,6 +20,16 @@ WORKER_STOP_S: Final = 10.0
 READY_S: Final = 90.0
 GATEWAY_CLOSING_S: Final = 5.0
 """After its last client's slot."""
+
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStart:
+    """An embedded broker: the command of its Java process, and when it is ready."""
+
+    command: Sequence[str]
+    ready: ReadyProbe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +64,20 @@ class LaunchPlan:
         if not settings.clickhouse:
             found["TOKENWIRE_ANALYTICS_PORT"] = str(ports.analytics)
         if not settings.kafka:
-            found["TOKENWIRE_KAFKA_PORT"] = self.kafka.rpartition(":")[2]
+            found |= self.own_kafka
         return found
 
-    def children(self, broker_command: Sequence[str] | None, broker_ready: ReadyProbe) -> list[ChildSpec]:
-        """In the order of their needs. Without a broker command the cluster is somebody else's."""
-        needs = (BROKER,) if broker_command is not None else ()
-        specs = [] if broker_command is None else [self.broker(broker_command, broker_ready)]
+    @property
+    def own_kafka(self) -> dict[str, str]:
+        """Where children find the embedded brokers, and how many replicas they give a topic."""
+        if "," not in self.kafka:
+            return {"TOKENWIRE_KAFKA_PORT": self.kafka.rpartition(":")[2]}
+        return {"TOKENWIRE_KAFKA": self.kafka, "TOKENWIRE_KAFKA_REPLICATION": str(self.settings.kafka_replication)}
+
+    def children(self, brokers: Sequence[BrokerStart]) -> list[ChildSpec]:
+        """In the order of their needs. Without brokers the cluster is somebody else's."""
+        specs = self.brokers(brokers)
+        needs = tuple(spec.name for spec in specs)
         if self.provider:
             specs.append(self.simulated_provider())
         specs.append(self.analytics(needs))
@@ -68,11 +85,18 @@ class LaunchPlan:
         specs.extend(self.gateways((*needs, *(spec.name for spec in specs if spec.name.startswith("worker")))))
         return specs
 
-    def broker(self, command: Sequence[str], ready: ReadyProbe) -> ChildSpec:
-        """The Java process itself."""
-        return ChildSpec(
-            name=BROKER, argv=tuple(command), ready=ready, ready_deadline_s=READY_S, stop_deadline_s=BROKER_STOP_S
-        )
+    def brokers(self, starts: Sequence[BrokerStart]) -> list[ChildSpec]:
+        """The Java processes themselves. Several start at once: they need each other."""
+        return [
+            ChildSpec(
+                name=name,
+                argv=tuple(start.command),
+                ready=start.ready,
+                ready_deadline_s=READY_S,
+                stop_deadline_s=BROKER_STOP_S,
+            )
+            for name, start in named(BROKER, starts)
+        ]
 
     def simulated_provider(self) -> ChildSpec:
         """Ready when it lists its models."""
@@ -135,8 +159,8 @@ def own_command(name: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "tokenwire", name)
 
 
-def named(kind: str, ports: tuple[int, ...]) -> list[tuple[str, int]]:
+def named(kind: str, each: Sequence[Thing]) -> list[tuple[str, Thing]]:
     """One child goes by its kind; several are numbered."""
-    if len(ports) == 1:
-        return [(kind, ports[0])]
-    return [(f"{kind}-{place}", port) for place, port in enumerate(ports, start=1)]
+    if len(each) == 1:
+        return [(kind, each[0])]
+    return [(f"{kind}-{place}", thing) for place, thing in enumerate(each, start=1)]

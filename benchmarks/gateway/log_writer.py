@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from array import array
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,14 +25,17 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.gateway.load import Load, key_of
 from infra.kafka.connection import aiokafka_options
 from infra.settings import Settings, load_settings
+from schemas.activity import ActivityKind, SessionActivity
 from schemas.codec import encode
+from schemas.identifiers import SessionKey
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
-from schemas.topics import session_place
+from schemas.topics import ACTIVITY, record_partition, session_place
 
 __all__: list[str] = []
 
 RUN: Final = "r" * 8
 STEP_S: Final = 0.001
+RUNNING_EVERY_S: Final = 30.0
 
 
 class LogWriter:
@@ -43,6 +47,8 @@ class LogWriter:
         self.given_us = array("q", bytes(8 * load.records))
         self.appended_us = array("q", bytes(8 * load.records))
         self.acknowledged_us: list[int] = []
+        self.newest = [0] * load.streaming
+        """Per session, the offset of the newest record that is known to be on its log."""
         self.places = []
         for number in range(load.streaming):
             key = key_of(load.run, number)
@@ -60,13 +66,33 @@ class LogWriter:
         turn = self.load.turn
         for number in range(self.load.streaming):
             await self.send(number, TurnQueued(turn=turn, prompt_id=turn, input="x", model="m"))
-            await self.send(number, TurnStarted(turn=turn, attempt=1, run=RUN, provider="p", model="m"))
+            started = TurnStarted(turn=turn, attempt=1, run=RUN, provider="p", model="m")
+            (await self.send(number, started)).add_done_callback(partial(self.noted, number))
         await self.producer.flush()
+        await self.announce("started")
+
+    async def announce(self, kind: ActivityKind) -> None:
+        """Tell gateways where something happens, as a worker does for sessions with logs of their own."""
+        for (place, raw_key), newest in zip(self.places, self.newest, strict=True):
+            if not place.shared:
+                key = SessionKey(raw_key.decode())
+                word = encode(SessionActivity(key=key, kind=kind, newest_offset=newest, at_us=time.time_ns() // 1_000))
+                await self.producer.send(ACTIVITY, word, key=raw_key, partition=record_partition(key))
+        if kind == "started":
+            await self.producer.flush()
+
+    def noted(self, number: int, done: asyncio.Future[Any]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.newest[number] = max(self.newest[number], done.result().offset)
 
     async def write(self) -> float:
         """All records, none before it is due; the seconds it took."""
         load, sent, began_s = self.load, 0, time.perf_counter()
+        announce_at_s = began_s + RUNNING_EVERY_S
         while sent < load.records:
+            if time.perf_counter() >= announce_at_s:
+                announce_at_s += RUNNING_EVERY_S
+                await self.announce("running")
             due = min(load.records, int((time.perf_counter() - began_s) * load.records_per_s) + 1)
             while sent < due:
                 await self.write_one(sent)
@@ -85,6 +111,7 @@ class LogWriter:
     def appended(self, record: int, done: asyncio.Future[Any]) -> None:
         if not done.cancelled() and done.exception() is None:
             self.appended_us[record] = done.result().timestamp * 1_000
+            self.noted(record % self.load.streaming, done)
             self.acknowledged_us.append(time.time_ns() // 1_000 - self.given_us[record])
 
     async def end(self) -> None:

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 WARM_UP_CLIENTS: Final = 100
-WARM_UP_S: Final = 10.0
+WARM_UP_S: Final = 15.0
 """A broker that has just started spends more on compiling itself than on its work."""
 WARM_UP_RECORDS_PER_S: Final = 1_000.0
 SETTLE_S: Final = 3.0

@@ -13,7 +13,7 @@ import itertools
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypeAlias
@@ -43,6 +43,7 @@ from schemas.client_messages import (
     Error,
     Gap,
     Hello,
+    Logout,
     Ping,
     Pong,
     Prompt,
@@ -57,7 +58,7 @@ from schemas.client_messages import (
 from schemas.codec import decode_server_messages, encode
 from schemas.errors import SchemaError
 
-__all__ = ["Hole", "Line", "LineMessage", "open_line"]
+__all__ = ["Hole", "Line", "LineMessage", "TokenSource", "open_line"]
 
 CONNECT_S: Final = 10.0
 """From the first byte to `welcome`."""
@@ -70,6 +71,7 @@ RESUME_BYTES_MAX: Final = 32_768
 """Cursors in a hello; sessions beyond it attach one by one."""
 CLOSE_S: Final = 2.0
 LOST_CODE: Final = 1006
+TOKEN_REFUSED: Final = 4401
 RETRY_S: Final = 1.0
 UNANSWERED_MAX: Final = 1_024
 """Prompts that may wait for the gateway's word; they bound what waits to be sent."""
@@ -86,13 +88,15 @@ class Hole:
 
 
 LineMessage: TypeAlias = ServerMessage | Hole
+TokenSource: TypeAlias = str | Callable[[], Awaitable[str]]
+"""An access token, or what gets a token or a connect ticket for each new connection."""
 State: TypeAlias = Literal["connecting", "live", "reconnecting", "stopped"]
 
 
 class Line:
     """Made by `tokenwire.connect`; iterate over it for the messages of all sessions that are attached."""
 
-    def __init__(self, urls: Sequence[str], token: str, inbox_bytes_max: int) -> None:
+    def __init__(self, urls: Sequence[str], token: TokenSource, inbox_bytes_max: int) -> None:
         self.urls = urls
         self.token = token
         self.inbox: Inbox[LineMessage] = Inbox(inbox_bytes_max)
@@ -157,6 +161,10 @@ class Line:
         self.token = token
         self.send(Hello(token=token))
 
+    def log_out(self) -> None:
+        """End every token of this user that was issued up to now, this one included: the line ends with 4401."""
+        self.send(Logout())
+
     async def ask(self, text: str, *, session: str = "", **options: Any) -> AsyncIterator[str]:
         """The answer to one prompt, piece by piece, for programs that do one thing at a time: it reads the line.
 
@@ -219,7 +227,10 @@ class Line:
         for address in itertools.cycle(self.urls):
             began_s = time.monotonic()
             self.words, self.slot_at_s = None, 0.0
+            connections = self.connections
             code, reason = await self.served(address)
+            if code == TOKEN_REFUSED and callable(self.token) and self.connections > connections:
+                self.words, code = None, LOST_CODE  # it was good for a while: a new one may be
             held = self.state == "live" and time.monotonic() - began_s >= STABLE_S
             self.state = "reconnecting"
             failures = 0 if held else failures
@@ -243,6 +254,7 @@ class Line:
         """One socket, from its first byte to its last: the close code and the reason."""
         try:
             async with asyncio.timeout(CONNECT_S) as opening:
+                token = await self.token() if callable(self.token) else self.token
                 async with connect(
                     address,
                     subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -252,7 +264,7 @@ class Line:
                     close_timeout=CLOSE_S,
                     proxy=None,
                 ) as socket:
-                    await socket.send(encode(self.hello()), text=True)
+                    await socket.send(encode(self.hello(token)), text=True)
                     await self.converse(socket, opening)
                     return socket.close_code or LOST_CODE, socket.close_reason or ""
         except ConnectionClosed as closed:
@@ -275,7 +287,7 @@ class Line:
             return (4403 if status == HTTP_FORBIDDEN else 4400), f"refused with status {status}"
         return LOST_CODE, ""
 
-    def hello(self) -> Hello:
+    def hello(self, token: str) -> Hello:
         """The first message: the token, and the cursors that fit."""
         resume: dict[str, str] = {}
         size = 0
@@ -285,7 +297,7 @@ class Line:
             if follow.cursor and size <= RESUME_BYTES_MAX:
                 resume[session] = follow.cursor
         self.resumed = frozenset(resume)
-        return Hello(token=self.token, resume=resume)
+        return Hello(token=token, resume=resume)
 
     async def converse(self, socket: ClientConnection, opening: asyncio.Timeout) -> None:
         """Read until the end, with a task beside it that writes. Raises ConnectionClosed, SchemaError, TimeoutError."""
@@ -439,11 +451,13 @@ class Line:
 
 @asynccontextmanager
 async def open_line(
-    url: str | Sequence[str], *, token: str, inbox_bytes_max: int = INBOX_BYTES_MAX, connect_s: float = 30.0
+    url: str | Sequence[str], *, token: TokenSource, inbox_bytes_max: int = INBOX_BYTES_MAX, connect_s: float = 30.0
 ) -> AsyncIterator[Line]:
     """Connect to a gateway, or to the first of several that lets us in, and stay connected until the block ends.
 
-    `url`: such as ws://127.0.0.1:8080/v1/connect; several are tried in turn. `token`: as `tokenwire token` prints it.
+    `url`: such as ws://127.0.0.1:8080/v1/connect; several are tried in turn. `token`: as `tokenwire token` prints
+    it, or an async function that gets one (or a connect ticket) for each connection; OSError and TimeoutError of such a
+    function are tried again, anything else ends the line.
     `inbox_bytes_max`: bytes of messages that wait to be read; beyond it the socket is not read, and the gateway serves
     this client from the log at its own pace. `connect_s`: longest time until the first welcome.
 

@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, OnSlow, Pong, Prompt
+from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Logout, OnSlow, Pong, Prompt
 from schemas.codec import decode_client_messages
 from schemas.errors import InvalidField, MalformedRecord, UnknownTag
 from schemas.identifiers import IDENTIFIER_CHARS_MAX, UserId, check_prompt_id, check_session_id
@@ -41,6 +41,7 @@ __all__ = [
     "FollowSession",
     "HeardPong",
     "Intent",
+    "LogOut",
     "ProtocolEvent",
     "ProtocolState",
     "SubmitPrompt",
@@ -121,6 +122,11 @@ class CancelPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class LogOut:
+    """End the user's tokens."""
+
+
+@dataclass(frozen=True, slots=True)
 class HeardPong:
     """The client is alive."""
 
@@ -137,7 +143,9 @@ class Fault:
     closes: bool = False
 
 
-Intent: TypeAlias = Authenticate | FollowSession | UnfollowSession | SubmitPrompt | CancelPrompt | HeardPong | Fault
+Intent: TypeAlias = (
+    Authenticate | FollowSession | UnfollowSession | SubmitPrompt | CancelPrompt | LogOut | HeardPong | Fault
+)
 
 
 class ClientProtocol:
@@ -220,7 +228,7 @@ class ClientProtocol:
                 prompt_id=shown(getattr(message, "prompt_id", "")),
             )
 
-    def intent_of(self, message: Attach | Detach | Prompt | Cancel | Pong, user: UserId) -> Intent:
+    def intent_of(self, message: Attach | Detach | Prompt | Cancel | Logout | Pong, user: UserId) -> Intent:
         match message:
             case Attach():
                 session = check_session_id(message.session) if message.session else ""
@@ -234,6 +242,8 @@ class ClientProtocol:
             case Cancel():
                 session, prompt_id = check_session_id(message.session), check_prompt_id(message.prompt_id)
                 return CancelPrompt(session, PromptCancelled(user=user, session=session, prompt_id=prompt_id))
+            case Logout():
+                return LogOut()
             case Pong():
                 return HeardPong()
 

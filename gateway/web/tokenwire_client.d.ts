@@ -45,7 +45,8 @@ export interface PromptRequest {
 export interface ClientOptions {
   /** Address of a gateway, such as wss://chat.example.com/v1/connect; several are tried in turn. */
   url: string | string[];
-  token?: string;
+  /** An access token, or what gets one (or a connect ticket) for each connection. */
+  token?: string | (() => string | Promise<string>);
   /** Stands in for WebSocket, setTimeout, clearTimeout, now (milliseconds) and random. */
   environment?: object;
 }
@@ -70,7 +71,9 @@ export class TokenwireClient {
   /** Leave. Sessions and cursors are kept: `connect` goes on where this left off. */
   close(): void;
   /** Use another token and connect (again) with it. */
-  setToken(token: string): void;
+  setToken(token: string | (() => string | Promise<string>)): void;
+  /** End every token of this user that was issued up to now, this one included. */
+  logOut(): void;
   /** Follow a session from a cursor, "start" or "tail". */
   attach(session: string, options?: { from?: string }): void;
   /** Stop following a session and forget its position. */

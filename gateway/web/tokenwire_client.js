@@ -39,6 +39,7 @@ import { newId } from "./identifiers.js";
 import { planReconnect } from "./reconnect_plan.js";
 import { SessionFollow } from "./session_follow.js";
 
+const TOKEN_REFUSED = 4401;
 export const SUBPROTOCOL = "tokenwire.v1.json";
 export const WELCOME_S_MAX = 10;
 export const REATTACH_S_MAX = 10;
@@ -67,7 +68,8 @@ export class TokenwireClient extends EventTarget {
   counts = { connections: 0, duplicates: 0, holes: 0 };
 
   /**
-   * @param {{url: string | string[], token?: string, environment?: object}} options `url`: several are tried in turn;
+   * @param {{url: string | string[], token?: string | (() => string | Promise<string>), environment?: object}} options
+   *   `url`: several are tried in turn; `token`: or what gets one (or a connect ticket) for each connection;
    *   `environment`: stands in for WebSocket, setTimeout, clearTimeout, now (milliseconds) and random
    */
   constructor({ url, token = "", environment = {} }) {
@@ -99,7 +101,7 @@ export class TokenwireClient extends EventTarget {
     this.#socket = socket;
     this.#disconnect = null;
     this.#slotAtMs = 0;
-    socket.onopen = () => socket === this.#socket && this.#sayHello();
+    socket.onopen = () => socket === this.#socket && this.#sayHello(socket);
     socket.onmessage = (event) => socket === this.#socket && this.#receive(event.data);
     socket.onclose = (event) => socket === this.#socket && this.#closed(event.code, event.reason);
     this.#startTimer("welcome", WELCOME_S_MAX, () => this.#drop());
@@ -156,7 +158,21 @@ export class TokenwireClient extends EventTarget {
     this.#send(message);
   }
 
-  #sayHello() {
+  /** End every token of this user that was issued up to now, this one included: the connection ends with 4401. */
+  logOut() {
+    this.#send({ type: "logout" });
+  }
+
+  async #sayHello(socket) {
+    let token = this.#token;
+    if (typeof token === "function") {
+      try {
+        token = await token();
+      } catch {
+        if (socket === this.#socket) this.#drop(); // there was none to be had: come back later
+      }
+      if (socket !== this.#socket) return;
+    }
     const resume = {};
     let bytes = 0;
     for (const [session, follow] of this.#sessions) {
@@ -165,7 +181,7 @@ export class TokenwireClient extends EventTarget {
       follow.resumed = follow.fold.cursor !== "" && bytes <= RESUME_BYTES_MAX;
       if (follow.resumed) resume[session] = follow.fold.cursor;
     }
-    this.#socket.send(JSON.stringify({ type: "hello", token: this.#token, resume }));
+    socket.send(JSON.stringify({ type: "hello", token, resume }));
   }
 
   #receive(data) {
@@ -346,7 +362,10 @@ export class TokenwireClient extends EventTarget {
   }
 
   #closed(code, reason) {
-    const disconnect = this.#disconnect;
+    let disconnect = this.#disconnect;
+    if (code === TOKEN_REFUSED && typeof this.#token === "function" && this.#state.state === "live") {
+      [code, disconnect] = [1006, null]; // it was good for a while: a new one may be
+    }
     const held = this.#state.state === "live" && this.#environment.now() - this.#liveSinceMs >= STABLE_S * 1000;
     this.#socket = null;
     for (const name of Object.keys(this.#timers)) this.#clearTimer(name);

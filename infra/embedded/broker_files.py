@@ -1,19 +1,22 @@
 """What the embedded broker reads at its start: server.properties and the configuration of its log.
 
-Values in, text out. Sized for one machine: few threads, small internal topics, every internal topic with one replica,
-so that the broker is ready in seconds; nothing is created by being asked for.
+Values in, text out. Sized for one machine: few threads, small internal topics, so that the broker is ready in seconds;
+nothing is created by being asked for. A broker alone keeps one replica of everything. One of several is a member of
+their quorum as well as a broker, and every topic, Kafka's own included, has a replica on three of them, two of which
+must have what is acknowledged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from infra.embedded.ports import LOOPBACK
 
-__all__ = ["MESSAGE_BYTES_MAX", "NO_PROPERTIES", "log_configuration", "server_properties"]
+__all__ = ["MESSAGE_BYTES_MAX", "NO_PROPERTIES", "ClusterMember", "log_configuration", "server_properties"]
 
 MESSAGE_BYTES_MAX: Final = 2 * 1024**2 + 64 * 1024
 """Largest record batch: 2 MiB of records and their frame."""
@@ -22,7 +25,6 @@ NO_PROPERTIES: Final[Mapping[str, str]] = MappingProxyType({})
 
 FIXED: Final = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "CLIENT",
     "controller.listener.names": "CONTROLLER",
@@ -63,15 +65,42 @@ FIXED: Final = {
     "metadata.max.idle.interval.ms": "5000",
 }
 
+REPLICATED: Final = {
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "share.coordinator.state.topic.replication.factor": "3",
+    "share.coordinator.state.topic.min.isr": "2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMember:
+    """One of several brokers: its number from 1 on, the id that all of them share, and everybody's controller."""
+
+    node_id: int
+    cluster_id: str
+    voters: str
+    """As Kafka writes it: number@host:port, with commas."""
+
 
 def server_properties(
-    *, data_folder: Path, port: int, controller_port: int, extra_properties: Mapping[str, str] = NO_PROPERTIES
+    *,
+    data_folder: Path,
+    port: int,
+    controller_port: int,
+    member: ClusterMember | None = None,
+    extra_properties: Mapping[str, str] = NO_PROPERTIES,
 ) -> str:
     """The text of server.properties; `extra_properties` win over ours."""
-    values = FIXED | {
+    values = FIXED | ({} if member is None else REPLICATED)
+    values |= {
+        "node.id": str(1 if member is None else member.node_id),
         "listeners": f"CLIENT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
         "advertised.listeners": f"CLIENT://{LOOPBACK}:{port}",
-        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}" if member is None else member.voters,
         "log.dirs": str(data_folder.absolute()),
         **extra_properties,
     }

@@ -14,14 +14,16 @@ __all__ = ["answers_metadata"]
 METADATA_DEADLINE_S: Final = 2.0
 
 
-async def answers_metadata(host: str, port: int, deadline_s: float = METADATA_DEADLINE_S) -> bool:
-    """Whether a Kafka broker there answers a metadata request and knows a broker: the port alone says too little."""
+async def answers_metadata(
+    host: str, port: int, deadline_s: float = METADATA_DEADLINE_S, *, brokers_min: int = 1
+) -> bool:
+    """Whether a Kafka broker there answers a metadata request and knows so many: the port alone says too little."""
     try:
         async with asyncio.timeout(deadline_s):
             connection = await create_conn(host, port, client_id="tokenwire-ready")
             try:
                 answer = await connection.send(MetadataRequest([]))
-                return bool(answer.brokers)
+                return len(answer.brokers) >= brokers_min
             finally:
                 closing = connection.close()
                 if closing is not None:

@@ -26,6 +26,8 @@ __all__ = [
     "GATEWAY_MODE_CHANGES",
     "GATEWAY_REFUSED",
     "GATEWAY_RELAY_SECONDS",
+    "GATEWAY_RETURNS",
+    "GATEWAY_SESSIONS",
     "GATEWAY_SKIPS",
     "GATEWAY_SLOW",
     "METRICS",
@@ -117,6 +119,20 @@ GATEWAY_REFUSED: Final = Metric(
     labels=("where",),
     meaning="Sockets refused: at the door (503), for waiting there too long (pending), after hello (admission, 1013).",
     rise="This gateway is full (sockets, files or bytes), one user has too many sockets, or somebody fills the line.",
+)
+GATEWAY_SESSIONS: Final = Metric(
+    name="tokenwire_gateway_sessions",
+    kind="gauge",
+    labels=("state",),
+    meaning="Sessions with a log of their own that clients follow here: fetched, or silent and left out of the fetch.",
+    rise="fetched: more answers at once, and more work for the broker; left_out: clients that wait and cost nothing.",
+)
+GATEWAY_RETURNS: Final = Metric(
+    name="tokenwire_gateway_sessions_returned_total",
+    kind="counter",
+    labels=("cause",),
+    meaning="Silent sessions fetched again, by cause: prompt, activity (the worker's word), attach, look, deleted.",
+    rise="prompt and activity: silent sessions speak again; look: so many are left out.",
 )
 GATEWAY_SKIPS: Final = Metric(
     name="tokenwire_gateway_skips_total",
@@ -233,6 +249,8 @@ GATEWAY_METRICS: Final = (
     GATEWAY_MODE_CHANGES,
     GATEWAY_BLOCKED_SECONDS,
     GATEWAY_CATCH_UP_READS,
+    GATEWAY_SESSIONS,
+    GATEWAY_RETURNS,
     GATEWAY_SKIPS,
     GATEWAY_REFUSED,
     GATEWAY_EVICTIONS,

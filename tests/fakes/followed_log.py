@@ -97,7 +97,7 @@ class FollowedLog:
 
 
 class FollowedLogReader:
-    """One gateway's `LogReader`."""
+    """One gateway's `SessionReader`."""
 
     def __init__(self, log: FollowedLog) -> None:
         self.log = log
@@ -125,6 +125,12 @@ class FollowedLogReader:
     def position(self, place: LogPlace) -> int | None:
         """See `LogReader.position`."""
         return self.partitions.position(place)
+
+    def attached(self, key: SessionKey) -> None:
+        """See `SessionReader.attached`: everything is followed all the time."""
+
+    def prompted(self, key: SessionKey) -> None:
+        """See `SessionReader.prompted`."""
 
 
 class FollowedFetch(FetchedPartition):

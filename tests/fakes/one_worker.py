@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics
+from processors.activity_teller import ActivityTeller
 from processors.conversation import Conversations
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.partition_owner import Delivery, OwnerLimits, PartitionOwner, WorkerParts
@@ -86,6 +87,7 @@ class OneWorker:
             topics=MemoryTopics(self.log),
             runner=runner,
             dead_letters=DeadLetterWriter(self.appender, self.clock, self.metrics),
+            activity=ActivityTeller(self.appender, self.clock),
             clock=self.clock,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=limits,

@@ -14,14 +14,18 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from gateway.access_desk import AccessDesk, GuardedTokens
 from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
 from gateway.gateway_rules import process_rate
 from gateway.server import Gateway
+from infra.access_tokens import TokenVerifier
 from infra.clock import SystemClock
+from infra.connect_tickets import TicketIssuer
 from infra.settings import load_settings
 from schemas.client_messages import SUBPROTOCOL, Attach, Hello, OnSlow
 from schemas.codec import encode
 from schemas.session_events import SessionEvent
+from tests.fakes.access_log import AccessLog
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.integration.gateway_line import SECRET, token_for
 from tests.unit.gateway.gateway_parts import key_of, services_over
@@ -61,15 +65,19 @@ class MemoryGateway:
         limits: dict[str, Any] | None = None,
         outbox: dict[str, Any] | None = None,
         log: FollowedLog | None = None,
+        access_log: AccessLog | None = None,
+        tokens: TokenVerifier | None = None,
         **rules: Any,
     ) -> AsyncIterator[MemoryGateway]:
         """A gateway that listens, its times shortened by `rules` and its caps by `limits` and `outbox`.
 
-        `log`: another gateway's, which this one serves as well.
+        `log`, `access_log`: another gateway's, which this one serves as well.
         """
         clock = SystemClock()
         gateway = Gateway(load_settings({}, home=home, gateway_port=0, auth_secret=SECRET), clock)
         connection_limits = ConnectionLimits(**(limits or {}))
+        if tokens is not None:
+            rules["tokens"] = GuardedTokens(tokens, gateway.rules.tokens.logged_out, clock)
         gateway.rules = replace(
             gateway.rules,
             connection_limits=connection_limits,
@@ -80,6 +88,10 @@ class MemoryGateway:
         gateway.doorway.limits = connection_limits
         log = log or FollowedLog(records_per_read=200)
         reader = FollowedLogReader(log)
+        access_log = access_log or AccessLog()
+        access = AccessDesk(gateway.rules.tokens, TicketIssuer(SECRET.encode()), access_log, clock)
+        access.on_logged_out = gateway.log_out
+        access_log.join(access)
         gateway.services = replace(
             services_over(log, reader),
             rules=gateway.rules,
@@ -87,6 +99,7 @@ class MemoryGateway:
             message_rate=process_rate(connection_limits, clock),
             held_bytes=gateway.held,
             clock=clock,
+            access=access,
             metrics=gateway.metrics,
         )
         port = await gateway.listen()

@@ -1,4 +1,4 @@
-"""Real brokers for the tests: one shared by a whole session of pytest, or one of a test's own that it may kill.
+"""Real brokers for the tests: one shared by a whole session of pytest, one of a test's own that it may kill, or three.
 
 The jars are kept between runs in TOKENWIRE_TEST_CACHE, or in the checkout's own `.tokenwire/cache`.
 """
@@ -13,10 +13,12 @@ import pytest
 import pytest_asyncio
 
 from infra.embedded.broker import NO_PROPERTIES, EmbeddedBroker
+from infra.embedded.cluster import EmbeddedCluster
 
-__all__ = ["TEST_HEAP_MB", "broker", "cache_folder", "new_broker", "private_broker"]
+__all__ = ["TEST_HEAP_MB", "broker", "cache_folder", "new_broker", "private_broker", "three_brokers"]
 
 TEST_HEAP_MB = 512
+SMALL_HEAP_MB = 192
 QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """A test's broker lives for seconds: a start costs 3 s of CPU instead of 5 without the optimising compiler."""
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -59,3 +61,20 @@ async def private_broker(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
         yield private
     finally:
         await private.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def three_brokers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedCluster]:
+    """A module's cluster of three, on the module's event loop. Who stops or kills one starts it again."""
+    cluster = EmbeddedCluster(
+        folder=tmp_path_factory.mktemp("cluster"),
+        jars_folder=cache_folder() / "jars",
+        brokers=3,
+        heap_mb=SMALL_HEAP_MB,
+        java_options=QUICK_START,
+    )
+    await cluster.start()
+    try:
+        yield cluster
+    finally:
+        await cluster.stop(0.0)  # nobody reads it any more

@@ -25,11 +25,12 @@ from infra.kafka.connection import aiokafka_options
 from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
+from schemas.activity import SessionActivity
 from schemas.client_messages import SUBPROTOCOL, ClientMessage, Disconnect, Hello, ServerMessage
 from schemas.codec import decode_server_messages, encode
-from schemas.identifiers import check_session_id, check_user_id, session_key_of
+from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
-from schemas.topics import Layout, fixed_topics
+from schemas.topics import ACTIVITY, Layout, fixed_topics, record_partition
 
 __all__ = [
     "SECRET",
@@ -97,9 +98,9 @@ class WireClient:
     async def connected(cls, port: int, user: str | None = "alice", **options: Any) -> AsyncIterator[Self]:
         """Connected, and with a user also welcomed."""
         resume = options.pop("resume", {})
-        origin = options.pop("origin", None)
+        origin, query = options.pop("origin", None), options.pop("query", "")
         async with connect(
-            f"ws://127.0.0.1:{port}/v1/connect",
+            f"ws://127.0.0.1:{port}/v1/connect{query}",
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             origin=Origin(origin) if origin else None,
             compression=None,
@@ -181,7 +182,14 @@ class SessionWriter:
         ]
         for future in sent:
             offset = (await future).offset
+        if not place.shared:
+            await self.tell(key, offset)
         return offset
+
+    async def tell(self, key: SessionKey, offset: int) -> None:
+        """Say on the activity topic that the session's log has grown so far."""
+        word = SessionActivity(key=key, kind="running", newest_offset=offset)
+        await self.producer.send(ACTIVITY, encode(word), key=key.encode(), partition=record_partition(key))
 
 
 def answer_events(

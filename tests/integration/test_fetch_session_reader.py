@@ -13,6 +13,7 @@ from aiokafka.client import ConnectionGroup
 from gateway.decisions.resume_cursor import GapReason
 from gateway.fetch_session_reader import FetchSessionReader
 from gateway.kafka_fetch import SessionFetchRequest
+from gateway.leader_fetcher import LeaderFetcher
 from infra.clock import SystemClock
 from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.log_client import LogRecord
@@ -43,6 +44,9 @@ class Follower:
 
     def lost(self, reason: GapReason) -> None:
         raise AssertionError(reason)
+
+    def expects_records(self) -> bool:
+        return True
 
     async def until(self, last: int) -> None:
         async with asyncio.timeout(WAIT_S):
@@ -85,7 +89,7 @@ async def test_broker_forgets_the_fetch_session(broker: EmbeddedBroker, tmp_path
         for number in range(5):
             await follower.until(last)
             async with asyncio.timeout(WAIT_S):
-                while reader.refusals < number or reader.session.session_id == 0:  # noqa: ASYNC110  # nobody tells
+                while reader.refusals < number or sole(reader).session.session_id == 0:  # noqa: ASYNC110  # nobody tells
                     await asyncio.sleep(0.01)
             await close_fetch_session(reader)
             last = await writer.append("fetch", "forgotten", answer_events(f"t{number + 1}", ["b"]))
@@ -113,7 +117,7 @@ async def test_broker_keeps_no_fetch_sessions(tmp_path: Path) -> None:
             for number in range(5):
                 last = await writer.append("fetch", "s1", answer_events(f"t{number + 1}", ["b"]))
                 await asyncio.gather(*(follower.until(last) for follower in followers))
-            without = sum(reader.session.session_id == 0 for reader in readers)
+            without = sum(sole(reader).session.session_id == 0 for reader in readers)
     finally:
         await broker.stop()
 
@@ -122,11 +126,17 @@ async def test_broker_keeps_no_fetch_sessions(tmp_path: Path) -> None:
         assert follower.offsets == list(range(last + 1))
 
 
+def sole(reader: FetchSessionReader) -> LeaderFetcher:
+    """The fetcher of the only broker."""
+    (fetcher,) = reader.fetchers.values()
+    return fetcher
+
+
 async def close_fetch_session(reader: FetchSessionReader) -> None:
     """Epoch -1 ends a session; to its owner that looks like an eviction."""
     assert reader.client is not None
     request = SessionFetchRequest(
-        {}, session_id=reader.session.session_id, epoch=-1, wait_ms=0, bytes_max=1, partition_bytes_max=1
+        {}, session_id=sole(reader).session.session_id, epoch=-1, wait_ms=0, bytes_max=1, partition_bytes_max=1
     )
     await reader.client.send(reader.client.get_random_node(), request, group=ConnectionGroup.COORDINATION)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
+from urllib.request import urlopen
 from uuid import uuid4
 
 import msgspec
 import pytest
 from confluent_kafka import Producer as PlainProducer
 from confluent_kafka.admin import AdminClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.call_log import prompt_sha256
@@ -37,6 +39,8 @@ STRANGE_SESSIONS: Final = {
 }
 HARMLESS_SESSIONS: Final = ("tokenwire.prompts", "a..b", "tenant:x@y_z-1", "x" * 128)
 SESSION_TOPIC: Final = re.compile(r"tokenwire\.session\.[a-z2-7]{32}")
+FETCHED: Final = "tokenwire_gateway_sessionsfetched"
+BY_ACTIVITY: Final = "tokenwire_gateway_sessions_returned_totalactivity"
 FIXED_TOPICS: Final = {spec.name for spec in fixed_topics("dedicated")}
 
 
@@ -193,3 +197,37 @@ async def test_s6_session_ids_that_are_no_names(line: WholeLine, user: str) -> N
     topics = AdminClient({"bootstrap.servers": line.kafka}).list_topics(timeout=10).topics
     ours = {name for name in topics if not name.startswith(("__", "tokenwire-worker"))}
     assert {name for name in ours - FIXED_TOPICS if SESSION_TOPIC.fullmatch(name) is None} == set()
+
+
+async def test_silent_session_hears_a_prompt_of_another_gateway(line: WholeLine, user: str) -> None:
+    """A gateway that has left a silent session out of its fetch takes it in again on the worker's word."""
+    prompt = f"Who is there, {user}?"
+    first, second = line.gateways[:2]
+    async with (
+        ChatClient.connected(first, line.token(user)) as waiting,
+        ChatClient.connected(second, line.token(user)) as asking,
+    ):
+        await waiting.attach("s1")
+        before = await metrics_when(first, lambda metrics: metrics[FETCHED] == 0)
+        turn = (await asking.answer("s1", prompt, prompt_id="p1")).turn
+        seen = await waiting.ended(turn)
+        after = await metrics_when(first, lambda metrics: metrics[FETCHED] == 1)
+
+    assert seen.text == answer_to(prompt)
+    assert not waiting.faults
+    assert after[BY_ACTIVITY] == before.get(BY_ACTIVITY, 0.0) + 1
+
+
+async def metrics_when(gateway: str, condition: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+    """What a gateway's metrics say once the condition holds."""
+    async with asyncio.timeout(30):
+        while True:
+            text = await asyncio.to_thread(lambda: urlopen(f"{gateway}/metrics").read().decode())
+            samples = {
+                sample.name + "".join(sorted(sample.labels.values())): sample.value
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+            }
+            if condition(samples):
+                return samples
+            await asyncio.sleep(0.1)

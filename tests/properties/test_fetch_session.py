@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.decisions.fetch_session import FetchPlan, FetchSession
+from gateway.decisions.fetch_session import PARTITIONS_FREE, PAUSE_S_MAX, FetchPlan, FetchSession, pause_s
 
 PARTITIONS = st.integers(0, 5)
 
@@ -92,3 +92,12 @@ class FetchSessionMachine(RuleBasedStateMachine):
 
 TestFetchSessionMachine = FetchSessionMachine.TestCase
 TestFetchSessionMachine.settings = settings(max_examples=150, stateful_step_count=40)
+
+
+@given(st.integers(0, 100_000), st.integers(0, 100_000))
+def test_pause_grows_with_the_partitions(some: int, others: int) -> None:
+    """Few partitions are asked for at once again; more never pause less, and nobody waits longer than the cap."""
+    few, many = sorted((some, others))
+
+    assert 0.0 <= pause_s(few) <= pause_s(many) <= PAUSE_S_MAX
+    assert pause_s(min(few, PARTITIONS_FREE)) == 0.0

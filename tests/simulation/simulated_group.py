@@ -17,6 +17,7 @@ from infra.clock import Clock
 from infra.targets.model_catalogue import ModelCatalogue
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics
+from processors.activity_teller import ActivityTeller
 from processors.conversation import Conversations
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.hedge_delay import OBSERVED_MIN
@@ -111,6 +112,7 @@ class SimulatedProcess:
             topics=MemoryTopics(group.log),
             runner=runner,
             dead_letters=DeadLetterWriter(self.appender, group.clock, metrics),
+            activity=ActivityTeller(self.appender, group.clock),
             clock=group.clock,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=group.limits,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +17,11 @@ from tokenwire.commands.send import DEFAULT_USER
 
 if TYPE_CHECKING:
     from infra.embedded.broker import EmbeddedBroker
+    from infra.embedded.child_spec import ReadyProbe
+    from infra.embedded.cluster import EmbeddedCluster
     from infra.settings import Settings
     from infra.targets.targets_file import LoadedCatalogue
-    from tokenwire.launch_plan import LaunchPlan
+    from tokenwire.launch_plan import BrokerStart, LaunchPlan
     from tokenwire.line_ports import LinePorts
     from tokenwire.running_line import HeldHome, RunningLine
 
@@ -62,12 +65,19 @@ class UpOptions:
 )
 @click.option("--gateways", type=click.IntRange(1, PROCESSES_MAX), default=1, show_default=True, help="Gateways.")
 @click.option(
+    "--brokers",
+    type=click.Choice(["1", "3"]),
+    help="Kafka brokers; with 3, one may be gone.  [default: TOKENWIRE_KAFKA_BROKERS, else 1]",
+)
+@click.option(
     "--topic-layout",
     type=click.Choice(["dedicated", "shared"]),
     help="A topic per session, or sessions in shared topics.  [default: TOKENWIRE_TOPIC_LAYOUT, else dedicated]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Once ready, print the addresses as one JSON object.")
-def up(*, no_provider: bool, workers: int, gateways: int, topic_layout: str | None, as_json: bool) -> int:
+def up(
+    *, no_provider: bool, workers: int, gateways: int, brokers: str | None, topic_layout: str | None, as_json: bool
+) -> int:
     """Run everything on this machine; ctrl-C stops it.
 
     Kafka, ClickHouse, the model, worker, gateway and chat page, restarted when they fail.
@@ -83,7 +93,11 @@ def up(*, no_provider: bool, workers: int, gateways: int, topic_layout: str | No
     from infra.telemetry.log_setup import configure_logging
 
     changes: dict[str, object] = {} if topic_layout is None else {"topic_layout": topic_layout}
+    if brokers is not None:
+        changes["kafka_brokers"] = int(brokers)
     settings = load_settings(None, **changes)
+    if settings.kafka and brokers is not None:
+        raise click.UsageError("--brokers is for embedded brokers, and TOKENWIRE_KAFKA names a cluster; leave one out.")
     configure_logging(settings.log_format, "debug" if settings.log_level == "debug" else "error", "up")
     options = UpOptions(
         models=load_models(settings), no_provider=no_provider, workers=workers, gateways=gateways, as_json=as_json
@@ -103,9 +117,10 @@ def load_models(settings: Settings) -> LoadedCatalogue:
 
 async def run_line(settings: Settings, options: UpOptions) -> int:
     """Check, prepare, run until stopped; the exit code."""
-    from infra.embedded.broker import EmbeddedBroker
+    from infra.embedded.cluster import EmbeddedCluster
     from infra.embedded.disk_space import require_disk_space
     from tokenwire.jars_progress import show_jars_progress
+    from tokenwire.launch_plan import BrokerStart
     from tokenwire.line_ports import choose_line_ports
     from tokenwire.running_line import hold_home
 
@@ -117,14 +132,42 @@ async def run_line(settings: Settings, options: UpOptions) -> int:
         if settings.kafka:
             plan = plan_of(settings, ports, settings.kafka, options)
             await ensure_line_topics(plan)
-            return await supervise(plan, None, held, options)
-        broker = EmbeddedBroker.from_settings(settings, show_jars_progress)
+            return await supervise(plan, [], held, options)
+        cluster = EmbeddedCluster.from_settings(settings, show_jars_progress)
+        if cluster.replication > 1:
+            settings = settings.model_copy(update={"kafka_replication": cluster.replication})
         try:
-            command = await broker.prepare()
-            plan = plan_of(settings, ports, broker.bootstrap_servers, options)
-            return await supervise(plan, (broker, command), held, options)
+            commands = await cluster.prepare()
+            plan = plan_of(settings, ports, cluster.bootstrap_servers, options)
+            is_ready = brokers_ready(cluster, plan)
+            starts = [
+                BrokerStart(command, is_ready(broker))
+                for command, broker in zip(commands, cluster.brokers, strict=True)
+            ]
+            return await supervise(plan, starts, held, options)
         finally:
-            await broker.stop()
+            await cluster.stop()
+
+
+def brokers_ready(cluster: EmbeddedCluster, plan: LaunchPlan) -> Callable[[EmbeddedBroker], ReadyProbe]:
+    """What makes a broker's probe: it answers; the first time, all know each other as well and the topics are made."""
+    topics_made = False
+    making = asyncio.Lock()
+
+    def probe_of(broker: EmbeddedBroker) -> ReadyProbe:
+        async def is_ready() -> bool:
+            nonlocal topics_made
+            if not await broker.is_ready():
+                return False
+            async with making:
+                if not topics_made and await cluster.is_complete():
+                    await ensure_line_topics(plan)
+                    topics_made = True
+            return topics_made
+
+        return is_ready
+
+    return probe_of
 
 
 def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions) -> LaunchPlan:
@@ -147,21 +190,8 @@ def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions
     )
 
 
-async def supervise(
-    plan: LaunchPlan, broker: tuple[EmbeddedBroker, list[str]] | None, held: HeldHome, options: UpOptions
-) -> int:
+async def supervise(plan: LaunchPlan, brokers: Sequence[BrokerStart], held: HeldHome, options: UpOptions) -> int:
     from infra.embedded.supervisor import Supervisor
-
-    topics_made = False
-
-    async def broker_ready() -> bool:
-        nonlocal topics_made
-        if broker is None or not await broker[0].is_ready():
-            return False
-        if not topics_made:
-            await ensure_line_topics(plan)
-            topics_made = True
-        return True
 
     def on_all_ready() -> None:
         line = line_of(plan)
@@ -169,7 +199,7 @@ async def supervise(
         click.echo(json.dumps(addresses(line, plan)) if options.as_json else welcome(line, plan))
 
     supervisor = Supervisor(
-        plan.children(None if broker is None else broker[1], broker_ready),
+        plan.children(brokers),
         logs_folder=plan.settings.home.absolute() / "logs",
         say=lambda sentence: click.echo(sentence, err=True),
         on_all_ready=on_all_ready,

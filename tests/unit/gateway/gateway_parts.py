@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from gateway.access_desk import AccessDesk, GuardedTokens
 from gateway.catch_up_reader import CatchUpReader
 from gateway.client_writer import ClientWriter
 from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
+from gateway.decisions.logged_out import LoggedOut
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.services import GatewayRules, GatewayServices
@@ -16,10 +18,12 @@ from gateway.session_attachments import SessionAttachments
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_lanes import SessionLanes
 from infra.access_tokens import SecretVerifier
+from infra.connect_tickets import TicketIssuer
 from producers.prompt_producer import PromptProducer
 from schemas.client_messages import OnSlow
 from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
 from schemas.prompt_limits import PromptLimits
+from tests.fakes.access_log import AccessLog
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.fakes.recording_socket import RecordingSocket
 from tests.fakes.virtual_clock import VirtualClock
@@ -40,6 +44,9 @@ def services_over(
     """Everything a connection needs except the way to prompts."""
     clock = VirtualClock()
     limits = ConnectionLimits()
+    tokens = GuardedTokens(
+        SecretVerifier(secret=b"s" * 32, audience="tokenwire", issuer="tokenwire"), LoggedOut(1e9), clock
+    )
     hubs = SessionHubs(
         SessionSource(log, log, reader, CursorKeys([b"k" * 32])),
         clock,
@@ -48,7 +55,7 @@ def services_over(
     )
     return GatewayServices(
         rules=GatewayRules(
-            tokens=SecretVerifier(secret=b"s" * 32, audience="tokenwire", issuer="tokenwire"),
+            tokens=tokens,
             prompt_limits=PromptLimits(),
             outbox_limits=OutboxLimits(rollup_s=0.0, settle_s=0.0),
             connection_limits=limits,
@@ -58,6 +65,7 @@ def services_over(
         log_client=log,
         catch_up=CatchUpReader([log]),
         producer=cast(PromptProducer, None),
+        access=AccessDesk(tokens, TicketIssuer(b"k" * 32), AccessLog(), clock),
         sockets=SocketCounts(limits),
         message_rate=MessageBucket(1_000_000, 1_000_000.0, now_s=0.0),
         held_bytes=HeldBytes(limits.held_bytes_max),

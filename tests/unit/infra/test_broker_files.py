@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.embedded.broker_files import log_configuration, server_properties
+from infra.embedded.broker_files import ClusterMember, log_configuration, server_properties
 
 
 def test_properties_of_a_broker() -> None:
@@ -16,6 +16,19 @@ def test_properties_of_a_broker() -> None:
     assert "controller.quorum.voters=1@127.0.0.1:9093" in lines
     assert "log.dirs=/home/me/data" in lines
     assert "auto.create.topics.enable=false" in lines
+
+
+def test_properties_of_one_of_three_brokers() -> None:
+    """It has its own number, knows all controllers, and keeps what two must have on three."""
+    voters = "1@127.0.0.1:1,2@127.0.0.1:2,3@127.0.0.1:3"
+    member = ClusterMember(2, "id", voters)
+    lines = server_properties(data_folder=Path("/data"), port=9092, controller_port=2, member=member).splitlines()
+
+    assert "node.id=2" in lines
+    assert f"controller.quorum.voters={voters}" in lines
+    assert "offsets.topic.replication.factor=3" in lines
+    assert "min.insync.replicas=2" in lines
+    assert "unclean.leader.election.enable=false" in lines
 
 
 def test_folder_with_a_backslash() -> None:

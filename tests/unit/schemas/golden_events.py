@@ -21,6 +21,8 @@ import msgspec
 
 from schemas import client_messages as wire
 from schemas import codec
+from schemas.access import TicketUsed, UserLoggedOut
+from schemas.activity import SessionActivity
 from schemas.dead_letters import DeadLetter
 from schemas.journal import JournalEntry
 from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitReturned
@@ -238,6 +240,15 @@ RECORD: Final = TurnRecord(
     ),
 )
 
+ACCESS_EVENTS: Final = (
+    UserLoggedOut(user="alice", at_s=1_750_000_000.5),
+    TicketUsed(ticket="x1y2z3", claim="0123456789abcdef", expires_at_s=1_750_000_030.0),
+)
+
+ACTIVITY: Final = SessionActivity(
+    key="abcdefghijklmnopqrstuvwxyz234567", kind="ended", newest_offset=42, first_offset=7, at_us=AT_US
+)
+
 DEAD_LETTER: Final = DeadLetter(
     reason="malformed",
     message="is not valid JSON in UTF-8",
@@ -277,6 +288,7 @@ CLIENT_MESSAGES: Final = (
         metadata={"client": "page"},
     ),
     wire.Cancel(session="s1", prompt_id="p1"),
+    wire.Logout(),
     wire.Pong(),
 )
 
@@ -400,6 +412,8 @@ GOLDEN: Final[tuple[Golden, ...]] = (
     *(Golden(event, codec.decode_session_event) for event in SESSION_EVENTS),
     Golden(JOURNAL, codec.decode_journal_entry),
     Golden(RECORD, codec.decode_record),
+    *(Golden(event, codec.decode_access_event) for event in ACCESS_EVENTS),
+    Golden(ACTIVITY, codec.decode_activity),
     Golden(DEAD_LETTER, codec.decode_dead_letter),
     *(Golden(event, from_client) for event in CLIENT_MESSAGES),
     *(Golden(event, from_server) for event in SERVER_MESSAGES),

@@ -170,3 +170,13 @@ def test_hash_of_a_text() -> None:
     """SHA-256 of UTF-8; half a surrogate pair does not stop the ending from being written."""
     assert text_hash("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert len(text_hash("\ud800")) == 64
+
+
+def test_repeated_queueing_is_read_with_the_first() -> None:
+    """A reader that began between the two would take the second for a turn of its own, and its voided ending too."""
+    other = TurnQueued(turn="u", prompt_id="q", input="And?")
+    fold, _ = fold_of(QUEUED, STARTED, other, QUEUED, ENDED)
+    assert fold.read_from() == 0
+
+    without, _ = fold_of(QUEUED, STARTED, other, ENDED)
+    assert without.read_from() == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra.embedded.child_spec import ChildSpec, check_order
 from infra.settings import load_settings
-from tokenwire.launch_plan import LaunchPlan
+from tokenwire.launch_plan import BrokerStart, LaunchPlan
 from tokenwire.line_ports import LinePorts
 
 
@@ -12,7 +12,9 @@ async def never_ready() -> bool:
     return False
 
 
-def plan(*, workers: int = 1, gateways: int = 1, provider: bool = True, **environment: str) -> LaunchPlan:
+def plan(
+    *, workers: int = 1, gateways: int = 1, provider: bool = True, servers: str = "127.0.0.1:9092", **environment: str
+) -> LaunchPlan:
     settings = load_settings({f"TOKENWIRE_{name.upper()}": value for name, value in environment.items()})
     ports = LinePorts(
         gateways=tuple(range(8080, 8080 + gateways)),
@@ -22,12 +24,12 @@ def plan(*, workers: int = 1, gateways: int = 1, provider: bool = True, **enviro
         analytics_metrics=9465,
     )
     return LaunchPlan(
-        settings=settings, ports=ports, kafka="127.0.0.1:9092", provider=provider, simulated=provider, answers_from="x"
+        settings=settings, ports=ports, kafka=servers, provider=provider, simulated=provider, answers_from="x"
     )
 
 
-def children(plan: LaunchPlan, *, embedded: bool = True) -> dict[str, ChildSpec]:
-    specs = plan.children(["java", "kafka.Kafka"] if embedded else None, never_ready)
+def children(plan: LaunchPlan, *, brokers: int = 1) -> dict[str, ChildSpec]:
+    specs = plan.children([BrokerStart(["java", "kafka.Kafka"], never_ready)] * brokers)
     check_order(tuple(specs))
     return {spec.name: spec for spec in specs}
 
@@ -51,6 +53,19 @@ def test_several_workers_and_gateways_have_ports_of_their_own() -> None:
     assert specs["worker-2"].environment["TOKENWIRE_METRICS_PORT"] == "9471"
 
 
+def test_three_brokers_start_at_once_and_everybody_is_told_of_all() -> None:
+    """None waits for another; the rest wait for all, know all addresses and give topics three replicas."""
+    cluster = plan(servers="127.0.0.1:1,127.0.0.1:2,127.0.0.1:3", kafka_brokers="3", kafka_replication="3")
+    specs = children(cluster, brokers=3)
+
+    names = ("kafka-1", "kafka-2", "kafka-3")
+    assert all(specs[name].depends_on == () for name in names)
+    assert set(names) <= set(specs["worker"].depends_on)
+    assert cluster.environment["TOKENWIRE_KAFKA"] == cluster.kafka
+    assert cluster.environment["TOKENWIRE_KAFKA_REPLICATION"] == "3"
+    assert "TOKENWIRE_KAFKA_PORT" not in cluster.environment
+
+
 def test_children_find_each_other_by_their_environment() -> None:
     """Chosen ports and layout reach every child; the home is absolute, whatever was given."""
     environment = plan(topic_layout="shared", home="some/where").environment
@@ -63,7 +78,7 @@ def test_children_find_each_other_by_their_environment() -> None:
 def test_cluster_and_server_of_somebody_else_are_left_to_them() -> None:
     """No broker among the children, no provider, and no port of theirs is set."""
     outside = plan(provider=False, kafka="kafka:9092", clickhouse="http://clickhouse:8123/tokenwire")
-    specs = children(outside, embedded=False)
+    specs = children(outside, brokers=0)
 
     assert list(specs) == ["analytics", "worker", "gateway"]
     assert not {"TOKENWIRE_KAFKA_PORT", "TOKENWIRE_ANALYTICS_PORT"} & outside.environment.keys()

@@ -1,0 +1,184 @@
+"""Who may come in beyond what a token says by itself: logouts, and tickets that work once.
+
+What one gateway learns all must know, so both go over the log: a logout is published and takes effect, on this gateway
+too, when it is read back; a ticket is claimed on the log, and whoever reads its own claim first may let the client in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+
+from gateway.decisions.logged_out import LoggedOut
+from gateway.decisions.ticket_claims import TicketClaims
+from infra.access_tokens import TokenError, TokenInvalid, TokenVerifier, VerifiedToken
+from infra.clock import Clock
+from infra.connect_tickets import TicketIssuer
+from infra.kafka.log_client import LogRecord
+from producers.errors import ProducerError
+from schemas.access import TicketUsed, UserLoggedOut
+from schemas.codec import decode_access_event
+from schemas.errors import InvalidField, MalformedRecord
+from schemas.identifiers import UserId, check_user_id
+
+__all__ = ["AccessDesk", "AccessPublisher", "GuardedTokens", "TicketUnclaimed", "TokenEnded"]
+
+log = structlog.get_logger(__name__)
+
+CLAIM_S: Final = 3.0
+"""From a ticket to its admission: an append, and reading it back."""
+CLAIM_BYTES: Final = 8
+LOGOUTS_EVERY_S: Final = 3_600.0
+CLAIMS_WAITING_MAX: Final = 2_048
+"""As many as may be on their way to a good hello."""
+MICROSECONDS_PER_SECOND: Final = 1_000_000
+
+
+class TokenEnded(TokenError):
+    """The token was ended by a logout, or is too old for one to be remembered."""
+
+    code = "token_ended"
+
+
+class TicketUnclaimed(TokenError):
+    """It could not be made sure that the ticket is used for the first time. Another one may work."""
+
+    code = "ticket_unclaimed"
+
+
+class AccessPublisher(Protocol):
+    """The way to the other gateways (`producers.prompt_producer.PromptProducer`)."""
+
+    async def tell_access(self, event: UserLoggedOut | TicketUsed, *, deadline_s: float | None = None) -> None:
+        """Publish it. Raises ProducerError."""
+        ...
+
+
+class GuardedTokens:
+    """A `TokenVerifier` that also knows of logouts."""
+
+    def __init__(self, tokens: TokenVerifier, logged_out: LoggedOut, clock: Clock) -> None:
+        self.tokens = tokens
+        self.logged_out = logged_out
+        self.clock = clock
+
+    @property
+    def leeway_s(self) -> float:
+        """See `TokenVerifier.leeway_s`."""
+        return self.tokens.leeway_s
+
+    def verify(self, token: str) -> VerifiedToken:
+        """See `TokenVerifier.verify`; also raises TokenEnded."""
+        verified = self.tokens.verify(token)
+        self.check(verified)
+        return verified
+
+    def check(self, token: VerifiedToken) -> None:
+        """Raises TokenEnded."""
+        if self.logged_out.ends(token.user, token.issued_at_s):
+            raise TokenEnded("the user has logged out since this token was issued; sign in again")
+        if self.logged_out.is_too_old(token.issued_at_s, self.clock.now_us() / MICROSECONDS_PER_SECOND):
+            raise TokenEnded("the token was issued too long ago; sign in again")
+
+
+class AccessDesk:
+    """One gateway's. `on_logged_out` hears of each user who logs out, and of the moment."""
+
+    def __init__(self, tokens: GuardedTokens, issuer: TicketIssuer, publisher: AccessPublisher, clock: Clock) -> None:
+        self.tokens = tokens
+        self.issuer = issuer
+        self.publisher = publisher
+        self.clock = clock
+        self.claims = TicketClaims()
+        self.waiting: dict[str, asyncio.Future[bool]] = {}
+        """Claims of ours that were not read back yet: whether they counted."""
+        self.look_at_s = 0.0
+        self.on_logged_out: Callable[[UserId, float], None] = lambda user, at_s: None
+
+    async def log_out(self, user: UserId, *, deadline_s: float) -> None:
+        """End every token of the user that was issued up to now, on all gateways. Raises ProducerError.
+
+        Cancellation: the logout may take place all the same.
+        """
+        await self.publisher.tell_access(UserLoggedOut(user=user, at_s=self.now_s()), deadline_s=deadline_s)
+
+    def ends(self, user: UserId, issued_at_s: float) -> bool:
+        """Whether a logout has ended a token issued then."""
+        return self.tokens.logged_out.ends(user, issued_at_s)
+
+    def ticket(self, token: VerifiedToken) -> str:
+        """A ticket for whoever holds this token."""
+        return self.issuer.issue(token, self.now_s())
+
+    async def cash(self, text: str) -> VerifiedToken:
+        """Use a ticket up. Raises TokenExpired, TokenInvalid, TokenEnded, TicketUnclaimed.
+
+        Cancellation: the ticket is used up, and nobody came in on it.
+        """
+        ticket = self.issuer.read(text)
+        self.tokens.check(ticket.token)
+        if ticket.id in self.claims.first:
+            raise used()
+        if len(self.waiting) >= CLAIMS_WAITING_MAX:
+            raise unclaimed()
+        claim = secrets.token_hex(CLAIM_BYTES)
+        counted = self.waiting[claim] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(CLAIM_S):
+                event = TicketUsed(ticket=ticket.id, claim=claim, expires_at_s=ticket.expires_at_s)
+                await self.publisher.tell_access(event, deadline_s=CLAIM_S)
+                if not await counted:
+                    raise used()
+        except (ProducerError, TimeoutError) as error:
+            log.info("ticket_not_claimed", error=type(error).__name__)
+            raise unclaimed() from None
+        finally:
+            del self.waiting[claim]
+        return ticket.token
+
+    def take(self, record: LogRecord) -> None:
+        """Hear a record of either topic. One that does not decode is passed over, and said."""
+        if record.value is None:
+            return
+        try:
+            event = decode_access_event(record.value)
+            if isinstance(event, TicketUsed):
+                self.take_claim(event)
+            else:
+                self.take_logout(check_user_id(event.user), event.at_s)
+        except (MalformedRecord, InvalidField) as error:
+            log.warning("access_record_unreadable", offset=record.offset, reason=str(error))
+
+    def take_claim(self, event: TicketUsed) -> None:
+        counts = self.claims.heard(event.ticket, event.claim, event.expires_at_s) == event.claim
+        waiting = self.waiting.get(event.claim)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(counts)
+
+    def take_logout(self, user: UserId, at_s: float) -> None:
+        if self.tokens.logged_out.note(user, at_s):
+            self.on_logged_out(user, at_s)
+
+    def tick(self) -> None:
+        """Forget what cannot matter any more. Call every second or so; logouts are walked through once an hour."""
+        now_s = self.now_s()
+        self.claims.forget(now_s)
+        if now_s >= self.look_at_s:
+            self.look_at_s = now_s + LOGOUTS_EVERY_S
+            self.tokens.logged_out.forget(now_s)
+
+    def now_s(self) -> float:
+        """Wall clock, seconds since 1970."""
+        return self.clock.now_us() / MICROSECONDS_PER_SECOND
+
+
+def used() -> TokenInvalid:
+    return TokenInvalid("the ticket has been used; get a new one with POST /v1/ticket")
+
+
+def unclaimed() -> TicketUnclaimed:
+    return TicketUnclaimed("Kafka does not answer, so the ticket could not be checked; get a new one and try again")

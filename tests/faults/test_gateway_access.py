@@ -1,0 +1,168 @@
+"""Logouts, connect tickets and origins, on live sockets of two gateways."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from infra.access_tokens import issue_token
+from schemas.client_messages import Hello, Logout
+from tests.fakes.access_log import AccessLog
+from tests.faults.memory_gateway import MemoryGateway
+from tests.integration.gateway_line import SECRET, WireClient, token_for
+
+CLOSED_S_MAX = 5.0
+
+
+@asynccontextmanager
+async def two_gateways(home: Path) -> AsyncIterator[tuple[MemoryGateway, MemoryGateway]]:
+    """Gateways that read the same log about who may come in."""
+    access_log = AccessLog()
+    async with (
+        MemoryGateway.opened(home, access_log=access_log) as first,
+        MemoryGateway.opened(home, access_log=access_log) as second,
+    ):
+        yield first, second
+
+
+async def post(port: int, path: str, token: str = "", *headers: str) -> tuple[int, str]:
+    """Status and body of a POST without a body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Length: 0", *headers]
+    lines += [f"Authorization: Bearer {token}"] if token else []
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+    async with asyncio.timeout(10):
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    return int(head.split()[1]), body
+
+
+@pytest.mark.parametrize("way", ["message", "http"])
+async def test_S2_logout_closes_every_socket_of_the_user(tmp_path: Path, way: str) -> None:
+    """On both gateways, within seconds, with 4401; old tokens open nothing, a newer one does, others stay."""
+    async with (
+        two_gateways(tmp_path) as (first, second),
+        WireClient.connected(first.port) as here,
+        WireClient.connected(second.port) as there,
+        WireClient.connected(second.port, "bob") as bystander,
+    ):
+        began_s = time.monotonic()
+        if way == "message":
+            await here.send(Logout())
+        else:
+            assert (await post(second.port, "/v1/logout", token_for("alice")))[0] == 200
+        for client in (here, there):
+            code, words = await client.closed()
+            assert code == 4401
+            assert words is not None
+            assert not words.reconnect
+        assert time.monotonic() - began_s < CLOSED_S_MAX
+        await refused(first.port, token_for("alice"))
+        newer = issue_token(SECRET.encode(), "alice", ttl_s=60, now_s=time.time() + 2)
+        async with WireClient.connected(first.port, None) as again:
+            await again.send(Hello(token=newer))
+            await again.next("welcome")
+        await bystander.send(Hello(token=token_for("bob")))
+
+        assert (await bystander.next("welcome")).user == "bob"
+
+
+async def test_S3_replayed_ticket_is_refused(tmp_path: Path) -> None:
+    """One connection per ticket, by hello or by the address, whichever gateway; then 4401 or 401."""
+    async with two_gateways(tmp_path) as (first, second):
+        ticket = await ticket_of(first.port)
+        async with WireClient.connected(second.port, None) as client:
+            await client.send(Hello(token=ticket))
+            assert (await client.next("welcome")).user == "alice"
+        await refused(first.port, ticket)
+        await refused(second.port, ticket)
+        by_address = await ticket_of(second.port)
+        async with connected_by_address(first.port, by_address) as client:
+            await client.send(Hello())
+            assert (await client.next("welcome")).user == "alice"
+        for gateway in (first, second):
+            with pytest.raises(InvalidStatus) as answer:
+                async with connected_by_address(gateway.port, by_address):
+                    pass
+            assert answer.value.response.status_code == 401
+
+
+async def test_S3_one_of_many_at_once(tmp_path: Path) -> None:
+    """The same ticket twenty times at the same moment on two gateways: one comes in."""
+    async with two_gateways(tmp_path) as gateways:
+        ticket = await ticket_of(gateways[0].port)
+
+        async def tried(port: int) -> str:
+            async with WireClient.connected(port, None) as client:
+                await client.send(Hello(token=ticket))
+                return str((await client.next("welcome", "error")).__struct_config__.tag)
+
+        answers = await asyncio.gather(*(tried(gateways[number % 2].port) for number in range(20)))
+
+    assert answers.count("welcome") == 1
+
+
+async def test_tickets_and_logouts_want_a_token_and_an_origin_of_ours(tmp_path: Path) -> None:
+    """401 without a token, 403 for a page of another origin, 405 for another method."""
+    async with MemoryGateway.opened(tmp_path) as gateway:
+        for path in ("/v1/ticket", "/v1/logout"):
+            assert (await post(gateway.port, path))[0] == 401
+            assert (await post(gateway.port, path, "nonsense"))[0] == 401
+            assert (await post(gateway.port, path, token_for("alice"), "Origin: http://evil.example"))[0] == 403
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert b" 405 " in await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_logout_without_kafka_is_said(tmp_path: Path) -> None:
+    """Nobody is logged out, and whoever asked is told to try again."""
+    access_log = AccessLog()
+    async with (
+        MemoryGateway.opened(tmp_path, access_log=access_log) as gateway,
+        WireClient.connected(gateway.port) as client,
+    ):
+        access_log.reachable = False
+        await client.send(Logout())
+        error = await client.next("error")
+        assert error.temporary
+        assert (await post(gateway.port, "/v1/logout", token_for("alice")))[0] == 503
+
+
+async def test_S5_programs_may_be_shut_out(tmp_path: Path) -> None:
+    """With TOKENWIRE_GATEWAY_REQUIRES_ORIGIN only pages of the listed origins connect."""
+    async with MemoryGateway.opened(tmp_path, requires_origin=True) as gateway:
+        async with WireClient.connected(gateway.port, origin=f"http://127.0.0.1:{gateway.port}"):
+            pass
+        with pytest.raises(InvalidStatus) as answer:
+            async with WireClient.connected(gateway.port):
+                pass
+
+        assert answer.value.response.status_code == 403
+
+
+async def ticket_of(port: int) -> str:
+    """A ticket for alice."""
+    status, body = await post(port, "/v1/ticket", token_for("alice"))
+    assert status == 200
+    return str(json.loads(body)["ticket"])
+
+
+async def refused(port: int, token: str) -> None:
+    """Hello with this token ends in 4401."""
+    async with WireClient.connected(port, None) as client:
+        await client.send(Hello(token=token))
+        assert (await client.closed())[0] == 4401
+
+
+def connected_by_address(port: int, ticket: str):  # type: ignore[no-untyped-def]  # an async context manager
+    return WireClient.connected(port, None, query=f"?ticket={ticket}")

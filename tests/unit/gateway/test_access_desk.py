@@ -1,0 +1,245 @@
+"""Logouts and tickets over a log in memory that two gateways share."""
+
+from __future__ import annotations
+
+import asyncio
+
+import jwt
+import pytest
+
+from gateway import access_desk
+from gateway.access_desk import AccessDesk, GuardedTokens, TicketUnclaimed, TokenEnded
+from gateway.access_reader import AccessReader
+from gateway.decisions.logged_out import LoggedOut
+from infra.access_tokens import SecretVerifier, TokenExpired, TokenInvalid, VerifiedToken, issue_token
+from infra.connect_tickets import TICKET_S, TicketIssuer, is_ticket
+from infra.kafka.log_client import LogBounds, LogRecord, UnknownLog
+from producers.errors import ProducerError
+from schemas.access import TicketUsed
+from schemas.codec import encode
+from schemas.identifiers import UserId
+from schemas.topics import ACCESS, TICKETS
+from tests.fakes.access_log import AccessLog
+from tests.fakes.followed_log import FollowedLog, FollowedLogReader
+from tests.fakes.virtual_clock import VirtualClock
+from tests.unit.gateway.gateway_parts import settled
+
+SECRET = b"s" * 32
+DAY_S = 86_400.0
+ALICE = UserId("alice")
+
+
+class Gateways:
+    """Two desks on one log and one clock."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.log = AccessLog()
+        self.first, self.second = self.desk(), self.desk()
+
+    def desk(self) -> AccessDesk:
+        verifier = SecretVerifier(secret=SECRET, audience="tokenwire", issuer="tokenwire")
+        tokens = GuardedTokens(verifier, LoggedOut(30 * DAY_S), self.clock)
+        desk = AccessDesk(tokens, TicketIssuer(SECRET), self.log, self.clock)
+        self.log.join(desk)
+        return desk
+
+    def token(self, issued_s_ago: float = 0.0) -> VerifiedToken:
+        now_s = self.first.now_s()
+        return VerifiedToken(ALICE, now_s + 3_600, now_s - issued_s_ago)
+
+
+async def test_logout_ends_tokens_on_all_gateways() -> None:
+    """Also on one that starts later; a token issued afterwards is good; each is told once."""
+    gateways = Gateways()
+    told: list[tuple[str, float]] = []
+    gateways.second.on_logged_out = lambda user, at_s: told.append((user, at_s))
+    old = gateways.token(10)
+    await gateways.first.log_out(ALICE, deadline_s=1)
+    later = gateways.desk()
+    gateways.clock.advance(2)
+
+    for desk in (gateways.first, gateways.second, later):
+        with pytest.raises(TokenEnded):
+            desk.tokens.check(old)
+        desk.tokens.check(gateways.token())
+        desk.tokens.check(VerifiedToken(UserId("bob"), 0.0))
+        assert desk.ends(ALICE, 0.0)
+    assert [user for user, _ in told] == [ALICE]
+
+
+async def test_logout_that_is_not_on_the_log_is_no_logout() -> None:
+    """Whoever asked is told, and tokens stay good."""
+    gateways = Gateways()
+    gateways.log.reachable = False
+    with pytest.raises(ProducerError):
+        await gateways.first.log_out(ALICE, deadline_s=1)
+
+    gateways.first.tokens.check(gateways.token(10))
+
+
+def test_tokens_may_not_be_older_than_logouts_are_remembered() -> None:
+    """Whatever their exp says; one that does not say its age passes."""
+    gateways = Gateways()
+    gateways.first.tokens.check(gateways.token(30 * DAY_S - 60))
+    gateways.first.tokens.check(VerifiedToken(ALICE, 0.0))
+    with pytest.raises(TokenEnded):
+        gateways.first.tokens.check(gateways.token(30 * DAY_S + 60))
+
+
+def test_verifying_looks_at_logouts_too() -> None:
+    """A token that is good by itself and was ended."""
+    gateways = Gateways()
+    # PyJWT looks at the real clock
+    token = issue_token(SECRET, "alice", ttl_s=4e9, now_s=gateways.first.now_s())
+    assert gateways.first.tokens.verify(token).user == "alice"
+    gateways.first.tokens.logged_out.note(ALICE, gateways.first.now_s())
+    with pytest.raises(TokenEnded):
+        gateways.first.tokens.verify(token)
+    assert gateways.first.tokens.leeway_s == 60
+
+
+async def test_S3_ticket_opens_once() -> None:
+    """Used again, on the same gateway or on another one, it is refused."""
+    gateways = Gateways()
+    ticket = real_ticket(gateways)
+    assert is_ticket(ticket)
+    assert (await gateways.first.cash(ticket)).user == "alice"
+    for desk in (gateways.first, gateways.second):
+        with pytest.raises(TokenInvalid):
+            await desk.cash(ticket)
+
+
+async def test_S3_two_gateways_at_once_let_one_in() -> None:
+    """Both publish their claim; the one that lies first on the log counts, for both."""
+    gateways = Gateways()
+    gateways.log.delivers = False
+    ticket = real_ticket(gateways)
+    racing = [asyncio.create_task(desk.cash(ticket)) for desk in (gateways.first, gateways.second)]
+    await settled()
+    assert len(gateways.log.records) == 2
+    for record in gateways.log.records:
+        for desk in gateways.log.desks:
+            desk.take(record)
+    outcomes = await asyncio.gather(*racing, return_exceptions=True)
+
+    assert isinstance(outcomes[0], VerifiedToken)
+    assert isinstance(outcomes[1], TokenInvalid)
+    assert not gateways.first.waiting
+    assert not gateways.second.waiting
+
+
+async def test_ticket_that_cannot_be_checked_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka away, or too many under way: refused, and a new ticket may work."""
+    gateways = Gateways()
+    gateways.log.reachable = False
+    with pytest.raises(TicketUnclaimed):
+        await gateways.first.cash(real_ticket(gateways))
+    gateways.log.reachable = True
+    gateways.log.delivers = False
+    monkeypatch.setattr(access_desk, "CLAIM_S", 0.01)
+    with pytest.raises(TicketUnclaimed):
+        await gateways.first.cash(real_ticket(gateways))
+    monkeypatch.setattr(access_desk, "CLAIMS_WAITING_MAX", 0)
+    with pytest.raises(TicketUnclaimed):
+        await gateways.first.cash(real_ticket(gateways))
+
+
+async def test_ticket_ends_with_its_user_s_logout() -> None:
+    """A ticket made before a logout opens nothing after it."""
+    gateways = Gateways()
+    ticket = real_ticket(gateways)
+    await gateways.second.log_out(ALICE, deadline_s=1)
+    with pytest.raises(TokenEnded):
+        await gateways.first.cash(ticket)
+
+
+def test_S3_faulty_tickets() -> None:
+    """Expired, tampered, signed by another, an access token in a ticket's clothes, endless."""
+    issuer, clock = TicketIssuer(SECRET), VirtualClock()
+    now_s = clock.now_us() / 1e6
+    token = VerifiedToken(ALICE, now_s + 60, now_s)
+    with pytest.raises(TokenExpired):
+        issuer.read(issuer.issue(token, now_s))  # by the virtual clock, years ago
+    access_token = issue_token(SECRET, "alice", ttl_s=4e9, now_s=now_s)
+    claims = {"sub": "alice", "aud": "tokenwire-ticket", "exp": 4e9, "jti": "x", "issued": "soon", "until": 1}
+    for bad in (
+        TicketIssuer(b"t" * 32).issue(token, 4e9),
+        issuer.issue(token, 4e9)[:-4] + "AAAA",
+        f"ticket.{access_token}",
+        "ticket." + jwt.encode(claims, issuer.key, "HS256"),
+        "ticket." + jwt.encode(claims | {"issued": 1, "sub": "../x y"}, issuer.key, "HS256"),
+        "ticket.",
+        "ticket." + "x" * 65_536,
+    ):
+        with pytest.raises(TokenInvalid):
+            issuer.read(bad)
+
+
+def test_records_that_do_not_decode_are_passed_over() -> None:
+    """Whatever lies on the log, the desk goes on; what is void by its time is forgotten."""
+    gateways = Gateways()
+    desk = gateways.first
+    for value in (None, b"{", b'{"type":"user.logged_out","user":"a b","at_s":1}', b'{"type":"nobody"}'):
+        desk.take(LogRecord(0, 0, b"k", value))
+    claim = TicketUsed(ticket="t", claim="c", expires_at_s=desk.now_s() + TICKET_S)
+    desk.take(LogRecord(1, 0, b"k", encode(claim)))
+    desk.tokens.logged_out.note(ALICE, desk.now_s())
+    desk.tick()
+    assert desk.claims.first
+    gateways.clock.advance(40 * DAY_S)
+    desk.tick()
+
+    assert not desk.claims.first
+    assert not desk.tokens.logged_out.until_s
+
+
+class TimedLog(FollowedLog):
+    """Finds offsets by time as if nothing had been stamped lately."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.absent: set[tuple[str, int]] = set()
+
+    async def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        return (await self.bounds(topic, partition)).end
+
+    async def bounds(self, topic: str, partition: int) -> LogBounds:
+        if (topic, partition) in self.absent:
+            raise UnknownLog(topic)
+        return await super().bounds(topic, partition)
+
+
+async def test_reader_reads_logouts_from_the_start_and_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was said before it started counts; a topic that comes later, or is lost, is read from its start."""
+    monkeypatch.setattr("gateway.access_reader.RETRY_S", 0.0)
+    gateways, log = Gateways(), TimedLog()
+    fetching, desk = FollowedLogReader(log), gateways.desk()
+    reader = AccessReader(fetching, log, desk, gateways.clock)
+    log.absent = {(ACCESS, 0)}
+    await gateways.first.log_out(ALICE, deadline_s=1)
+    (said,) = gateways.log.records
+    desk.tokens.logged_out.until_s.clear()
+    log.records[ACCESS, 0].append(said)
+    await reader.start()
+    assert not desk.ends(ALICE, 0.0)
+
+    log.absent = set()
+    await settled()
+    assert desk.ends(ALICE, 0.0)
+    assert not reader.missing
+
+    desk.tokens.logged_out.until_s.clear()
+    fetching.partitions.lose((ACCESS, 0), "log_lost")
+    await settled()
+    assert desk.ends(ALICE, 0.0)
+
+    log.records[TICKETS, 0].append(LogRecord(0, 0, b"t", encode(TicketUsed(ticket="t", claim="c", expires_at_s=9e9))))
+    fetching.deliver()
+    assert "t" in desk.claims.first
+    await reader.stop()
+
+
+def real_ticket(gateways: Gateways) -> str:
+    """A ticket that PyJWT, which looks at the real clock, takes for a fresh one."""
+    return gateways.first.issuer.issue(gateways.token(1), 4e9)

@@ -1,0 +1,123 @@
+"""Both clients, Python's and JavaScript's, against the same gateway with the same faults: the same in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page
+
+import tokenwire
+from gateway.client.errors import LineClosed
+from gateway.client.line import Hole, Line
+from schemas.client_messages import Delta, End, Snapshot, Start, Switch
+from tests.unit.gateway.client_scripts import SCRIPTS, FaultScript
+from tests.unit.gateway.headless_browser import new_page
+from tests.unit.gateway.scripted_gateway import WAIT_S, scripted
+
+IN_THE_BROWSER = """
+async ({ url, cancelAt, tokens, waitMs }) => {
+  const { TokenwireClient } = await import("/web/tokenwire_client.js");
+  const token = async () => (tokens.length > 1 ? tokens.shift() : tokens[0]);
+  const client = new TokenwireClient({ url, token });
+  const seen = { text: "", end: null, holes: 0, stopped: null };
+  let cancelled = false;
+  const grow = (text) => {
+    seen.text = text;
+    if (cancelAt && text === cancelAt && !cancelled) {
+      cancelled = true;
+      client.cancel("s", "p");
+    }
+  };
+  await new Promise((done, failed) => {
+    setTimeout(() => failed(new Error("not in time: " + JSON.stringify(seen))), waitMs);
+    client.addEventListener("start", () => grow(""));
+    client.addEventListener("switch", ({ detail }) => detail.from_seq || grow(""));
+    client.addEventListener("delta", ({ detail }) => grow(seen.text + detail.text));
+    client.addEventListener("snapshot", ({ detail }) => grow(detail.turns.find(({ turn }) => turn === "t").text));
+    client.addEventListener("hole", () => (seen.holes += 1));
+    client.addEventListener("end", ({ detail }) => done((seen.end = detail.reason)));
+    client.addEventListener("state", ({ detail }) => detail.state === "stopped" && done((seen.stopped = detail.code)));
+    client.connect();
+    client.prompt({ session: "s", promptId: "p", input: "Hi" });
+  });
+  const outcome = { ...seen, connections: client.counts.connections };
+  client.close();
+  return outcome;
+}
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def page() -> AsyncIterator[Page]:
+    """One page for all scripts."""
+    async with new_page() as shared:
+        yield shared
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+async def test_python_client(script: FaultScript) -> None:
+    """Through every fault the program sees the answer once and whole, or is told what is missing."""
+    async with scripted(*script.scenes, full=script.full) as url:
+        async with asyncio.timeout(WAIT_S):
+            outcome = await seen_by_python(url, script)
+
+    assert {name: outcome[name] for name in script.expects} == script.expects
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+async def test_javascript_client(script: FaultScript, page: Page) -> None:
+    """The same in a browser."""
+    async with scripted(*script.scenes, full=script.full) as url:
+        given = {"url": url, "cancelAt": script.cancel_at, "tokens": list(script.tokens), "waitMs": WAIT_S * 1_000}
+        await page.goto(url.replace("ws:", "http:").replace("/v1/connect", "/blank"))
+        outcome = await page.evaluate(IN_THE_BROWSER, given)
+
+    assert {name: outcome[name] for name in script.expects} == script.expects
+
+
+async def seen_by_python(url: str, script: FaultScript) -> dict[str, Any]:
+    """What a program puts together from the line's messages."""
+    tokens = list(script.tokens)
+
+    async def token() -> str:
+        return tokens.pop(0) if len(tokens) > 1 else tokens[0]
+
+    seen: dict[str, Any] = {"text": "", "end": None, "holes": 0, "stopped": None, "connections": 0}
+    try:
+        async with tokenwire.connect(url, token=token) as line:
+            line.prompt("Hi", session="s", prompt_id="p")
+            await follow(line, script.cancel_at, seen)
+            seen["connections"] = line.connections
+    except LineClosed as closed:
+        seen["stopped"] = closed.code
+    return seen
+
+
+async def follow(line: Line, cancel_at: str, seen: dict[str, Any]) -> None:
+    cancelled = False
+    async for message in line:
+        match message:
+            case Start():
+                seen["text"] = ""
+            case Switch():
+                seen["text"] = seen["text"] if message.from_seq else ""
+            case Delta():
+                seen["text"] += message.text
+            case Snapshot():
+                seen["text"] = next(turn.text for turn in message.turns if turn.turn == "t")
+            case Hole():
+                seen["holes"] += 1
+            case End():
+                seen["end"] = message.reason
+                return
+            case _:
+                pass
+        if cancel_at and seen["text"] == cancel_at and not cancelled:
+            cancelled = True
+            line.cancel("s", "p")
