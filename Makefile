@@ -14,7 +14,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench bench-gateway pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench bench-gateway soak pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -62,9 +62,16 @@ bench: setup  ## The whole line against straight calls, then the worker against 
 	$(BIN)/tokenwire bench
 	$(BIN)/python -m benchmarks.worker_throughput
 
-bench-gateway: setup  ## One gateway with 10,000 clients, 500 of them reading answers, in both layouts
-	$(BIN)/python -m benchmarks.gateway_load --layout shared
-	$(BIN)/python -m benchmarks.gateway_load --layout dedicated
+bench-gateway: setup  ## One gateway with 10,000 clients: steady, everyone, slow, storm, and the plain design (25 minutes)
+	$(BIN)/python -m benchmarks.gateway steady --find-highest --layout shared
+	$(BIN)/python -m benchmarks.gateway steady --find-highest --layout dedicated
+	$(BIN)/python -m benchmarks.gateway everyone
+	$(BIN)/python -m benchmarks.gateway slow
+	$(BIN)/python -m benchmarks.gateway storm
+	$(BIN)/python -m benchmarks.gateway plain
+
+soak: setup  ## An hour (SOAK_S seconds) of answers with a tenth of the clients slow: gateway and worker must not grow
+	$(BIN)/python -m benchmarks.soak
 
 lock: setup  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q

@@ -1,14 +1,15 @@
 """The partitions that are followed, who follows them, and how far each has been read.
 
 One position per partition, whoever follows it: in the shared layout several sessions meet in one partition and their
-records are told apart by key. Purely bookkeeping, so both of the reader's loops may feed it: whatever was asked for
+records are told apart by key. Purely bookkeeping, so all of the reader's loops may feed it, and
+a partition moves to another broker's without a gap: whatever was asked for
 from an offset at or before the position can only repeat, never skip, and what repeats is cut off here.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,8 +22,7 @@ from schemas.topics import LogPlace
 
 __all__ = ["FollowedPartition", "FollowedPartitions"]
 
-FORGIVEN_AFTER_S: Final = 3.0
-"""A partition that did not fail for so long has been known in between."""
+UNKNOWN_AGAIN_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -32,9 +32,11 @@ class FollowedPartition:
     place: LogPlace
     position: int
     followers: dict[bytes, LogFollower] = field(default_factory=dict)
-    failing_since_s: float = 0.0
-    failed_at_s: float = float("-inf")
-    """When no broker knew it the first and the last time, of a row of such moments."""
+    retry_at_s: float = 0.0
+    """Not asked for before this moment: the broker answered with an error."""
+    unknown_since_s: float | None = None
+    """The brokers have said since then that there is no such topic, and nothing else."""
+    unknown_at_s: float = 0.0
 
 
 class FollowedPartitions:
@@ -71,12 +73,17 @@ class FollowedPartitions:
         partition = self.by_name.get((place.topic, place.partition))
         return None if partition is None else partition.position
 
+    def wanted(self, names: Iterable[PartitionName], now_s: float) -> dict[PartitionName, int]:
+        """What to ask for now of these, and from where."""
+        found = ((name, self.by_name[name]) for name in names)
+        return {name: part.position for name, part in found if part.retry_at_s <= now_s}
+
     def take(self, fetched: FetchedPartition, asked_from: int) -> int:
         """Deliver what is new; the number of records. An answer that began beyond the position is of no use."""
         partition = self.by_name.get(fetched.name)
         if partition is None or asked_from > partition.position:
             return 0
-        partition.failed_at_s = float("-inf")
+        partition.unknown_since_s = None
         records, next_offset = fetched.records(partition.position)
         if records:
             for follower, batch in batches(partition, records):
@@ -84,15 +91,28 @@ class FollowedPartitions:
         partition.position = max(partition.position, next_offset)
         return len(records)
 
-    def fail(self, name: PartitionName, *, now_s: float) -> float:
-        """No broker knows the partition now; for how many seconds that has been so."""
+    def fail(self, name: PartitionName, *, now_s: float, pause_s: float, is_unknown: bool) -> float:
+        """The broker answered with an error: leave the partition out for a while. Seconds it has been unknown.
+
+        Unknown now and unknown long ago are two things: a broker that starts may not have heard of a topic yet.
+        """
         partition = self.by_name.get(name)
         if partition is None:
             return 0.0
-        if now_s > partition.failed_at_s + FORGIVEN_AFTER_S:
-            partition.failing_since_s = now_s
-        partition.failed_at_s = now_s
-        return now_s - partition.failing_since_s
+        partition.retry_at_s = now_s + pause_s
+        if not is_unknown:
+            partition.unknown_since_s = None
+            return 0.0
+        if partition.unknown_since_s is None or now_s - partition.unknown_at_s > UNKNOWN_AGAIN_S:
+            partition.unknown_since_s = now_s
+        partition.unknown_at_s = now_s
+        return now_s - partition.unknown_since_s
+
+    def retry_now(self, name: PartitionName) -> None:
+        """Another broker leads the partition: what the last one said is of no account."""
+        partition = self.by_name.get(name)
+        if partition is not None:
+            partition.retry_at_s = 0.0
 
     def lose(self, name: PartitionName, reason: GapReason) -> None:
         """Drop the partition and tell its followers."""

@@ -1,7 +1,10 @@
-"""Kafka's fetch request and response, version 11, as values.
+"""Kafka's fetch request and response, version 10, as values.
 
 aiokafka's own request class always asks without a fetch session; this subclass names one. The answer is decoded to
 plain values here, so that nothing else in the gateway knows the layout of a response.
+
+From version 11 on a broker that merely follows answers as well, with what it knows to be committed: later than the
+leader, and without a word about who leads. Version 10 makes it say so.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias
 
 from aiokafka.protocol.api import Request
-from aiokafka.protocol.fetch import FetchRequest_v11
+from aiokafka.protocol.fetch import FetchRequest_v10
 from aiokafka.record.memory_records import MemoryRecords
 
 from infra.kafka.log_client import LogRecord
@@ -33,7 +36,7 @@ SESSIONLESS_EPOCH: Final = -1
 BYTES_MIN: Final = 1
 
 
-class SessionFetchRequest(Request[FetchRequest_v11]):  # type: ignore[misc]  # aiokafka ships no types
+class SessionFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # aiokafka ships no types
     """A fetch that belongs to an incremental fetch session (epoch 0 opens one, -1: none)."""
 
     API_KEY: ClassVar[int] = 1
@@ -57,8 +60,8 @@ class SessionFetchRequest(Request[FetchRequest_v11]):  # type: ignore[misc]  # a
         )
         self.forgotten = grouped(forgotten)
 
-    def build(self, request_struct_class: type[FetchRequest_v11]) -> FetchRequest_v11:
-        return request_struct_class(NOT_A_REPLICA, *self.limits, 0, *self.session, self.topics, self.forgotten, "")
+    def build(self, request_struct_class: type[FetchRequest_v10]) -> FetchRequest_v10:
+        return request_struct_class(NOT_A_REPLICA, *self.limits, 0, *self.session, self.topics, self.forgotten)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def answer_of(response: Any) -> tuple[int, int, Iterator[FetchedPartition]]:
 
 def partitions_of(response: Any) -> Iterator[FetchedPartition]:
     for topic, partitions in response.topics:
-        for partition, error_code, _, _, log_start, _, _, raw in partitions:
+        for partition, error_code, _, _, log_start, _, raw in partitions:
             yield FetchedPartition((topic, partition), error_code, log_start, raw or b"")
 
 

@@ -61,9 +61,12 @@ log = structlog.get_logger(__name__)
 
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
-TICKS_AT_ONCE: Final = 256
-"""Connections looked at before other work gets its turn."""
+TICKS_AT_ONCE: Final = 32
+"""Connections looked at before other work gets its turn. A record on its way takes several turns, each as long."""
 FRAMES_WAITING_MAX: Final = 4
+ACCEPT_WAITING_MAX: Final = 4_096
+"""Connections that the kernel keeps until they are accepted (at most `net.core.somaxconn`). Beyond it a client is not
+refused: the kernel drops what it sends, and it waits for a second, then three, seven, fifteen …"""
 GATEWAY_NAME_BYTES: Final = 8
 
 
@@ -173,6 +176,7 @@ class Gateway:
         self.server = await serve(
             self.handle,
             sock=listener,
+            backlog=ACCEPT_WAITING_MAX,
             # websockets declares a class and calls it
             create_connection=partial(ClientSocket, doorway=self.doorway),  # type: ignore[arg-type]
             process_request=routes,

@@ -105,6 +105,11 @@ class EmbeddedBroker:
         return f"{LOOPBACK}:{self.port}"
 
     @property
+    def replication(self) -> int:
+        """How many replicas topics can have here."""
+        return 1
+
+    @property
     def pid(self) -> int | None:
         """The Java process while it runs."""
         return None if self._child is None or self._child.exit_code is not None else self._child.pid

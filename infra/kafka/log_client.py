@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from aiokafka.errors import (
     KafkaError,
@@ -23,7 +23,8 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
-from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.api import Request
+from aiokafka.protocol.fetch import FetchRequest_v10
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
@@ -48,6 +49,10 @@ FETCH_BYTES_MAX: Final = 1_048_576
 REQUEST_TIMEOUT_S: Final = 15.0
 RETRIES_MAX: Final = 8
 RETRY_PAUSE_S: Final = 0.1
+ANY_LEADER_EPOCH: Final = -1
+NOT_A_REPLICA: Final = -1
+SESSIONLESS_EPOCH: Final = -1
+BYTES_MIN: Final = 1
 EARLIEST: Final = -2
 LATEST: Final = -1
 
@@ -101,6 +106,19 @@ class Fetched:
     """Where to read on: batches may end in offsets that compaction emptied, or hold no record at all."""
 
 
+class LeaderFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # aiokafka ships no types
+    """A fetch without a session that only the leader answers: from version 11 on, brokers that follow do so too."""
+
+    API_KEY: ClassVar[int] = 1
+
+    def __init__(self, topic: str, partition: int, offset: int, *, wait_ms: int, bytes_max: int) -> None:
+        self.limits = (wait_ms, BYTES_MIN, bytes_max)
+        self.topics = [(topic, [(partition, ANY_LEADER_EPOCH, offset, -1, bytes_max)])]
+
+    def build(self, request_struct_class: type[FetchRequest_v10]) -> FetchRequest_v10:
+        return request_struct_class(NOT_A_REPLICA, *self.limits, 0, 0, SESSIONLESS_EPOCH, self.topics, [])
+
+
 class LogClient:
     """Sessionless reads over one connection of its own."""
 
@@ -148,7 +166,7 @@ class LogClient:
 
         Raises OffsetOutOfRange, UnknownLog, LogUnavailable.
         """
-        request = FetchRequest(wait_ms, 1, bytes_max, 0, [(topic, [(partition, offset, bytes_max)])])
+        request = LeaderFetchRequest(topic, partition, offset, wait_ms=wait_ms, bytes_max=bytes_max)
         response = await self.ask(topic, partition, request)
         for _, partitions in response.topics:
             for _, error_code, high_water, _, _, *rest in partitions:
@@ -162,9 +180,10 @@ class LogClient:
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
         """Batches of records with start ≤ offset < end. A start before the log's begins where it begins.
 
-        Raises UnknownLog, LogUnavailable. Stops early where retention left nothing more.
+        Raises UnknownLog, LogUnavailable. Stops early where retention left nothing more. A leader that was elected a
+        moment ago may not show all yet that its predecessor had shown: it is asked again.
         """
-        position = start
+        position, blanks = start, 0
         while position < end:
             try:
                 fetched = await self.fetch(topic, partition, position)
@@ -176,9 +195,15 @@ class LogClient:
             records = [record for record in fetched.records if record.offset < end]
             if records:
                 yield records
-            if fetched.next_offset <= position:
+            if fetched.next_offset > position:
+                position, blanks = fetched.next_offset, 0
+                continue
+            if fetched.end >= end:
                 return
-            position = fetched.next_offset
+            blanks += 1
+            if blanks > RETRIES_MAX:
+                raise LogUnavailable(f"the leader of {topic} does not show all of it")
+            await asyncio.sleep(RETRY_PAUSE_S * blanks)
 
     async def offset_of_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
         request = OffsetRequest(-1, 0, [(topic, [(partition, timestamp_ms)])])

@@ -8,6 +8,7 @@ merges the answer, and never lets a broker create anything.
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
@@ -24,10 +25,12 @@ LEARN_BACKOFF_S: Final = 0.02
 class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
     """An AIOKafkaClient whose metadata covers the topics in use, and only those."""
 
+    answered_last: int | None = None
+
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         """Refresh brokers and the topics in use; an empty list means "brokers only", not "everything"."""
         request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
-        for node_id in [broker.nodeId for broker in self.cluster.brokers()]:
+        for node_id in self.nodes_to_ask():
             connection = await self._get_conn(node_id)
             if connection is None:
                 continue
@@ -37,6 +40,7 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
                 continue
             if not metadata.brokers:
                 return False
+            self.answered_last = node_id
             cluster_metadata.update_metadata(metadata)
             return True
         cluster_metadata.failed_update(None)
@@ -58,16 +62,34 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
         raise UnknownTopicOrPartitionError(topic)
 
     async def learn(self, topic: str) -> bool:
-        """Ask for one topic and merge the answer; False where it does not exist or has no leader yet."""
-        node_id = self.get_random_node()
-        if node_id is None:
-            raise KafkaError("no broker is known")
-        response = await self.send(node_id, MetadataRequest([topic], allow_auto_topic_creation=False))
+        """Ask for one topic and merge the answer; False where it does not exist or has no leader yet.
+
+        Raises KafkaError: no broker answers.
+        """
+        response = await self.first_answer(MetadataRequest([topic], allow_auto_topic_creation=False))
         learned = False
         for error_code, name, _, partitions in response.topics:
             if for_code(error_code) is NoError:
                 learned = merge(self.cluster, name, partitions)
         return learned
+
+    async def first_answer(self, request: MetadataRequest) -> Any:
+        fault = KafkaError("no broker is known")
+        for node_id in self.nodes_to_ask():
+            try:
+                response = await self.send(node_id, request)
+            except KafkaError as error:
+                fault = error
+                continue
+            self.answered_last = node_id
+            return response
+        raise fault
+
+    def nodes_to_ask(self) -> list[int]:
+        """The one that answered last comes first: a broker that is gone or hangs is not waited for each time."""
+        nodes = [broker.nodeId for broker in self.cluster.brokers()]
+        random.shuffle(nodes)
+        return sorted(nodes, key=lambda node_id: node_id != self.answered_last)
 
     def forget(self, topic: str) -> None:
         """Leave the topic out of later refreshes."""

@@ -19,6 +19,8 @@ __all__ = ["TEST_HEAP_MB", "broker", "cache_folder", "new_broker", "private_brok
 
 TEST_HEAP_MB = 512
 SMALL_HEAP_MB = 192
+SOON_BALANCED = {"leader.imbalance.check.interval.seconds": "1", "leader.imbalance.per.broker.percentage": "0"}
+"""A broker that came back leads again what it led, as soon as it has caught up."""
 QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """A test's broker lives for seconds: a start costs 3 s of CPU instead of 5 without the optimising compiler."""
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,12 +67,16 @@ async def private_broker(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def three_brokers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedCluster]:
-    """A module's cluster of three, on the module's event loop. Who stops or kills one starts it again."""
+    """A module's cluster of three, on the module's event loop. Who stops or kills one starts it again.
+
+    Leaders are elected anew within seconds where the first replica is not the leader.
+    """
     cluster = EmbeddedCluster(
         folder=tmp_path_factory.mktemp("cluster"),
         jars_folder=cache_folder() / "jars",
         brokers=3,
         heap_mb=SMALL_HEAP_MB,
+        extra_properties=SOON_BALANCED,
         java_options=QUICK_START,
     )
     await cluster.start()

@@ -21,6 +21,7 @@ from gateway.server import serve_gateway
 from infra.access_tokens import issue_token
 from infra.clock import SystemClock
 from infra.embedded.broker import EmbeddedBroker
+from infra.embedded.cluster import EmbeddedCluster
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import ensure_topics
@@ -48,11 +49,14 @@ SECRET = "a-secret-of-the-tests-that-is-long-enough-0123456789"
 WAIT_S = 15.0
 
 
-async def gateway_settings(broker: EmbeddedBroker, home: Path, layout: Layout = "dedicated", **more: Any) -> Settings:
+async def gateway_settings(
+    kafka: EmbeddedBroker | EmbeddedCluster, home: Path, layout: Layout = "dedicated", **more: Any
+) -> Settings:
     """Settings of a gateway on a free port, with the topics in place."""
     settings = load_settings(
         {},
-        kafka=broker.bootstrap_servers,
+        kafka=kafka.bootstrap_servers,
+        kafka_replication=kafka.replication,
         home=home,
         gateway_port=0,
         topic_layout=layout,

@@ -126,7 +126,8 @@ def happen(scene: Scene, act: Any, tasks: list[asyncio.Task[None]]) -> None:
             tasks[number % len(tasks)].cancel()
         case ("limit", _, limit):
             scene.relimit(limit)
-            scene.bound = max(limit, scene.bus.under_way) if len(workers) == 1 else limit + scene.places_taken
+            # a call that has its place, and has not had its turn to begin, counts as one that runs
+            scene.bound = max(limit, workers[0].pool.calls) if len(workers) == 1 else limit + scene.places_taken
         case ("move", _, owners):
             scene.bus.share({at: workers[owner % len(workers)] for at, owner in enumerate(owners)})
             scene.bound = scene.limit + scene.places_taken
@@ -261,9 +262,9 @@ def test_order(arrivals: list[tuple[float, Priority]]) -> None:
             worker.finish(call)
 
         def came_at_once(number: int) -> bool:
-            """No interactive prompt waits, but those of this very instant that have not got to stand in line."""
-            line = worker.pool.line_of(served)
-            return not any(waiter.priority == "interactive" for waiter in line.waiters.values())
+            """No interactive prompt waits, but those of this very instant: the place was given before they came."""
+            line, now_s = worker.pool.line_of(served), clock.monotonic_s()
+            return not any(w.priority == "interactive" and w.arrived_s < now_s for w in line.waiters.values())
 
         async with asyncio.TaskGroup() as group:
             for number, (gap_s, priority) in enumerate(arrivals):

@@ -15,7 +15,7 @@ from typing import Final
 
 from tokenwire.benchmark.report import CLIENT, OTHERS
 
-__all__ = ["CpuSpent", "CpuWatch"]
+__all__ = ["CpuSpent", "CpuWatch", "process_ids"]
 
 MACHINE: Final = "machine"
 PROC: Final = Path("/proc")
@@ -65,6 +65,11 @@ class CpuWatch:
                 found[name] += busy_ticks(pid) / self.ticks_per_s
         found[MACHINE] = machine_busy_ticks() / self.ticks_per_s
         return found
+
+
+def process_ids(pid: int) -> dict[str, int]:
+    """The processes of a line by name; of several of one name, one. `pid`: the supervisor of the line."""
+    return {name: each for each in descendants(pid) if (name := name_of(each))}
 
 
 def descendants(pid: int) -> Iterator[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from infra.kafka.log_client import Fetched, LogClient, OffsetOutOfRange, decode_records
+from infra.kafka.log_client import Fetched, LogClient, LogUnavailable, OffsetOutOfRange, decode_records
 from infra.settings import load_settings
+from tests.fakes.virtual_loop import VirtualLoop, run_virtual
 
 __all__: list[str] = []
 
@@ -88,6 +90,34 @@ async def test_start_before_the_log() -> None:
 async def test_end_within_a_batch() -> None:
     """What lies at or after the end is left out."""
     assert await read({100: fetched(batch(100, [100, 101, 102], last=102), 100)}, 100, 102) == [100, 101]
+
+
+class LaggingClient(ScriptedClient):
+    """A leader elected a moment ago: for so many fetches it shows nothing from offset 101 on."""
+
+    def __init__(self, blanks: int) -> None:
+        super().__init__({n: fetched(batch(n, [n], last=n), n) for n in (100, 101)})
+        self.blanks = blanks
+
+    async def fetch(
+        self, topic: str, partition: int, offset: int, *, wait_ms: int = 0, bytes_max: int = 1_048_576
+    ) -> Fetched:
+        """Nothing yet, or the script."""
+        if offset > 100 and self.blanks:
+            self.blanks -= 1
+            return Fetched([], 101, offset)
+        return await super().fetch(topic, partition, offset, wait_ms=wait_ms, bytes_max=bytes_max)
+
+
+def test_new_leader_does_not_show_all_of_it_yet() -> None:
+    """It is asked again: a journal that ends early would lose turns. One that never does is unavailable."""
+
+    async def read_all(client: LogClient) -> list[int]:
+        return [record.offset async for records in client.read("t", 0, 100, 102) for record in records]
+
+    assert run_virtual(VirtualLoop(), read_all(LaggingClient(2))) == [100, 101]
+    with pytest.raises(LogUnavailable, match="does not show all"):
+        run_virtual(VirtualLoop(), read_all(LaggingClient(1_000)))
 
 
 def test_batch_is_as_brokers_write_it() -> None:

@@ -1,0 +1,98 @@
+"""Who leads a partition, and where that broker is: asked of whichever broker answers.
+
+The one that answered last is asked first, so that a broker which hangs costs one time-out and not one in three. What
+is known of the brokers is replaced by each answer; the bootstrap servers are tried when none of them answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka.conn import collect_hosts
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
+
+from infra.kafka.node_connection import NodeAddress, NodeConnection
+
+__all__ = ["LeaderAnswer", "LeaderDirectory", "read_metadata"]
+
+ASK_S: Final = 2.0
+"""For one broker, connecting included."""
+NO_LEADER: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderAnswer:
+    """What the cluster says of some topics. A partition without a leader is absent."""
+
+    nodes: dict[int, NodeAddress]
+    leaders: dict[tuple[str, int], int]
+    unknown: frozenset[str]
+    """Topics that the broker has not heard of; one that was created a moment ago may be among them."""
+
+
+class LeaderDirectory:
+    """Looks leaders up, one request at a time."""
+
+    def __init__(self, bootstrap_servers: str, options: Mapping[str, Any]) -> None:
+        self.bootstrap = [(host, port) for host, port, _ in collect_hosts(bootstrap_servers)]
+        self.options = options
+        self.nodes: dict[int, NodeAddress] = {}
+        self.last: tuple[NodeAddress, NodeConnection] | None = None
+
+    def address_of(self, node: int) -> NodeAddress | None:
+        """Where a broker is, as the last answer had it."""
+        return self.nodes.get(node)
+
+    async def look_up(self, topics: Collection[str]) -> LeaderAnswer:
+        """Leaders of all partitions of the topics. Raises KafkaError, OSError or TimeoutError: nobody answered.
+
+        Cancellation: nothing has happened.
+        """
+        fault: Exception = KafkaConnectionError("no broker is known")
+        for address in tuple(dict.fromkeys(self._addresses())):
+            try:
+                answer = await self._ask(address, MetadataRequest(sorted(topics), allow_auto_topic_creation=False))
+            except (KafkaError, OSError, TimeoutError) as error:
+                fault = error
+                continue
+            if answer.nodes:
+                self.nodes = answer.nodes
+                return answer
+        raise fault
+
+    async def close(self) -> None:
+        """Close the connection."""
+        last, self.last = self.last, None
+        if last is not None:
+            await last[1].close()
+
+    def _addresses(self) -> Iterator[NodeAddress]:
+        if self.last is not None:
+            yield self.last[0]
+        yield from self.nodes.values()
+        yield from self.bootstrap
+
+    async def _ask(self, address: NodeAddress, request: MetadataRequest) -> LeaderAnswer:
+        if self.last is None or self.last[0] != address:
+            await self.close()
+            self.last = address, NodeConnection(lambda: address, self.options)
+        async with asyncio.timeout(ASK_S):
+            return read_metadata(await self.last[1].send(request))
+
+
+def read_metadata(response: Any) -> LeaderAnswer:
+    """A response as values."""
+    leaders: dict[tuple[str, int], int] = {}
+    unknown = set()
+    for error_code, topic, _, partitions in response.topics:
+        if for_code(error_code) is UnknownTopicOrPartitionError:
+            unknown.add(topic)
+        for _, partition, leader, *_ in partitions:
+            if leader != NO_LEADER:
+                leaders[topic, partition] = leader
+    nodes = {node: (host, port) for node, host, port, _ in response.brokers}
+    return LeaderAnswer(nodes, leaders, frozenset(unknown))

@@ -1,0 +1,70 @@
+"""Positions of followed partitions, and when one is left out or counts as gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.decisions.resume_cursor import GapReason
+from gateway.followed_partitions import UNKNOWN_AGAIN_S, FollowedPartitions
+from infra.kafka.log_client import LogRecord
+from schemas.identifiers import check_session_id, check_user_id, session_key_of
+from schemas.topics import session_place
+
+KEY = session_key_of(check_user_id("alice"), check_session_id("s1"))
+PLACE = session_place(KEY, "dedicated")
+NAME = (PLACE.topic, PLACE.partition)
+
+
+class Silent:
+    """Hears nothing in these tests."""
+
+    def deliver(self, records: Sequence[LogRecord]) -> None:
+        raise AssertionError(records)
+
+    def lost(self, reason: GapReason) -> None:
+        raise AssertionError(reason)
+
+    def expects_records(self) -> bool:
+        return True
+
+
+def followed() -> FollowedPartitions:
+    partitions = FollowedPartitions()
+    assert partitions.follow(PLACE, KEY, 7, Silent())
+    return partitions
+
+
+def fail(partitions: FollowedPartitions, now_s: float, *, is_unknown: bool = True) -> float:
+    return partitions.fail(NAME, now_s=now_s, pause_s=0.5, is_unknown=is_unknown)
+
+
+def test_refused_partition_is_left_out_for_a_while() -> None:
+    """Or until another broker leads it."""
+    partitions = followed()
+    fail(partitions, 10.0, is_unknown=False)
+
+    assert partitions.wanted([NAME], 10.4) == {}
+    assert partitions.wanted([NAME], 10.5) == {NAME: 7}
+    fail(partitions, 11.0, is_unknown=False)
+    partitions.retry_now(NAME)
+    assert partitions.wanted([NAME], 11.0) == {NAME: 7}
+
+
+def test_topic_is_unknown_for_as_long_as_nothing_else_is_said_of_it() -> None:
+    """Another error ends it, and so does a long silence: a broker that starts has not heard of it yet."""
+    partitions = followed()
+
+    assert [fail(partitions, now_s) for now_s in (10.0, 12.0, 14.0)] == [0.0, 2.0, 4.0]
+    assert fail(partitions, 15.0, is_unknown=False) == 0.0
+    assert fail(partitions, 16.0) == 0.0
+    assert fail(partitions, 16.0 + UNKNOWN_AGAIN_S + 1) == 0.0
+
+
+def test_partition_that_nobody_follows_does_not_fail() -> None:
+    """What is said of it comes too late."""
+    partitions = followed()
+    partitions.unfollow(PLACE, KEY)
+
+    assert fail(partitions, 100.0) == 0.0
+    partitions.retry_now(NAME)
+    assert len(partitions) == 0
