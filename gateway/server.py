@@ -1,8 +1,8 @@
 """The gateway as a process: wires its parts, serves until told to stop, and leaves in good order.
 
 Start: connect to Kafka, follow, listen, then say which port. Stop: accept no more, tell every client to come back
-(1012, with its cursors), close, all within `STOP_S`; whoever is not gone by then is dropped and resumes elsewhere
-from its own cursors.
+(1012, with its cursors), close, all within `gateway_leave_s`; whoever is not gone by then is dropped and resumes
+elsewhere from its own cursors.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from gateway.readiness import Readiness
 from gateway.services import GatewayServices
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_watches import SessionWatches
+from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
 from infra.clock import Clock, SystemClock
 from infra.interpreter_settings import collect_on_request, settle_interpreter
 from infra.kafka.log_client import LogClient
@@ -58,10 +59,6 @@ __all__ = ["Gateway", "run_gateway", "serve_gateway"]
 
 log = structlog.get_logger(__name__)
 
-STOP_S: Final = 10.0
-"""From the last slot to the end, whatever clients do."""
-CLOSING_S: Final = 3.0
-"""Of those, for clients to answer the close."""
 OPEN_S: Final = 5.0
 """For a client to finish its handshake."""
 TICKS_AT_ONCE: Final = 32
@@ -369,12 +366,12 @@ async def until_signalled(settings: Settings, on_ready: Callable[[int], None]) -
     stopped = asyncio.create_task(stop.wait(), name="gateway-stop")
     hurried = asyncio.create_task(now.wait(), name="gateway-hurry")
     await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
-    left_s = settings.gateway_drain_s + STOP_S
+    left_s = gateway_leave_s(settings.gateway_drain_s)
     await asyncio.wait((serving, hurried), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     hurried.cancel()
     if not serving.done():
         serving.cancel()
-        await asyncio.wait((serving,), timeout=STOP_S)
+        await asyncio.wait((serving,), timeout=ENDING_S)
         return
     await serving

@@ -18,6 +18,7 @@ from gateway.decisions.resume_cursor import SignedPosition
 from gateway.decisions.watch_reports import BETWEEN_S, NOT_KNOWN, SessionWatch, WatchReports
 from gateway.session_hub import SessionHub
 from gateway.session_hubs import SessionHubs
+from gateway.stop_times import FAREWELLS_S
 from infra.clock import Clock
 from producers.errors import ProducerError
 from schemas.identifiers import SessionKey, UserId
@@ -27,7 +28,7 @@ __all__ = ["SessionWatches", "WatchPublisher"]
 
 log = structlog.get_logger(__name__)
 
-PUBLISH_S: Final = 2.0
+PUBLISH_S: Final = FAREWELLS_S
 UNDER_WAY_MAX: Final = 1_024
 """Reports without an acknowledgement; what is due beyond that is dropped."""
 

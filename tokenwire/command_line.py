@@ -16,6 +16,7 @@ from tokenwire.commands.deadletters import deadletters
 from tokenwire.commands.migrate import migrate
 from tokenwire.commands.processes import analytics, broker, gateway, provider, worker
 from tokenwire.commands.query import query
+from tokenwire.commands.restart import restart
 from tokenwire.commands.send import send
 from tokenwire.commands.up import up
 
@@ -42,6 +43,7 @@ def cli() -> None:
 
 for command in (
     up,
+    restart,
     gateway,
     worker,
     analytics,

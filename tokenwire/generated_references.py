@@ -29,6 +29,7 @@ from infra.targets.presets import CHAINS, PRESETS
 from infra.telemetry.metric_names import METRICS
 from schemas import access, activity, client_messages, dead_letters, permits, prompts, records, session_events
 from schemas.topics import TopicSpec, fixed_topics, session_topic
+from tokenwire.asyncapi_document import asyncapi_document
 from tokenwire.state_machines_page import machine_blocks
 from tokenwire.typescript_types import typescript_types
 
@@ -66,6 +67,7 @@ def references() -> dict[Path, str]:
         Path("gateway/web/messages.d.ts"): typescript_types(
             json.loads(schemas[Path("schemas/json_schema/server_messages.json")])
         ),
+        DOCS / "asyncapi.json": asyncapi_document({path.stem: json.loads(text) for path, text in schemas.items()}),
         DOCS / "protocol.md": protocol_page(),
         DOCS / "events.md": events_page(),
         DOCS / "settings.md": settings_page(),

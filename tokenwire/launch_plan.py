@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from gateway.stop_times import gateway_stop_s
 from infra.embedded.child_spec import ChildSpec, ReadyProbe
 from infra.settings import Settings
 from tokenwire.line_ports import LinePorts
@@ -18,8 +19,6 @@ LOOPBACK: Final = "127.0.0.1"
 BROKER_STOP_S: Final = 10.0
 WORKER_STOP_S: Final = 10.0
 READY_S: Final = 90.0
-GATEWAY_CLOSING_S: Final = 5.0
-"""After its last client's slot."""
 
 Thing = TypeVar("Thing")
 
@@ -143,7 +142,7 @@ class LaunchPlan:
                 ready=f"{self.gateway_address(port)}/readyz",
                 depends_on=needs,
                 ready_deadline_s=READY_S,
-                stop_deadline_s=self.settings.gateway_drain_s + GATEWAY_CLOSING_S,
+                stop_deadline_s=gateway_stop_s(self.settings.gateway_drain_s),
             )
             for name, port in named("gateway", self.ports.gateways)
         ]

@@ -40,6 +40,8 @@ class RunningLine(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     logs: str
     environment: dict[str, str]
+    control: str = ""
+    """Path of the socket that `tokenwire restart` asks at."""
 
 
 class HeldHome:

@@ -34,7 +34,9 @@ class ChildSpec:
     ready_deadline_s: float = 60.0
     """A child that is not ready by then is killed and counts as exited."""
     stop_deadline_s: float = 5.0
-    """Time between SIGTERM and SIGKILL, less where the whole stop takes too long."""
+    """Time between SIGTERM and SIGKILL."""
+    spare: bool = False
+    """Not started before it is asked for (`Supervisor.start`)."""
 
 
 def check_order(specs: tuple[ChildSpec, ...]) -> None:

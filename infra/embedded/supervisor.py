@@ -4,6 +4,9 @@ Each child has a keeper, one task that alone starts, watches and stops it. A kee
 on are ready; when everything is to stop it waits until those that depend on its child have ended. So order needs no
 central plan, and a child that is just being started when the stop comes is stopped by the one who started it.
 
+A child may also be stopped and started alone (`stop`, `start`), which its keeper does too: what was asked for is no
+failure. `rolling_restart.py` makes restarts without a pause of these two.
+
 What children write goes to files; the supervisor itself says one clear line per event. When it is killed its children
 die with it (`child_process.py`). Restarts are decided in `decisions/restart_policy.py`.
 """
@@ -24,14 +27,17 @@ from infra.embedded.child_log import bound_log, read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.child_spec import ChildSpec, check_order, until_ready
 from infra.embedded.decisions.restart_policy import ChildExit, GiveUp, RestartAt, RestartPolicy, decide_restart
+from infra.embedded.decisions.stop_times import whole_stop_s
 
-__all__ = ["Supervisor"]
+__all__ = ["NotStarted", "Supervisor"]
 
-STOP_SECONDS_MAX: Final = 15.0
-KILL_RESERVE_S: Final = 1.0
 LOG_CHECK_S: Final = 30.0
 EXITS_REMEMBERED: Final = 64
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class NotStarted(Exception):
+    """A child that was asked for did not become ready. Its log says why."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +47,29 @@ class Kept:
     spec: ChildSpec
     log_file: Path
     process: ChildProcess | None = None
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
+    """The opposite of `wanted`; both are waited for."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    down: asyncio.Event = field(default_factory=asyncio.Event)
+    """No process runs."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """None will be started any more."""
     exits: deque[ChildExit] = field(default_factory=lambda: deque(maxlen=EXITS_REMEMBERED))
     restarts: int = 0
     killed: bool = False
+
+    def __post_init__(self) -> None:
+        self.down.set()
+        self.want(not self.spec.spare)
+
+    def want(self, wanted: bool) -> None:
+        """Say whether a process is to run."""
+        for event, is_so in ((self.wanted, wanted), (self.unwanted, not wanted)):
+            if is_so:
+                event.set()
+            else:
+                event.clear()
 
 
 class Supervisor:
@@ -76,6 +100,45 @@ class Supervisor:
         process = self._children[name].process
         return None if process is None or process.exit_code is not None else process.pid
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a child runs and is ready."""
+        return self._children[name].ready.is_set()
+
+    @property
+    def whole_stop_s(self) -> float:
+        """Longest time from `request_stop` until no child is left."""
+        specs = [child.spec for child in self._children.values()]
+        return whole_stop_s(
+            {spec.name: spec.stop_deadline_s for spec in specs}, {spec.name: spec.depends_on for spec in specs}
+        )
+
+    async def stop(self, name: str) -> bool:
+        """Stop one child, others or not needing it, within its own time; False: it had to be killed.
+
+        It stays down until `start`. Cancellation: it is stopped all the same.
+        """
+        child = self._children[name]
+        process = child.process
+        child.want(False)
+        await child.down.wait()
+        return process is None or process.exit_code != -signal.SIGKILL
+
+    async def start(self, name: str) -> None:
+        """Start a child that is down, and wait until it is ready. Raises NotStarted; it is then still tried.
+
+        Cancellation: it is started all the same.
+        """
+        child = self._children[name]
+        child.want(True)
+        try:
+            async with asyncio.timeout(child.spec.ready_deadline_s):
+                await first_of(child.ready.wait(), self._stopping.wait())
+        except TimeoutError:
+            pass
+        if not child.ready.is_set():
+            reason = "everything is being stopped" if self._stopping.is_set() else f"see {child.log_file}"
+            raise NotStarted(f"{name} is not ready: {reason}")
+
     def request_stop(self) -> None:
         """Begin to stop; asked a second time, kill what still runs."""
         if self._stopping.is_set():
@@ -99,7 +162,7 @@ class Supervisor:
                 for child in self._children.values():
                     keepers.create_task(self._keep(child))
                 await self._stopping.wait()
-                self._say(f"stopping {len(self._children)} processes")
+                self._say(f"stopping {self._wanted()} processes, within {self.whole_stop_s:.0f} s")
                 await all_set(child.ended for child in self._children.values())
                 logs.cancel()
         finally:
@@ -112,16 +175,19 @@ class Supervisor:
     async def _keep(self, child: Kept) -> None:
         try:
             while not self._stopping.is_set():
-                needs_ready = all_set(self._children[name].ready for name in child.spec.depends_on)
-                if await first_of(needs_ready, self._stopping.wait()) == 0:
-                    await self._run_once(child)
-                    await self._pause(child)
+                needed = (self._children[name].ready for name in child.spec.depends_on)
+                if await first_of(all_set((child.wanted, *needed)), self._stopping.wait()) == 0:
+                    by_itself = await self._run_once(child)
+                    child.down.set()
+                    if by_itself:
+                        await self._pause(child)
         finally:
             child.ended.set()
 
-    async def _run_once(self, child: Kept) -> None:
-        """One run, from start to exit. Once everything is to stop, this is also who stops it."""
+    async def _run_once(self, child: Kept) -> bool:
+        """One run, from start to exit; True: it ended by itself. Who stops a child is always its run."""
         started_s = time.monotonic()
+        child.down.clear()
         bound_log(child.log_file)
         environment = {**os.environ, **child.spec.environment}
         process = child.process = await start_child(child.spec.argv, log_file=child.log_file, environment=environment)
@@ -130,7 +196,7 @@ class Supervisor:
             was_ready = await self._until_ready(child, process)
             if was_ready:
                 self._note_ready(child, time.monotonic() - started_s)
-            await first_of(process.wait(), self._stopping.wait())
+            by_itself = await first_of(process.wait(), self._stopping.wait(), child.unwanted.wait()) == 0
             if process.exit_code is None:
                 await self._stop(child, process)
         finally:
@@ -138,12 +204,14 @@ class Supervisor:
             if process.exit_code is None:
                 await process.kill()
         child.exits.append(ChildExit(started_s, time.monotonic(), was_ready))
+        return by_itself and not self._stopping.is_set()
 
     async def _until_ready(self, child: Kept, process: ChildProcess) -> bool:
-        """False if it exited first, took too long (then it is killed) or everything is to stop."""
+        """False if it exited first, took too long (then it is killed) or is to stop."""
+        over = (process.wait(), self._stopping.wait(), child.unwanted.wait())
         try:
             async with asyncio.timeout(child.spec.ready_deadline_s):
-                return await first_of(process.wait(), self._stopping.wait(), until_ready(child.spec)) == 2
+                return await first_of(*over, until_ready(child.spec)) == len(over)
         except TimeoutError:
             self._say(f"{child.spec.name} was not ready after {child.spec.ready_deadline_s:g} s; see {child.log_file}")
             await process.kill()
@@ -152,15 +220,15 @@ class Supervisor:
     def _note_ready(self, child: Kept, seconds: float) -> None:
         child.ready.set()
         self._say(f"{child.spec.name} is ready ({seconds:.1f} s)")
-        if not self._all_ready_said and all(other.ready.is_set() for other in self._children.values()):
+        expected = (other for other in self._children.values() if not other.spec.spare)
+        if not self._all_ready_said and all(other.ready.is_set() for other in expected):
             self._all_ready_said = True
             if self._on_all_ready is not None:
                 self._on_all_ready()
 
     async def _pause(self, child: Kept) -> None:
         """After an exit that nobody asked for: wait for the time of the restart, or give up."""
-        if self._stopping.is_set() or child.process is None:
-            return
+        assert child.process is not None
         ended = f"{child.spec.name} {exit_sentence(child.process.exit_code)}"
         decision = decide_restart(self._policy, tuple(child.exits))
         match decision:
@@ -179,12 +247,11 @@ class Supervisor:
                 assert_never(unreachable)
 
     async def _stop(self, child: Kept, process: ChildProcess) -> None:
-        """Stop it once its dependents have ended, within its own time and what is left of everybody's."""
-        dependents = [other for other in self._children.values() if child.spec.name in other.spec.depends_on]
-        await first_of(all_set(other.ended for other in dependents), process.wait())
-        left_s = self._stop_started_s + STOP_SECONDS_MAX - KILL_RESERVE_S - time.monotonic()
-        deadline_s = max(0.0, min(child.spec.stop_deadline_s, left_s))
-        await first_of(process.stop(deadline_s), self._kill_now.wait())
+        """Stop it within its own time; where everything is to stop, once its dependents have ended."""
+        if self._stopping.is_set():
+            dependents = [other for other in self._children.values() if child.spec.name in other.spec.depends_on]
+            await first_of(all_set(other.ended for other in dependents), process.wait())
+        await first_of(process.stop(child.spec.stop_deadline_s), self._kill_now.wait())
         if process.exit_code is None:
             await process.kill()
         if process.exit_code == -signal.SIGKILL:
@@ -197,11 +264,14 @@ class Supervisor:
             for child in self._children.values():
                 bound_log(child.log_file)
 
+    def _wanted(self) -> int:
+        return sum(child.wanted.is_set() for child in self._children.values())
+
     def _summary(self) -> str:
         seconds = time.monotonic() - self._stop_started_s
         restarts = [f"{child.spec.name} {child.restarts}×" for child in self._children.values() if child.restarts]
         killed = [child.spec.name for child in self._children.values() if child.killed]
-        parts = [f"stopped {len(self._children)} processes in {seconds:.1f} s"]
+        parts = [f"stopped {self._wanted()} processes in {seconds:.1f} s"]
         parts += [f"killed: {', '.join(killed)}"] if killed else []
         parts += [f"restarted: {', '.join(restarts)}"] if restarts else []
         return "; ".join(parts)

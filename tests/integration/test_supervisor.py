@@ -11,12 +11,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from infra.embedded.child_spec import ChildSpec
 from infra.embedded.decisions.restart_policy import RestartPolicy
 from infra.embedded.ports import find_free_port
-from infra.embedded.supervisor import STOP_SECONDS_MAX, Supervisor
+from infra.embedded.rolling_restart import Step, replace_in_turn, restart_in_turn
+from infra.embedded.supervisor import NotStarted, Supervisor
 from tests.integration.process_probe import is_alive, run_script, until, wait_for_line
 
+STOPPED_S_MAX = 5.0
 WAITING = "import signal\nwhile True: signal.pause()\n"
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\n" + WAITING
 FAILING = "raise SystemExit('the reason of the failure')"
@@ -29,6 +33,16 @@ import signal, sys
 def end(*_):
     with open(sys.argv[1], "a") as file:
         file.write(sys.argv[2])
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("up", flush=True)
+while True: signal.pause()
+"""
+SLOW_TO_END = """
+import signal, sys, time
+def end(*_):
+    time.sleep(float(sys.argv[1]))
+    print("ended", flush=True)
     sys.exit()
 signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
@@ -132,15 +146,106 @@ async def test_child_that_never_works(tmp_path: Path) -> None:
 
 
 async def test_child_that_ignores_sigterm(tmp_path: Path) -> None:
-    """It is killed at its deadline, well within the bound of the whole, and the summary says so."""
+    """It is killed at its deadline, and the summary says so."""
     lines: list[str] = []
     async with running([child("deaf", STUBBORN, stop_deadline_s=0.2)], tmp_path, lines):
         await until(lambda: (tmp_path / "deaf.log").read_text() == "deaf\n")
         started_s = time.monotonic()
 
-    assert time.monotonic() - started_s < STOP_SECONDS_MAX
+    assert time.monotonic() - started_s < STOPPED_S_MAX
     assert "deaf did not stop in time and was killed" in lines
     assert "killed: deaf" in lines[-1]
+
+
+async def test_each_has_its_own_time_to_stop(tmp_path: Path) -> None:
+    """The second one's time is not cut by what the first one used of its own."""
+    lines: list[str] = []
+    specs = [
+        child("base", SLOW_TO_END, "0.6", stop_deadline_s=3.0),
+        child("top", SLOW_TO_END, "0.6", stop_deadline_s=3.0, depends_on=("base",)),
+    ]
+    async with running(specs, tmp_path, lines):
+        await until(lambda: all("up" in (tmp_path / f"{name}.log").read_text() for name in ("base", "top")))
+
+    assert "stopping 2 processes, within 6 s" in lines
+    assert "killed" not in lines[-1]
+    assert all("ended" in (tmp_path / f"{name}.log").read_text() for name in ("base", "top"))
+
+
+async def test_child_is_stopped_and_started_alone(tmp_path: Path) -> None:
+    """It stays down until it is asked for, is no failure, and the one that needs it runs on."""
+    lines: list[str] = []
+    specs = [child("base", WAITING), child("top", WAITING, depends_on=("base",))]
+    async with running(specs, tmp_path, lines) as supervisor:
+        first, other = supervisor.pid_of("base"), supervisor.pid_of("top")
+        in_time = await supervisor.stop("base")
+        assert supervisor.pid_of("base") is None
+        await supervisor.start("base")
+
+        assert in_time
+        assert supervisor.pid_of("base") not in (None, first)
+        assert supervisor.pid_of("top") == other
+    assert not any("restarting" in line or "killed" in line for line in lines)
+    assert "restarted" not in lines[-1]
+
+
+async def test_children_restarted_in_turn(tmp_path: Path) -> None:
+    """One is down at a time; whoever does not stop is killed and said to be."""
+    lines: list[str] = []
+    specs = [child("one", WAITING), child("two", STUBBORN, stop_deadline_s=0.2)]
+    async with running(specs, tmp_path, lines) as supervisor:
+        await until(lambda: (tmp_path / "two.log").read_text() == "deaf\n")
+        before = {name: supervisor.pid_of(name) for name in ("one", "two")}
+        steps: list[Step] = []
+        async for step in restart_in_turn(supervisor, ["one", "two"]):
+            steps.append(step)
+            assert all(supervisor.is_ready(name) for name in ("one", "two") if name != step.name)
+        after = {name: supervisor.pid_of(name) for name in ("one", "two")}
+
+    stages = [(step.name, step.stage) for step in steps]
+    every = ("stopping", "stopped", "starting", "ready")
+    assert stages == [(name, stage) for name in ("one", "two") for stage in every]
+    assert [step.killed for step in steps if step.stage == "stopped"] == [False, True]
+    assert all(after[name] not in (None, before[name]) for name in before)
+
+
+async def test_children_replaced_by_successors(tmp_path: Path) -> None:
+    """The spare place is used first, so as many as before are ready at every moment; one place is free at the end."""
+    lines: list[str] = []
+    names = ("one", "two", "three")
+    specs = [child("one", WAITING), child("two", WAITING), child("three", WAITING, spare=True)]
+    async with running(specs, tmp_path, lines) as supervisor:
+        assert supervisor.pid_of("three") is None
+        old = {supervisor.pid_of(name) for name in ("one", "two")}
+        ready_min = 3
+        async for _ in replace_in_turn(supervisor, ["one", "two"], "three"):
+            ready_min = min(ready_min, sum(map(supervisor.is_ready, names)))
+        new = {name: supervisor.pid_of(name) for name in names}
+
+    assert ready_min == 2
+    assert new["two"] is None
+    assert not {new["one"], new["three"]} & {None, *old}
+    assert lines[-1].startswith("stopped 2 processes")
+
+
+async def test_successor_that_does_not_come(tmp_path: Path) -> None:
+    """The rest is left as it is, and the error names the child and its log."""
+    lines: list[str] = []
+    switch = tmp_path / "works"
+    switch.touch()
+
+    async def works() -> bool:
+        return switch.exists()
+
+    specs = [child("one", WAITING, ready=works, ready_deadline_s=0.5), child("two", WAITING)]
+    async with running(specs, tmp_path, lines) as supervisor:
+        other = supervisor.pid_of("two")
+        switch.unlink()
+        with pytest.raises(NotStarted, match=r"one is not ready: see .*one\.log"):
+            async for _ in restart_in_turn(supervisor, ["one", "two"]):
+                pass
+
+        assert supervisor.pid_of("two") == other
 
 
 async def test_child_that_is_never_ready(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
 from tokenwire.commands.access_token import issue_page_token
 from tokenwire.commands.send import DEFAULT_USER
@@ -192,19 +193,22 @@ def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions
 
 async def supervise(plan: LaunchPlan, brokers: Sequence[BrokerStart], held: HeldHome, options: UpOptions) -> int:
     from infra.embedded.supervisor import Supervisor
+    from tokenwire.restart_requests import serve_restarts
 
     def on_all_ready() -> None:
-        line = line_of(plan)
+        line = msgspec.structs.replace(line_of(plan), control=control)
         held.announce(line)
         click.echo(json.dumps(addresses(line, plan)) if options.as_json else welcome(line, plan))
 
+    children = plan.children(brokers)
     supervisor = Supervisor(
-        plan.children(brokers),
+        children,
         logs_folder=plan.settings.home.absolute() / "logs",
         say=lambda sentence: click.echo(sentence, err=True),
         on_all_ready=on_all_ready,
     )
-    return await supervisor.run()
+    async with serve_restarts(supervisor, [spec.name for spec in children], plan.settings.home) as control:
+        return await supervisor.run()
 
 
 async def ensure_line_topics(plan: LaunchPlan) -> None:

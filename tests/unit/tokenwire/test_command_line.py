@@ -19,6 +19,7 @@ from tokenwire.command_line import cli, main, told_fault
 
 COMMANDS = (
     "up",
+    "restart",
     "gateway",
     "worker",
     "analytics",

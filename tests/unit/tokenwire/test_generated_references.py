@@ -13,7 +13,7 @@ from tokenwire.generated_references import ROOT, references
 __all__: list[str] = []
 
 REFERENCES = {str(path): text for path, text in references().items()}
-SCHEMAS: dict[str, Any] = {path: json.loads(text) for path, text in REFERENCES.items() if path.endswith(".json")}
+SCHEMAS: dict[str, Any] = {path: json.loads(text) for path, text in REFERENCES.items() if path.startswith("schemas/")}
 
 
 @pytest.mark.parametrize("path", REFERENCES)

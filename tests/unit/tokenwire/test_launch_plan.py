@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.stop_times import CLOSING_S, FAREWELLS_S, gateway_leave_s
 from infra.embedded.child_spec import ChildSpec, check_order
 from infra.settings import load_settings
 from tokenwire.launch_plan import BrokerStart, LaunchPlan
@@ -87,3 +88,10 @@ def test_cluster_and_server_of_somebody_else_are_left_to_them() -> None:
 def test_gateway_on_every_address_is_asked_on_loopback() -> None:
     """0.0.0.0 is where to listen, not where to go."""
     assert plan(gateway_host="0.0.0.0").gateway_address(80) == "http://127.0.0.1:80"
+
+
+def test_gateway_may_use_its_whole_window() -> None:
+    """Whoever stops it waits for the last slot, the goodbyes and the end, however long the window is."""
+    for drain_s in (0.0, 5.0, 30.0, 600.0):
+        gateway = children(plan(gateway_drain_s=str(drain_s)))["gateway"]
+        assert gateway.stop_deadline_s > gateway_leave_s(drain_s) >= drain_s + CLOSING_S + FAREWELLS_S
