@@ -108,7 +108,7 @@ async def test_several_devices_on_one_session(broker: EmbeddedBroker, tmp_path: 
 async def test_client_that_comes_late_to_a_running_answer(
     broker: EmbeddedBroker, tmp_path: Path, layout: Layout
 ) -> None:
-    """At the tail it is told the open turn from its beginning and nothing of ended ones; at the start everything."""
+    """At the tail it is told the open turn so far and nothing of ended ones; at the start everything."""
     settings = await gateway_settings(broker, tmp_path, layout)
     session = f"late-{layout}"
     async with running_gateway(settings) as port, SessionWriter(settings) as writer:
@@ -118,7 +118,7 @@ async def test_client_that_comes_late_to_a_running_answer(
         await writer.append("alice", session, events[:50])
         async with WireClient.connected(port) as tail, WireClient.connected(port) as start:
             await tail.send(Attach(session=session, from_="tail"))
-            assert (await tail.next("attached")).recovered == "replayed"
+            assert (await tail.next("attached")).recovered == "snapshot"
             await start.send(Attach(session=session, from_="start"))
             assert (await start.next("attached")).recovered == "replayed"
             await writer.append("alice", session, events[50:])
