@@ -23,7 +23,7 @@ FEW: Final = 500
 
 
 def collection_is_due(*, left: int, present: int, since_s: float) -> bool:
-    """Whether to collect now. `left`: connections gone since the last time, `since_s` seconds ago."""
+    """Whether to collect now. `left`: connections and sessions gone since the last time, `since_s` seconds ago."""
     if left >= max(LEFT_MIN, LEFT_SHARE * present):
         return True
     return since_s >= QUIET_S and present <= FEW
