@@ -46,6 +46,7 @@ from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_watches import SessionWatches
 from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
 from infra.clock import Clock, SystemClock
+from infra.embedded.ready_notices import notice_ready
 from infra.interpreter_settings import collect_on_request, give_back, settle_interpreter
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
@@ -345,6 +346,7 @@ def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = 
     def settle(port: int) -> None:
         settle_interpreter()
         collect_on_request()
+        notice_ready()
         if on_ready is not None:
             on_ready(port)
 
