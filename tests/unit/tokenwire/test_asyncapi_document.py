@@ -125,7 +125,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_nothing_is_left_out() -> None:
-    """Each topic is a channel but those that one kind of process keeps for itself; each schema has its messages here."""
+    """Each topic is a channel but those that one kind of process keeps for itself; each schema has its messages."""
     addresses = {channel["address"] for channel in DOCUMENT["channels"].values()}
     files = {path.stem for path in (ROOT / "schemas" / "json_schema").glob("*.json")}
 
