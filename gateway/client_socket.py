@@ -163,12 +163,13 @@ class ClientSocket(ServerConnection):
         """Let go of the headers of the request and of our answer, 3 KB a connection: nobody asks for them any more.
 
         They are emptied in place, since `websockets` holds on to both as long as the connection lives. Its logger goes
-        as well: each connection has one of its own, for a name that we do not log.
+        as well: each connection has one of its own, for a name that we do not log, and what waited for the request.
         """
         for said in (self.request, self.response):
             if said is not None:
                 said.headers.clear()
         self.logger = self.protocol.logger = SOCKETS_LOG
+        del self.request_rcvd
 
     def eof_received(self) -> None:
         """The other side writes no more."""

@@ -172,6 +172,8 @@ class SessionHubs:
                 hub.idle_since_s = now_s
             elif now_s - hub.idle_since_s > IDLE_GRACE_S:
                 self.drop(hub)
+                if not hub.log.place.shared:
+                    self.source.topics.forget(hub.key)  # of a session that nobody needs nothing stays
                 dropped += 1
         return dropped
 
