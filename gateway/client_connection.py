@@ -270,7 +270,9 @@ class ClientConnection:
         """Say why and close. What is queued is dropped: the cursors say where to come back."""
         if self.close_until_s is not None:
             return
-        self.close_until_s = self.services.clock.monotonic_s() + self.rules.closing_s
+        rules = self.rules
+        linger_s = rules.closing_s if self.requests is not None else min(rules.closing_s, rules.stranger_closing_s)
+        self.close_until_s = self.services.clock.monotonic_s() + linger_s
         self.protocol.closed()
         if code is not SLOW_READER:
             self.writer.flush()

@@ -144,7 +144,7 @@ async def test_long_history_from_the_start_comes_in_few_messages(broker: Embedde
             assert sum(isinstance(message, Delta) for message in client.told) < 8
 
 
-async def test_gateway_killed_in_mid_answer(broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_G5_gateway_killed_in_mid_answer(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """The client resumes on a sibling with its last cursor: no hole, no duplicate (row G5)."""
     settings = await gateway_settings(broker, tmp_path)
     texts = [f"w{number} " for number in range(300)]
