@@ -70,8 +70,9 @@ bench-gateway: setup  ## One gateway with 10,000 clients: steady, everyone, slow
 	$(BIN)/python -m benchmarks.gateway storm
 	$(BIN)/python -m benchmarks.gateway plain
 
-soak: setup  ## An hour (SOAK_S seconds) of answers with a tenth of the clients slow: gateway and worker must not grow
+soak: setup  ## An hour (SOAK_S seconds) of answers, a tenth of the clients slow, then an hour of 10,000 idle ones: no growth
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.gateway idle
 
 lock: setup  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q

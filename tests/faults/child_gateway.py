@@ -35,6 +35,8 @@ class ChildGateway:
         self.process = process
         self.log = log
         self.port = 0
+        self.most_mb = 0.0
+        """The most memory that a test has noted."""
 
     @property
     def url(self) -> str:
