@@ -192,6 +192,7 @@ class ClientConnection:
             self.close(BAD_TOKEN)
 
     def refuse_token(self, error: TokenError) -> None:
+        log.info("token_refused", code=error.code, reason=error.reason, where="hello")
         self.writer.send(Error(code=error.code, message=str(error), field="token"))
         self.close(BAD_TOKEN)
 

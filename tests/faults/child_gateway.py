@@ -99,12 +99,14 @@ class ChildGateway:
         home: Path,
         *,
         files: int = 0,
+        jwks: Path | None = None,
         limits: dict[str, Any] | None = None,
         outbox: dict[str, Any] | None = None,
         **rules: Any,
     ) -> AsyncIterator[ChildGateway]:
         """Started, with the times and caps of `MemoryGateway.opened`; `files`: beyond those that it has by then."""
         order = {"home": str(home), "files": files, "limits": limits or {}, "outbox": outbox or {}, "rules": rules}
+        order["jwks"] = str(jwks or "")
         log = home / "gateway.log"
         process = start(order, log)
         gateway = cls(process, log)

@@ -1,9 +1,9 @@
 """A gateway over logs in memory, in a process of its own (`tests/faults/child_gateway.py` starts it).
 
-The first argument is a JSON object: `home`, `files` (how many it may open beyond those it has), and the `limits`,
-`outbox` and `rules` of `MemoryGateway.opened`. It prints its port; then each line of its input is an object with
-`session` and `events` (base64), which it puts on the log one by one, and answers with the most bytes it held for all
-clients.
+The first argument is a JSON object: `home`, `files` (how many it may open beyond those it has), `jwks` (a file of
+public keys, or ""), and the `limits`, `outbox` and `rules` of `MemoryGateway.opened`. It prints its port; then each
+line of its input is an object with `session` and `events` (base64), which it puts on the log one by one, and answers
+with the most bytes it held for all clients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import Any
 
 import uvloop
 
+from infra.clock import SystemClock
 from infra.telemetry.log_setup import configure_logging
+from infra.token_keys import KeySetVerifier
 from schemas.codec import decode_session_event
 from tests.faults.memory_gateway import MemoryGateway
 
@@ -30,6 +32,9 @@ LINE_BYTES_MAX = 67_108_864
 
 async def serve(order: dict[str, Any]) -> None:
     options = {"limits": order["limits"], "outbox": order["outbox"], **order["rules"]}
+    if order["jwks"]:
+        clock = SystemClock()
+        options["tokens"] = KeySetVerifier(Path(order["jwks"]), clock, audience="tokenwire", issuer="tokenwire")
     async with MemoryGateway.opened(Path(order["home"]), **options) as gateway:
         if order["files"]:
             _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
