@@ -290,7 +290,7 @@ async def test_detached_session_is_silent(broker: EmbeddedBroker, tmp_path: Path
         assert {getattr(message, "session", "") for message in client.told[4:]} == {"kept"}
 
 
-async def test_cursor_beyond_retention(broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_G7_cursor_beyond_retention(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """What the log no longer holds is a gap, said before a snapshot of what is left; then live."""
     settings = await gateway_settings(broker, tmp_path)
     key = session_key_of(check_user_id("alice"), check_session_id("short"))
