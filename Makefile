@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 0-2999
+FAULTS ?= tests/faults
 LITELLM := 1.108.7
 PEERS := .tokenwire/peers
 UNIT_TESTS := tests/unit tests/properties tests/architecture tests/simulation
@@ -41,7 +42,7 @@ test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700
 	$(BIN)/python -m pytest -q -rs tests/peers
 
 faults: setup  ## The fault tests at full size (docs/faults.md), about half an hour; what they measure is printed
-	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 tests/faults
+	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)
 
 simulate: setup  ## Thousands of simulated worker crashes; SEEDS=1234 repeats one, SEEDS=0-9999 runs a range
 	TOKENWIRE_SIMULATION_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -s --timeout 7200 tests/simulation

@@ -10,6 +10,7 @@ from typing import Final
 
 import tokenwire
 from schemas.client_messages import Attached, Delta, Drain, End
+from schemas.session_events import SessionEvent
 from tests.faults.child_gateway import ChildGateway
 from tests.faults.full_size import measured, sized
 from tests.faults.memory_gateway import MemoryGateway
@@ -76,11 +77,8 @@ async def test_G5_clients_go_on_at_the_sibling_of_a_killed_gateway(tmp_path: Pat
                 if number == ROUNDS // 3:
                     first.kill()
                     killed_s = time.monotonic()
-                for session, events in answers.items():
-                    last = len(events) if number == ROUNDS else 2 * number + 2
-                    for gateway in (first, sibling):
-                        if gateway.is_alive:
-                            await gateway.append(session, events[2 * number : last])
+                for gateway in (gateway for gateway in (first, sibling) if gateway.is_alive):
+                    await append_round(gateway, answers, number)
         told = [reader.result() for reader in readers]
         measured(
             "G5",
@@ -91,6 +89,12 @@ async def test_G5_clients_go_on_at_the_sibling_of_a_killed_gateway(tmp_path: Pat
     for texts, connections in told:
         assert connections == 2
         assert texts == {s: "".join(f"{s}:{number} " for number in range(2 * ROUNDS)) for s in SESSIONS}
+
+
+async def append_round(gateway: ChildGateway, answers: dict[str, list[SessionEvent]], number: int) -> None:
+    """Two more records of each answer; in the last round, all that is left."""
+    for session, events in answers.items():
+        await gateway.append(session, events[2 * number : len(events) if number == ROUNDS else 2 * number + 2])
 
 
 async def whole_answers(urls: list[str], attached: asyncio.Event) -> tuple[dict[str, str], int]:
