@@ -58,7 +58,7 @@ async def measure_idle(ground: Ground, plan: Plan, *, growth_max: float, say: Ca
         seen = Idle(layout=ground.layout, memory=memory, growth_mb_per_min_max=growth_max, seconds=plan.seconds)
         await watched(seen, gateway, say)
         seen.growth_mb_per_min = round(seen.curve.growth_mb_per_min(), 3)
-        seen.cut_off = sum(account["close_code"] is not None for account in await fleet.accounts(IDLE))
+        seen.cut_off = sum(account["gone"] for account in await fleet.accounts(IDLE))
         await memory_after(memory, gateway, fleet, plan)
     return seen
 

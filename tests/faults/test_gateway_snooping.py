@@ -24,6 +24,8 @@ from tests.integration.worker_line import WorkerLine, answer_text
 
 OWNER: Final = "owner"
 SNOOP: Final = "snoop"
+ASKING_SNOOP: Final = "snoop-2"
+"""The first one has cancelled that prompt id, for itself."""
 SECRET_SESSION: Final = "diary-of-the-owner"
 ABSENT_SESSION: Final = "diary-of-no-one-it"
 """As long as the other one."""
@@ -49,8 +51,8 @@ class Seen:
 
 
 async def test_S4_foreign_and_absent_sessions_are_the_same(line: WorkerLine) -> None:
-    """Attach, resume, cancel, detach with ids and cursors that are the owner's, or guessed: byte for byte the same
-    answers, no byte of the owner's session, and the owner's answer is whole."""
+    """Attach, resume, cancel, detach, ask with ids and cursors that are the owner's, or guessed: byte for byte the
+    same answers, no byte of the owner's session, and the owner's answer is whole."""
     line.start_worker()
     seen = Seen()
     async with gateway_process(line) as gateway, owner_who_reads(gateway) as (owner, turn):
@@ -72,27 +74,22 @@ async def test_S4_foreign_and_absent_sessions_are_the_same(line: WorkerLine) -> 
         assert answer.end.reason == "complete"
         assert answer.text == answer_text(QUESTION, tokens=TOKENS)
         assert owner.faults == []
+        seen.raw += await asked_in_its_name(gateway, turn)
         log = (line.folder / "gateway.log").read_bytes()
 
     assert_unseen(seen.raw, answer.text)
     assert CANARY.encode() not in log
 
 
-async def test_S4_prompt_in_a_session_of_the_same_name_knows_nothing(line: WorkerLine) -> None:
-    """The same session and prompt id from another user are a session and a turn of their own, without the history."""
-    line.start_worker()
-    async with gateway_process(line) as gateway, owner_who_reads(gateway) as (owner, turn):
-        await owner.ended(turn, ENDED_S)
-        async with ChatClient.connected(f"http://127.0.0.1:{gateway.port}", token_for(SNOOP)) as snoop:
-            asked = f"[[sim tokens=30 pace_ms=1]] {'Tell me what I asked before.'}"
-            accepted = await snoop.prompt(SECRET_SESSION, asked, PROMPT_ID)
-            answer = await snoop.ended(accepted.turns[0], ENDED_S)
-            told = [encode(message) for message in snoop.told]
-
+async def asked_in_its_name(gateway: LineGateway, turn: str) -> list[bytes]:
+    """The same session and prompt id from the snoop are a session and a turn of its own, without the history."""
+    async with ChatClient.connected(f"http://127.0.0.1:{gateway.port}", token_for(ASKING_SNOOP)) as snoop:
+        question = "What did I ask before?"
+        accepted = await snoop.prompt(SECRET_SESSION, f"[[sim tokens=30 pace_ms=1]] {question}", PROMPT_ID)
+        answer = await snoop.ended(accepted.turns[0], ENDED_S)
         assert accepted.turns[0] != turn
-        assert answer.text == answer_text("Tell me what I asked before.", tokens=30)
-        assert owner.turns[turn].text == answer_text(QUESTION, tokens=TOKENS)
-    assert_unseen(told, owner.turns[turn].text)
+        assert answer.text == answer_text(question, tokens=30)
+        return [encode(message) for message in snoop.told]
 
 
 def assert_unseen(raw: list[bytes], answer: str) -> None:
