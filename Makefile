@@ -41,7 +41,7 @@ test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700
 	@test -x $(PEERS)/bin/litellm || { $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/pip install -q "litellm[proxy]==$(LITELLM)"; }
 	$(BIN)/python -m pytest -q -rs tests/peers
 
-faults: setup  ## The fault tests at full size (docs/faults.md), about half an hour; what they measure is printed
+faults: setup  ## The fault tests at full size (docs/faults.md), some forty minutes; what they measure is printed
 	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)
 
 simulate: setup  ## Thousands of simulated worker crashes; SEEDS=1234 repeats one, SEEDS=0-9999 runs a range

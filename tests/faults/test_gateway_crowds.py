@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from schemas.client_messages import Attach, Hello, Pong
 from tests.faults.child_gateway import ChildGateway
@@ -259,7 +259,7 @@ async def test_G12_more_sockets_than_files(tmp_path: Path, accepted_max: int) ->
 
 
 async def comes_in(port: int) -> bool:
-    with contextlib.suppress(OSError, TimeoutError, ConnectionClosed, EOFError):
+    with contextlib.suppress(OSError, TimeoutError, ConnectionClosed, InvalidHandshake):
         async with WireClient.connected(port, "bob", open_timeout=1.0):
             return True
     return False
