@@ -192,6 +192,7 @@ class ClientConnection:
             self.close(BAD_TOKEN)
 
     def refuse_token(self, error: TokenError) -> None:
+        log.info("token_refused", code=error.code, reason=error.reason, where="hello")
         self.writer.send(Error(code=error.code, message=str(error), field="token"))
         self.close(BAD_TOKEN)
 
@@ -270,7 +271,9 @@ class ClientConnection:
         """Say why and close. What is queued is dropped: the cursors say where to come back."""
         if self.close_until_s is not None:
             return
-        self.close_until_s = self.services.clock.monotonic_s() + self.rules.closing_s
+        rules = self.rules
+        linger_s = rules.closing_s if self.requests is not None else min(rules.closing_s, rules.stranger_closing_s)
+        self.close_until_s = self.services.clock.monotonic_s() + linger_s
         self.protocol.closed()
         if code is not SLOW_READER:
             self.writer.flush()

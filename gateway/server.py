@@ -59,8 +59,6 @@ __all__ = ["Gateway", "run_gateway", "serve_gateway"]
 
 log = structlog.get_logger(__name__)
 
-OPEN_S: Final = 5.0
-"""For a client to finish its handshake."""
 TICKS_AT_ONCE: Final = 32
 """Connections looked at before other work gets its turn. A record on its way takes several turns, each as long."""
 FRAMES_WAITING_MAX: Final = 4
@@ -186,7 +184,7 @@ class Gateway:
             max_size=self.rules.frame_bytes_max,
             max_queue=FRAMES_WAITING_MAX,
             write_limit=(limits.high_bytes, limits.low_bytes),
-            open_timeout=OPEN_S,
+            open_timeout=self.rules.open_s,
             close_timeout=CLOSING_S,
             ping_interval=None,
         )

@@ -31,6 +31,8 @@ class GatewayRules:
     frame_bytes_max: int = 65_536
     requires_origin: bool = False
     """Whether only pages may connect."""
+    open_s: float = 5.0
+    """From the accepted socket to the end of the handshake."""
     hello_s: float = 5.0
     """From the handshake to a good hello."""
     ping_s: float = 20.0
@@ -41,6 +43,8 @@ class GatewayRules:
     """How often everything is looked at that depends on time."""
     closing_s: float = 5.0
     """How long a socket may linger after our close frame."""
+    stranger_closing_s: float = 2.0
+    """The same for one that never said a good hello: whoever does not speak does not answer a close frame either."""
     attach_s: float = 5.0
     """From an attach to its answer."""
     drain_s: float = 5.0

@@ -23,6 +23,7 @@ from gateway.session_hubs import IDLE_GRACE_S
 
 __all__ = [
     "AFTER_LEAVING_S",
+    "IDLE",
     "WARM_UP_S",
     "Memory",
     "Plan",

@@ -164,7 +164,7 @@ async def test_r7_worker_killed_in_mid_answer(line: WholeLine, layout: Layout) -
     await asyncio.to_thread(line.until_restarted, killed)
 
 
-async def test_g5_gateway_killed_in_mid_answer(line: WholeLine, layout: Layout) -> None:
+async def test_G5_gateway_killed_in_mid_answer(line: WholeLine, layout: Layout) -> None:
     """Its clients go on at the sibling from their cursors, gap-free; nobody pays again; the gateway comes back."""
     first, second = line.gateways
     async with streaming(line, layout, gateways=[first], tokens=150) as streams:

@@ -205,7 +205,7 @@ async def test_origin(broker: EmbeddedBroker, tmp_path: Path, own: bool) -> None
             assert refused.value.response.status_code == 403
 
 
-async def test_foreign_session_and_cursor(broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_G7_S4_foreign_session_and_cursor(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """Another user's session and one that never was look the same, cursors included (row S4)."""
     settings = await gateway_settings(broker, tmp_path)
     async with running_gateway(settings) as port, SessionWriter(settings) as writer:
