@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 __all__ = ["WORK_WAITING_MAX", "SessionLanes"]
@@ -30,9 +31,12 @@ class SessionLanes:
         self.room = asyncio.Event()
         self.room.set()
 
-    def push(self, session: str, work: Work) -> None:
-        """Do this after everything else that waits for the session."""
+    def push(self, session: str, work: Work, *, fills: bool = False) -> None:
+        """Do this after everything else that waits for the session; `fills`: there is no room until it is done."""
         self.waiting += 1
+        if fills:
+            self.waiting += WORK_WAITING_MAX
+            work = partial(self.emptied_by, work)
         if self.waiting >= WORK_WAITING_MAX:
             self.room.clear()
         lane = self.lanes.get(session)
@@ -42,6 +46,12 @@ class SessionLanes:
         self.lanes[session] = deque([work])
         self.tasks.create_task(self.run(session))
 
+    async def emptied_by(self, work: Work) -> None:
+        try:
+            await work()
+        finally:
+            self.waiting -= WORK_WAITING_MAX
+
     async def run(self, session: str) -> None:
         lane = self.lanes[session]
         while lane:
@@ -50,5 +60,6 @@ class SessionLanes:
             finally:
                 lane.popleft()
                 self.waiting -= 1
-                self.room.set()
+                if self.waiting < WORK_WAITING_MAX:
+                    self.room.set()
         del self.lanes[session]
