@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from gateway.decisions.prompt_parts import PartKept, PartsRefused, PartsRoom, PartsWhole, PromptParts
+from gateway.decisions.prompt_parts import PartKept, PartsRefused, PartsRoom, PromptParts
 from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Logout, OnSlow, Part, Pong, Prompt
 from schemas.codec import decode_client_messages
 from schemas.errors import InvalidField, MalformedRecord, UnknownTag
@@ -272,27 +272,26 @@ class ClientProtocol:
         """The prompt if this part was its last one. Raises InvalidField for a whole prompt outside its limits."""
         if self.parts is None:
             self.parts = PromptParts(parts_bytes_max(self.limits), self.room)
-        match self.parts.take(part):
-            case PartKept():
-                return HeldPart()
-            case PartsRefused(code, message, field, temporary, retry_after_s):
-                return Fault(
-                    code=code,
-                    message=message,
-                    field=field,
-                    session=part.session,
-                    prompt_id=part.prompt_id,
-                    temporary=temporary,
-                    retry_after_s=retry_after_s,
-                )
-            case PartsWhole(text):
-                try:
-                    intent = self.intent_of(prompt_in(text, part), user)
-                except InvalidField:
-                    self.parts.release(len(text))
-                    raise
-                assert isinstance(intent, SubmitPrompt)
-                return replace(intent, parts=self.parts, parts_bytes=len(text))
+        verdict = self.parts.take(part)
+        if isinstance(verdict, PartKept):
+            return HeldPart()
+        if isinstance(verdict, PartsRefused):
+            return Fault(
+                code=verdict.code,
+                message=verdict.message,
+                field=verdict.field,
+                session=part.session,
+                prompt_id=part.prompt_id,
+                temporary=verdict.temporary,
+                retry_after_s=verdict.retry_after_s,
+            )
+        try:
+            intent = self.intent_of(prompt_in(verdict.text, part), user)
+        except InvalidField:
+            self.parts.release(len(verdict.text))
+            raise
+        assert isinstance(intent, SubmitPrompt)
+        return replace(intent, parts=self.parts, parts_bytes=len(verdict.text))
 
     def missing_parts(self, now_s: float) -> Iterator[Fault]:
         """The prompts whose parts have stopped coming; to be asked now and then."""
