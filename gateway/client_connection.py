@@ -119,7 +119,7 @@ class ClientConnection:
                 if wait_s:
                     await asyncio.sleep(wait_s)
                 if self.requests is not None:
-                    await self.requests.lanes.room.wait()
+                    await self.requests.lanes.until_room()
         except ConnectionClosed:
             return
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import secrets
 import signal
 from collections import Counter
@@ -56,7 +55,8 @@ from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_watches import SessionWatches
 from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
 from infra.clock import Clock, SystemClock
-from infra.interpreter_settings import collect_on_request, settle_interpreter
+from infra.embedded.ready_notices import notice_ready
+from infra.interpreter_settings import collect_on_request, give_back, settle_interpreter
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
@@ -108,7 +108,7 @@ class Gateway:
         """Set while there is no connection."""
         self.empty.set()
         self.left = 0
-        """Connections gone since garbage was looked for."""
+        """Connections and sessions gone since garbage was looked for."""
         self.collected_at_s = clock.monotonic_s()
         self.port = settings.gateway_port
         self.server: Server | None = None
@@ -246,7 +246,7 @@ class Gateway:
             if services is not None:
                 self.metrics.unsent_bytes.set(self.held.total)
                 self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
-                services.hubs.sweep(now_s)
+                self.left += services.hubs.sweep(now_s)
                 services.access.tick()
                 self.rest(now_s)
                 self.relieve()
@@ -261,10 +261,10 @@ class Gateway:
             self.metrics.sessions_left_out.set(len(sessions.left_out))
 
     def collect(self, now_s: float) -> None:
-        """Look for what connections left behind, when that is worth the pause."""
+        """Look for what connections and sessions left behind, when that is worth the pause."""
         since_s = now_s - self.collected_at_s
         if collection_is_due(left=self.left, present=len(self.connections), since_s=since_s):
-            gc.collect()
+            give_back()
             self.left, self.collected_at_s = 0, now_s
 
     def relieve(self) -> None:
@@ -356,6 +356,7 @@ def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = 
     def settle(port: int) -> None:
         settle_interpreter()
         collect_on_request()
+        notice_ready()
         if on_ready is not None:
             on_ready(port)
 

@@ -18,6 +18,7 @@ from infra.embedded.broker_jars import jars_folder
 from infra.embedded.child_log import read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.ports import find_free_port
+from infra.interpreter_settings import RETURNING_ALLOCATOR
 from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
@@ -101,7 +102,8 @@ async def running_gateway(
     """One gateway on a free port, ready for clients. `more`: settings of its own."""
     port = find_free_port()
     log_file = ground.folder / f"{design}-{port}.log"
-    environment = module_environment(**ground.values, TOKENWIRE_GATEWAY_PORT=str(port), **(more or {}))
+    ours = RETURNING_ALLOCATOR if design == "tokenwire" else {}
+    environment = module_environment(**ground.values, **ours, TOKENWIRE_GATEWAY_PORT=str(port), **(more or {}))
     argv = (sys.executable, "-P", "-m", *COMMANDS[design])
     process = await start_child(argv, log_file=log_file, environment=environment, working_folder=ground.folder)
     try:
