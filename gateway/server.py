@@ -33,10 +33,19 @@ from gateway.decisions.client_outbox import HeldBytes, OutboxState
 from gateway.decisions.collection_rule import collection_is_due
 from gateway.decisions.connection_limits import SocketCounts, relieved
 from gateway.decisions.drain_plan import drain_slots
+from gateway.decisions.prompt_parts import PartsRoom
 from gateway.doorway import Doorway
 from gateway.fetch_session_reader import FetchSessionReader
 from gateway.gateway_metrics import GatewayMetrics
-from gateway.gateway_rules import cursor_keys, message_bytes_max, process_rate, ring_share, rules_of, ticket_issuer
+from gateway.gateway_rules import (
+    cursor_keys,
+    message_bytes_max,
+    parts_share,
+    process_rate,
+    ring_share,
+    rules_of,
+    ticket_issuer,
+)
 from gateway.http_routes import HttpRoutes, allowed_origins
 from gateway.listening import bound_listener
 from gateway.page_files import load_page_files
@@ -150,6 +159,7 @@ class Gateway:
                 sockets=SocketCounts(self.rules.connection_limits),
                 message_rate=process_rate(self.rules.connection_limits, self.clock),
                 held_bytes=self.held,
+                parts_room=PartsRoom(parts_share(settings), self.held),
                 clock=self.clock,
                 metrics=self.metrics,
             )

@@ -8,6 +8,7 @@ from gateway.access_desk import AccessDesk, GuardedTokens
 from gateway.catch_up_reader import CatchUpReader
 from gateway.decisions.client_outbox import HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
+from gateway.decisions.prompt_parts import PartsRoom
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.log_reader import PastReader, SessionReader
 from gateway.session_hubs import SessionHubs
@@ -71,5 +72,6 @@ class GatewayServices:
     sockets: SocketCounts
     message_rate: MessageBucket
     held_bytes: HeldBytes
+    parts_room: PartsRoom
     clock: Clock
     metrics: GatewayMetrics

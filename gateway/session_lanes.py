@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 __all__ = ["WORK_WAITING_MAX", "SessionLanes"]
@@ -30,15 +31,24 @@ class SessionLanes:
         self.reader: asyncio.Future[None] | None = None
         """The connection's reader, while it waits for room."""
 
-    def push(self, session: str, work: Work) -> None:
-        """Do this after everything else that waits for the session."""
+    def push(self, session: str, work: Work, *, fills: bool = False) -> None:
+        """Do this after everything else that waits for the session; `fills`: there is no room until it is done."""
         self.waiting += 1
+        if fills:
+            self.waiting += WORK_WAITING_MAX
+            work = partial(self.emptied_by, work)
         lane = self.lanes.get(session)
         if lane is not None:
             lane.append(work)
             return
         self.lanes[session] = deque([work])
         self.tasks.create_task(self.run(session))
+
+    async def emptied_by(self, work: Work) -> None:
+        try:
+            await work()
+        finally:
+            self.waiting -= WORK_WAITING_MAX
 
     async def until_room(self) -> None:
         """Wait while too much work waits. Only one may wait.

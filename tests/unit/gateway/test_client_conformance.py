@@ -19,7 +19,7 @@ from tests.unit.gateway.headless_browser import new_page
 from tests.unit.gateway.scripted_gateway import WAIT_S, scripted
 
 IN_THE_BROWSER = """
-async ({ url, cancelAt, tokens, waitMs }) => {
+async ({ url, asks, cancelAt, tokens, waitMs }) => {
   const { TokenwireClient } = await import("/web/tokenwire_client.js");
   const token = async () => (tokens.length > 1 ? tokens.shift() : tokens[0]);
   const client = new TokenwireClient({ url, token });
@@ -42,7 +42,7 @@ async ({ url, cancelAt, tokens, waitMs }) => {
     client.addEventListener("end", ({ detail }) => done((seen.end = detail.reason)));
     client.addEventListener("state", ({ detail }) => detail.state === "stopped" && done((seen.stopped = detail.code)));
     client.connect();
-    client.prompt({ session: "s", promptId: "p", input: "Hi" });
+    client.prompt({ session: "s", promptId: "p", input: asks });
   });
   const outcome = { ...seen, connections: client.counts.connections };
   client.close();
@@ -74,7 +74,13 @@ async def test_python_client(script: FaultScript) -> None:
 async def test_javascript_client(script: FaultScript, page: Page) -> None:
     """The same in a browser."""
     async with scripted(*script.scenes, full=script.full) as url:
-        given = {"url": url, "cancelAt": script.cancel_at, "tokens": list(script.tokens), "waitMs": WAIT_S * 1_000}
+        given = {
+            "url": url,
+            "asks": script.asks,
+            "cancelAt": script.cancel_at,
+            "tokens": list(script.tokens),
+            "waitMs": WAIT_S * 1_000,
+        }
         await page.goto(url.replace("ws:", "http:").replace("/v1/connect", "/blank"))
         outcome = await page.evaluate(IN_THE_BROWSER, given)
 
@@ -91,7 +97,7 @@ async def seen_by_python(url: str, script: FaultScript) -> dict[str, Any]:
     seen: dict[str, Any] = {"text": "", "end": None, "holes": 0, "stopped": None, "connections": 0}
     try:
         async with tokenwire.connect(url, token=token) as line:
-            line.prompt("Hi", session="s", prompt_id="p")
+            line.prompt(script.asks, session="s", prompt_id="p")
             await follow(line, script.cancel_at, seen)
             seen["connections"] = line.connections
     except LineClosed as closed:

@@ -1,56 +1,35 @@
-"""Work of one connection waits in a bounded line."""
+"""Work of a connection: in order within a session, and no more read while there is no room."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
-from gateway.session_lanes import WORK_WAITING_MAX, SessionLanes
-
-__all__: list[str] = []
+from gateway.session_lanes import SessionLanes
+from tests.unit.gateway.gateway_parts import settled
 
 
-async def test_reader_waits_while_the_line_is_full() -> None:
-    """At the bound nothing more is read, until a piece of work is done, of whichever session."""
-    done: list[int] = []
-    gates = [asyncio.Event() for _ in range(WORK_WAITING_MAX)]
-
-    async def work(number: int) -> None:
-        await gates[number].wait()
-        done.append(number)
-
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
-        lanes = SessionLanes(tasks)
-        await lanes.until_room()
-        for number in range(WORK_WAITING_MAX):
-            lanes.push(f"s{number % 2}", partial(work, number))
-        reader = tasks.create_task(lanes.until_room())
-        await asyncio.sleep(0)
-        assert not reader.done()
-        gates[1].set()
-        await reader
-        assert done == [1]
-        for gate in gates:
-            gate.set()
-
-    assert sorted(done) == list(range(WORK_WAITING_MAX))
-    assert [number for number in done if number % 2 == 0] == list(range(0, WORK_WAITING_MAX, 2))
-    assert not lanes.lanes
-    assert lanes.waiting == 0
-
-
-async def test_reader_that_goes_leaves_nothing_behind() -> None:
-    """Cancelled while it waits, it can wait again."""
+async def test_work_that_leaves_no_room() -> None:
+    """While a long prompt is on its way nothing more is read, whatever else is done meanwhile; then it goes on."""
+    done: list[str] = []
     gate = asyncio.Event()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+
+    async def long() -> None:
+        await gate.wait()
+        done.append("long")
+
+    async def short() -> None:
+        done.append("short")
+
+    async with asyncio.TaskGroup() as tasks:
         lanes = SessionLanes(tasks)
-        for _ in range(WORK_WAITING_MAX):
-            lanes.push("s1", gate.wait)  # type: ignore[arg-type]  # what it gives is not looked at
-        first = tasks.create_task(lanes.until_room())
-        await asyncio.sleep(0)
-        first.cancel()
-        second = tasks.create_task(lanes.until_room())
-        await asyncio.sleep(0)
-        assert not second.done()
+        lanes.push("a", long, fills=True)
+        lanes.push("b", short)
+        reading = tasks.create_task(lanes.until_room())
+        await settled()
+        before = (list(done), reading.done())
         gate.set()
-        await second
+
+    assert before == (["short"], False)
+    assert done == ["short", "long"]
+    assert reading.done()
+    assert lanes.waiting == 0
