@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 0-2999
+FAULTS ?= tests/faults
 LITELLM := 1.108.7
 PEERS := .tokenwire/peers
 UNIT_TESTS := tests/unit tests/properties tests/architecture tests/simulation
@@ -40,8 +41,8 @@ test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700
 	@test -x $(PEERS)/bin/litellm || { $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/pip install -q "litellm[proxy]==$(LITELLM)"; }
 	$(BIN)/python -m pytest -q -rs tests/peers
 
-faults: setup  ## The fault tests at full size (docs/faults.md), about half an hour; what they measure is printed
-	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 tests/faults
+faults: setup  ## The fault tests at full size (docs/faults.md), some forty minutes; what they measure is printed
+	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)
 
 simulate: setup  ## Thousands of simulated worker crashes; SEEDS=1234 repeats one, SEEDS=0-9999 runs a range
 	TOKENWIRE_SIMULATION_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -s --timeout 7200 tests/simulation
@@ -70,8 +71,9 @@ bench-gateway: setup  ## One gateway with 10,000 clients: steady, everyone, slow
 	$(BIN)/python -m benchmarks.gateway storm
 	$(BIN)/python -m benchmarks.gateway plain
 
-soak: setup  ## An hour (SOAK_S seconds) of answers with a tenth of the clients slow: gateway and worker must not grow
+soak: setup  ## An hour (SOAK_S seconds) of answers, a tenth of the clients slow, then an hour of 10,000 idle ones: no growth
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.gateway idle
 
 lock: setup  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q

@@ -177,7 +177,7 @@ class AccessDesk:
 
 
 def used() -> TokenInvalid:
-    return TokenInvalid("the ticket has been used; get a new one with POST /v1/ticket")
+    return TokenInvalid("the ticket has been used; get a new one with POST /v1/ticket", reason="used")
 
 
 def unclaimed() -> TicketUnclaimed:

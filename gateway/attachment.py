@@ -239,9 +239,7 @@ class Attachment:
                 told_to = cursor if is_last else self.written_cursor
                 parked.release(len(payload))
                 self.writer.pull(self, SharedFrame(payload, 1, told_to, end, end))
-        while self.written_cursor != cursor and self.writer.socket.is_open:
-            await asyncio.sleep(0)  # the writer's turn
-            await self.writer.until_room()
+        await self.writer.until_written()
         return fold_from
 
     async def folded(self, past: CatchUpReader, picture: Picture, end: int) -> SessionFold:

@@ -34,6 +34,7 @@ from gateway.decisions.client_protocol import (
     Fault,
     FollowSession,
     HeardPong,
+    HeldPart,
     Intent,
     LogOut,
     ProtocolState,
@@ -65,7 +66,7 @@ class ClientConnection:
         self.socket = socket
         self.services = services
         self.rules = services.rules
-        self.protocol = ClientProtocol(self.rules.prompt_limits)
+        self.protocol = ClientProtocol(self.rules.prompt_limits, services.parts_room)
         now_s = services.clock.monotonic_s()
         outbox = ClientOutbox(self.rules.outbox_limits, services.held_bytes, now_s=socket.loop.time())
         self.writer = ClientWriter(socket, outbox, self.evict)
@@ -118,7 +119,7 @@ class ClientConnection:
                 if wait_s:
                     await asyncio.sleep(wait_s)
                 if self.requests is not None:
-                    await self.requests.lanes.room.wait()
+                    await self.requests.lanes.until_room()
         except ConnectionClosed:
             return
 
@@ -135,7 +136,7 @@ class ClientConnection:
             case LogOut():
                 assert self.tasks is not None
                 self.tasks.create_task(self.log_out())
-            case HeardPong():
+            case HeardPong() | HeldPart():
                 pass
             case Fault():
                 self.refuse(intent)
@@ -192,6 +193,7 @@ class ClientConnection:
             self.close(BAD_TOKEN)
 
     def refuse_token(self, error: TokenError) -> None:
+        log.info("token_refused", code=error.code, reason=error.reason, where="hello")
         self.writer.send(Error(code=error.code, message=str(error), field="token"))
         self.close(BAD_TOKEN)
 
@@ -234,6 +236,7 @@ class ClientConnection:
             ping_s=rules.ping_s,
             pong_s=rules.pong_s,
             frame_bytes_max=rules.frame_bytes_max,
+            prompt_bytes_max=rules.prompt_limits.prompt_bytes_max,
             models=rules.models,
             simulated=rules.simulated,
         )
@@ -246,6 +249,8 @@ class ClientConnection:
                 session=fault.session,
                 prompt_id=fault.prompt_id,
                 field=fault.field,
+                temporary=fault.temporary,
+                retry_after_s=fault.retry_after_s,
             )
         )
         if fault.closes:
@@ -270,7 +275,9 @@ class ClientConnection:
         """Say why and close. What is queued is dropped: the cursors say where to come back."""
         if self.close_until_s is not None:
             return
-        self.close_until_s = self.services.clock.monotonic_s() + self.rules.closing_s
+        rules = self.rules
+        linger_s = rules.closing_s if self.requests is not None else min(rules.closing_s, rules.stranger_closing_s)
+        self.close_until_s = self.services.clock.monotonic_s() + linger_s
         self.protocol.closed()
         if code is not SLOW_READER:
             self.writer.flush()
@@ -311,6 +318,8 @@ class ClientConnection:
         self.watch(now_s)
         if self.protocol.is_closing():
             return
+        for fault in self.protocol.missing_parts(now_s):
+            self.refuse(fault)
         if self.protocol.state is ProtocolState.AWAITING_HELLO:
             if now_s > self.hello_until_s:
                 self.close(HELLO_TOO_LATE)
@@ -344,6 +353,7 @@ class ClientConnection:
     def forget(self) -> None:
         self.report_frames()
         self.writer.forget()
+        self.protocol.forget_parts()
         if self.requests is not None:
             self.requests.attachments.close()
             self.services.sockets.leave(self.requests.user)

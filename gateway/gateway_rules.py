@@ -22,7 +22,7 @@ from infra.targets.targets_file import load_catalogue
 from infra.token_keys import KeySetVerifier
 from schemas.prompt_limits import PromptLimits
 
-__all__ = ["cursor_keys", "message_bytes_max", "process_rate", "ring_share", "rules_of", "ticket_issuer"]
+__all__ = ["cursor_keys", "message_bytes_max", "parts_share", "process_rate", "ring_share", "rules_of", "ticket_issuer"]
 
 DAY_S: Final = 86_400.0
 PENDING_ROOM: Final = 2_400
@@ -73,6 +73,11 @@ def token_verifier(settings: Settings, clock: Clock) -> TokenVerifier:
 def ring_share(settings: Settings) -> int:
     """Of the bytes that the gateway may hold, those for the newest messages of sessions; the rest is for clients."""
     return settings.gateway_bytes_max // 4
+
+
+def parts_share(settings: Settings) -> int:
+    """Of the same bytes, those for long prompts on their way in parts; they count among those for clients."""
+    return settings.gateway_bytes_max // 8
 
 
 def process_rate(limits: ConnectionLimits, clock: Clock) -> MessageBucket:

@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 import msgspec
+import structlog
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
@@ -33,6 +34,8 @@ from producers.errors import ProducerError
 from schemas.client_messages import SUBPROTOCOL
 
 __all__ = ["CONNECT_PATH", "HttpRoutes", "allowed_origins"]
+
+log = structlog.get_logger(__name__)
 
 CONNECT_PATH: Final = "/v1/connect"
 TICKET_PATH: Final = "/v1/ticket"
@@ -112,7 +115,7 @@ class HttpRoutes:
             await self.access.log_out(verified.user, deadline_s=self.rules.publish_s)
             return respond(HTTPStatus.OK, msgspec.json.encode({"logged_out": verified.user}), JSON)
         except TokenError as error:
-            return unauthorized(error)
+            return unauthorized(error, path)
         except ProducerError:
             return answer(
                 HTTPStatus.SERVICE_UNAVAILABLE, "Kafka does not answer; try again shortly\n", ("Retry-After", "1")
@@ -139,7 +142,7 @@ class HttpRoutes:
             else:
                 verified = self.rules.tokens.verify(bearer(authorization or ""))
         except TokenError as error:
-            return unauthorized(error)
+            return unauthorized(error, CONNECT_PATH)
         assert isinstance(connection, ClientSocket)
         connection.header_token = verified
         return None
@@ -149,7 +152,8 @@ def bearer(authorization: str) -> str:
     return authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
 
 
-def unauthorized(error: TokenError) -> Response:
+def unauthorized(error: TokenError, path: str) -> Response:
+    log.info("token_refused", code=error.code, reason=error.reason, where=path)
     return answer(HTTPStatus.UNAUTHORIZED, f"{error}\n", ("WWW-Authenticate", 'Bearer realm="tokenwire"'))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import secrets
 import signal
 from collections import Counter
@@ -34,10 +33,19 @@ from gateway.decisions.client_outbox import HeldBytes, OutboxState
 from gateway.decisions.collection_rule import collection_is_due
 from gateway.decisions.connection_limits import SocketCounts, relieved
 from gateway.decisions.drain_plan import drain_slots
+from gateway.decisions.prompt_parts import PartsRoom
 from gateway.doorway import Doorway
 from gateway.fetch_session_reader import FetchSessionReader
 from gateway.gateway_metrics import GatewayMetrics
-from gateway.gateway_rules import cursor_keys, message_bytes_max, process_rate, ring_share, rules_of, ticket_issuer
+from gateway.gateway_rules import (
+    cursor_keys,
+    message_bytes_max,
+    parts_share,
+    process_rate,
+    ring_share,
+    rules_of,
+    ticket_issuer,
+)
 from gateway.http_routes import HttpRoutes, allowed_origins
 from gateway.listening import bound_listener
 from gateway.page_files import load_page_files
@@ -47,7 +55,8 @@ from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_watches import SessionWatches
 from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
 from infra.clock import Clock, SystemClock
-from infra.interpreter_settings import collect_on_request, settle_interpreter
+from infra.embedded.ready_notices import notice_ready
+from infra.interpreter_settings import collect_on_request, give_back, settle_interpreter
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
@@ -59,8 +68,6 @@ __all__ = ["Gateway", "run_gateway", "serve_gateway"]
 
 log = structlog.get_logger(__name__)
 
-OPEN_S: Final = 5.0
-"""For a client to finish its handshake."""
 TICKS_AT_ONCE: Final = 32
 """Connections looked at before other work gets its turn. A record on its way takes several turns, each as long."""
 FRAMES_WAITING_MAX: Final = 4
@@ -99,7 +106,7 @@ class Gateway:
         """Set while there is no connection."""
         self.empty.set()
         self.left = 0
-        """Connections gone since garbage was looked for."""
+        """Connections and sessions gone since garbage was looked for."""
         self.collected_at_s = clock.monotonic_s()
         self.port = settings.gateway_port
         self.server: Server | None = None
@@ -152,6 +159,7 @@ class Gateway:
                 sockets=SocketCounts(self.rules.connection_limits),
                 message_rate=process_rate(self.rules.connection_limits, self.clock),
                 held_bytes=self.held,
+                parts_room=PartsRoom(parts_share(settings), self.held),
                 clock=self.clock,
                 metrics=self.metrics,
             )
@@ -186,7 +194,7 @@ class Gateway:
             max_size=self.rules.frame_bytes_max,
             max_queue=FRAMES_WAITING_MAX,
             write_limit=(limits.high_bytes, limits.low_bytes),
-            open_timeout=OPEN_S,
+            open_timeout=self.rules.open_s,
             close_timeout=CLOSING_S,
             ping_interval=None,
         )
@@ -236,7 +244,7 @@ class Gateway:
             if services is not None:
                 self.metrics.unsent_bytes.set(self.held.total)
                 self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
-                services.hubs.sweep(now_s)
+                self.left += services.hubs.sweep(now_s)
                 services.access.tick()
                 self.rest(now_s)
                 self.relieve()
@@ -251,10 +259,10 @@ class Gateway:
             self.metrics.sessions_left_out.set(len(sessions.left_out))
 
     def collect(self, now_s: float) -> None:
-        """Look for what connections left behind, when that is worth the pause."""
+        """Look for what connections and sessions left behind, when that is worth the pause."""
         since_s = now_s - self.collected_at_s
         if collection_is_due(left=self.left, present=len(self.connections), since_s=since_s):
-            gc.collect()
+            give_back()
             self.left, self.collected_at_s = 0, now_s
 
     def relieve(self) -> None:
@@ -346,6 +354,7 @@ def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = 
     def settle(port: int) -> None:
         settle_interpreter()
         collect_on_request()
+        notice_ready()
         if on_ready is not None:
             on_ready(port)
 

@@ -8,6 +8,7 @@ from gateway.access_desk import AccessDesk, GuardedTokens
 from gateway.catch_up_reader import CatchUpReader
 from gateway.decisions.client_outbox import HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
+from gateway.decisions.prompt_parts import PartsRoom
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.log_reader import PastReader, SessionReader
 from gateway.session_hubs import SessionHubs
@@ -31,6 +32,8 @@ class GatewayRules:
     frame_bytes_max: int = 65_536
     requires_origin: bool = False
     """Whether only pages may connect."""
+    open_s: float = 5.0
+    """From the accepted socket to the end of the handshake."""
     hello_s: float = 5.0
     """From the handshake to a good hello."""
     ping_s: float = 20.0
@@ -41,6 +44,8 @@ class GatewayRules:
     """How often everything is looked at that depends on time."""
     closing_s: float = 5.0
     """How long a socket may linger after our close frame."""
+    stranger_closing_s: float = 2.0
+    """The same for one that never said a good hello: whoever does not speak does not answer a close frame either."""
     attach_s: float = 5.0
     """From an attach to its answer."""
     drain_s: float = 5.0
@@ -67,5 +72,6 @@ class GatewayServices:
     sockets: SocketCounts
     message_rate: MessageBucket
     held_bytes: HeldBytes
+    parts_room: PartsRoom
     clock: Clock
     metrics: GatewayMetrics

@@ -157,9 +157,12 @@ class SessionHubs:
         self.drop(hub)
         self.source.topics.forget(hub.key)
 
-    def sweep(self, now_s: float) -> None:
-        """Drop what has been idle for the grace time, and share out the memory. Call every second or so."""
-        ring_bytes_max = self.ring_bytes_max()
+    def sweep(self, now_s: float) -> int:
+        """Drop what has been idle for the grace time, and share out the memory. Call every second or so.
+
+        Returns how many were dropped.
+        """
+        ring_bytes_max, dropped = self.ring_bytes_max(), 0
         for hub in list(self.hubs.values()):
             hub.ring.bound(ring_bytes_max)
             hub.joined_frames.clear()
@@ -169,6 +172,10 @@ class SessionHubs:
                 hub.idle_since_s = now_s
             elif now_s - hub.idle_since_s > IDLE_GRACE_S:
                 self.drop(hub)
+                if not hub.log.place.shared:
+                    self.source.topics.forget(hub.key)  # of a session that nobody needs nothing stays
+                dropped += 1
+        return dropped
 
     async def close(self) -> None:
         """End openings and forget everything."""

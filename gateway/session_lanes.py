@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 __all__ = ["WORK_WAITING_MAX", "SessionLanes"]
@@ -21,26 +22,45 @@ Work: TypeAlias = Callable[[], Awaitable[None]]
 class SessionLanes:
     """The lanes of one connection; tasks belong to the group that is handed in."""
 
-    __slots__ = ("lanes", "room", "tasks", "waiting")
+    __slots__ = ("lanes", "reader", "tasks", "waiting")
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.tasks = tasks
         self.lanes: dict[str, deque[Work]] = {}
         self.waiting = 0
-        self.room = asyncio.Event()
-        self.room.set()
+        self.reader: asyncio.Future[None] | None = None
+        """The connection's reader, while it waits for room."""
 
-    def push(self, session: str, work: Work) -> None:
-        """Do this after everything else that waits for the session."""
+    def push(self, session: str, work: Work, *, fills: bool = False) -> None:
+        """Do this after everything else that waits for the session; `fills`: there is no room until it is done."""
         self.waiting += 1
-        if self.waiting >= WORK_WAITING_MAX:
-            self.room.clear()
+        if fills:
+            self.waiting += WORK_WAITING_MAX
+            work = partial(self.emptied_by, work)
         lane = self.lanes.get(session)
         if lane is not None:
             lane.append(work)
             return
         self.lanes[session] = deque([work])
         self.tasks.create_task(self.run(session))
+
+    async def emptied_by(self, work: Work) -> None:
+        try:
+            await work()
+        finally:
+            self.waiting -= WORK_WAITING_MAX
+
+    async def until_room(self) -> None:
+        """Wait while too much work waits. Only one may wait.
+
+        Cancellation: nothing has happened.
+        """
+        while self.waiting >= WORK_WAITING_MAX:
+            self.reader = asyncio.get_running_loop().create_future()
+            try:
+                await self.reader
+            finally:
+                self.reader = None
 
     async def run(self, session: str) -> None:
         lane = self.lanes[session]
@@ -50,5 +70,6 @@ class SessionLanes:
             finally:
                 lane.popleft()
                 self.waiting -= 1
-                self.room.set()
+                if self.reader is not None and not self.reader.done():
+                    self.reader.set_result(None)
         del self.lanes[session]

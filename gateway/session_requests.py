@@ -47,7 +47,8 @@ class SessionRequests:
             case UnfollowSession():
                 self.lanes.push(intent.session, partial(self.unfollow, intent.session))
             case SubmitPrompt():
-                self.lanes.push(intent.session, partial(self.submit, intent))
+                # A long prompt fills the lanes alone: nothing more is read until it is published.
+                self.lanes.push(intent.session, partial(self.submit, intent), fills=intent.parts is not None)
             case CancelPrompt():
                 self.lanes.push(intent.session, partial(self.cancel, intent))
 
@@ -63,7 +64,14 @@ class SessionRequests:
         self.writer.send(Detached(session=session))
 
     async def submit(self, intent: SubmitPrompt) -> None:
-        """Publish a prompt and say so once the broker has it."""
+        """Publish a prompt and say so once the broker has it; what its parts took is free then."""
+        try:
+            await self.publish_prompt(intent)
+        finally:
+            if intent.parts is not None:
+                intent.parts.release(intent.parts_bytes)
+
+    async def publish_prompt(self, intent: SubmitPrompt) -> None:
         session, prompt = intent.session, intent.prompt
         if not await self.attachments.followed(session, prompt.prompt_id):
             return

@@ -3,7 +3,8 @@
 With a secret it is HS256 (here), with a set of public keys RS256 or ES256 by the key's kind (`infra/token_keys.py`);
 what a token's header says about its algorithm or its key is never believed. `aud`, `iss`, `exp` and `sub` are
 required, `sub` must be a user id, and clocks may differ by `leeway_s`. A token that is refused says why in a code for
-programs and a sentence for people, and never repeats itself.
+programs and a sentence for people, and never repeats itself. Which check failed (`reason`) is for the log alone: it
+would show whoever forges tokens the way.
 
     TokenError
     ├── TokenMissing     none was sent
@@ -34,6 +35,7 @@ __all__ = [
     "check_length",
     "checked_claims",
     "issue_token",
+    "reason_of",
     "verify_token",
 ]
 
@@ -41,12 +43,28 @@ ALGORITHM: Final = "HS256"
 TOKEN_CHARS_MAX: Final = 8_192
 LEEWAY_S: Final = 60
 REMEDY: Final = "get a new one with `tokenwire token --user NAME`"
+REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (jwt.InvalidSignatureError, "signature"),
+    (jwt.ImmatureSignatureError, "not_yet_valid"),
+    (jwt.InvalidAudienceError, "audience"),
+    (jwt.InvalidIssuerError, "issuer"),
+    (jwt.InvalidIssuedAtError, "issued_at"),
+    (jwt.InvalidAlgorithmError, "algorithm"),
+    (jwt.MissingRequiredClaimError, "claim_missing"),
+    (InvalidField, "user"),
+)
+"""The most special first; anything else is `malformed`."""
 
 
 class TokenError(Exception):
     """The token does not open the door."""
 
     code: ClassVar[str] = "bad_token"
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or self.code
+        """Which check failed, in a word, for the log."""
 
 
 class TokenMissing(TokenError):
@@ -129,7 +147,12 @@ def check_length(token: str) -> None:
     if not token:
         raise TokenMissing(f"no token was sent; {REMEDY}")
     if len(token) > TOKEN_CHARS_MAX:
-        raise TokenInvalid(f"the token is longer than {TOKEN_CHARS_MAX} characters; {REMEDY}")
+        raise TokenInvalid(f"the token is longer than {TOKEN_CHARS_MAX} characters; {REMEDY}", reason="length")
+
+
+def reason_of(error: Exception) -> str:
+    """Which check failed, in a word, by what was raised."""
+    return next((word for kind, word in REASONS if isinstance(error, kind)), "malformed")
 
 
 def checked_claims(
@@ -149,5 +172,5 @@ def checked_claims(
         return VerifiedToken(check_user_id(claims["sub"]), float(claims["exp"]), float(claims.get("iat", 0)))
     except jwt.ExpiredSignatureError:
         raise TokenExpired(f"the token has expired; {REMEDY}") from None
-    except (jwt.PyJWTError, InvalidField, UnicodeError, ValueError, TypeError):
-        raise TokenInvalid(f"the token is not valid here; {REMEDY}") from None
+    except (jwt.PyJWTError, InvalidField, UnicodeError, ValueError, TypeError) as error:
+        raise TokenInvalid(f"the token is not valid here; {REMEDY}", reason=reason_of(error)) from None

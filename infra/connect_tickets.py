@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import jwt
 
-from infra.access_tokens import TOKEN_CHARS_MAX, TokenExpired, TokenInvalid, VerifiedToken
+from infra.access_tokens import TOKEN_CHARS_MAX, TokenExpired, TokenInvalid, VerifiedToken, reason_of
 from schemas.errors import InvalidField
 from schemas.identifiers import check_user_id
 
@@ -68,7 +68,7 @@ class TicketIssuer:
     def read(self, ticket: str) -> ConnectTicket:
         """What a ticket says. Raises TokenExpired, TokenInvalid."""
         if len(ticket) > TOKEN_CHARS_MAX:
-            raise TokenInvalid(f"the ticket is longer than {TOKEN_CHARS_MAX} characters; {REMEDY}")
+            raise TokenInvalid(f"the ticket is longer than {TOKEN_CHARS_MAX} characters; {REMEDY}", reason="length")
         try:
             claims = jwt.decode(
                 ticket.removeprefix(PREFIX), self.key, [ALGORITHM], audience=AUDIENCE, options={"require": CLAIMS}
@@ -77,5 +77,5 @@ class TicketIssuer:
             return ConnectTicket(claims["jti"], float(claims["exp"]), token)
         except jwt.ExpiredSignatureError:
             raise TokenExpired(f"the ticket has expired; {REMEDY}") from None
-        except (jwt.PyJWTError, InvalidField, UnicodeError, ValueError, TypeError):
-            raise TokenInvalid(f"the ticket is not valid here; {REMEDY}") from None
+        except (jwt.PyJWTError, InvalidField, UnicodeError, ValueError, TypeError) as error:
+            raise TokenInvalid(f"the ticket is not valid here; {REMEDY}", reason=reason_of(error)) from None

@@ -1,4 +1,4 @@
-"""Two settings of the Python interpreter that a process which streams tokens needs once it has started.
+"""What a process which streams tokens asks of the Python interpreter.
 
 Collection: a worker holds some 120,000 objects that its libraries made and that never go away. A full collection walks
 all of them, 70 ms in which every stream stands still (170–530 ms were seen on a busy machine). Frozen, they are not
@@ -7,18 +7,25 @@ walked any more.
 Switching: the consumer of a worker and the publisher of a gateway are threads of their own. A thread that wants the
 interpreter waits for whoever has it, by default 5 ms at a time, and a record passes through several such waits
 (beside a busy thread, a wake-up waited 7.7 ms in the middle; with 0.5 ms it waited 1.4 ms).
+
+Giving back: Python's own allocator gives memory back by the mebibyte, and among what thousands of connections leave
+behind each one holds something that stays. The C library gives it back by the page, when asked. So a gateway is started
+with `RETURNING_ALLOCATOR` in its environment (decision 37 has the figures).
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 from typing import Final
 
-__all__ = ["SWITCH_S", "collect_on_request", "settle_interpreter"]
+__all__ = ["RETURNING_ALLOCATOR", "SWITCH_S", "collect_on_request", "give_back", "settle_interpreter"]
 
 SWITCH_S: Final = 0.000_5
 NEVER: Final = 1_000_000_000
+RETURNING_ALLOCATOR: Final = {"PYTHONMALLOC": "malloc"}
+"""Environment of a process that shall take no more memory after a rush than before. Read when Python starts."""
 
 
 def settle_interpreter() -> None:
@@ -32,3 +39,11 @@ def collect_on_request() -> None:
     """Walk all objects only when asked to (`gc.collect`); young ones are looked at as before."""
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, NEVER)
+
+
+def give_back() -> None:
+    """Collect, and give pages that hold nothing back to the system, where the C library can (glibc)."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

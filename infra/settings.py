@@ -172,8 +172,9 @@ class Settings(BaseSettings):
     """Crashes of a turn's workers after which it ends in `error` and a dead letter, if it ran alone at the last one."""
     scorer: str = ""
     """Function that chooses among answers with `compare: best`, `module:function`; empty = by length and format."""
-    prompt_bytes_max: Annotated[int, Field(ge=1_024, le=131_072)] = 131_072
-    """Largest prompt (input or messages) in UTF-8 bytes."""
+    prompt_bytes_max: Annotated[int, Field(ge=1_024, le=917_504)] = 524_288
+    """Largest prompt (input or messages) in UTF-8 bytes; half a MiB holds 80,000 tokens of English with room to spare.
+    The same on gateways and workers."""
     answer_cache_bytes_max: Annotated[int, Field(ge=0)] = 33_554_432
     """Bytes of answers that a worker remembers for models with `cache_s`."""
     history_cache_bytes_max: Annotated[int, Field(ge=0)] = 67_108_864

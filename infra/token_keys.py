@@ -66,11 +66,15 @@ class KeySetVerifier:
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, UnicodeError):
-            raise invalid() from None
+            raise invalid("malformed") from None
         key_id = header.get("kid", "")
         known = self.keys.get(key_id) if isinstance(key_id, str) else None
-        if known is None or "crit" in header or header.get("alg") != known.algorithm_name:
-            raise invalid()
+        if known is None:
+            raise invalid("key_id")
+        if "crit" in header:
+            raise invalid("critical_extension")
+        if header.get("alg") != known.algorithm_name:
+            raise invalid("algorithm")
         return checked_claims(
             token,
             known.key,
@@ -98,8 +102,8 @@ class KeySetVerifier:
             log.info("token_keys_read", keys=len(self.keys))
 
 
-def invalid() -> TokenInvalid:
-    return TokenInvalid(f"the token is not valid here; {REMEDY}")
+def invalid(reason: str) -> TokenInvalid:
+    return TokenInvalid(f"the token is not valid here; {REMEDY}", reason=reason)
 
 
 def stamp_of(file: Path) -> tuple[int, int, int] | None:

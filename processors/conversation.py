@@ -132,8 +132,7 @@ class Conversations:
             self.kept.move_to_end(writer.key)
             return conversation
         if read_from < 0:  # the journal does not know yet where its first turn begins
-            ended = (turn.first_offset for turn in writer.fold.turns.values() if turn.ended is not None)
-            read_from = min(ended, default=-1)
+            read_from = writer.fold.first_ended_offset()
         if read_from >= 0:
             return await self.read(writer, read_from)
         conversation = Conversation(writer)

@@ -20,7 +20,7 @@ from infra.clock import Clock
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.sparse_metadata import SparseMetadataClient
 from infra.settings import Settings
-from schemas.topics import RECORD_BYTES_MAX
+from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 
 __all__ = ["AppendFailed", "AppendRefused", "LogAppender", "LogGone"]
 
@@ -83,8 +83,8 @@ class LogAppender:
         Cancellation: the records may still be appended, whole or in part.
         """
         for value in values:
-            if value is not None and len(value) > RECORD_BYTES_MAX:
-                raise AppendRefused(f"a record of {len(value)} bytes; at most {RECORD_BYTES_MAX} are allowed")
+            if value is not None and len(value) > PROMPT_CARRIER_BYTES_MAX:
+                raise AppendRefused(f"a record of {len(value)} bytes; at most {PROMPT_CARRIER_BYTES_MAX} are allowed")
         begun_s = self.clock.monotonic_s()
         while True:
             producer = self.producer

@@ -29,7 +29,6 @@ __all__ = ["LogReplaced", "SessionWriter"]
 
 log = structlog.get_logger(__name__)
 
-READ_VERDICTS_MAX: Final = 4_096
 CLOCK_SLACK_MS: Final = 1_000
 """How far the clocks of two brokers may differ when an offset is looked up by time."""
 
@@ -67,8 +66,10 @@ class SessionWriter:
         self.synced = False
         """Whether the fold covers the log from where it began up to `fold.next_offset`."""
         self.folding = asyncio.Lock()
+        self.appending = 0
+        """Appends under way that will want to know how their records were read."""
         self.read_verdicts: dict[int, Verdict] = {}
-        """Verdicts on records that were read back, for an append that is acknowledged before it folds."""
+        """Verdicts on records that were read back meanwhile, for an append that is acknowledged before it folds."""
         self.lost = False
         """Whether its log turned out to be gone; a new writer has to be opened."""
 
@@ -81,6 +82,18 @@ class SessionWriter:
         before it is known that the verdict holds (in the shared layout that costs a read).
         Raises AppendFailed, AppendRefused, LogReplaced, LogError. Cancellation: the events may be on the log.
         """
+        wanted = certain or not self.place.shared
+        self.appending += wanted
+        try:
+            return await self.append_and_fold(events, since_ms=since_ms, wanted=wanted)
+        finally:
+            self.appending -= wanted
+            if not self.appending:
+                self.read_verdicts.clear()
+
+    async def append_and_fold(
+        self, events: Sequence[SessionEvent], *, since_ms: int, wanted: bool
+    ) -> tuple[list[Verdict], int]:
         try:
             offsets = await self.appender.append_all(
                 self.place.topic,
@@ -92,7 +105,7 @@ class SessionWriter:
             raise self.replaced() from error
         if self.activity is not None:
             self.tell(self.activity, events, offsets)
-        if self.place.shared and not certain:
+        if not wanted:
             return [Verdict.EFFECTIVE] * len(events), offsets[0]
         async with self.folding:
             return await self.verdicts_of(events, offsets, since_ms=since_ms), offsets[0]
@@ -181,10 +194,8 @@ class SessionWriter:
         async for records in self.reader.read(self.place.topic, self.place.partition, self.fold.next_offset, end):
             for record in records:
                 verdict = self.take(record, self.fold)
-                if verdict is not None:
+                if verdict is not None and self.appending:
                     self.read_verdicts[record.offset] = verdict
-        while len(self.read_verdicts) > READ_VERDICTS_MAX:
-            del self.read_verdicts[next(iter(self.read_verdicts))]
         self.fold.next_offset = max(self.fold.next_offset, end)
 
     def take(self, record: LogRecord, fold: SessionFold) -> Verdict | None:

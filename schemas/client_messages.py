@@ -38,6 +38,7 @@ __all__ = [
     "Lag",
     "Logout",
     "OnSlow",
+    "Part",
     "Ping",
     "Pong",
     "Prompt",
@@ -116,6 +117,22 @@ class Prompt(msgspec.Struct, frozen=True, omit_defaults=True, tag="prompt", kw_o
     """Texts of the client's own, kept with the prompt."""
 
 
+class Part(msgspec.Struct, frozen=True, omit_defaults=True, tag="part", kw_only=True):
+    """A piece of a `prompt` that is too long for one frame: its JSON text is cut up and sent in order.
+
+    The last piece takes the place of the prompt. The frames of one prompt come without long pauses between them.
+    """
+
+    prompt_id: str
+    session: str
+    index: int
+    """Which piece, from 0; 0 begins the prompt anew."""
+    bytes: int
+    """UTF-8 bytes of the whole JSON text; the same in every piece."""
+    text: str
+    """The piece: what the pieces say one after the other is the JSON text of the `prompt`."""
+
+
 class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel", kw_only=True):
     """End a prompt's turn, running, waiting or not yet arrived."""
 
@@ -143,6 +160,8 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True, tag="welcome", kw
     """Seconds to answer one."""
     frame_bytes_max: int
     """Largest frame that the gateway accepts."""
+    prompt_bytes_max: int = 0
+    """Largest input, or messages together, in UTF-8 bytes; 0: the gateway takes no prompt beyond a frame."""
     models: tuple[str, ...] = ()
     """What a prompt may name, the default one first."""
     simulated: bool = False
@@ -404,7 +423,7 @@ class Disconnect(msgspec.Struct, frozen=True, omit_defaults=True, tag="disconnec
     """Session id → cursor to resume from."""
 
 
-ClientMessage: TypeAlias = Hello | Attach | Detach | Prompt | Cancel | Logout | Pong
+ClientMessage: TypeAlias = Hello | Attach | Detach | Prompt | Part | Cancel | Logout | Pong
 ServerMessage: TypeAlias = (
     Welcome
     | Attached

@@ -8,7 +8,7 @@ import msgspec
 
 __all__ = ["DEAD_LETTER_VALUE_BYTES_MAX", "DeadLetter"]
 
-DEAD_LETTER_VALUE_BYTES_MAX: Final = 131_072  # base64 adds a third; the record stays below 256 KiB
+DEAD_LETTER_VALUE_BYTES_MAX: Final = 700_000  # base64 adds a third; the record stays below 960 KiB
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, tag="dead_letter", kw_only=True):

@@ -10,7 +10,7 @@ import msgspec
 from schemas.errors import InvalidField
 from schemas.identifiers import check_prompt_id, check_session_id, check_tenant_id, check_user_id
 from schemas.prompts import PromptSubmitted
-from schemas.topics import RECORD_BYTES_MAX
+from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 
 __all__ = ["PROMPT_RECORD_BYTES_MAX", "PromptLimits", "check_prompt", "prompt_bytes"]
 
@@ -19,7 +19,7 @@ WALL_US_MAX: Final = 2**53 - 1
 
 TEMPERATURE_MAX: Final = 2.0
 
-PROMPT_RECORD_BYTES_MAX: Final = RECORD_BYTES_MAX - 4_096
+PROMPT_RECORD_BYTES_MAX: Final = PROMPT_CARRIER_BYTES_MAX - 4_096
 """A prompt as JSON, escapes included: with what the journal adds it still fits a record."""
 
 
@@ -27,7 +27,7 @@ PROMPT_RECORD_BYTES_MAX: Final = RECORD_BYTES_MAX - 4_096
 class PromptLimits:
     """What is accepted."""
 
-    prompt_bytes_max: int = 131_072
+    prompt_bytes_max: int = 524_288
     """UTF-8 bytes of the input, or of all messages together."""
     messages_max: int = 512
     """Messages in one prompt."""

@@ -17,6 +17,7 @@ __all__ = [
     "ACTIVITY",
     "DEAD_LETTERS",
     "PROMPTS",
+    "PROMPT_CARRIER_BYTES_MAX",
     "RECORDS",
     "SHARED_SESSIONS",
     "TICKETS",
@@ -49,7 +50,10 @@ SHARED_PARTITIONS: Final = 32
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 RECORD_BYTES_MAX: Final = 262_144
-"""No record of ours is larger."""
+"""No record of ours is larger, save one that carries a prompt."""
+PROMPT_CARRIER_BYTES_MAX: Final = 983_040
+"""A record that carries a prompt whole: on `tokenwire.prompts`, in the journal, at the head of its turn on the
+session's log. With its batch's own bytes it stays within 1 MiB, what a broker takes unless told otherwise."""
 FOREIGN_PROMPT_BYTES_MAX: Final = 2_097_152
 """Prompts of foreign producers may be larger than we accept: they get an answer saying so, not a silent refusal."""
 

@@ -14,8 +14,9 @@ count. In log order:
 
 So whichever of two owners appended first has won, and both can tell by reading. The fold is a plain state machine
 over records: no clock, no I/O. Cost per record: one dictionary look-up. Texts are kept only on request
-(`keep_text`); otherwise ended turns are remembered without their prompts and up to `ENDED_TURNS_KEPT_MAX`, so that
-memory is bounded by open turns.
+(`keep_text`); otherwise ended turns are remembered without their prompts: the newest `ENDED_TURNS_WHOLE_MAX` with all
+that was read of them, those before by their places on the log, `ENDED_TURNS_KEPT_MAX` in all. So memory is bounded by
+open turns.
 
 What a fold cannot know: a second `TurnQueued` of a turn that ended before the fold's first record (or so long ago
 that it was forgotten) looks like a first one. Whoever acts on turns asks the journal, which knows ended turns for
@@ -28,6 +29,7 @@ import enum
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -45,9 +47,20 @@ from schemas.session_events import (
     TurnWaiting,
 )
 
-__all__ = ["ENDED_TURNS_KEPT_MAX", "FoldedRun", "FoldedTurn", "SessionFold", "Verdict", "text_hash"]
+__all__ = [
+    "ENDED_TURNS_KEPT_MAX",
+    "ENDED_TURNS_WHOLE_MAX",
+    "FoldedRun",
+    "FoldedTurn",
+    "SessionFold",
+    "Verdict",
+    "text_hash",
+]
 
+ENDED_TURNS_WHOLE_MAX: Final = 256
+"""More than a session's turns that run side by side: whoever takes over needs to know how each of them ended."""
 ENDED_TURNS_KEPT_MAX: Final = 1_024
+"""Enough to know what comes late for what it is."""
 
 
 class Verdict(enum.Enum):
@@ -135,10 +148,18 @@ class FoldedTurn:
         return self.queued.messages or (ChatMessage(role="user", content=self.queued.input),)
 
 
+@dataclass(slots=True)
+class PastTurn:
+    """What is left of a turn that ended long ago."""
+
+    first_offset: int
+    queued_again_at: int
+
+
 class SessionFold:
     """Folds one session's records, in log order."""
 
-    __slots__ = ("comparisons", "ended_order", "keep_text", "next_offset", "turns")
+    __slots__ = ("comparisons", "ended_order", "keep_text", "next_offset", "past", "turns")
 
     def __init__(self, *, keep_text: bool = False) -> None:
         self.keep_text = keep_text
@@ -146,6 +167,9 @@ class SessionFold:
         self.next_offset = 0
         """One past the newest record folded."""
         self.ended_order: list[str] = []
+        """Of the ended turns in `turns`."""
+        self.past: dict[str, PastTurn] = {}
+        """Those that ended before them."""
         self.comparisons: dict[str, ComparisonEnded] = {}
         """What comparisons came to, by prompt id; the newest ENDED_TURNS_KEPT_MAX unless texts are kept."""
 
@@ -167,7 +191,7 @@ class SessionFold:
             case TurnStarted() | TurnHedged() | TokensEmitted() | TurnEnded():
                 turn = self.turns.get(event.turn)
                 if turn is None:
-                    return Verdict.UNKNOWN_TURN
+                    return Verdict.AFTER_END if event.turn in self.past else Verdict.UNKNOWN_TURN
                 if turn.ended is not None:
                     return Verdict.AFTER_END
                 return self.apply_to_open(turn, event, offset)
@@ -176,6 +200,11 @@ class SessionFold:
         """The turns that have not ended, oldest first."""
         return (turn for turn in self.turns.values() if turn.ended is None)
 
+    def first_ended_offset(self) -> int:
+        """Where the first of the ended turns that are remembered begins; -1: none has ended."""
+        ended = (turn.first_offset for turn in self.turns.values() if turn.ended is not None)
+        return min(chain((turn.first_offset for turn in self.past.values()), ended), default=-1)
+
     def read_from(self) -> int:
         """The offset from which a new reader must fold to know what this fold knows of open turns.
 
@@ -183,14 +212,15 @@ class SessionFold:
         """
         start = min((turn.first_offset for turn in self.open_turns()), default=self.next_offset)
         while True:
-            repeated = (turn.first_offset for turn in self.turns.values() if turn.queued_again_at >= start)
+            known: Iterator[FoldedTurn | PastTurn] = chain(self.past.values(), self.turns.values())
+            repeated = (turn.first_offset for turn in known if turn.queued_again_at >= start)
             earliest = min(repeated, default=start)
             if earliest >= start:
                 return start
             start = earliest
 
     def apply_queued(self, event: TurnQueued, offset: int) -> Verdict:
-        known = self.turns.get(event.turn)
+        known = self.turns.get(event.turn) or self.past.get(event.turn)
         if known is not None:
             if offset > known.first_offset:
                 known.queued_again_at = max(known.queued_again_at, offset)
@@ -229,8 +259,12 @@ class SessionFold:
             return
         turn.queued = msgspec.structs.replace(turn.queued, input="", messages=None)
         self.ended_order.append(turn.queued.turn)
-        while len(self.ended_order) > ENDED_TURNS_KEPT_MAX:
-            del self.turns[self.ended_order.pop(0)]
+        if len(self.ended_order) > ENDED_TURNS_WHOLE_MAX:
+            name = self.ended_order.pop(0)
+            oldest = self.turns.pop(name)
+            self.past[name] = PastTurn(oldest.first_offset, oldest.queued_again_at)
+        if len(self.past) > ENDED_TURNS_KEPT_MAX - ENDED_TURNS_WHOLE_MAX:
+            del self.past[next(iter(self.past))]
 
 
 def start(turn: FoldedTurn, event: TurnStarted) -> Verdict:

@@ -1,8 +1,9 @@
 """The AsyncAPI 3.0 document: every topic and the websocket, told from the side of a program that uses Tokenwire.
 
 Messages refer to the JSON Schemas beside it, so a field is described in one place. What a program sends and receives
-are its operations; channels without one are between Tokenwire's own processes. `tokenwire.turns` is left out: only the
-worker that owns a partition reads it, and its records promise nothing to anybody.
+are its operations; channels without one are between Tokenwire's own processes. Two topics are left out, for their
+records promise nothing to anybody: `tokenwire.turns`, which only the worker that owns a partition reads, and
+`tokenwire.tickets`, which only gateways read.
 """
 
 from __future__ import annotations

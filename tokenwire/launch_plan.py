@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from gateway.stop_times import gateway_stop_s
 from infra.embedded.child_spec import ChildSpec, ReadyProbe
+from infra.interpreter_settings import RETURNING_ALLOCATOR
 from infra.settings import Settings
 from tokenwire.line_ports import LinePorts
 
@@ -138,7 +139,7 @@ class LaunchPlan:
             ChildSpec(
                 name=name,
                 argv=own_command("gateway"),
-                environment=self.environment | {"TOKENWIRE_GATEWAY_PORT": str(port)},
+                environment=self.environment | RETURNING_ALLOCATOR | {"TOKENWIRE_GATEWAY_PORT": str(port)},
                 ready=f"{self.gateway_address(port)}/readyz",
                 depends_on=needs,
                 ready_deadline_s=READY_S,

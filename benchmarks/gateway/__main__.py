@@ -5,6 +5,7 @@
     python -m benchmarks.gateway everyone                   # all read at once, or as many as can
     python -m benchmarks.gateway slow --pairs 10            # what clients that do not keep up cost the others
     python -m benchmarks.gateway storm                      # all cut off, all back within ten seconds
+    python -m benchmarks.gateway idle                       # nobody speaks for an hour: what grows
     python -m benchmarks.gateway plain                      # the design one would write first, side by side
 
 Broker, writer of the logs, gateway and clients are processes of their own; `--json` prints everything that was seen.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import sys
 from collections.abc import Awaitable, Callable
@@ -23,7 +25,7 @@ from typing import Any, Final, TypeAlias
 
 import uvloop
 
-from benchmarks.gateway import everyone, plain, slow, steady, storm
+from benchmarks.gateway import everyone, idle, plain, slow, steady, storm
 from benchmarks.gateway.load import TOKEN_BYTES
 from benchmarks.gateway.parts import Ground, measuring_ground
 from benchmarks.gateway.report import lines_of
@@ -33,7 +35,7 @@ from infra.telemetry.log_setup import configure_logging
 __all__ = ["main"]
 
 Options: TypeAlias = argparse.Namespace
-Seen: TypeAlias = steady.Steady | everyone.Everyone | slow.Slow | storm.Storm | plain.Plain
+Seen: TypeAlias = steady.Steady | everyone.Everyone | slow.Slow | storm.Storm | plain.Plain | idle.Idle
 
 ROLLUP_MS: Final = 500.0
 TOKEN_MS: Final = 80.0
@@ -75,6 +77,10 @@ async def run_storm(ground: Ground, plan: steady.Plan, options: Options) -> Seen
     return await storm.measure_storm(ground, plan, over_s=options.over_s, say=say)
 
 
+async def run_idle(ground: Ground, plan: steady.Plan, options: Options) -> Seen:
+    return await idle.measure_idle(ground, plan, growth_max=options.growth_max, say=say)
+
+
 async def run_plain(ground: Ground, plan: steady.Plan, options: Options) -> Seen:
     chosen = plain.PlainPlan(
         still=options.still,
@@ -94,6 +100,9 @@ SCENARIOS: Final = {
         page=slow.__doc__ or "", run=run_slow, clients=8_000, records_per_s=2_500.0, seconds=12.0, token_bytes=200
     ),
     "storm": Scenario(page=storm.__doc__ or "", run=run_storm, streaming=10_000, records_per_s=1_000.0, seconds=50.0),
+    "idle": Scenario(
+        page=idle.__doc__ or "", run=run_idle, streaming=0, seconds=float(os.environ.get("SOAK_S") or 3_600)
+    ),
     "plain": Scenario(
         page=plain.__doc__ or "",
         run=run_plain,
@@ -175,6 +184,10 @@ def add_storm(command: argparse.ArgumentParser) -> None:
     command.add_argument("--over-s", type=float, default=10.0, help="they come back over so many seconds")
 
 
+def add_idle(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--growth-max", type=float, default=1.0, help="MB/min that are allowed (default: %(default)s)")
+
+
 def add_plain(command: argparse.ArgumentParser) -> None:
     command.add_argument("--search-readers", type=int, default=10_000, help="the most that are tried at once")
     command.add_argument("--still", type=int, default=100, help="clients that never read (default: %(default)s)")
@@ -191,6 +204,7 @@ ADDED: Final[dict[str, Callable[[argparse.ArgumentParser], None]]] = {
     "everyone": add_pace,
     "slow": add_slow,
     "storm": add_storm,
+    "idle": add_idle,
     "plain": add_plain,
 }
 

@@ -130,6 +130,7 @@ class Crowd:
                     "by_snapshot": client.by_snapshot,
                     "ended": client.ended.is_set(),
                     "close_code": client.close_code,
+                    "gone": client.gone.is_set(),
                     "returns": client.returns,
                     "told_cursor": client.told_cursor,
                 }

@@ -18,7 +18,8 @@ from infra.embedded.broker_jars import jars_folder
 from infra.embedded.child_log import read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.ports import find_free_port
-from infra.kafka.session_topics import SessionTopics
+from infra.interpreter_settings import RETURNING_ALLOCATOR
+from infra.kafka.session_topics import SessionTopics, SessionTopicsUnavailable
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
 from schemas.topics import fixed_topics
@@ -31,6 +32,7 @@ START_S_MAX: Final = 60.0
 STOP_S_MAX: Final = 60.0
 HEAP_MB: Final = 1_536
 TOPICS_AT_ONCE: Final = 500
+PREPARE_ATTEMPTS: Final = 5
 COMMANDS: Final[dict[Design, tuple[str, ...]]] = {
     "tokenwire": ("tokenwire", "gateway"),
     "plain": ("benchmarks.plain_gateway",),
@@ -101,7 +103,8 @@ async def running_gateway(
     """One gateway on a free port, ready for clients. `more`: settings of its own."""
     port = find_free_port()
     log_file = ground.folder / f"{design}-{port}.log"
-    environment = module_environment(**ground.values, TOKENWIRE_GATEWAY_PORT=str(port), **(more or {}))
+    ours = RETURNING_ALLOCATOR if design == "tokenwire" else {}
+    environment = module_environment(**ground.values, **ours, TOKENWIRE_GATEWAY_PORT=str(port), **(more or {}))
     argv = (sys.executable, "-P", "-m", *COMMANDS[design])
     process = await start_child(argv, log_file=log_file, environment=environment, working_folder=ground.folder)
     try:
@@ -132,6 +135,12 @@ async def prepared_topics(ground: Ground, run: str, numbers: range) -> None:
     try:
         for first in range(numbers.start, numbers.stop, TOPICS_AT_ONCE):
             some = range(first, min(numbers.stop, first + TOPICS_AT_ONCE))
-            await asyncio.gather(*(topics.ensure(key_of(run, number)) for number in some))
+            for attempt in range(PREPARE_ATTEMPTS):
+                try:
+                    await asyncio.gather(*(topics.ensure(key_of(run, number)) for number in some))
+                    break
+                except SessionTopicsUnavailable:  # the broker is far behind with telling of what it made
+                    if attempt == PREPARE_ATTEMPTS - 1:
+                        raise
     finally:
         await topics.stop()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
 
 from benchmarks.gateway.everyone import Everyone
+from benchmarks.gateway.idle import LEFT_RATIO_MAX, Idle
 from benchmarks.gateway.plain import Plain, Side
 from benchmarks.gateway.processes import OTHERS
 from benchmarks.gateway.search import verdict
@@ -17,10 +17,8 @@ from benchmarks.gateway.wave import Wave
 
 __all__ = ["lines_of"]
 
-LEFT_RATIO_MAX: Final = 1.2
 
-
-def lines_of(seen: Steady | Everyone | Slow | Storm | Plain) -> Iterator[str]:
+def lines_of(seen: Steady | Everyone | Slow | Storm | Plain | Idle) -> Iterator[str]:
     """What was seen, line by line."""
     match seen:
         case Steady():
@@ -39,6 +37,11 @@ def lines_of(seen: Steady | Everyone | Slow | Storm | Plain) -> Iterator[str]:
             yield from slow_lines(seen)
         case Storm():
             yield from storm_lines(seen)
+        case Idle():
+            yield f"idle, {seen.layout} layout: {seen.seconds:g} s"
+            yield from memory_lines(seen.memory)
+            words = f"{seen.growth_mb_per_min:+.3f} MB/min ({seen.growth_mb_per_min_max:g} allowed)"
+            yield row("growth", f"{words}, {seen.cut_off:,} clients cut off")
         case Plain():
             yield f"plain, {seen.layout} layout"
             for side in seen.sides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.gateway.everyone import Everyone
+from benchmarks.gateway.idle import Idle
 from benchmarks.gateway.plain import Plain
 from benchmarks.gateway.slow import Slow
 from benchmarks.gateway.slow_readers import Outcome
@@ -13,7 +14,7 @@ from benchmarks.gateway.wave import Wave
 __all__ = ["is_sound"]
 
 
-def is_sound(seen: Steady | Everyone | Slow | Storm | Plain) -> bool:
+def is_sound(seen: Steady | Everyone | Slow | Storm | Plain | Idle) -> bool:
     """The plain design is not asked; nor are trials of more than a gateway can do."""
     waves: list[Wave | None] = []
     outcomes: list[Outcome] = []
@@ -27,6 +28,8 @@ def is_sound(seen: Steady | Everyone | Slow | Storm | Plain) -> bool:
             outcomes = [seen.still, seen.slow, seen.held_still, seen.held_slow]
         case Storm():
             waves = [seen.wave]
+        case Idle():
+            return seen.is_sound
         case Plain():
             own = [side for side in seen.sides if side.design == "tokenwire"]
             waves = [wave for side in own for wave in (side.wave, side.beside)]

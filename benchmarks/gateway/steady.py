@@ -23,6 +23,7 @@ from gateway.session_hubs import IDLE_GRACE_S
 
 __all__ = [
     "AFTER_LEAVING_S",
+    "IDLE",
     "WARM_UP_S",
     "Memory",
     "Plan",
@@ -154,7 +155,7 @@ async def connected(ground: Ground, gateway: RunningGateway, fleet: ClientFleet,
     memory = Memory(clients=plan.clients, fresh=round(resident_mib(gateway.pid), 1))
     await warmed(ground, gateway, fleet, plan)
     await prepared_topics(ground, run, range(plan.clients))
-    await asyncio.sleep(plan.settle_s)
+    await asyncio.sleep(plan.after_leaving_s)  # until what the warm-up took is given back
     memory.start, memory.socket_mib_start = round(resident_mib(gateway.pid), 1), round(kernel_socket_mib(), 1)
     memory.slab_mib_start = round(kernel_slab_mib(), 1)
     told = await fleet.connect(READERS, range(plan.streaming))

@@ -13,7 +13,7 @@ import itertools
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypeAlias
@@ -25,6 +25,7 @@ from websockets.typing import Subprotocol
 
 from gateway.client.errors import AnswerFailed, LineClosed
 from gateway.client.inbox import Inbox
+from gateway.decisions.prompt_parts import parts_of
 from gateway.decisions.reconnect_plan import StayAway, plan_reconnect
 from gateway.decisions.session_follow import Adopted, Dropped, Mend, SessionFollow
 from schemas.client_messages import (
@@ -325,7 +326,15 @@ class Line:
     async def write(self, socket: ClientConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
             while True:
-                await socket.send(encode(await self.outgoing.get()), text=True)
+                message = await self.outgoing.get()
+                for part in self.fitting(message):
+                    await socket.send(encode(part), text=True)
+
+    def fitting(self, message: ClientMessage) -> Iterable[ClientMessage]:
+        """What to send for a message: itself, or the parts of a long prompt where the gateway takes them."""
+        if self.welcome is None or not self.welcome.prompt_bytes_max or not isinstance(message, Prompt):
+            return (message,)
+        return parts_of(message, self.welcome.frame_bytes_max)
 
     def go_live(self) -> None:
         """Welcome: ask again for all that has had no answer."""

@@ -18,16 +18,17 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import msgspec
 
-from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Logout, OnSlow, Pong, Prompt
+from gateway.decisions.prompt_parts import PartKept, PartsRefused, PartsRoom, PromptParts
+from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Logout, OnSlow, Part, Pong, Prompt
 from schemas.codec import decode_client_messages
 from schemas.errors import InvalidField, MalformedRecord, UnknownTag
 from schemas.identifiers import IDENTIFIER_CHARS_MAX, UserId, check_prompt_id, check_session_id
-from schemas.prompt_limits import PromptLimits, check_prompt
+from schemas.prompt_limits import PROMPT_RECORD_BYTES_MAX, PromptLimits, check_prompt
 from schemas.prompts import PromptCancelled, PromptSubmitted
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Fault",
     "FollowSession",
     "HeardPong",
+    "HeldPart",
     "Intent",
     "LogOut",
     "ProtocolEvent",
@@ -50,6 +52,8 @@ __all__ = [
 
 STRIKES_MAX: Final = 3
 MESSAGES_PER_FRAME_MAX: Final = 1_024
+PROMPT_FIELDS_BYTES_MAX: Final = 65_536
+"""Of a prompt's JSON text, for everything but what it asks."""
 
 ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 PATH_IN_MESSAGE: Final = re.compile(
@@ -111,6 +115,9 @@ class SubmitPrompt:
 
     session: str
     prompt: PromptSubmitted
+    parts: PromptParts | None = None
+    """Where the bytes of its parts are counted; they are to be released once it is published."""
+    parts_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,11 @@ class HeardPong:
     """The client is alive."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeldPart:
+    """A part of a long prompt was put to the others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """A message that is not acted on: what to tell the client, and whether its strikes are used up."""
@@ -141,20 +153,25 @@ class Fault:
     session: str = ""
     prompt_id: str = ""
     closes: bool = False
+    temporary: bool = False
+    retry_after_s: float | None = None
 
 
 Intent: TypeAlias = (
-    Authenticate | FollowSession | UnfollowSession | SubmitPrompt | CancelPrompt | LogOut | HeardPong | Fault
+    Authenticate | FollowSession | UnfollowSession | SubmitPrompt | CancelPrompt | LogOut | HeardPong | HeldPart | Fault
 )
 
 
 class ClientProtocol:
     """One connection's side of the conversation."""
 
-    __slots__ = ("limits", "state", "strikes", "user")
+    __slots__ = ("limits", "parts", "room", "state", "strikes", "user")
 
-    def __init__(self, limits: PromptLimits) -> None:
+    def __init__(self, limits: PromptLimits, room: PartsRoom) -> None:
         self.limits = limits
+        self.room = room
+        self.parts: PromptParts | None = None
+        """Long prompts on their way; None until the first part comes."""
         self.state = ProtocolState.AWAITING_HELLO
         self.user: UserId | None = None
         self.strikes = 0
@@ -228,7 +245,7 @@ class ClientProtocol:
                 prompt_id=shown(getattr(message, "prompt_id", "")),
             )
 
-    def intent_of(self, message: Attach | Detach | Prompt | Cancel | Logout | Pong, user: UserId) -> Intent:
+    def intent_of(self, message: Attach | Detach | Prompt | Part | Cancel | Logout | Pong, user: UserId) -> Intent:
         match message:
             case Attach():
                 session = check_session_id(message.session) if message.session else ""
@@ -239,6 +256,10 @@ class ClientProtocol:
                 prompt = prompt_of(message, user)
                 check_prompt(prompt, self.limits)
                 return SubmitPrompt(message.session, prompt)
+            case Part():
+                check_session_id(message.session)
+                check_prompt_id(message.prompt_id)
+                return self.take_part(message, user)
             case Cancel():
                 session, prompt_id = check_session_id(message.session), check_prompt_id(message.prompt_id)
                 return CancelPrompt(session, PromptCancelled(user=user, session=session, prompt_id=prompt_id))
@@ -247,9 +268,68 @@ class ClientProtocol:
             case Pong():
                 return HeardPong()
 
+    def take_part(self, part: Part, user: UserId) -> Intent:
+        """The prompt if this part was its last one. Raises InvalidField for a whole prompt outside its limits."""
+        if self.parts is None:
+            self.parts = PromptParts(parts_bytes_max(self.limits), self.room)
+        verdict = self.parts.take(part)
+        if isinstance(verdict, PartKept):
+            return HeldPart()
+        if isinstance(verdict, PartsRefused):
+            return Fault(
+                code=verdict.code,
+                message=verdict.message,
+                field=verdict.field,
+                session=part.session,
+                prompt_id=part.prompt_id,
+                temporary=verdict.temporary,
+                retry_after_s=verdict.retry_after_s,
+            )
+        try:
+            intent = self.intent_of(prompt_in(verdict.text, part), user)
+        except InvalidField:
+            self.parts.release(len(verdict.text))
+            raise
+        assert isinstance(intent, SubmitPrompt)
+        return replace(intent, parts=self.parts, parts_bytes=len(verdict.text))
+
+    def missing_parts(self, now_s: float) -> Iterator[Fault]:
+        """The prompts whose parts have stopped coming; to be asked now and then."""
+        for missing in self.parts.tick(now_s) if self.parts is not None else ():
+            yield Fault(
+                code="part_missing",
+                message=f"{missing.received} of {missing.expected} bytes have come; send the whole prompt again",
+                field="text",
+                session=missing.session,
+                prompt_id=missing.prompt_id,
+            )
+
+    def forget_parts(self) -> None:
+        """The connection has ended."""
+        if self.parts is not None:
+            self.parts.forget()
+
     def strike(self, code: str, message: str, *, field: str = "") -> Fault:
         self.strikes += 1
         return Fault(code=code, message=message, field=field, closes=self.strikes >= STRIKES_MAX)
+
+
+def parts_bytes_max(limits: PromptLimits) -> int:
+    """JSON text that a prompt within its limits may have: text takes twice its size where all of it is escaped."""
+    return min(PROMPT_RECORD_BYTES_MAX, 2 * limits.prompt_bytes_max + PROMPT_FIELDS_BYTES_MAX)
+
+
+def prompt_in(text: bytes, part: Part) -> Prompt:
+    """The prompt whose parts these were. Raises InvalidField."""
+    try:
+        message = decode_one(text)
+    except (MalformedRecord, UnknownTag) as error:
+        raise InvalidField("text", "is no prompt once put together", f"it {problem_of(str(error))}") from None
+    if not isinstance(message, Prompt):
+        raise InvalidField("text", "is no prompt once put together", "send other messages whole")
+    if (message.session, message.prompt_id) != (part.session, part.prompt_id):
+        raise InvalidField("text", "names another prompt_id or session than its parts", "make them the same")
+    return message
 
 
 def split(frame: str) -> Sequence[bytes | str]:

@@ -4,7 +4,8 @@ A full collection walks all objects: 330 ms with 10,000 connections, in which ev
 one whenever a quarter more objects have grown old, so in the middle of a stream, and finds nothing: a connection lives
 for hours, and what is short-lived is found among the young ones, which goes on. Only connections that have gone leave
 cycles behind, so their number decides: a share of those present, so that the cost of a walk is spread over as many
-departures as it is long; or some time, for whatever else there may be, when few are here to wait for it.
+departures as it is long; or some time, for whatever else there may be, when few are here to wait for it. When the last
+one has gone nobody waits at all.
 
 Cost: garbage of at most max(`LEFT_MIN`, half of those present) connections, some 20 KB each.
 """
@@ -23,7 +24,7 @@ FEW: Final = 500
 
 
 def collection_is_due(*, left: int, present: int, since_s: float) -> bool:
-    """Whether to collect now. `left`: connections gone since the last time, `since_s` seconds ago."""
-    if left >= max(LEFT_MIN, LEFT_SHARE * present):
+    """Whether to collect now. `left`: connections and sessions gone since the last time, `since_s` seconds ago."""
+    if left >= max(LEFT_MIN, LEFT_SHARE * present) or (left and not present):
         return True
     return since_s >= QUIET_S and present <= FEW

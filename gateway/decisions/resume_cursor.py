@@ -101,7 +101,7 @@ class SignedPosition:
 class CursorKeys:
     """The secrets that sign cursors, by key id; the first one signs."""
 
-    __slots__ = ("by_id", "signing_id")
+    __slots__ = ("by_id", "signing_id", "states")
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         if not secrets:
@@ -111,24 +111,25 @@ class CursorKeys:
         for key in derived:
             self.by_id.setdefault(key_id_of(key), key)
         self.signing_id = key_id_of(derived[0])
+        self.states = {
+            key_id: hashlib.blake2b(key=key, digest_size=SIGNATURE_BYTES) for key_id, key in self.by_id.items()
+        }
+        """The work on a key, done once: a copy goes on from it."""
 
 
 class CursorSigner:
     """Signs and reads the cursors of one session."""
 
-    __slots__ = ("keys", "session_key", "state")
+    __slots__ = ("keys", "session_key")
 
     def __init__(self, keys: CursorKeys, session_key: SessionKey) -> None:
         self.keys = keys
         self.session_key = session_key
-        self.state = self.keyed_state(keys.by_id[keys.signing_id])
 
     def sign(self, epoch: bytes, position: LogPosition, fold_from: int) -> str:
         """The cursor for a position of the log `epoch` (see `epoch_digest`)."""
         payload = PAYLOAD.pack(VERSION, self.keys.signing_id, epoch, position[0], fold_from, position[1])
-        state = self.state.copy()
-        state.update(payload)
-        return base64.urlsafe_b64encode(payload + state.digest()).decode()
+        return base64.urlsafe_b64encode(payload + self.signature(self.keys.signing_id, payload)).decode()
 
     def read(self, cursor: str) -> SignedPosition | Gap | Forged:
         """What the cursor says, if its signature is ours; an unknown key id is a gap."""
@@ -137,17 +138,17 @@ class CursorSigner:
             return Forged()
         payload, signature = raw[: PAYLOAD.size], raw[PAYLOAD.size :]
         version, key_id, epoch, offset, fold_from, chunk = PAYLOAD.unpack(payload)
-        key = self.keys.by_id.get(key_id)
-        if version != VERSION or key is None:
+        if version != VERSION or key_id not in self.keys.states:
             return Gap("unknown_cursor")
-        state = self.keyed_state(key)
-        state.update(payload)
-        if not hmac.compare_digest(state.digest(), signature):
+        if not hmac.compare_digest(self.signature(key_id, payload), signature):
             return Forged()
         return SignedPosition(epoch, LogPosition(offset, chunk), fold_from)
 
-    def keyed_state(self, key: bytes) -> hashlib.blake2b:
-        return hashlib.blake2b(self.session_key.encode(), key=key, digest_size=SIGNATURE_BYTES)
+    def signature(self, key_id: bytes, payload: bytes) -> bytes:
+        state = self.keys.states[key_id].copy()
+        state.update(self.session_key.encode())
+        state.update(payload)
+        return state.digest()
 
 
 def epoch_digest(epoch: str) -> bytes:

@@ -13,6 +13,8 @@ export interface WelcomeMessage {
   pong_s: number;
   /** Largest frame that the gateway accepts. */
   frame_bytes_max: number;
+  /** Largest input, or messages together, in UTF-8 bytes; 0: the gateway takes no prompt beyond a frame. */
+  prompt_bytes_max?: number;
   /** What a prompt may name, the default one first. */
   models?: string[];
   /** True while answers come from the simulated provider. */

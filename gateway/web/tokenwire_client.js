@@ -37,6 +37,7 @@
 
 import { newId } from "./identifiers.js";
 import { planReconnect } from "./reconnect_plan.js";
+import { partsOf, utf8Bytes } from "./prompt_parts.js";
 import { SessionFollow } from "./session_follow.js";
 
 const TOKEN_REFUSED = 4401;
@@ -331,12 +332,14 @@ export class TokenwireClient extends EventTarget {
     if (this.#state.state !== "live") return; // kept in #sessions, #prompts, #cancels and sent at welcome
     const text = JSON.stringify(message);
     const bytesMax = this.#welcome.frame_bytes_max;
-    if (message.type === "prompt" && bytesMax && new TextEncoder().encode(text).length > bytesMax) {
-      const { session, prompt_id } = message;
+    const bytes = message.type === "prompt" && bytesMax ? utf8Bytes(text) : 0;
+    if (bytes <= (bytesMax ?? 0)) return this.#socket.send(text);
+    const { session, prompt_id } = message;
+    if (this.#welcome.prompt_bytes_max) {
+      for (const part of partsOf(text, { session, prompt_id, bytes }, bytesMax)) this.#socket.send(part);
+    } else {
       queueMicrotask(() => this.#refuse({ session, prompt_id }, `one message may have ${bytesMax} bytes`));
-      return;
     }
-    this.#socket.send(text);
   }
 
   /** A connection that says nothing for longer than the server's own ping promises is dead: leave it. */

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from infra.embedded.ports import LOOPBACK, PortTaken
 from infra.telemetry.metric_names import Metric
+from infra.telemetry.shared_metrics import added_up, metrics_folder
 
 __all__ = ["CONTENT_TYPE", "Metrics", "MetricsEndpoint"]
 
@@ -55,8 +56,9 @@ class Metrics:
         return found
 
     def exposition(self) -> bytes:
-        """The body of an answer to `GET /metrics`, of CONTENT_TYPE."""
-        return generate_latest(self.registry)
+        """The body of an answer to `GET /metrics`, of CONTENT_TYPE; for all processes, where several share a port."""
+        folder = metrics_folder()
+        return generate_latest(self.registry) if folder is None else added_up(folder)
 
 
 class MetricsEndpoint:
@@ -104,6 +106,6 @@ def build(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Hist
         case "counter":
             return Counter(metric.name, help_text, metric.labels, registry=registry)
         case "gauge":
-            return Gauge(metric.name, help_text, metric.labels, registry=registry)
+            return Gauge(metric.name, help_text, metric.labels, registry=registry, multiprocess_mode="livesum")
         case "histogram":
             return Histogram(metric.name, help_text, metric.labels, registry=registry, buckets=metric.buckets)

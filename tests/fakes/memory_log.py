@@ -20,7 +20,7 @@ from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable
 from infra.kafka.session_topics import SessionLog, SessionTopics
 from processors.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
 from schemas.identifiers import SessionKey
-from schemas.topics import RECORD_BYTES_MAX, Layout, fixed_topics, session_place
+from schemas.topics import PROMPT_CARRIER_BYTES_MAX, Layout, fixed_topics, session_place
 
 __all__ = ["CALM", "Fate", "MemoryAppender", "MemoryLog", "MemoryReader", "MemoryTopics", "Weather"]
 
@@ -122,8 +122,8 @@ class MemoryAppender(LogAppender):
     ) -> list[int]:
         """As the real one: AppendRefused, AppendFailed, or the offsets."""
         for value in values:
-            if value is not None and len(value) > RECORD_BYTES_MAX:
-                raise AppendRefused(f"a record of {len(value)} bytes; at most {RECORD_BYTES_MAX} are allowed")
+            if value is not None and len(value) > PROMPT_CARRIER_BYTES_MAX:
+                raise AppendRefused(f"a record of {len(value)} bytes; at most {PROMPT_CARRIER_BYTES_MAX} are allowed")
         if self.stopped:
             raise AppendFailed("the producer is stopped")
         weather = self.weather(topic)

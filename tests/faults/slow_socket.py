@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, closing
 from schemas.client_messages import SUBPROTOCOL, ClientMessage, Pong
 from schemas.codec import encode
 
-__all__ = ["SlowSocket"]
+__all__ = ["SlowSocket", "handshake"]
 
 NARROW_BYTES = 4_096
 """Receive buffer: what is not read soon waits at the gateway."""

@@ -16,7 +16,7 @@ AT_ONCE: Final = 400
 CONNECT_S_MAX: Final = 2.0
 
 
-async def test_connections_wait_in_the_kernel_while_the_gateway_is_busy(tmp_path: Path) -> None:
+async def test_G4_connections_wait_in_the_kernel_while_the_gateway_is_busy(tmp_path: Path) -> None:
     """G4: hundreds connect while the gateway accepts nobody, and none is dropped, to wait for ever longer times."""
     async with MemoryGateway.opened(tmp_path) as gateway:
         with ExitStack() as stack:

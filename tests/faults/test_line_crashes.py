@@ -12,15 +12,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
 
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.call_log import Call, prompt_sha256
+from processors.decisions.token_count import count_tokens
 from schemas.prompts import ChatMessage
-from schemas.topics import USER_PARTITIONS, Layout
+from schemas.topics import USER_PARTITIONS, Layout, user_partition
 from tests.integration.chat_client import ChatClient, SeenTurn
 from tests.integration.ledger import Asked, check_ledger
 from tests.integration.process_probe import until
@@ -101,14 +102,23 @@ def grown(turn: SeenTurn) -> Callable[[], bool]:
     return lambda: turn.end is not None or (turn.attempt, turn.next_seq) > before
 
 
+def newest_share(line: WholeLine, name: str) -> dict[str, Any] | None:
+    """What a worker has said of the partitions that it owns, last; None: nothing yet."""
+    said = [each for each in line.log_of(name).splitlines() if '"partitions_owned"' in each]
+    return json.loads(said[-1]) if said else None
+
+
+def owned_by_first(line: WholeLine) -> list[int]:
+    share = newest_share(line, "worker-1")
+    assert share is not None
+    return list(share["owned"])
+
+
 def is_settled(line: WholeLine) -> bool:
     """Whether the workers share the partitions between them, as of the newest generation of their group."""
-    newest = []
-    for name in ("worker-1", "worker-2"):
-        owned = [json.loads(each) for each in line.log_of(name).splitlines() if '"partitions_owned"' in each]
-        if not owned:
-            return False
-        newest.append(owned[-1])
+    newest = [owned for name in ("worker-1", "worker-2") if (owned := newest_share(line, name))]
+    if len(newest) < 2:
+        return False
     shares = [len(each["owned"]) for each in newest]
     return newest[0]["generation"] == newest[1]["generation"] and sum(shares) == USER_PARTITIONS and min(shares) > 0
 
@@ -164,7 +174,30 @@ async def test_r7_worker_killed_in_mid_answer(line: WholeLine, layout: Layout) -
     await asyncio.to_thread(line.until_restarted, killed)
 
 
-async def test_g5_gateway_killed_in_mid_answer(line: WholeLine, layout: Layout) -> None:
+async def test_r7_worker_killed_with_a_prompt_of_80_000_tokens(line: WholeLine, layout: Layout) -> None:
+    """Accepted in parts and being answered when its worker dies: the next one has every word of it."""
+    await until(lambda: is_settled(line), SETTLED_S)
+    user = next(f"long-{number}" for number in range(1_000) if user_partition(f"long-{number}") in owned_by_first(line))
+    words = " ".join(f"word {number} of {uuid4().hex[:8]}" for number in range(10_000))
+    assert count_tokens(words) >= 80_000
+    async with ChatClient.connected(line.gateways[0], line.token(user)) as client:
+        accepted = await client.prompt("s1", f"[[sim tokens=20 pace_ms=10 first_ms=1500]] {words}", "p1")
+        (turn,) = accepted.turns
+        await client.until(lambda: turn in client.turns and bool(client.turns[turn].starts), SETTLED_S)
+        killed = line.kill("worker-1")
+        await client.ended(turn, ENDED_S)
+
+        text = "".join(answer_for([ChatMessage(role="user", content=words)], tokens=20))
+        asked = Asked(user=user, session="s1", prompt_id="p1", text=text)
+        await check_ledger(line, [asked], clients=[client], layout=layout, crashed=True)
+        assert [start.cause for start in client.turns[turn].starts] == ["first", "crash"]
+        again = await client.prompt("s1", "[[sim tokens=5]] And in short?", "p2")
+        await client.ended(again.turns[0], ENDED_S)
+        assert client.turns[again.turns[0]].end is not None
+    await asyncio.to_thread(line.until_restarted, killed)
+
+
+async def test_G5_gateway_killed_in_mid_answer(line: WholeLine, layout: Layout) -> None:
     """Its clients go on at the sibling from their cursors, gap-free; nobody pays again; the gateway comes back."""
     first, second = line.gateways
     async with streaming(line, layout, gateways=[first], tokens=150) as streams:

@@ -18,6 +18,7 @@ from processors.app import build_app
 from processors.providers.provider import ChatRequest, ProviderChunk
 from producers.sdk import Receipt
 from schemas.codec import decode_session_event
+from schemas.errors import InvalidField
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.session_events import PromptRefused
 from schemas.topics import PROMPTS, session_place, user_partition
@@ -89,6 +90,18 @@ async def test_r16_poison_becomes_dead_letters_and_the_partition_goes_on(line: W
     assert rejected.ended.reason == "rejected"
     assert rejected.ended.error is not None
     assert rejected.ended.error.code == "prompt_too_large"
+
+
+async def test_prompt_of_80_000_tokens_by_the_sdk(line: WorkerLine, user: str) -> None:
+    """One record, one call with every word of it; one that is larger than may be is refused before it is sent."""
+    line.start_worker()
+    words = "Which of these words comes last? " + "word " * 80_000
+    receipt = await line.producer.submit(words, user=user, session="s1")
+    with pytest.raises(InvalidField) as refused:
+        await line.producer.submit("x" * 600_000, user=user, session="s1")
+
+    assert (await line.ended(receipt)).text == answer_text(words)
+    assert (refused.value.field, refused.value.code) == ("input", "prompt_too_large")
 
 
 async def test_unknown_model_and_empty_prompt_end_rejected(line: WorkerLine, user: str) -> None:

@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from gateway.decisions.prompt_parts import parts_of
 from schemas.client_messages import (
     SUBPROTOCOL,
     Accepted,
@@ -46,6 +47,7 @@ from schemas.codec import decode_server_messages, encode
 __all__ = ["ChatClient", "SeenTurn"]
 
 WAIT_S: Final = 30.0
+FRAME_BYTES_MAX: Final = 65_536
 
 
 @dataclass(slots=True)
@@ -152,7 +154,8 @@ class ChatClient:
         """Ask, and wait until the prompt is accepted. A refusal is an AssertionError."""
         prompt_id = prompt_id or f"p-{secrets.token_hex(4)}"
         before = len(self.told)
-        await self.send(Prompt(session=session, prompt_id=prompt_id, input=text, **more))
+        for message in parts_of(Prompt(session=session, prompt_id=prompt_id, input=text, **more), FRAME_BYTES_MAX):
+            await self.send(message)
         answer = await self.next_message(
             lambda message: isinstance(message, Accepted | Error) and message.prompt_id == prompt_id, before
         )

@@ -76,6 +76,28 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         await connection.close()
 
 
+@pytest.mark.parametrize(
+    "value", ["x' OR '1'='1", "ann' --", "'); DROP TABLE turns; --", "{turn:String}", "ann\\' OR 1 --"]
+)
+async def test_S6_sql_in_a_parameter_is_a_value(served: Served, value: str) -> None:
+    """A filter's value is compared, never read as SQL: no row, no error, and the table is there."""
+    asked = "SELECT count() FROM turns WHERE user = {user:String} AND session = {session:String}"
+
+    def bound() -> int:
+        client = clickhouse_connect.get_client(host="127.0.0.1", port=served.endpoint.port)
+        try:
+            found = client.query(asked, parameters={"user": value, "session": value}).result_rows
+            return int(found[0][0])
+        finally:
+            client.close()
+
+    status, _, body = await served.ask(asked, param_user=value.replace("\\", "\\\\"), param_session="s")
+
+    assert (status, body) == (200, "0\n")
+    assert await asyncio.to_thread(bound) == 0
+    assert (await served.ask("SELECT count() FROM turns"))[2] == "20\n"
+
+
 async def test_clickhouse_connect_asks_with_typed_parameters(served: Served) -> None:
     """The usual Python client gets typed rows, binds parameters, streams and names columns."""
 

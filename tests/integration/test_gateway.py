@@ -144,7 +144,7 @@ async def test_long_history_from_the_start_comes_in_few_messages(broker: Embedde
             assert sum(isinstance(message, Delta) for message in client.told) < 8
 
 
-async def test_gateway_killed_in_mid_answer(broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_G5_gateway_killed_in_mid_answer(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """The client resumes on a sibling with its last cursor: no hole, no duplicate (row G5)."""
     settings = await gateway_settings(broker, tmp_path)
     texts = [f"w{number} " for number in range(300)]
@@ -290,7 +290,7 @@ async def test_detached_session_is_silent(broker: EmbeddedBroker, tmp_path: Path
         assert {getattr(message, "session", "") for message in client.told[4:]} == {"kept"}
 
 
-async def test_cursor_beyond_retention(broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_G7_cursor_beyond_retention(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """What the log no longer holds is a gap, said before a snapshot of what is left; then live."""
     settings = await gateway_settings(broker, tmp_path)
     key = session_key_of(check_user_id("alice"), check_session_id("short"))

@@ -31,12 +31,13 @@ async def test_S2_S3_two_gateways_and_one_that_comes_later(broker: EmbeddedBroke
             async with WireClient.connected(second, None) as replaying:
                 await replaying.send(Hello(token=ticket))
                 assert (await replaying.closed())[0] == 4401
+            old = token_for(USER)
             await there.send(Logout())
             assert (await here.closed())[0] == 4401
             assert (await there.closed())[0] == 4401
             await bystander.send(Hello(token=token_for("stayer")))
             await bystander.next("welcome")
     async with running_gateway(settings) as later, WireClient.connected(later, None) as client:
-        await client.send(Hello(token=token_for(USER)))
+        await client.send(Hello(token=old))
         assert (await client.next("error")).code == "token_ended"
         assert (await client.closed())[0] == 4401

@@ -28,6 +28,7 @@ SCENARIOS: Final[dict[str, tuple[str, ...]]] = {
     "everyone": ("--clients", "30", "--seconds", "2"),
     "slow": (*SMALL, "--still", "6", "--slow", "6", "--pairs", "1", "--hold-s", "0", "--token-bytes", "60"),
     "storm": ("--clients", "24", "--records-per-s", "60", "--seconds", "4", "--over-s", "1"),
+    "idle": ("--clients", "24", "--seconds", "2", "--growth-max", "10000"),
     "plain": (*SMALL, "--still", "4", "--cut", "4", "--rounds", "1", "--search-seconds", "0"),
 }
 WAVE_ROWS: Final = (
@@ -57,6 +58,7 @@ ROWS: Final[dict[str, tuple[str, ...]]] = {
         "KB/s, held +6 of 6",
     ),
     "storm": (*WAVE_ROWS, r"resumed +24 of 24", r"answered +.*(replayed|live)"),
+    "idle": (*MEMORY_ROWS, AFTER_ROW, r"growth +[+-][\d.]+ MB/min \(10000 allowed\), 0 clients cut off"),
     "plain": (*MEMORY_ROWS, *WAVE_ROWS, r"cut off +4 of 4", r"plain:"),
 }
 

@@ -12,9 +12,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from websockets.exceptions import InvalidStatus
 
+from gateway.decisions.prompt_parts import parts_of
 from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import aiokafka_options
+from infra.settings import Settings
 from schemas.client_messages import Attach, Hello, Prompt
+from schemas.codec import decode_prompt_command
+from schemas.prompts import PromptSubmitted
 from schemas.topics import PROMPTS
 from tests.integration.gateway_line import (
     SessionWriter,
@@ -205,7 +209,7 @@ async def test_origin(broker: EmbeddedBroker, tmp_path: Path, own: bool) -> None
             assert refused.value.response.status_code == 403
 
 
-async def test_foreign_session_and_cursor(broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_G7_S4_foreign_session_and_cursor(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """Another user's session and one that never was look the same, cursors included (row S4)."""
     settings = await gateway_settings(broker, tmp_path)
     async with running_gateway(settings) as port, SessionWriter(settings) as writer:
@@ -252,3 +256,49 @@ async def test_readiness_with_a_worker(broker: EmbeddedBroker, tmp_path: Path) -
             await worker.stop()
 
         assert before == 503
+
+
+async def test_long_prompt_in_parts(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """One record within the prompt size; beyond it, an error that names the field; the connection goes on."""
+    settings = await gateway_settings(broker, tmp_path, prompt_bytes_max=400_000)
+    size, session = settings.frame_bytes_max, f"s-{secrets.token_hex(6)}"
+    words = 'Said "é",\n' * 36_000
+    async with running_gateway(settings) as port, WireClient.connected(port) as client:
+        for part in parts_of(Prompt(session=session, prompt_id="long", input=words), size):
+            await client.send(part)
+        accepted = await client.until("accepted")
+        for part in parts_of(Prompt(session=session, prompt_id="longer", input="x" * 400_001), size):
+            await client.send(part)
+        longer = await client.until("error")
+        huge, *rest = parts_of(Prompt(session=session, prompt_id="huge", input="x" * 990_000), size)
+        await client.send(huge)
+        refused_at_once = await client.until("error")
+        for part in rest[:2]:
+            await client.send(part)
+        await client.send(Prompt(session=session, prompt_id="short", input="Hello"))
+        answer = await client.until("accepted")
+
+    assert (accepted.prompt_id, answer.prompt_id) == ("long", "short")
+    assert (longer.prompt_id, longer.code, longer.field) == ("longer", "prompt_too_large", "input")
+    assert (refused_at_once.prompt_id, refused_at_once.field) == ("huge", "bytes")
+    assert refused_at_once.code == "prompt_too_large"
+    published = [prompt for prompt in await prompts_of(settings, session, 2) if prompt.prompt_id != "short"]
+    assert [(prompt.prompt_id, prompt.input) for prompt in published] == [("long", words)]
+
+
+async def prompts_of(settings: Settings, session: str, count: int) -> list[PromptSubmitted]:
+    """The first prompts of a session that lie on the topic."""
+    found: list[PromptSubmitted] = []
+    consumer = AIOKafkaConsumer(PROMPTS, auto_offset_reset="earliest", group_id=None, **aiokafka_options(settings))
+    await consumer.start()
+    try:
+        async with asyncio.timeout(10):
+            async for record in consumer:
+                command = decode_prompt_command(record.value)
+                if isinstance(command, PromptSubmitted) and command.session == session:
+                    found.append(command)
+                if len(found) == count:
+                    return found
+    finally:
+        await consumer.stop()
+    return found

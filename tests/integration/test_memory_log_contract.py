@@ -21,7 +21,7 @@ from infra.kafka.session_topics import SessionTopics
 from infra.settings import load_settings
 from processors.log_appender import AppendRefused, LogAppender, LogGone
 from schemas.identifiers import SessionKey
-from schemas.topics import RECORD_BYTES_MAX
+from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 from tests.fakes.memory_log import MemoryAppender, MemoryLog, MemoryReader, MemoryTopics
 from tests.integration.broker_fixture import new_broker
 
@@ -137,9 +137,9 @@ async def test_record_that_is_too_large(kind: str, broker: EmbeddedBroker) -> No
     async with opened(kind, broker) as parts:
         place = (await parts.topics.ensure(new_key())).place
         with pytest.raises(AppendRefused):
-            await parts.appender.append(place.topic, 0, b"x" * (RECORD_BYTES_MAX + 1))
+            await parts.appender.append(place.topic, 0, b"x" * (PROMPT_CARRIER_BYTES_MAX + 1))
 
-        assert await parts.appender.append(place.topic, 0, b"x" * RECORD_BYTES_MAX) == 0
+        assert await parts.appender.append(place.topic, 0, b"x" * PROMPT_CARRIER_BYTES_MAX) == 0
 
 
 @pytest.mark.parametrize("kind", ["memory", "kafka"])

@@ -92,7 +92,7 @@ def facts_of_log(events: list[SessionEvent]) -> list[str]:
 
 @dataclass
 class Expected:
-    """What a client must be told: everything after `known` facts of the log; at the tail, a picture and what follows."""
+    """What a client must be told: all after `known` facts of the log; at the tail, a picture and what follows."""
 
     client: RecordedClient
     known: int

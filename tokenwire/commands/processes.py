@@ -14,19 +14,33 @@ if TYPE_CHECKING:
 
 __all__ = ["analytics", "broker", "gateway", "provider", "worker"]
 
+PROCESSES_MAX: Final = 64
 EMBEDDED_NICENESS: Final = 10
 """The embedded engine shares its machine with the answers, and nobody waits for a row as they wait for a token."""
 
 
 @click.command()
-def gateway() -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(1, PROCESSES_MAX),
+    default=1,
+    show_default=True,
+    help="So many on one port, with their metrics added up; SIGHUP replaces them one by one, successors first.",
+)
+def gateway(processes: int) -> None:
     """Run a gateway: websockets, chat page, health, metrics.
 
     \b
-    Example:
+    Examples:
       TOKENWIRE_KAFKA=kafka-1:9092 TOKENWIRE_GATEWAY_PORT=8081 tokenwire gateway
+      TOKENWIRE_KAFKA=kafka-1:9092 tokenwire gateway --processes 4
     """
     settings = process_settings("gateway")
+    if processes > 1:
+        from tokenwire.one_port import serve_on_one_port
+
+        code = asyncio.run(serve_on_one_port(settings, processes, lambda words: click.echo(words, err=True)))
+        raise SystemExit(code)
     from gateway.server import run_gateway
 
     run_gateway(settings)

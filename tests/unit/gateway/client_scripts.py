@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.decisions.client_outbox import HeldBytes
+from gateway.decisions.prompt_parts import PartKept, PartsRoom, PartsWhole, PromptParts
 from schemas.client_messages import (
     Accepted,
     Attach,
@@ -13,9 +15,11 @@ from schemas.client_messages import (
     Cancel,
     Delta,
     Drain,
+    Error,
     Gap,
     Hello,
     Lag,
+    Part,
     Ping,
     Pong,
     Prompt,
@@ -24,6 +28,7 @@ from schemas.client_messages import (
     Start,
     Switch,
 )
+from schemas.codec import decode_client_messages, encode
 from tests.unit.gateway.scripted_gateway import (
     ANSWER,
     Scene,
@@ -54,6 +59,7 @@ class FaultScript:
     """The client cancels once its text is this."""
     tokens: tuple[str, ...] = ("x",)
     """Tokens that its token function gives, one per connection; the last one again and again."""
+    asks: str = "Hi"
 
 
 async def cut(peer: ScriptedPeer) -> None:
@@ -313,6 +319,51 @@ async def answers_from_the_start(peer: ScriptedPeer) -> None:
     await peer.socket.wait_closed()
 
 
+LONG_QUESTION = 'Is "é" one, \U0001f600 two,\n\x01 or 漢 three?' * 200
+
+
+async def hears_parts(peer: ScriptedPeer, *, parts_max: int = 1_000) -> PartsWhole | None:
+    """Put the prompt's parts together; each came in a frame that may be."""
+    await peer.welcome(frame_bytes_max=2_000, prompt_bytes_max=100_000)
+    parts = PromptParts(100_000, PartsRoom(100_000, HeldBytes(100_000)))
+    for _ in range(parts_max):
+        part = await peer.heard(Part)
+        assert len(encode(part)) <= 2_000
+        verdict = parts.take(part)
+        if isinstance(verdict, PartsWhole):
+            return verdict
+        assert verdict == PartKept()
+    return None
+
+
+async def dies_in_mid_prompt(peer: ScriptedPeer) -> None:
+    assert await hears_parts(peer, parts_max=3) is None
+    peer.socket.transport.abort()
+
+
+async def hears_a_long_prompt(peer: ScriptedPeer) -> None:
+    """All of it, from its first part on; then answers."""
+    whole_prompt = await hears_parts(peer)
+    assert whole_prompt is not None
+    (prompt,) = decode_client_messages(whole_prompt.text)
+    assert isinstance(prompt, Prompt)
+    assert (prompt.session, prompt.prompt_id, prompt.input) == ("s", "p", LONG_QUESTION)
+    await peer.say(attached(), *opening())
+    await answer(peer, ["one ", "two ", "three ", "four"])
+    await peer.say(end())
+    await peer.socket.wait_closed()
+
+
+async def refuses_a_long_prompt(peer: ScriptedPeer) -> None:
+    """At its first part; the prompt is not sent again, and the connection goes on."""
+    await hears_parts(peer, parts_max=1)
+    await peer.say(Error(code="prompt_too_large", message="too long", session="s", prompt_id="p", field="bytes"))
+    await peer.say(attached(), *opening())
+    await answer(peer, ["one ", "two ", "three ", "four"])
+    await peer.say(end())
+    await peer.socket.wait_closed()
+
+
 WHOLE = {"text": ANSWER, "end": "complete"}
 SCRIPTS: dict[str, FaultScript] = {
     "nothing": FaultScript((whole,), WHOLE | {"connections": 1}),
@@ -346,6 +397,11 @@ SCRIPTS: dict[str, FaultScript] = {
     ),
     "a new token for each connection": FaultScript(
         (by_token("t1", cut), by_token("t2", second_half)), tokens=("t1", "t2")
+    ),
+    "a long prompt": FaultScript((hears_a_long_prompt,), asks=LONG_QUESTION),
+    "cut in the middle of a long prompt": FaultScript((dies_in_mid_prompt, hears_a_long_prompt), asks=LONG_QUESTION),
+    "a long prompt that is refused": FaultScript(
+        (refuses_a_long_prompt,), WHOLE | {"connections": 1}, asks=LONG_QUESTION
     ),
     "its token ends": FaultScript((by_token("t1", ends_the_token), by_token("t2", second_half)), tokens=("t1", "t2")),
 }

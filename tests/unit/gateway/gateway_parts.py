@@ -11,6 +11,7 @@ from gateway.client_writer import ClientWriter
 from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
 from gateway.decisions.logged_out import LoggedOut
+from gateway.decisions.prompt_parts import PartsRoom
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.services import GatewayRules, GatewayServices
@@ -44,6 +45,7 @@ def services_over(
     """Everything a connection needs except the way to prompts."""
     clock = VirtualClock()
     limits = ConnectionLimits()
+    held = HeldBytes(limits.held_bytes_max)
     tokens = GuardedTokens(
         SecretVerifier(secret=b"s" * 32, audience="tokenwire", issuer="tokenwire"), LoggedOut(1e9), clock
     )
@@ -68,7 +70,8 @@ def services_over(
         access=AccessDesk(tokens, TicketIssuer(b"k" * 32), AccessLog(), clock),
         sockets=SocketCounts(limits),
         message_rate=MessageBucket(1_000_000, 1_000_000.0, now_s=0.0),
-        held_bytes=HeldBytes(limits.held_bytes_max),
+        held_bytes=held,
+        parts_room=PartsRoom(limits.held_bytes_max // 8, held),
         clock=clock,
         metrics=GatewayMetrics(clock),
     )

@@ -75,8 +75,8 @@ class ScriptedPeer:
     async def welcome(self, **numbers: float) -> Hello:
         """Let it in."""
         hello: Hello = await self.heard(Hello)
-        times: dict[str, Any] = {"ping_s": 20.0, "pong_s": 20.0} | numbers
-        await self.say(Welcome(connection="c", user="alice", frame_bytes_max=65_536, **times))
+        given: dict[str, Any] = {"ping_s": 20.0, "pong_s": 20.0, "frame_bytes_max": 65_536} | numbers
+        await self.say(Welcome(connection="c", user="alice", **given))
         return hello
 
     async def leave(self, code: int, **words: Any) -> None:

@@ -19,7 +19,7 @@ from tests.unit.gateway.headless_browser import new_page
 from tests.unit.gateway.scripted_gateway import WAIT_S, scripted
 
 IN_THE_BROWSER = """
-async ({ url, cancelAt, tokens, joins, waitMs }) => {
+async ({ url, asks, cancelAt, tokens, joins, waitMs }) => {
   const { TokenwireClient } = await import("/web/tokenwire_client.js");
   const token = async () => (tokens.length > 1 ? tokens.shift() : tokens[0]);
   const client = new TokenwireClient({ url, token });
@@ -49,7 +49,7 @@ async ({ url, cancelAt, tokens, joins, waitMs }) => {
     client.addEventListener("state", ({ detail }) => detail.state === "stopped" && done((seen.stopped = detail.code)));
     client.connect();
     if (joins) client.attach("s");
-    else client.prompt({ session: "s", promptId: "p", input: "Hi" });
+    else client.prompt({ session: "s", promptId: "p", input: asks });
   });
   const outcome = { ...seen, connections: client.counts.connections };
   client.close();
@@ -83,6 +83,7 @@ async def test_javascript_client(script: FaultScript, page: Page) -> None:
     async with scripted(*script.scenes, full=script.full) as url:
         given = {
             "url": url,
+            "asks": script.asks,
             "cancelAt": script.cancel_at,
             "tokens": list(script.tokens),
             "joins": script.joins,
@@ -107,7 +108,7 @@ async def seen_by_python(url: str, script: FaultScript) -> dict[str, Any]:
             if script.joins:
                 line.attach("s")
             else:
-                line.prompt("Hi", session="s", prompt_id="p")
+                line.prompt(script.asks, session="s", prompt_id="p")
             await follow(line, script.cancel_at, seen)
             seen["connections"] = line.connections
     except LineClosed as closed:

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Final
 
+from infra.interpreter_settings import RETURNING_ALLOCATOR
+
 __all__: list[str] = []
 
+RUSH: Final = """
+import os, resource
+from infra.interpreter_settings import give_back
+
+def resident_mib():
+    with open("/proc/self/statm") as told:
+        return int(told.read().split()[1]) * resource.getpagesize() / 2**20
+
+before = resident_mib()
+rush = [[bytes(200), index] for index in range(400_000)]
+kept = rush[::10_000]  # what stays lies among what goes
+full = resident_mib() - before
+del rush
+give_back()
+assert full > 100, full
+assert resident_mib() - before < full / 4, (full, resident_mib() - before)
+"""
 SCRIPT: Final = """
 import gc, sys
 from infra.interpreter_settings import SWITCH_S, settle_interpreter
@@ -22,5 +42,19 @@ assert abs(sys.getswitchinterval() - SWITCH_S) < 1e-9
 def test_process_that_has_started() -> None:
     """What its start made is left alone from then on, what comes later is collected, threads wait less."""
     told = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=20, check=False)
+
+    assert told.returncode == 0, told.stderr
+
+
+def test_memory_of_a_rush_is_given_back() -> None:
+    """With the allocator that gateways are started with, what stays does not hold on to what lay around it."""
+    told = subprocess.run(
+        [sys.executable, "-c", RUSH],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=os.environ | RETURNING_ALLOCATOR,
+    )
 
     assert told.returncode == 0, told.stderr

@@ -9,7 +9,7 @@ from infra.telemetry.metrics import Metrics
 from processors.dead_letter_writer import DeadLetterWriter
 from schemas.codec import decode_dead_letter
 from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter
-from schemas.topics import DEAD_LETTERS, RECORD_BYTES_MAX
+from schemas.topics import DEAD_LETTERS, PROMPT_CARRIER_BYTES_MAX
 from tests.fakes.memory_log import MemoryAppender, MemoryLog
 from tests.fakes.virtual_clock import VirtualClock
 from tests.fakes.virtual_loop import VirtualLoop, run_virtual
@@ -25,7 +25,7 @@ def written(value: bytes | None, key: bytes | None = b"u") -> DeadLetter:
     run_virtual(VirtualLoop(), work)
     (record,) = log.records(DEAD_LETTERS, 0)
     assert record.value is not None
-    assert len(record.value) < RECORD_BYTES_MAX
+    assert len(record.value) < PROMPT_CARRIER_BYTES_MAX
     return decode_dead_letter(record.value)
 
 

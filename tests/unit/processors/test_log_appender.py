@@ -17,7 +17,7 @@ from aiokafka.errors import (
 
 from infra.settings import load_settings
 from processors.log_appender import APPEND_S, GONE_AFTER_S, AppendFailed, AppendRefused, LogAppender, LogGone
-from schemas.topics import RECORD_BYTES_MAX
+from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__: list[str] = []
@@ -154,7 +154,7 @@ def test_topic_that_is_not_known_yet() -> None:
 def test_record_that_no_log_takes() -> None:
     """It is refused at once, by our own limit or by the broker's."""
     with pytest.raises(AppendRefused):
-        appended(ScriptedProducer(), values=(b"x" * (RECORD_BYTES_MAX + 1),))
+        appended(ScriptedProducer(), values=(b"x" * (PROMPT_CARRIER_BYTES_MAX + 1),))
     with pytest.raises(AppendRefused):
         appended(ScriptedProducer(MessageSizeTooLargeError), values=(b"a",))
 

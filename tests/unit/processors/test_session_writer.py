@@ -190,3 +190,21 @@ def test_sync_of_a_log_that_was_deleted() -> None:
 
     with pytest.raises(LogReplaced):
         run_virtual(stage.loop, writer.sync(since_ms=0))
+
+
+def test_records_that_nobody_asks_about_leave_nothing_behind() -> None:
+    """Tokens that need no verdict are read back with the next record that does, and then forgotten."""
+    stage = Stage("shared")
+    writer = stage.writer()
+
+    async def play() -> list[Verdict]:
+        await verdicts(writer, QUEUED, STARTED)
+        for seq in range(20):
+            tokens = TokensEmitted(turn="t", attempt=1, run="r1", seq=seq, chunks=("a",))
+            await verdicts(writer, tokens, certain=False)
+        await writer.sync(since_ms=0)
+        return await verdicts(writer, ENDED)
+
+    assert run_virtual(stage.loop, play()) == [Verdict.EFFECTIVE]
+    assert writer.read_verdicts == {}
+    assert writer.fold.turns["t"].next_seq == 20

@@ -288,6 +288,7 @@ CLIENT_MESSAGES: Final = (
         metadata={"client": "page"},
     ),
     wire.Cancel(session="s1", prompt_id="p1"),
+    wire.Part(prompt_id="p1", session="s1", index=0, bytes=70_000, text='{"type":"prompt",'),
     wire.Logout(),
     wire.Pong(),
 )
@@ -299,6 +300,7 @@ SERVER_MESSAGES: Final = (
         ping_s=20.0,
         pong_s=10.0,
         frame_bytes_max=65_536,
+        prompt_bytes_max=524_288,
         models=("simulated", "other"),
         simulated=True,
     ),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from schemas.codec import decode_dead_letter, encode
 from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter
-from schemas.topics import RECORD_BYTES_MAX
+from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 
 __all__: list[str] = []
 
@@ -21,7 +21,7 @@ def test_any_bytes_come_back_as_they_were(key: bytes | None, value: bytes | None
 
 
 def test_largest_dead_letter_fits_a_record() -> None:
-    """The longest value kept, as base64, stays below 256 KiB with everything else."""
+    """The longest value kept, as base64, stays below 960 KiB with everything else."""
     letter = DeadLetter(
         reason="malformed",
         message="m" * 500,
@@ -36,4 +36,4 @@ def test_largest_dead_letter_fits_a_record() -> None:
         prompt_id="p" * 128,
     )
 
-    assert len(encode(letter)) < RECORD_BYTES_MAX
+    assert len(encode(letter)) < PROMPT_CARRIER_BYTES_MAX

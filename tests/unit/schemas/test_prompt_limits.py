@@ -9,7 +9,7 @@ from schemas.journal import JournalEntry
 from schemas.prompt_limits import PROMPT_RECORD_BYTES_MAX, PromptLimits, check_prompt, prompt_bytes
 from schemas.prompts import ChatMessage, PromptSubmitted
 from schemas.session_events import TurnQueued
-from schemas.topics import RECORD_BYTES_MAX
+from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 
 __all__: list[str] = []
 
@@ -149,7 +149,7 @@ def test_half_a_surrogate_pair_is_refused(field: str, changes: dict[str, object]
     assert refusal(PromptLimits(), **changes).field == field
 
 
-@pytest.mark.parametrize("text", ['"' * 131_072, "\x01" * 60_000], ids=["quotes", "control-characters"])
+@pytest.mark.parametrize("text", ['"' * 500_000, "\x01" * 170_000], ids=["quotes", "control-characters"])
 def test_prompt_that_escapes_make_too_large_is_refused(text: str) -> None:
     """Within the limit as text, beyond a record's as JSON: told to its sender and not found out by the worker."""
     error = refusal(PromptLimits(), input=text)
@@ -186,5 +186,5 @@ def test_largest_prompt_fits_the_journal_and_the_log() -> None:
     queued = TurnQueued(turn=long, prompt_id=long, input=prompt.input, model="m" * 256, position=stamp, at_us=stamp)
 
     assert PROMPT_RECORD_BYTES_MAX - 12 < len(encode(prompt)) <= PROMPT_RECORD_BYTES_MAX
-    assert len(encode(entry)) <= RECORD_BYTES_MAX
-    assert len(encode(queued)) <= RECORD_BYTES_MAX
+    assert len(encode(entry)) <= PROMPT_CARRIER_BYTES_MAX
+    assert len(encode(queued)) <= PROMPT_CARRIER_BYTES_MAX

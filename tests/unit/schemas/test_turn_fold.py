@@ -4,7 +4,7 @@ import pytest
 
 from schemas.prompts import ChatMessage
 from schemas.session_events import PromptRefused, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
-from schemas.turn_fold import ENDED_TURNS_KEPT_MAX, SessionFold, Verdict, text_hash
+from schemas.turn_fold import ENDED_TURNS_KEPT_MAX, ENDED_TURNS_WHOLE_MAX, SessionFold, Verdict, text_hash
 
 __all__: list[str] = []
 
@@ -130,11 +130,39 @@ def test_ended_turns_are_forgotten_in_order() -> None:
             fold.apply(event, offset)
             offset += 1
 
-    assert len(fold.turns) == ENDED_TURNS_KEPT_MAX + 1
-    assert "t" in fold.turns
-    assert "t9" not in fold.turns
-    assert fold.turns["t10"].queued == TurnQueued(turn="t10", prompt_id="p")
+    forgotten, newest = 10, ENDED_TURNS_KEPT_MAX + 10 - ENDED_TURNS_WHOLE_MAX
+    assert set(fold.turns) == {"t", *(f"t{number}" for number in range(newest, ENDED_TURNS_KEPT_MAX + 10))}
+    assert set(fold.past) == {f"t{number}" for number in range(forgotten, newest)}
+    assert fold.turns[f"t{newest}"].queued == TurnQueued(turn=f"t{newest}", prompt_id="p")
     assert fold.turns["t"].queued.input == "Why?"
+    assert fold.first_ended_offset() == 1 + 2 * forgotten
+
+
+def test_what_comes_late_for_a_turn_that_ended_long_ago() -> None:
+    """It is known for what it is: a second queueing opens nothing, and a reader that begins later is told of it."""
+    fold = SessionFold()
+    for number in range(ENDED_TURNS_WHOLE_MAX + 1):
+        fold.apply(TurnQueued(turn=f"t{number}", prompt_id="p"), 2 * number)
+        fold.apply(TurnEnded(turn=f"t{number}", attempt=0, run="", reason="rejected"), 2 * number + 1)
+    end = fold.next_offset
+    fold.apply(QUEUED, end)
+    before = fold.read_from()
+    late = [
+        fold.apply(TurnStarted(turn="t0", attempt=1, run="r", provider="p", model="m"), end + 1),
+        fold.apply(TurnQueued(turn="t0", prompt_id="p"), end + 2),
+        fold.apply(TurnStarted(turn="unknown", attempt=1, run="r", provider="p", model="m"), end + 3),
+    ]
+
+    assert late == [Verdict.AFTER_END, Verdict.REPEATED, Verdict.UNKNOWN_TURN]
+    assert (before, fold.read_from()) == (end, 0)
+    assert [turn.queued.turn for turn in fold.open_turns()] == ["t"]
+
+
+def test_nothing_has_ended() -> None:
+    """There is no first one."""
+    fold, _ = fold_of(QUEUED)
+
+    assert fold.first_ended_offset() == -1
 
 
 def test_with_texts_nothing_is_forgotten() -> None:

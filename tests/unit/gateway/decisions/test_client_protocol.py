@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.decisions.client_outbox import HeldBytes
 from gateway.decisions.client_protocol import (
     MESSAGES_PER_FRAME_MAX,
     STRIKES_MAX,
@@ -16,17 +17,26 @@ from gateway.decisions.client_protocol import (
     Fault,
     FollowSession,
     HeardPong,
+    HeldPart,
+    Intent,
     ProtocolEvent,
     ProtocolState,
     SubmitPrompt,
     UnfollowSession,
 )
+from gateway.decisions.prompt_parts import PARTS_S, PartsRoom, parts_of
+from schemas.client_messages import Part, Prompt
+from schemas.codec import encode
 from schemas.identifiers import check_user_id
 from schemas.prompt_limits import PromptLimits
 
 
+def protocol_within(limits: PromptLimits) -> ClientProtocol:
+    return ClientProtocol(limits, PartsRoom(1_000_000, HeldBytes(1_000_000)))
+
+
 def ready() -> ClientProtocol:
-    protocol = ClientProtocol(PromptLimits(models=("simulated",)))
+    protocol = protocol_within(PromptLimits(models=("simulated",)))
     protocol.authenticated(check_user_id("alice"))
     return protocol
 
@@ -53,7 +63,7 @@ def test_every_message_becomes_its_intent() -> None:
 
 def test_hello_decides_how_its_neighbours_are_read() -> None:
     """A frame may begin with hello: what follows is read once the shell has verified the token."""
-    protocol = ClientProtocol(PromptLimits())
+    protocol = protocol_within(PromptLimits())
     intents = protocol.receive('[{"type":"hello","token":"t"},{"type":"attach","session":"s"}]')
     first = next(intents)
     protocol.authenticated(check_user_id("alice"))
@@ -64,7 +74,7 @@ def test_hello_decides_how_its_neighbours_are_read() -> None:
 
 def test_anything_before_hello() -> None:
     """A strike, and nothing is done."""
-    (fault,) = ClientProtocol(PromptLimits()).receive('{"type":"attach","session":"s"}')
+    (fault,) = protocol_within(PromptLimits()).receive('{"type":"attach","session":"s"}')
 
     assert isinstance(fault, Fault)
     assert fault.code == "hello_expected"
@@ -120,3 +130,83 @@ def test_table_of_states(state: ProtocolState) -> None:
     """Closing is possible everywhere and final; a closing connection is not let in."""
     assert TRANSITIONS[(state, ProtocolEvent.CLOSED)] is ProtocolState.CLOSING
     assert ((state, ProtocolEvent.AUTHENTICATED) in TRANSITIONS) == (state is not ProtocolState.CLOSING)
+
+
+def long_prompt(text: str) -> Prompt:
+    return Prompt(session="s", prompt_id="p", input=text)
+
+
+def told(protocol: ClientProtocol, part: Part | Prompt) -> Intent:
+    (intent,) = protocol.receive(encode(part).decode())
+    return intent
+
+
+def test_prompt_in_parts() -> None:
+    """It is asked when its last part has come, and its bytes stay counted until it is published."""
+    protocol = ready()
+    *first, last = (told(protocol, part) for part in parts_of(long_prompt("ä" * 5_000), 1_024))
+
+    assert set(first) == {HeldPart()}
+    assert isinstance(last, SubmitPrompt)
+    assert last.prompt.input == "ä" * 5_000
+    assert last.parts is not None
+    assert last.parts_bytes == protocol.room.total == protocol.room.held.total
+    last.parts.release(last.parts_bytes)
+    assert protocol.room.total == 0
+
+
+@pytest.mark.parametrize(
+    ("whole", "field"),
+    [
+        ('{"type":"prompt","session":"s","prompt_id":"p","input":""}', "input"),
+        ('{"type":"prompt","session":"s","prompt_id":"q","input":"Hi"}', "text"),
+        ('{"type":"cancel","session":"s","prompt_id":"p"}', "text"),
+        ('{"type":"warp"}', "text"),
+        ("{", "text"),
+    ],
+)
+def test_parts_of_what_is_no_good_prompt(whole: str, field: str) -> None:
+    """One answer with the prompt's id, no strike, and nothing is kept."""
+    protocol = ready()
+    fault = told(protocol, Part(session="s", prompt_id="p", index=0, bytes=len(whole), text=whole))
+
+    assert isinstance(fault, Fault)
+    assert (fault.field, fault.session, fault.prompt_id, fault.closes) == (field, "s", "p", False)
+    assert protocol.room.total == 0
+
+
+def test_part_that_is_refused() -> None:
+    """Told once; the parts that follow are passed over."""
+    protocol = ready()
+    answers = [told(protocol, part) for part in list(parts_of(long_prompt("x" * 5_000), 1_024))[1:]]
+
+    assert isinstance(answers[0], Fault)
+    assert (answers[0].code, answers[0].field, answers[0].prompt_id) == ("part_missing", "index", "p")
+    assert set(answers[1:]) == {HeldPart()}
+
+
+@pytest.mark.parametrize(("session", "prompt_id"), [("/", "p"), ("s", "/" * 200)])
+def test_part_of_a_strange_name(session: str, prompt_id: str) -> None:
+    """It is refused before anything is kept under that name."""
+    protocol = ready()
+    fault = told(protocol, Part(session=session, prompt_id=prompt_id, index=0, bytes=9, text="x"))
+
+    assert isinstance(fault, Fault)
+    assert protocol.parts is None
+
+
+def test_rest_that_does_not_come() -> None:
+    """After a while the client is told, once, and the bytes are given back; at the end of the connection too."""
+    protocol = ready()
+    assert list(protocol.missing_parts(0)) == []
+    protocol.forget_parts()
+    first, *_ = parts_of(long_prompt("x" * 5_000), 1_024)
+    told(protocol, first)
+    assert list(protocol.missing_parts(0)) == list(protocol.missing_parts(PARTS_S)) == []
+    (fault,) = protocol.missing_parts(PARTS_S + 1)
+
+    assert (fault.code, fault.session, fault.prompt_id) == ("part_missing", "s", "p")
+    assert protocol.room.total == 0
+    told(protocol, first)
+    protocol.forget_parts()
+    assert protocol.room.total == protocol.room.held.total == 0

@@ -15,14 +15,16 @@ from gateway.decisions.collection_rule import LEFT_MIN, QUIET_S, collection_is_d
         (0, 10_000, 1e6, False),
         (4_999, 10_000, 1.0, False),
         (5_000, 10_000, 1.0, True),
-        (LEFT_MIN - 1, 0, 1.0, False),
-        (LEFT_MIN, 0, 1.0, True),
+        (LEFT_MIN - 1, 10, 1.0, False),
+        (LEFT_MIN, 10, 1.0, True),
+        (1, 0, 1.0, True),
+        (0, 0, 1.0, False),
         (0, 10, QUIET_S, True),
         (0, 10, QUIET_S - 1, False),
     ],
 )
 def test_departures_decide(left: int, present: int, since_s: float, due: bool) -> None:
-    """As many as half of those present; or a quiet time with few."""
+    """As many as half of those present; or a quiet time with few; or nobody is there."""
     assert collection_is_due(left=left, present=present, since_s=since_s) is due
 
 

@@ -210,7 +210,26 @@ export default {
     ok(client.state.state !== "live");
   },
 
-  "a prompt larger than a frame is refused here and the others go on": async () => {
+  "a prompt larger than a frame goes in parts that fit, no character cut in two": () => {
+    const line = new Line();
+    const client = new TokenwireClient({ url: "ws://one/v1/connect", token: "t", environment: line.environment() });
+    client.connect();
+    line.socket.onopen();
+    line.say({ ...WELCOME, frame_bytes_max: 300, prompt_bytes_max: 100_000 });
+    const request = { session: "s", messages: [{ role: "user", content: '"\u{1f600}\n漢\u0001'.repeat(200) }] };
+    client.prompt({ ...request, promptId: "big" });
+    const parts = line.socket.sent.filter(({ type }) => type === "part");
+    const whole = parts.map(({ text }) => text).join("");
+
+    equal(JSON.parse(whole), { type: "prompt", prompt_id: "big", ...request });
+    ok(parts.every((part) => new TextEncoder().encode(JSON.stringify(part)).length <= 300), "a frame is too large");
+    ok(parts.every(({ text }) => text.isWellFormed?.() ?? true), "a character was cut");
+    equal(parts.map(({ index }) => index), [...parts.keys()]);
+    const bytes = new TextEncoder().encode(whole).length;
+    ok(parts.every((part) => part.bytes === bytes), "bytes is not the whole's");
+  },
+
+  "a prompt larger than a frame is refused here if the gateway takes no parts, and the others go on": async () => {
     const { line, client, heard } = connected();
     client.prompt({ session: "s", input: "x".repeat(3000), promptId: "big" });
     client.prompt({ session: "s", input: "small", promptId: "small" });
