@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from gateway.catch_up_reader import CatchUpReader
 from gateway.client_writer import ClientWriter
 from gateway.decisions.resume_cursor import GapReason, LogPosition
-from gateway.decisions.roll_up import rolled_up
-from gateway.decisions.session_messages import HubMessage, SessionReading
+from gateway.decisions.session_messages import HubMessage, SessionReading, subject_of
 from gateway.decisions.session_snapshot import snapshot_messages
 from gateway.decisions.shared_frames import SharedFrame, shared_frames
 from gateway.session_hub import SessionHub
@@ -28,13 +28,27 @@ from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.turn_fold import SessionFold
 
-__all__ = ["SKIPPED_MESSAGES_MIN", "Attachment", "Outrun"]
+__all__ = ["SKIPPED_MESSAGES_MIN", "Attachment", "Outrun", "Picture"]
 
 SKIPPED_MESSAGES_MIN: Final = 128
 """A client that wants to skip does so when it is further behind than this."""
 
 Outrun: TypeAlias = Literal["log", "skip"]
 """What a client needs that memory cannot serve: the log, or (having asked for it) a picture of the present."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What a snapshot shows."""
+
+    since: int | None = None
+    """Only turns of what lies behind this offset; None: of all that the log holds."""
+    until: LogPosition | None = None
+    """As it stood there; None: at the hub's position when it is made."""
+    only: frozenset[str] | None = None
+    """Only these turns, and comparisons of these prompts; None: all."""
+    fold_from: int | None = None
+    """Where to fold from afterwards, if that is known; None: from the oldest turn that is open."""
 
 
 class Attachment:
@@ -48,8 +62,6 @@ class Attachment:
         "on_slow",
         "position",
         "task",
-        "turns",
-        "turns_until",
         "writer",
         "written_cursor",
     )
@@ -70,20 +82,14 @@ class Attachment:
         self.position = position
         """The next thing to be told to this client, as far as it is behind the hub."""
         self.written_cursor = written_cursor
-        """Where the client stands by what was written to its socket."""
+        """Where the client stands by what was written to its socket; empty while it waits for a picture: then nothing
+        that it was told here is worth coming back with."""
         self.on_lost = on_lost
         self.on_outrun = on_outrun
         self.on_slow = on_slow
-        self.turns: frozenset[str] | None = None
-        """Tell only these turns' messages before `turns_until`; None: tell everything."""
-        self.turns_until = position
         self.task: asyncio.Task[None] | None = None
         self.live = False
         hub.holders[self] = None
-
-    def only_turns(self, turns: frozenset[str], until: LogPosition) -> None:
-        """Leave out what other turns said before `until`."""
-        self.turns, self.turns_until = turns, until
 
     # ---- Live
 
@@ -145,11 +151,7 @@ class Attachment:
 
     def take(self, missing: list[HubMessage]) -> bool:
         """Take what is missing, up to the hub's position; False: as far as there was room."""
-        if self.turns is not None and self.position < self.turns_until:
-            missing = self.chosen(missing)
-            frames = rolled_up(missing, self.hub.rolled_bytes_max)
-        else:
-            frames = self.hub.rolled(missing)
+        frames = self.hub.rolled(missing)
         while missing and self.position < missing[-1].ends:
             if not self.writer.has_room():
                 return False
@@ -168,12 +170,6 @@ class Attachment:
         if self.position >= self.hub.position:
             return None if self.position.chunk else []
         return self.hub.ring.since(self.position)
-
-    def chosen(self, messages: list[HubMessage]) -> list[HubMessage]:
-        turns = self.turns
-        if turns is None:
-            return messages
-        return [message for message in messages if message.begins >= self.turns_until or message.turn in turns]
 
     # ---- From the log
 
@@ -208,46 +204,58 @@ class Attachment:
     def tell_records(self, records: list[LogRecord], reading: SessionReading) -> tuple[list[HubMessage], bool]:
         """Tell as long as there is room: what one record still has to say, and whether all records were read."""
         for record in records:
-            messages = self.chosen(reading.replay(record.offset, record.value))
+            messages = reading.replay(record.offset, record.value)
             for index, message in enumerate(messages):
                 if not self.writer.has_room():
-                    return [*messages[index:], *self.chosen(reading.finish_replay())], record is records[-1]
+                    return [*messages[index:], *reading.finish_replay()], record is records[-1]
                 self.take_message(message)
-        return self.chosen(reading.finish_replay()), True
+        return reading.finish_replay(), True
 
     def take_message(self, message: HubMessage) -> None:
         self.writer.pull(self, shared_frames((message,))[0])
         self.position = message.ends
 
-    async def replay_snapshot(self, past: CatchUpReader, since: int | None = None) -> int:
-        """Tell the session as it stands at the hub's position, and where to fold from afterwards. Raises LogError.
+    async def replay_snapshot(self, past: CatchUpReader, picture: Picture) -> int:
+        """Tell the session as it stands, and where to fold from afterwards. Raises LogError.
 
-        `since`: only the turns of what lies behind this offset.
+        The client goes live only when all of it was written: had it to be dropped half-way, nobody could tell what the
+        client knows. Cancellation: the client has perhaps a part of it, and no cursor from it.
         """
         hub = self.hub
-        end = hub.position.offset
-        fold = SessionFold(keep_text=True)
-        position = await past.start_of(hub.log) if since is None else since
-        while position < end:
-            piece = await past.piece(hub.log, hub.key, position, end)
-            fold_events(fold, piece.records)
-            position = piece.next_offset
-        fold_from = min([end, *(turn.first_offset for turn in fold.open_turns())])
-        self.position = LogPosition(end)
-        cursor = hub.teller.cursor(self.position, fold_from)
-        pieces = [(encode(message), bool(message.c)) for message in snapshot_messages(fold, hub.teller.session, cursor)]
+        end = hub.position if picture.until is None else picture.until
+        fold = await self.folded(past, picture, end.offset)
+        if picture.fold_from is None:
+            fold_from = min([end.offset, *(turn.first_offset for turn in fold.open_turns())])
+        else:
+            fold_from = picture.fold_from
+        self.position = end
+        cursor = hub.teller.cursor(end, fold_from)
+        messages = snapshot_messages(fold, hub.teller.session, cursor, only=picture.only)
+        pieces = [(encode(message), bool(message.c)) for message in messages]
         del fold
         with self.writer.parked(sum(len(payload) for payload, _ in pieces)) as parked:
             for payload, is_last in pieces:
                 await self.writer.until_room()
                 told_to = cursor if is_last else self.written_cursor
                 parked.release(len(payload))
-                self.writer.pull(self, SharedFrame(payload, 1, told_to, self.position, self.position))
+                self.writer.pull(self, SharedFrame(payload, 1, told_to, end, end))
+        await self.writer.until_written()
         return fold_from
 
+    async def folded(self, past: CatchUpReader, picture: Picture, end: int) -> SessionFold:
+        fold = SessionFold(keep_text=True)
+        position = await past.start_of(self.hub.log) if picture.since is None else picture.since
+        while position < end:
+            piece = await past.piece(self.hub.log, self.hub.key, position, end)
+            fold_events(fold, piece.records, picture.only)
+            position = piece.next_offset
+        return fold
 
-def fold_events(fold: SessionFold, records: list[LogRecord]) -> None:
+
+def fold_events(fold: SessionFold, records: list[LogRecord], only: frozenset[str] | None) -> None:
     for record in records:
         if record.value is not None:
             with contextlib.suppress(MalformedRecord):
-                fold.apply(decode_session_event(record.value), record.offset)
+                event = decode_session_event(record.value)
+                if only is None or subject_of(event) in only:
+                    fold.apply(event, record.offset)

@@ -199,7 +199,7 @@ class ClientWriter:
         """Look at what the socket still holds, and let those go on who wait for room."""
         self.outbox.observe(self.socket.unsent_bytes(), self.socket.loop.time())
         self.noted()
-        if self.waiters and self.has_room():
+        if self.waiters and (self.has_room() or not self.queue):
             for waiter in self.waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -211,9 +211,20 @@ class ClientWriter:
         Cancellation: nothing has happened.
         """
         while not self.has_room():
-            waiter = self.socket.loop.create_future()
-            self.waiters.append(waiter)
-            await waiter
+            await self.observed()
+
+    async def until_written(self) -> None:
+        """Wait until nothing waits in our queue: the socket has taken it, or the connection is ended.
+
+        The connection's deadlines bound this. Cancellation: nothing has happened.
+        """
+        while self.queue:
+            await self.observed()
+
+    async def observed(self) -> None:
+        waiter = self.socket.loop.create_future()
+        self.waiters.append(waiter)
+        await waiter
 
     # ---- Sessions that are behind
 

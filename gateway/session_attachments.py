@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from gateway.attachment import Attachment, Outrun
+from gateway.attachment import Attachment, Outrun, Picture
 from gateway.client_writer import ClientWriter
 from gateway.decisions.attach_plan import AttachPlan, AttachWish, plan_from_log, plan_from_memory
 from gateway.decisions.client_outbox import OutboxEvent
@@ -60,8 +60,8 @@ class SessionAttachments:
         return {session: held.hub.head() for session, held in self.held.items() if held.live}
 
     def cursors(self) -> dict[str, str]:
-        """Where the client stands in each session, by what was written."""
-        return {session: held.written_cursor for session, held in self.held.items()}
+        """Where the client stands in each session, by what was written; of one that waits for a picture, nothing."""
+        return {session: held.written_cursor for session, held in self.held.items() if held.written_cursor}
 
     def any_open_turn(self) -> bool:
         """Whether an answer is under way in one of the sessions."""
@@ -121,11 +121,12 @@ class SessionAttachments:
 
     def hold(self, session: str, hub: SessionHub, plan: AttachPlan, on_slow: OnSlow) -> None:
         self.detach(session)
+        picture = picture_of(plan)
         held = Attachment(
             hub,
             self.writer,
             plan.position,
-            hub.teller.cursor(plan.position, plan.fold_from),
+            hub.teller.cursor(plan.position, plan.fold_from) if picture is None else "",
             on_lost=partial(self.lost, session),
             on_outrun=self.outrun,
             on_slow=on_slow,
@@ -134,26 +135,22 @@ class SessionAttachments:
         self.writer.send(Attached(session=session, head=hub.head(), recovered=plan.recovered, source=plan.source))
         if plan.gap is not None:
             self.writer.send(GapMessage(session=session, reason=plan.gap))
-            held.task = self.tasks.create_task(self.replayed(held, None))
-            return
-        if plan.only_turns is not None:
-            held.only_turns(plan.only_turns, hub.position)
-        if not held.join_if_covered():
-            held.task = self.tasks.create_task(self.replayed(held, plan.fold_from))
+        if picture is not None or not held.join_if_covered():
+            held.task = self.tasks.create_task(self.replayed(held, plan.fold_from, picture))
 
-    async def replayed(self, held: Attachment, fold_from: int | None, snapshot_since: int | None = None) -> None:
-        """Tell what is missing (after a snapshot, without `fold_from`), through outages of the broker."""
+    async def replayed(self, held: Attachment, fold_from: int, picture: Picture | None = None) -> None:
+        """Tell what is missing (from where a picture ends, if there is one to be told), through outages of Kafka."""
         past = self.services.catch_up
         while not self.closed:
             try:
-                if fold_from is None:
-                    fold_from = await held.replay_snapshot(past, snapshot_since)
+                if picture is not None:
+                    fold_from, picture = await held.replay_snapshot(past, picture), None
                 await held.replay(past, fold_from)
             except LogUnavailable:
                 await asyncio.sleep(REPLAY_PAUSE_S)
             except LogError as error:
                 held.task = None
-                cut = isinstance(error, OffsetOutOfRange) and fold_from is not None and fold_from < error.start
+                cut = isinstance(error, OffsetOutOfRange) and fold_from < error.start
                 held.lost("expired" if cut else "log_lost")
                 return
             else:
@@ -175,7 +172,7 @@ class SessionAttachments:
         if need == "skip":
             self.writer.send(GapMessage(session=held.hub.teller.session, reason="skipped"))
             self.services.metrics.skips.inc()
-            held.task = self.tasks.create_task(self.replayed(held, None, said.fold_from))
+            held.task = self.tasks.create_task(self.replayed(held, said.fold_from, Picture(since=said.fold_from)))
         else:
             held.task = self.tasks.create_task(self.replayed(held, said.fold_from))
 
@@ -204,6 +201,16 @@ class SessionAttachments:
 
     def key_of(self, session: str) -> SessionKey:
         return session_key_of(self.user, SessionId(session))
+
+
+def picture_of(plan: AttachPlan) -> Picture | None:
+    """What is to be told before anything else."""
+    if plan.gap is not None:
+        return Picture()
+    if plan.picture_of is not None:
+        since = plan.fold_from
+        return Picture(since=since, until=plan.position, only=plan.picture_of, fold_from=since)
+    return None
 
 
 def unavailable(session: str, prompt_id: str, retry_after_s: float) -> Error:

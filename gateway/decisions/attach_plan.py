@@ -1,9 +1,12 @@
 """What a client that attaches is owed, and where that will come from.
 
 Three ways to ask: a cursor (everything behind it), "start" (everything the log still holds) and "tail" (from now on,
-with what the open turns have said so far, since nobody could make sense of the middle of an answer). Memory decides
+with one picture of the open turns, since nobody could make sense of the middle of an answer). Memory decides
 alone where it can; otherwise the bounds of the log are needed. Nothing is ever skipped in silence: what cannot be
 given in full is a gap, told as such, followed by a snapshot.
+
+A picture and not a replay of the open turns: whoever joins late wants the text so far, not how it came; one message
+tells it, and what follows is exactly what everybody else is told.
 """
 
 from __future__ import annotations
@@ -51,8 +54,9 @@ class AttachPlan:
     source: Source = "none"
     gap: GapReason | None = None
     """Say so, and tell the session as it stands before anything else."""
-    only_turns: frozenset[str] | None = None
-    """Of what lies before the hub's position, tell only these turns."""
+    picture_of: frozenset[str] | None = None
+    """Tell these turns (and comparisons) as they stand at `position` before anything else; they lie on the log from
+    `fold_from` on."""
 
 
 def plan_from_memory(wish: AttachWish, hub: HubView) -> AttachPlan | None:
@@ -92,13 +96,12 @@ def plan_from_log(wish: Literal["start"] | SignedPosition, hub: HubView, *, log_
 def tail(hub: HubView) -> AttachPlan:
     if not hub.open_turns:
         return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="live")
-    begins = LogPosition(hub.fold_from)
     return AttachPlan(
-        position=begins,
+        position=hub.position,
         fold_from=hub.fold_from,
-        recovered="replayed",
-        source="memory" if hub.covers_from <= begins else "log",
-        only_turns=hub.open_turns,
+        recovered="snapshot",
+        source="log",
+        picture_of=hub.open_turns,
     )
 
 

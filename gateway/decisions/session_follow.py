@@ -115,8 +115,8 @@ class SessionFollow:
         self.awaiting = False
         self.checked_head = message.head
         self.replaces_at_snapshot = True
-        if self.from_ == "tail" and not self.cursor:
-            self.cursor = message.head
+        if self.from_ == "tail" and not self.cursor and message.recovered == "live":
+            self.cursor = message.head  # else something is told first, and whoever is cut off before wants it again
 
     def gap(self, reason: str) -> None:
         """A snapshot follows; after a skip it adds to what is known."""

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.decisions.event_messages import ToldEvent, message_of
+from gateway.decisions.event_messages import message_of
 from gateway.decisions.resume_cursor import CursorSigner, LogPosition
 from gateway.decisions.watch_reports import WatchWish, wish_of, wishes_word
 from schemas.client_messages import Delta
@@ -42,6 +42,7 @@ __all__ = [
     "ReadingCounts",
     "SessionReading",
     "SessionTeller",
+    "subject_of",
 ]
 
 MESSAGE_BYTES_MAX: Final = 57_344
@@ -279,7 +280,8 @@ def halves(parts: list[ToldPart]) -> tuple[list[ToldPart], list[ToldPart]]:
     )
 
 
-def subject_of(event: ToldEvent) -> str:
+def subject_of(event: SessionEvent) -> str:
+    """The turn that an event tells of; of a comparison's end, its prompt; of a refusal, nothing."""
     match event:
         case PromptRefused():
             return ""

@@ -1,11 +1,11 @@
-"""A session as it stands, told anew after a gap.
+"""A session as it stands, told anew after a gap; or its open turns, for somebody who joins late.
 
 Holds the turns of what is left of the log, oldest first, each with its text so far. One `snapshot` message fits a
 frame; a long text goes on in the next message for the same turn (`more`). A turn whose own messages go on afterwards
 continues at its `next_seq`. What comparisons among them came to is told as it was when it happened, by `compared`
 messages ahead of the last snapshot message: that one alone carries a cursor, so whoever holds it has been told all.
 Bounded: of a very long log the newest turns within `SNAPSHOT_CHARS_MAX` are told; the `gap` before has said that not
-everything can be.
+everything can be. Open turns are always among them: what follows would make no sense without.
 """
 
 from __future__ import annotations
@@ -25,19 +25,31 @@ PIECE_CHARS_MAX: Final = 6_144
 """Text per message: with the input it stays below 64 KiB in any script, save where control characters abound."""
 
 
-def snapshot_messages(fold: SessionFold, session: str, cursor: str) -> Iterator[Snapshot | Compared]:
-    """The messages, the last one (perhaps the only one, and empty) with the cursor to go on from."""
+def snapshot_messages(
+    fold: SessionFold, session: str, cursor: str, *, only: frozenset[str] | None = None
+) -> Iterator[Snapshot | Compared]:
+    """The messages, the last one (perhaps the only one, and empty) with the cursor to go on from.
+
+    `only`: these turns, and what comparisons among these prompts came to; None: all.
+    """
     pending: SnapshotTurn | None = None
+    begun = False
     prompts: dict[str, None] = {}
     for turn in newest_within(fold, SNAPSHOT_CHARS_MAX):
+        if only is not None and turn.queued.turn not in only:
+            continue
         prompts[turn.queued.prompt_id] = None
         for piece in pieces_of(turn):
             if pending is not None:
                 yield Snapshot(session=session, turns=(pending,))
+                begun = True
             pending = piece
-    for prompt_id in prompts:
-        if prompt_id in fold.comparisons:
-            yield compared(fold.comparisons[prompt_id], session, "")
+    outcomes = [fold.comparisons[prompt_id] for prompt_id in prompts if prompt_id in fold.comparisons]
+    if outcomes and pending is not None and not begun:  # the first message begins the picture; an outcome cannot
+        yield Snapshot(session=session, turns=(pending,))
+        pending = None
+    for outcome in outcomes:
+        yield compared(outcome, session, "")
     yield Snapshot(session=session, turns=() if pending is None else (pending,), c=cursor)
 
 

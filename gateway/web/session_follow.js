@@ -33,11 +33,12 @@ export class SessionFollow {
     return this.fold.cursor || this.#from;
   }
 
-  attached({ head }) {
+  attached({ head, recovered }) {
     this.awaiting = false;
     this.#checkedHead = head;
     this.fold.expectSnapshot();
-    if (this.#from === "tail" && !this.fold.cursor) this.fold.cursor = head;
+    // Unless something is to be told first: whoever is cut off before it came wants it again.
+    if (this.#from === "tail" && !this.fold.cursor && recovered === "live") this.fold.cursor = head;
   }
 
   /**

@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 
 from gateway.client_connection import ClientConnection
 from gateway.decisions.client_outbox import OutboxLimits
-from schemas.client_messages import Attach, Delta, Disconnect, End, Hello, Lag, Ping, Pong, ServerMessage
+from schemas.client_messages import Attach, Delta, Disconnect, End, Hello, Lag, Ping, Pong, ServerMessage, Snapshot
 from schemas.codec import decode_server_messages, encode
 from schemas.session_events import TokensEmitted
 from tests.faults.child_gateway import ChildGateway
@@ -68,6 +68,11 @@ class SlowReader:
                 assert message.seq == self.next_seq
                 self.next_seq += message.n
                 self.text += message.text
+            case Snapshot():  # it came when the answer had begun
+                assert not any(isinstance(earlier, Delta) for earlier in self.told)
+                for turn in message.turns:
+                    self.next_seq = turn.next_seq
+                    self.text += turn.text
             case Ping():
                 self.pings += 1
             case _:

@@ -20,7 +20,7 @@ from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import librdkafka_options
 from infra.kafka.log_client import LogClient
 from infra.settings import Settings
-from schemas.client_messages import Attach, Cancel, Delta, Detach, End, Lag, Prompt
+from schemas.client_messages import Attach, Cancel, Delta, Detach, End, Lag, Prompt, Snapshot
 from schemas.codec import decode_prompt_command
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
 from schemas.prompts import SessionWatched
@@ -50,6 +50,12 @@ async def told_answer(client: WireClient, turn: str, *, from_seq: int = 0) -> st
             assert message.seq == next_seq
             next_seq += message.n
             text += message.text
+        elif isinstance(message, Snapshot):
+            assert next_seq == from_seq, "a picture comes before anything else"
+            for told in message.turns:
+                assert told.turn == turn
+                text += told.text
+                next_seq = told.next_seq
         elif isinstance(message, End) and message.turn == turn:
             return text
 
@@ -108,7 +114,7 @@ async def test_several_devices_on_one_session(broker: EmbeddedBroker, tmp_path: 
 async def test_client_that_comes_late_to_a_running_answer(
     broker: EmbeddedBroker, tmp_path: Path, layout: Layout
 ) -> None:
-    """At the tail it is told the open turn from its beginning and nothing of ended ones; at the start everything."""
+    """At the tail it is told the open turn so far and nothing of ended ones; at the start everything."""
     settings = await gateway_settings(broker, tmp_path, layout)
     session = f"late-{layout}"
     async with running_gateway(settings) as port, SessionWriter(settings) as writer:
@@ -118,14 +124,15 @@ async def test_client_that_comes_late_to_a_running_answer(
         await writer.append("alice", session, events[:50])
         async with WireClient.connected(port) as tail, WireClient.connected(port) as start:
             await tail.send(Attach(session=session, from_="tail"))
-            assert (await tail.next("attached")).recovered == "replayed"
+            assert (await tail.next("attached")).recovered == "snapshot"
             await start.send(Attach(session=session, from_="start"))
             assert (await start.next("attached")).recovered == "replayed"
             await writer.append("alice", session, events[50:])
 
             whole = "".join(f"{number}," for number in range(100))
             assert await told_answer(tail, "t2") == whole
-            assert {getattr(message, "turn", "") for message in tail.told[2:]} == {"t2"}
+            assert sum(isinstance(message, Snapshot) for message in tail.told) == 1
+            assert {getattr(message, "turn", "t2") for message in tail.told[2:]} == {"t2"}
             assert await told_answer(start, "t1") == "old answer"
             assert await told_answer(start, "t2") == whole
 

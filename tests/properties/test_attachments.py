@@ -2,7 +2,8 @@
 
 Each example is a schedule: records are appended, some of them delivered, clients attach (at the start, the tail, or
 with a cursor of somebody else), stall, read on, leave; the hub is dropped when idle. At the end everybody reads to
-the end of the log, and what they were told is compared with the log itself.
+the end of the log, and what they were told is compared with the log itself. Who attached at the tail was told the open
+turns by one snapshot that the rest joins without a seam.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from schemas.client_messages import Attached, Delta, End, Queued, ServerMessage, Start
+from schemas.client_messages import Attached, Delta, End, Queued, ServerMessage, Snapshot, Start
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from schemas.topics import Layout
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
@@ -91,7 +92,7 @@ def facts_of_log(events: list[SessionEvent]) -> list[str]:
 
 @dataclass
 class Expected:
-    """What a client must be told: everything after `known` facts of the log; at the tail, of open turns only."""
+    """What a client must be told: all after `known` facts of the log; at the tail, a picture and what follows."""
 
     client: RecordedClient
     known: int
@@ -195,21 +196,51 @@ class Line:
             if expected.tail_at is None:
                 assert facts(told) == whole[expected.known :]
             else:
-                self.check_tail(facts(told), whole, expected.tail_at)
+                self.check_tail(told, whole, expected.tail_at)
 
-    def check_tail(self, said: list[str], whole: list[str], tail_at: int) -> None:
-        """Everything from the attach on, and before it the whole of each turn that was open then."""
-        ended = {line.split()[1] for line in whole[:tail_at] if line.startswith("End")}
-        before = [line for line in whole[:tail_at] if turn_of(line) not in ended]
-        # The hub may lag behind the log: what lies between is told as well, though its turn may have ended by then.
-        assert said[-len(before) - len(whole) + tail_at :] == before + whole[tail_at:] or set(before) <= set(said)
-        assert len(said) == len(set(said))
-        assert said == [line for line in whole if line in set(said)]
+    def check_tail(self, told: list[ServerMessage], whole: list[str], tail_at: int) -> None:
+        """One picture of what was open where the hub stood, then everything from there on."""
+        assert isinstance(told[0], Attached)
+        snapshots = [message for message in told if isinstance(message, Snapshot)]
+        said = facts(told)
+        joined_at = len(whole) - len(said)
+        assert joined_at <= tail_at  # the hub may lag behind the log
+        assert said == whole[joined_at:]
+        assert told[1 : 1 + len(snapshots)] == snapshots
+        assert told[0].recovered == ("snapshot" if snapshots else "live")
+        assert [bool(snapshot.c) for snapshot in snapshots] == [False] * (len(snapshots) - 1) + [True] * bool(snapshots)
+        assert shown_by(snapshots) == open_turns(whole[:joined_at])
 
 
-def turn_of(line: str) -> str:
-    first, second, *_ = line.split()
-    return second if first in ("Queued", "Start", "End") else first
+Shown = dict[str, tuple[int, int, str]]
+"""Turn → attempt, next chunk, text."""
+
+
+def shown_by(snapshots: list[Snapshot]) -> Shown:
+    shown: Shown = {}
+    for snapshot in snapshots:
+        for piece in snapshot.turns:
+            before = shown.get(piece.turn, (0, 0, ""))[2]
+            shown[piece.turn] = (piece.attempt, piece.next_seq, before + piece.text)
+    return shown
+
+
+def open_turns(said: list[str]) -> Shown:
+    """The turns that are open behind these facts."""
+    shown: Shown = {}
+    for line in said:
+        first, second, third = line.split()
+        match first:
+            case "Queued":
+                shown[second] = (0, 0, "")
+            case "Start":
+                shown[second] = (int(third), 0, "")
+            case "End":
+                del shown[second]
+            case _:
+                attempt, _, text = shown[first]
+                shown[first] = (attempt, int(second) + 1, f"{text}{third} ")
+    return shown
 
 
 def cursors_of(expected: Expected) -> list[tuple[str, int]]:

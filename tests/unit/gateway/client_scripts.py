@@ -51,6 +51,8 @@ class FaultScript:
 
     scenes: tuple[Scene, ...]
     expects: dict[str, Any] = field(default_factory=lambda: {"text": ANSWER, "end": "complete"})
+    joins: bool = False
+    """The client asks nothing: it attaches at the tail while somebody else's prompt is being answered."""
     full: int = 0
     """So many connections are turned away first."""
     cancel_at: str = ""
@@ -192,6 +194,47 @@ async def has_lost_the_log(peer: ScriptedPeer) -> None:
         Snapshot(session="s", turns=(turn,), c="s3"),
     )
     await answer(peer, ["four"], 3)
+    await peer.say(end())
+    await peer.socket.wait_closed()
+
+
+def picture(text: str, next_seq: int, *, more: bool = False) -> SnapshotTurn:
+    return SnapshotTurn(turn="t", prompt_id="p", attempt=1, next_seq=next_seq, text=text, more=more)
+
+
+async def shows_the_open_turn(peer: ScriptedPeer) -> None:
+    """Somebody joins in mid-answer: one picture in pieces, then the rest."""
+    await peer.welcome()
+    assert (await peer.heard(Attach)).from_ == "tail"
+    await peer.say(
+        Attached(session="s", head="d2", recovered="snapshot", source="log"),
+        Snapshot(session="s", turns=(picture("one ", 3, more=True),)),
+        Snapshot(session="s", turns=(picture("two three ", 3),), c="s3"),
+    )
+    await answer(peer, ["four"], 3)
+    await peer.say(end())
+    await peer.socket.wait_closed()
+
+
+async def dies_in_the_picture(peer: ScriptedPeer) -> None:
+    """The first piece is told, the rest is not: what the client has is no place to come back to."""
+    await peer.welcome()
+    assert (await peer.heard(Attach)).from_ == "tail"
+    await peer.say(
+        Attached(session="s", head="d2", recovered="snapshot", source="log"),
+        Snapshot(session="s", turns=(picture("one ", 3, more=True),)),
+    )
+    await peer.leave(1012, retry_after_s=0.01)
+
+
+async def missed_a_turn_while_idle(peer: ScriptedPeer) -> None:
+    """Nothing runs that the client knows of; heads tell it of a whole answer that never arrived."""
+    await peer.welcome()
+    assert (await peer.heard(Attach)).from_ == "tail"
+    await peer.say(attached(), Ping(heads={"s": "c0"}), Ping(heads={"s": "e"}), Ping(heads={"s": "e"}))
+    assert (await peer.heard(Attach)).from_ == "c0"
+    await peer.say(Attached(session="s", head="e", recovered="replayed"), *opening())
+    await answer(peer, ["one ", "two ", "three ", "four"])
     await peer.say(end())
     await peer.socket.wait_closed()
 
@@ -343,6 +386,9 @@ SCRIPTS: dict[str, FaultScript] = {
     "slow: joined deltas": FaultScript((rolls_up,)),
     "slow: taken to the newest": FaultScript((skips,)),
     "what its cursor stood for is gone": FaultScript((cut, has_lost_the_log)),
+    "joined in mid-answer": FaultScript((shows_the_open_turn,), joins=True),
+    "cut in the picture of the open turn": FaultScript((dies_in_the_picture, shows_the_open_turn), joins=True),
+    "idle, and a whole answer missed, shown by heads": FaultScript((missed_a_turn_while_idle,), joins=True),
     "a second attempt": FaultScript((begins_anew,)),
     "another model goes on": FaultScript((goes_on_elsewhere,)),
     "cancelled": FaultScript((is_cancelled,), {"text": "one two ", "end": "cancelled"}, cancel_at="one two "),

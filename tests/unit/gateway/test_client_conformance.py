@@ -13,18 +13,19 @@ from playwright.async_api import Page
 import tokenwire
 from gateway.client.errors import LineClosed
 from gateway.client.line import Hole, Line
-from schemas.client_messages import Delta, End, Snapshot, Start, Switch
+from schemas.client_messages import Attached, Delta, End, Snapshot, Start, Switch
 from tests.unit.gateway.client_scripts import SCRIPTS, FaultScript
 from tests.unit.gateway.headless_browser import new_page
 from tests.unit.gateway.scripted_gateway import WAIT_S, scripted
 
 IN_THE_BROWSER = """
-async ({ url, asks, cancelAt, tokens, waitMs }) => {
+async ({ url, asks, cancelAt, tokens, joins, waitMs }) => {
   const { TokenwireClient } = await import("/web/tokenwire_client.js");
   const token = async () => (tokens.length > 1 ? tokens.shift() : tokens[0]);
   const client = new TokenwireClient({ url, token });
   const seen = { text: "", end: null, holes: 0, stopped: null };
   let cancelled = false;
+  let more = false;
   const grow = (text) => {
     seen.text = text;
     if (cancelAt && text === cancelAt && !cancelled) {
@@ -37,12 +38,18 @@ async ({ url, asks, cancelAt, tokens, waitMs }) => {
     client.addEventListener("start", () => grow(""));
     client.addEventListener("switch", ({ detail }) => detail.from_seq || grow(""));
     client.addEventListener("delta", ({ detail }) => grow(seen.text + detail.text));
-    client.addEventListener("snapshot", ({ detail }) => grow(detail.turns.find(({ turn }) => turn === "t").text));
+    client.addEventListener("snapshot", ({ detail }) => {
+      const piece = detail.turns.find(({ turn }) => turn === "t").text;
+      grow(more ? seen.text + piece : piece);
+      more = detail.turns.some((turn) => turn.more);
+    });
+    client.addEventListener("attached", () => (more = false));
     client.addEventListener("hole", () => (seen.holes += 1));
     client.addEventListener("end", ({ detail }) => done((seen.end = detail.reason)));
     client.addEventListener("state", ({ detail }) => detail.state === "stopped" && done((seen.stopped = detail.code)));
     client.connect();
-    client.prompt({ session: "s", promptId: "p", input: asks });
+    if (joins) client.attach("s");
+    else client.prompt({ session: "s", promptId: "p", input: asks });
   });
   const outcome = { ...seen, connections: client.counts.connections };
   client.close();
@@ -79,6 +86,7 @@ async def test_javascript_client(script: FaultScript, page: Page) -> None:
             "asks": script.asks,
             "cancelAt": script.cancel_at,
             "tokens": list(script.tokens),
+            "joins": script.joins,
             "waitMs": WAIT_S * 1_000,
         }
         await page.goto(url.replace("ws:", "http:").replace("/v1/connect", "/blank"))
@@ -97,7 +105,10 @@ async def seen_by_python(url: str, script: FaultScript) -> dict[str, Any]:
     seen: dict[str, Any] = {"text": "", "end": None, "holes": 0, "stopped": None, "connections": 0}
     try:
         async with tokenwire.connect(url, token=token) as line:
-            line.prompt(script.asks, session="s", prompt_id="p")
+            if script.joins:
+                line.attach("s")
+            else:
+                line.prompt(script.asks, session="s", prompt_id="p")
             await follow(line, script.cancel_at, seen)
             seen["connections"] = line.connections
     except LineClosed as closed:
@@ -106,9 +117,11 @@ async def seen_by_python(url: str, script: FaultScript) -> dict[str, Any]:
 
 
 async def follow(line: Line, cancel_at: str, seen: dict[str, Any]) -> None:
-    cancelled = False
+    cancelled = more = False
     async for message in line:
         match message:
+            case Attached():
+                more = False
             case Start():
                 seen["text"] = ""
             case Switch():
@@ -116,7 +129,8 @@ async def follow(line: Line, cancel_at: str, seen: dict[str, Any]) -> None:
             case Delta():
                 seen["text"] += message.text
             case Snapshot():
-                seen["text"] = next(turn.text for turn in message.turns if turn.turn == "t")
+                (piece,) = message.turns
+                seen["text"], more = (seen["text"] if more else "") + piece.text, piece.more
             case Hole():
                 seen["holes"] += 1
             case End():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from schemas.client_messages import Attached, Compared, Delta, End, Error, Gap, Lag, Queued, Snapshot
+from schemas.client_messages import Attached, Compared, Delta, End, Error, Gap, Lag, Snapshot
 from schemas.session_events import ComparisonEnded, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.unit.gateway.gateway_parts import RecordedClient, key_of, services_over, settled
@@ -249,12 +249,73 @@ async def test_late_client_of_a_comparison_that_has_a_winner() -> None:
         await settled()
         client.attachments.close()
 
-    attached, queued, compared = client.socket.told
+    attached, snapshot, compared, last = client.socket.told
     assert isinstance(attached, Attached)
-    assert isinstance(queued, Queued)
-    assert (queued.turn, queued.models, queued.index) == ("t1", models, 1)
+    assert isinstance(snapshot, Snapshot)
+    assert isinstance(last, Snapshot)
+    assert (snapshot.c, bool(last.c)) == ("", True)
+    assert [(told.turn, told.models, told.index) for told in snapshot.turns] == [("t1", models, 1)]
     assert isinstance(compared, Compared)
     assert compared.turn == "t0"
+
+
+async def test_late_client_joins_in_mid_answer() -> None:
+    """One picture of the open turn, however long it is, then what everybody is told; both end with the same text."""
+    log = FollowedLog()
+    reader = FollowedLogReader(log)
+    services = services_over(log, reader)
+    texts = [f"{number} {'x' * 500} " for number in range(40)]
+    events = turn("t1", texts)
+    log.append(key_of("s1"), turn("t0", ["long over"]))
+    async with asyncio.TaskGroup() as tasks:
+        first, second = RecordedClient(services, tasks), RecordedClient(services, tasks)
+        await first.attach("s1", "tail")
+        log.append(key_of("s1"), events[:32])
+        reader.deliver()
+        await second.attach("s1", "tail")
+        log.append(key_of("s1"), events[32:36])
+        reader.deliver()  # while the picture is being made
+        await settled()
+        log.append(key_of("s1"), events[36:])
+        reader.deliver()
+        await settled()
+        for client in (first, second):
+            client.attachments.close()
+
+    attached, *told = second.socket.told
+    pictures = [message for message in told if isinstance(message, Snapshot)]
+    deltas = [message for message in told if isinstance(message, Delta)]
+    assert isinstance(attached, Attached)
+    assert (attached.recovered, attached.source) == ("snapshot", "log")
+    assert told[: len(pictures)] == pictures
+    assert {piece.turn for picture in pictures for piece in picture.turns} == {"t1"}
+    assert {piece.next_seq for picture in pictures for piece in picture.turns} == {30}
+    assert deltas[0].seq == 30
+    assert "".join(piece.text for picture in pictures for piece in picture.turns) == "".join(texts[:30])
+    assert "".join(delta.text for delta in deltas) == "".join(texts[30:])
+    assert told_text(first) == "".join(texts)
+
+
+async def test_late_client_that_reads_nothing_has_no_cursor_of_a_picture_it_has_not_seen() -> None:
+    """Whoever is sent away before its picture was written is given no cursor: it would lose the text before it."""
+    log = FollowedLog()
+    services = services_over(log, FollowedLogReader(log))
+    log.append(key_of("s1"), turn("t1", ["x" * 5_000 for _ in range(20)], end=False))
+    async with asyncio.TaskGroup() as tasks:
+        client = RecordedClient(services, tasks, slow=True)
+        await client.attach("s1", "tail")
+        await settled()
+        before, live = client.attachments.cursors(), client.attachments.heads()
+        for _ in range(60):
+            client.socket.drain()
+            await settled()
+        after = client.attachments.cursors()
+        client.attachments.close()
+
+    assert (before, live) == ({}, {})
+    last = client.socket.told[-1]
+    assert isinstance(last, Snapshot)
+    assert after == {"s1": last.c}
 
 
 async def test_hub_that_nobody_needs() -> None:

@@ -183,8 +183,13 @@ def test_a_refused_cursor_is_given_up_once() -> None:
 
 
 def test_the_tail_begins_at_the_head() -> None:
-    """So a reconnect before the first message misses nothing."""
-    assert following(from_="tail").position == "h"
+    """So a reconnect before the first message misses nothing; unless a picture is to be told first."""
+    follow = SessionFollow("tail")
+    follow.attached(Attached(session=S, head="h", recovered="live"))
+    late = SessionFollow("tail")
+    late.attached(Attached(session=S, head="h", recovered="snapshot"))
+
+    assert (follow.position, late.position) == ("h", "tail")
     assert following(from_="c0").position == "c0"
 
 

@@ -128,6 +128,14 @@ export default {
     equal([follow.headSeen("7"), follow.headSeen("7")], [null, null]);
   },
 
+  "the tail begins at the head, unless a picture is to be told first": () => {
+    const [idle, late] = [new SessionFollow("tail"), new SessionFollow("tail")];
+    idle.attached({ head: "h", recovered: "live" });
+    late.attached({ head: "h", recovered: "snapshot" });
+
+    equal([idle.position, late.position], ["h", "tail"]);
+  },
+
   "joined at the tail a running turn is taken as found": () => {
     const follow = following("tail");
 
