@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -51,7 +52,7 @@ Done = TypeVar("Done")
 RETRY_PAUSE_S: Final = 1.0
 DELIVERY_OVERHEAD_BYTES: Final = 300
 """What a command costs in the inbox besides its bytes."""
-SWEEP_EVERY_S: Final = 300.0
+SWEEP_EVERY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ class OwnerLimits:
     """Commands taken in side by side."""
     lanes_max: int = 4_096
     """Sessions remembered; idle ones beyond it are forgotten and read again when they come back."""
+    lane_idle_s: float = 300.0
+    """So long after its last command a session that is idle is forgotten: most never come back, and those that do are
+    read again in a few milliseconds."""
     session_queue_max: int = 32
     """Prompts that may wait in one session."""
     session_parallel_max: int = 4
@@ -292,6 +296,7 @@ class PartitionOwner:
     async def sweep_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
+            self.forget_quiet_lanes()
             await self.until_done("sweep", self.sweep)
 
     async def sweep(self) -> None:
@@ -310,6 +315,7 @@ class PartitionOwner:
             lane = self.lanes[key] = SessionLane(key, user, session, self.journal, self.comparisons.settle)
             lane.joined = self.watchers.heed
         self.lanes.move_to_end(key)
+        lane.used_s = self.parts.clock.monotonic_s()
         return lane
 
     async def open_log(self, lane: SessionLane) -> None:
@@ -346,7 +352,20 @@ class PartitionOwner:
 
     def forget_idle_lanes(self) -> None:
         surplus = len(self.lanes) + 1 - self.parts.limits.lanes_max  # one is about to be added
-        for key in [key for key, lane in self.lanes.items() if surplus > 0 and lane.idle][: max(0, surplus)]:
-            lane = self.lanes.pop(key)
-            if lane.writer is not None and not lane.writer.place.shared:
-                self.parts.appender.forget(lane.writer.place.topic)
+        for lane in [lane for lane in self.lanes.values() if surplus > 0 and lane.idle][: max(0, surplus)]:
+            self.forget_lane(lane)
+
+    def forget_quiet_lanes(self) -> None:
+        """Forget the sessions that nothing was heard of for a while."""
+        quiet_since_s = self.parts.clock.monotonic_s() - self.parts.limits.lane_idle_s
+        quiet = takewhile(lambda lane: lane.used_s < quiet_since_s, self.lanes.values())
+        for lane in [lane for lane in quiet if lane.idle]:
+            self.forget_lane(lane)
+
+    def forget_lane(self, lane: SessionLane) -> None:
+        del self.lanes[lane.key]
+        if lane.writer is None:
+            return
+        self.parts.runner.conversations.forget(lane.writer.key)  # a new writer would read it anew anyway
+        if not lane.writer.place.shared:
+            self.parts.appender.forget(lane.writer.place.topic)

@@ -128,6 +128,8 @@ class SessionLane:
         """Held while events are appended, in the order of the prompts."""
         self.claims = 0
         """Those who hold the lock or wait for it."""
+        self.used_s = 0.0
+        """When its last command came, on the monotonic clock."""
         self.writer: SessionWriter | None = None
         self.turns: list[OpenTurn] = []
         """Every open turn, in the order of the line."""

@@ -2,16 +2,19 @@
 
 Loaded from the topic before the partition's prompts are read, written before what it describes is done. The memory
 copy changes only after the broker acknowledged, so that a decision never rests on an entry that a successor would
-not find. Ended turns stay ENDED_KEPT_S for deduplication, then leave a tombstone.
+not find. Ended turns stay ENDED_KEPT_S for deduplication, then leave a tombstone; of them a worker has many more than
+of open ones, so they are kept packed.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
+import msgspec
 import structlog
 
 from infra.clock import Clock
@@ -29,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 SECOND_US: Final = 1_000_000
 SWEEP_BATCH_MAX: Final = 500
+FIELDS: Final = JournalEntry.__struct_fields__
+ENDED_PHASES: Final = frozenset({"ended", "cancelled_early"})
 
 
 class TurnJournal:
@@ -39,9 +44,11 @@ class TurnJournal:
         self.appender = appender
         self.reader = reader
         self.clock = clock
-        self.entries: dict[str, JournalEntry] = {}
-        """By turn, the one written last at the end."""
-        self.first_offsets: dict[tuple[str, str], list[int]] = {}
+        self.open: dict[str, JournalEntry] = {}
+        """Turns that have not ended."""
+        self.ended: dict[str, bytes] = {}
+        """Those that have, packed, the one written last at the end."""
+        self.first_offsets: dict[tuple[str, str], array[int]] = {}
         """Per session, where its remembered turns begin, ascending."""
 
     async def load(self) -> None:
@@ -54,16 +61,17 @@ class TurnJournal:
                     self.forget(turn)
                     continue
                 self.take(turn, record.value, record.offset)
-        if self.entries:
-            log.info("journal_loaded", partition=self.partition, turns=len(self.entries))
+        if self.open or self.ended:
+            log.info("journal_loaded", partition=self.partition, turns=len(self.open) + len(self.ended))
 
     def get(self, turn: str) -> JournalEntry | None:
         """What is known of a turn."""
-        return self.entries.get(turn)
+        packed = self.ended.get(turn)
+        return self.open.get(turn) if packed is None else unpacked(turn, packed)
 
     def open_entries(self) -> Iterator[JournalEntry]:
         """Turns that have not ended, as they were journalled."""
-        return (entry for entry in self.entries.values() if entry.phase in ("queued", "running"))
+        return iter(self.open.values())
 
     def first_offset_of(self, user: str, session: str) -> int:
         """Where the oldest remembered turn of a session begins on its log; -1: none is remembered."""
@@ -76,7 +84,7 @@ class TurnJournal:
         Cancellation: the entry may be on the topic and not in memory; the next owner reads it.
         """
         await self.appender.append(TURNS, self.partition, encode(entry), key=entry.turn.encode())
-        self.remember(newer_entry(self.entries.get(entry.turn), entry))
+        self.remember(newer_entry(self.get(entry.turn), entry))
 
     async def sweep(self) -> int:
         """Forget up to SWEEP_BATCH_MAX turns that ended more than ENDED_KEPT_S ago; returns how many those were."""
@@ -88,20 +96,24 @@ class TurnJournal:
 
     def old_turns(self) -> Iterator[str]:
         horizon_us = self.clock.now_us() - ENDED_KEPT_S * SECOND_US
-        for entry in self.entries.values():
-            if entry.updated_at_us >= horizon_us:
+        for turn, packed in self.ended.items():
+            if unpacked(turn, packed).updated_at_us >= horizon_us:
                 return  # what follows was written later
-            if entry.phase in ("ended", "cancelled_early"):
-                yield entry.turn
+            yield turn
 
     def remember(self, entry: JournalEntry) -> None:
         self.forget(entry.turn)
-        self.entries[entry.turn] = entry
+        if entry.phase in ENDED_PHASES:
+            self.ended[entry.turn] = packed_entry(entry)
+        else:
+            self.open[entry.turn] = entry
         if entry.first_offset >= 0:
-            insort(self.first_offsets.setdefault((entry.user, entry.session), []), entry.first_offset)
+            insort(self.first_offsets.setdefault((entry.user, entry.session), array("q")), entry.first_offset)
 
     def forget(self, turn: str) -> None:
-        entry = self.entries.pop(turn, None)
+        entry = self.get(turn)
+        self.open.pop(turn, None)
+        self.ended.pop(turn, None)
         if entry is None or entry.first_offset < 0:
             return
         session = (entry.user, entry.session)
@@ -116,4 +128,14 @@ class TurnJournal:
         except MalformedRecord:
             log.error("journal_entry_unreadable", partition=self.partition, offset=offset)
             return
-        self.remember(newer_entry(self.entries.get(turn), entry))
+        self.remember(newer_entry(self.get(turn), entry))
+
+
+def packed_entry(entry: JournalEntry) -> bytes:
+    """The entry of an ended turn (which has no prompt), without its names and its turn."""
+    return msgspec.msgpack.encode(msgspec.structs.astuple(msgspec.structs.replace(entry, turn="", prompt=None)))
+
+
+def unpacked(turn: str, packed: bytes) -> JournalEntry:
+    values = dict(zip(FIELDS, msgspec.msgpack.decode(packed), strict=True))
+    return JournalEntry(**values | {"turn": turn})

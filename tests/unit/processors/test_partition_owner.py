@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from processors.partition_owner import DELIVERY_OVERHEAD_BYTES
+from processors.partition_owner import DELIVERY_OVERHEAD_BYTES, SWEEP_EVERY_S
 from processors.permit_desk import PermitDesk
 from schemas.codec import encode
 from schemas.journal import ENDED_KEPT_S
@@ -201,7 +201,28 @@ async def test_a_day_of_turns(worker: OneWorker) -> None:
     await worker.until(lambda: len(worker.outcomes()) == 600)
     await asyncio.sleep(ENDED_KEPT_S + 700)
 
-    assert worker.owner.journal.entries == {}
+    assert worker.owner.journal.ended == {}
+    assert worker.owner.journal.open == {}
+
+
+@on_virtual_time
+async def test_quiet_sessions_are_forgotten(worker: OneWorker) -> None:
+    """With their conversations and topics; a busy one is not, and one that comes back is read again."""
+    whole = Script(first_s=1_000.0)
+    worker.provider.script_of = lambda request: whole if "p0" in request.messages[-1].content else Script()
+    idle_s = worker.owner.parts.limits.lane_idle_s
+    await worker.send(prompt("p0", session="busy"), prompt("p1", session="quiet"))
+    await worker.until(lambda: len(worker.outcomes()) == 1)
+    await asyncio.sleep(idle_s / 2)
+    await worker.send(prompt("p2", session="later"))
+    await asyncio.sleep(idle_s / 2 + 2 * SWEEP_EVERY_S)
+    assert {lane.session for lane in worker.owner.lanes.values()} == {"busy", "later"}
+    assert len(worker.appender.forgotten) == 1
+    assert len(worker.conversations.kept) == 2
+
+    await worker.send(prompt("p3", session="quiet"))
+    await worker.until(lambda: len(worker.outcomes()) == 3)
+    assert [message.content for message in worker.provider.calls[-1].messages][::2] == ["ask p1", "ask p3"]
 
 
 @on_virtual_time
