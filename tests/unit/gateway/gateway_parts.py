@@ -20,6 +20,7 @@ from gateway.session_attachments import SessionAttachments
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_lanes import SessionLanes
 from infra.access_tokens import SecretVerifier
+from infra.clock import Clock
 from infra.connect_tickets import TicketIssuer
 from producers.prompt_producer import PromptProducer
 from schemas.client_messages import OnSlow
@@ -42,11 +43,12 @@ def services_over(
     reader: FollowedLogReader,
     *,
     archive: Archive | None = None,
+    clock: Clock | None = None,
     message_bytes_max: int = 50_000,
     rings_bytes_max: int = RINGS_BYTES_MAX,
 ) -> GatewayServices:
     """Everything a connection needs except the way to prompts."""
-    clock = VirtualClock()
+    clock = clock or VirtualClock()
     metrics = GatewayMetrics(clock)
     limits = ConnectionLimits()
     held = HeldBytes(limits.held_bytes_max)
