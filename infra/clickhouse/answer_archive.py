@@ -78,6 +78,8 @@ class AnswerArchive:
             await client.close()
 
     async def connected(self) -> AsyncClient:
+        if not self.settings.clickhouse and not self.settings.analytics_port:
+            raise ClickHouseUnavailable("the embedded engine's endpoint is at a port that nobody told us")
         return await clickhouse_connect.get_async_client(
             connect_timeout=CONNECT_S,
             send_receive_timeout=self.query_s_max,
