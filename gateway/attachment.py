@@ -22,6 +22,7 @@ from gateway.decisions.session_messages import HubMessage, SessionReading, subje
 from gateway.decisions.session_snapshot import snapshot_messages
 from gateway.decisions.shared_frames import SharedFrame, shared_frames
 from gateway.session_hub import SessionHub
+from infra.clickhouse.decisions.archived_turns import ArchivedTurn
 from infra.kafka.log_client import LogRecord
 from schemas.client_messages import OnSlow
 from schemas.codec import decode_session_event, encode
@@ -47,6 +48,8 @@ class Picture:
     """As it stood there; None: at the hub's position when it is made."""
     only: frozenset[str] | None = None
     """Only these turns, and comparisons of these prompts; None: all."""
+    archived: Sequence[ArchivedTurn] = ()
+    """Turns that are known from elsewhere; the log goes before."""
     fold_from: int | None = None
     """Where to fold from afterwards, if that is known; None: from the oldest turn that is open."""
 
@@ -230,7 +233,7 @@ class Attachment:
             fold_from = picture.fold_from
         self.position = end
         cursor = hub.teller.cursor(end, fold_from)
-        messages = snapshot_messages(fold, hub.teller.session, cursor, only=picture.only)
+        messages = snapshot_messages(fold, hub.teller.session, cursor, only=picture.only, archived=picture.archived)
         pieces = [(encode(message), bool(message.c)) for message in messages]
         del fold
         with self.writer.parked(sum(len(payload) for payload, _ in pieces)) as parked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.decisions.client_outbox import OutboxState
 from infra.clock import Clock
 from infra.telemetry.metric_names import (
+    GATEWAY_ARCHIVE_READS,
     GATEWAY_BLOCKED_SECONDS,
     GATEWAY_BYTES_UNSENT,
     GATEWAY_CATCH_UP_READS,
@@ -39,6 +40,7 @@ class GatewayMetrics:
         self.mode_changes = self.metrics.counter(GATEWAY_MODE_CHANGES)
         self.blocked_s = self.metrics.histogram(GATEWAY_BLOCKED_SECONDS)
         self.catch_up_reads = self.metrics.counter(GATEWAY_CATCH_UP_READS)
+        self.archive_reads = self.metrics.counter(GATEWAY_ARCHIVE_READS)
         self.refusals = self.metrics.counter(GATEWAY_REFUSED)
         sessions = self.metrics.gauge(GATEWAY_SESSIONS)
         self.sessions_fetched = sessions.labels(state="fetched")
@@ -58,6 +60,10 @@ class GatewayMetrics:
     def refused(self, where: str) -> None:
         """A socket was not let in."""
         self.refusals.labels(where=where).inc()
+
+    def archive_asked(self, outcome: str) -> None:
+        """A session was looked up in ClickHouse."""
+        self.archive_reads.labels(outcome=outcome).inc()
 
     def returned(self, why: str) -> None:
         """A silent session is fetched again."""

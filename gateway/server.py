@@ -25,6 +25,7 @@ from gateway.access_desk import AccessDesk
 from gateway.access_reader import AccessReader
 from gateway.active_sessions import ActiveSessions
 from gateway.activity_reader import ActivityReader
+from gateway.archive_reader import ARCHIVE_S, ARCHIVE_TEXT_BYTES_MAX, ArchiveReader
 from gateway.catch_up_reader import CATCH_UP_CONNECTIONS, CatchUpReader
 from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
@@ -54,6 +55,7 @@ from gateway.services import GatewayServices
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_watches import SessionWatches
 from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
+from infra.clickhouse.answer_archive import AnswerArchive
 from infra.clock import Clock, SystemClock
 from infra.embedded.ready_notices import notice_ready
 from infra.interpreter_settings import collect_on_request, give_back, settle_interpreter
@@ -137,6 +139,8 @@ class Gateway:
             for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)
+            archive = AnswerArchive(settings, query_s_max=ARCHIVE_S, text_bytes_max=ARCHIVE_TEXT_BYTES_MAX)
+            stack.push_async_callback(archive.close)
             source = SessionSource(topics, log_client, reader, cursor_keys(settings))
             hubs = SessionHubs(
                 source,
@@ -154,6 +158,7 @@ class Gateway:
                 reader=reader,
                 log_client=log_client,
                 catch_up=CatchUpReader(past),
+                archive=ArchiveReader(archive, self.metrics, self.clock),
                 producer=producer,
                 access=access,
                 sockets=SocketCounts(self.rules.connection_limits),

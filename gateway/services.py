@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.access_desk import AccessDesk, GuardedTokens
+from gateway.archive_reader import ArchiveReader
 from gateway.catch_up_reader import CatchUpReader
 from gateway.decisions.client_outbox import HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
@@ -67,6 +68,7 @@ class GatewayServices:
     reader: SessionReader
     log_client: PastReader
     catch_up: CatchUpReader
+    archive: ArchiveReader
     producer: PromptProducer
     access: AccessDesk
     sockets: SocketCounts

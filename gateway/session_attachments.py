@@ -7,6 +7,7 @@ live. The answer is queued and the hold on the hub is taken in one step, so that
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -14,12 +15,13 @@ import structlog
 
 from gateway.attachment import Attachment, Outrun, Picture
 from gateway.client_writer import ClientWriter
-from gateway.decisions.attach_plan import AttachPlan, AttachWish, plan_from_log, plan_from_memory
+from gateway.decisions.attach_plan import AttachPlan, AttachWish, plan_from_archive, plan_from_log, plan_from_memory
 from gateway.decisions.client_outbox import OutboxEvent
 from gateway.decisions.resume_cursor import Forged, Gap, GapReason, SignedPosition
 from gateway.services import GatewayServices
 from gateway.session_hub import SessionHub
 from gateway.session_lanes import SessionLanes
+from infra.clickhouse.decisions.archived_turns import ArchivedTurn
 from infra.kafka.log_client import LogError, LogUnavailable, OffsetOutOfRange
 from infra.kafka.session_topics import SessionTopicsUnavailable
 from schemas.client_messages import Attached, Error, OnSlow
@@ -105,12 +107,15 @@ class SessionAttachments:
                 said = wish if isinstance(wish, SignedPosition) else None
                 hub = await self.services.hubs.open(self.user, SessionId(session), said)
                 plan = plan_from_memory(wish, hub.view()) or await self.plan_with_bounds(wish, hub)
+                archived = await self.services.archive.turns(self.user, SessionId(session)) if plan.log_is_short else ()
+                if archived:
+                    plan = plan_from_archive(plan, hub.view())
         except (LogError, SessionTopicsUnavailable, TimeoutError) as error:
             log.info("attach_failed", error=type(error).__name__)
             self.writer.send(unavailable(session, prompt_id, self.services.rules.retry_after_s))
             return False
         if not self.closed:
-            self.hold(session, hub, plan, on_slow)
+            self.hold(session, hub, plan, archived, on_slow)
         return not self.closed
 
     async def plan_with_bounds(self, wish: AttachWish, hub: SessionHub) -> AttachPlan:
@@ -119,9 +124,11 @@ class SessionAttachments:
         assert wish == "start" or isinstance(wish, SignedPosition)
         return plan_from_log(wish, hub.view(), log_start=bounds.start, log_end=bounds.end)
 
-    def hold(self, session: str, hub: SessionHub, plan: AttachPlan, on_slow: OnSlow) -> None:
+    def hold(
+        self, session: str, hub: SessionHub, plan: AttachPlan, archived: Sequence[ArchivedTurn], on_slow: OnSlow
+    ) -> None:
         self.detach(session)
-        picture = picture_of(plan)
+        picture = picture_of(plan, archived)
         held = Attachment(
             hub,
             self.writer,
@@ -203,10 +210,10 @@ class SessionAttachments:
         return session_key_of(self.user, SessionId(session))
 
 
-def picture_of(plan: AttachPlan) -> Picture | None:
+def picture_of(plan: AttachPlan, archived: Sequence[ArchivedTurn]) -> Picture | None:
     """What is to be told before anything else."""
-    if plan.gap is not None:
-        return Picture()
+    if plan.tells_all:
+        return Picture(archived=archived)
     if plan.picture_of is not None:
         since = plan.fold_from
         return Picture(since=since, until=plan.position, only=plan.picture_of, fold_from=since)

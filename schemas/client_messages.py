@@ -71,7 +71,8 @@ class Attach(msgspec.Struct, frozen=True, omit_defaults=True, tag="attach", kw_o
 
     session: str = ""
     from_: str = msgspec.field(name="from", default="tail")
-    """A cursor, `start` or `tail`."""
+    """A cursor: everything after it. `start`: everything that is kept. `tail`: from now on, with one `snapshot` of the
+    answers that are under way."""
     on_slow: OnSlow = "log"
     """Far behind: be served everything from the log, or `skip` to the newest with a `gap` and a `snapshot`."""
 

@@ -3,7 +3,8 @@
 Three ways to ask: a cursor (everything behind it), "start" (everything the log still holds) and "tail" (from now on,
 with one picture of the open turns, since nobody could make sense of the middle of an answer). Memory decides
 alone where it can; otherwise the bounds of the log are needed. Nothing is ever skipped in silence: what cannot be
-given in full is a gap, told as such, followed by a snapshot.
+given in full is a gap, told as such, followed by a snapshot. Where the log does not reach back, ClickHouse is asked
+for the turns that have ended; a client that wants everything is told them in one picture with what the log holds.
 
 A picture and not a replay of the open turns: whoever joins late wants the text so far, not how it came; one message
 tells it, and what follows is exactly what everybody else is told.
@@ -11,7 +12,7 @@ tells it, and what follows is exactly what everybody else is told.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, assert_never
 
 from gateway.decisions.resume_cursor import (
@@ -24,11 +25,11 @@ from gateway.decisions.resume_cursor import (
     plan_resume,
 )
 
-__all__ = ["AttachPlan", "AttachWish", "HubView", "plan_from_log", "plan_from_memory"]
+__all__ = ["AttachPlan", "AttachWish", "HubView", "plan_from_archive", "plan_from_log", "plan_from_memory"]
 
 AttachWish: TypeAlias = Literal["start", "tail"] | SignedPosition | Gap
 Recovered: TypeAlias = Literal["live", "replayed", "snapshot", "gap"]
-Source: TypeAlias = Literal["none", "memory", "log"]
+Source: TypeAlias = Literal["none", "memory", "log", "archive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,13 @@ class AttachPlan:
     picture_of: frozenset[str] | None = None
     """Tell these turns (and comparisons) as they stand at `position` before anything else; they lie on the log from
     `fold_from` on."""
+    log_is_short: bool = False
+    """The log holds less than was asked for: older turns may be in the archive."""
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether the session as it stands, from its beginning, is told before anything else."""
+        return self.gap is not None or (self.recovered == "snapshot" and self.picture_of is None)
 
 
 def plan_from_memory(wish: AttachWish, hub: HubView) -> AttachPlan | None:
@@ -79,8 +87,12 @@ def plan_from_log(wish: Literal["start"] | SignedPosition, hub: HubView, *, log_
     if wish == "start":
         start = LogPosition(log_start)
         if start >= hub.position:
-            return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="live")
-        return AttachPlan(position=start, fold_from=log_start, recovered="replayed", source="log")
+            return AttachPlan(
+                position=hub.position, fold_from=hub.fold_from, recovered="live", log_is_short=log_start > 0
+            )
+        return AttachPlan(
+            position=start, fold_from=log_start, recovered="replayed", source="log", log_is_short=log_start > 0
+        )
     decision = plan_resume(wish, hub.epoch, log_start=log_start, log_end=log_end)
     match decision:
         case UpToDate(position):
@@ -91,6 +103,13 @@ def plan_from_log(wish: Literal["start"] | SignedPosition, hub: HubView, *, log_
             return after_gap(reason, hub)
         case unreachable:
             assert_never(unreachable)
+
+
+def plan_from_archive(plan: AttachPlan, hub: HubView) -> AttachPlan:
+    """The plan where the archive knows turns of the session that the log may hold no more."""
+    if plan.gap is not None:
+        return replace(plan, source="archive")
+    return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="snapshot", source="archive")
 
 
 def tail(hub: HubView) -> AttachPlan:
@@ -106,4 +125,6 @@ def tail(hub: HubView) -> AttachPlan:
 
 
 def after_gap(reason: GapReason, hub: HubView) -> AttachPlan:
-    return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="gap", source="log", gap=reason)
+    return AttachPlan(
+        position=hub.position, fold_from=hub.fold_from, recovered="gap", source="log", gap=reason, log_is_short=True
+    )

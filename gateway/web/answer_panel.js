@@ -44,7 +44,7 @@ export class AnswerPanel {
     const mild = entry.reason === "cancelled" || entry.reason === "superseded";
     this.#problem.classList.toggle("mild", mild);
     this.#problem.replaceChildren(element("p", {}, words));
-    if (mild || !this.#actions.retry) return;
+    if (mild || !this.#actions.retry || !entry.input) return;
     const retry = element("button", { type: "button", class: "retry", "data-action": "retry", on: { click: () => this.#actions.retry(entry) } }, icon("retry"), "Try again");
     this.#problem.append(retry);
   }

@@ -68,6 +68,7 @@ export class QuestionView {
   /** @param {{input: string, inputChars?: number}} asked */
   update({ input, inputChars = 0 }) {
     const cut = inputChars ? `… (${inputChars.toLocaleString("en-US")} characters in all)` : "";
-    setText(this.#bubble, input + cut);
+    this.#bubble.classList.toggle("absent", !input);
+    setText(this.#bubble, input ? input + cut : "The question is kept no longer.");
   }
 }

@@ -7,7 +7,7 @@ names. A server's own user decides what may run there; the request asks it to be
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -18,7 +18,7 @@ from infra.clickhouse.errors import ClickHouseRefused, ClickHouseUnavailable
 from infra.embedded.ports import LOOPBACK
 from infra.settings import Settings
 
-__all__ = ["run_query"]
+__all__ = ["reading_access", "run_query"]
 
 CONNECT_S: Final = 5
 ANSWER_GRACE_S: Final = 10
@@ -50,21 +50,22 @@ def asked(settings: Settings, sql: str, answer_format: str) -> str:
 
 def connected(settings: Settings) -> Client:
     wait_s = int(settings.analytics_query_s) + ANSWER_GRACE_S
-    if settings.clickhouse:
-        return clickhouse_connect.get_client(
-            dsn=settings.clickhouse,
-            connect_timeout=CONNECT_S,
-            send_receive_timeout=wait_s,
-            autogenerate_session_id=False,
-            settings={"readonly": 2, "max_execution_time": settings.analytics_query_s},
-        )
     return clickhouse_connect.get_client(
-        host=LOOPBACK,
-        port=settings.analytics_port,
         connect_timeout=CONNECT_S,
         send_receive_timeout=wait_s,
-        autogenerate_session_id=False,
+        **reading_access(settings, query_s_max=settings.analytics_query_s),
     )
+
+
+def reading_access(settings: Settings, *, query_s_max: float) -> dict[str, Any]:
+    """How a client that only reads finds the database: the server of the settings, or the embedded endpoint."""
+    if settings.clickhouse:
+        return {
+            "dsn": settings.clickhouse,
+            "autogenerate_session_id": False,
+            "settings": {"readonly": 2, "max_execution_time": query_s_max},
+        }
+    return {"host": LOOPBACK, "port": settings.analytics_port, "autogenerate_session_id": False}
 
 
 def absent_message(settings: Settings) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "ANALYTICS_LAG_RECORDS",
     "ANALYTICS_METRICS",
     "ANALYTICS_ROWS",
+    "GATEWAY_ARCHIVE_READS",
     "GATEWAY_BLOCKED_SECONDS",
     "GATEWAY_BYTES_UNSENT",
     "GATEWAY_CATCH_UP_READS",
@@ -112,6 +113,14 @@ GATEWAY_CATCH_UP_READS: Final = Metric(
     kind="counter",
     meaning="Pieces of session logs read for clients that are behind.",
     rise="Slow clients, or many that come back after a while; the broker serves them from its page cache.",
+)
+GATEWAY_ARCHIVE_READS: Final = Metric(
+    name="tokenwire_gateway_archive_reads_total",
+    kind="counter",
+    labels=("outcome",),
+    meaning="Sessions looked up in ClickHouse, since their log did not reach back: answered, failed, or passed_over "
+    "(ClickHouse had just failed, or too many waited).",
+    rise="Clients come back after the logs' retention; with failed or passed_over they see only what the log holds.",
 )
 GATEWAY_REFUSED: Final = Metric(
     name="tokenwire_gateway_refused_total",
@@ -249,6 +258,7 @@ GATEWAY_METRICS: Final = (
     GATEWAY_MODE_CHANGES,
     GATEWAY_BLOCKED_SECONDS,
     GATEWAY_CATCH_UP_READS,
+    GATEWAY_ARCHIVE_READS,
     GATEWAY_SESSIONS,
     GATEWAY_RETURNS,
     GATEWAY_SKIPS,

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from gateway.access_desk import AccessDesk, GuardedTokens
+from gateway.archive_reader import Archive
 from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
 from gateway.gateway_rules import process_rate
 from gateway.server import Gateway
@@ -67,6 +68,7 @@ class MemoryGateway:
         log: FollowedLog | None = None,
         access_log: AccessLog | None = None,
         tokens: TokenVerifier | None = None,
+        archive: Archive | None = None,
         **rules: Any,
     ) -> AsyncIterator[MemoryGateway]:
         """A gateway that listens, its times shortened by `rules` and its caps by `limits` and `outbox`.
@@ -93,7 +95,7 @@ class MemoryGateway:
         access.on_logged_out = gateway.log_out
         access_log.join(access)
         gateway.services = replace(
-            services_over(log, reader),
+            services_over(log, reader, archive=archive, clock=clock),
             rules=gateway.rules,
             sockets=SocketCounts(connection_limits),
             message_rate=process_rate(connection_limits, clock),

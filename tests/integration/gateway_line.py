@@ -59,6 +59,7 @@ async def gateway_settings(
         kafka_replication=kafka.replication,
         home=home,
         gateway_port=0,
+        analytics_port=more.pop("analytics_port", 0),  # no engine, and no other line's
         topic_layout=layout,
         auth_secret=SECRET,
         cursor_secret=SECRET[::-1],

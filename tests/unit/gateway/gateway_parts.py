@@ -6,6 +6,7 @@ import asyncio
 from typing import cast
 
 from gateway.access_desk import AccessDesk, GuardedTokens
+from gateway.archive_reader import Archive, ArchiveReader
 from gateway.catch_up_reader import CatchUpReader
 from gateway.client_writer import ClientWriter
 from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
@@ -19,6 +20,7 @@ from gateway.session_attachments import SessionAttachments
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_lanes import SessionLanes
 from infra.access_tokens import SecretVerifier
+from infra.clock import Clock
 from infra.connect_tickets import TicketIssuer
 from producers.prompt_producer import PromptProducer
 from schemas.client_messages import OnSlow
@@ -26,6 +28,7 @@ from schemas.identifiers import SessionKey, check_session_id, check_user_id, ses
 from schemas.prompt_limits import PromptLimits
 from tests.fakes.access_log import AccessLog
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
+from tests.fakes.kept_turns import KeptTurns
 from tests.fakes.recording_socket import RecordingSocket
 from tests.fakes.virtual_clock import VirtualClock
 
@@ -39,11 +42,14 @@ def services_over(
     log: FollowedLog,
     reader: FollowedLogReader,
     *,
+    archive: Archive | None = None,
+    clock: Clock | None = None,
     message_bytes_max: int = 50_000,
     rings_bytes_max: int = RINGS_BYTES_MAX,
 ) -> GatewayServices:
     """Everything a connection needs except the way to prompts."""
-    clock = VirtualClock()
+    clock = clock or VirtualClock()
+    metrics = GatewayMetrics(clock)
     limits = ConnectionLimits()
     held = HeldBytes(limits.held_bytes_max)
     tokens = GuardedTokens(
@@ -66,6 +72,7 @@ def services_over(
         reader=reader,
         log_client=log,
         catch_up=CatchUpReader([log]),
+        archive=ArchiveReader(archive or KeptTurns(), metrics, clock),
         producer=cast(PromptProducer, None),
         access=AccessDesk(tokens, TicketIssuer(b"k" * 32), AccessLog(), clock),
         sockets=SocketCounts(limits),
@@ -73,7 +80,7 @@ def services_over(
         held_bytes=held,
         parts_room=PartsRoom(limits.held_bytes_max // 8, held),
         clock=clock,
-        metrics=GatewayMetrics(clock),
+        metrics=metrics,
     )
 
 

@@ -185,6 +185,40 @@ async def test_a_reload_in_mid_answer_shows_the_whole_answer_once() -> None:
         await expect(page.locator("[data-fact=ttft]")).to_have_count(0)
 
 
+async def test_answers_whose_questions_are_gone() -> None:
+    """A session that only the archive remembers is shown; there is nothing to send again."""
+    gateway = ScriptedGateway()
+    async with chat(gateway) as page:
+        await ask(page, "Tell me")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        gateway.answer("One two three")
+        await expect(page.locator("[data-role=answer]")).to_have_text("One two three")
+        session = gateway.log[0]["session"]
+        error = {"code": "overloaded", "message": "it was not completed"}
+        turns = [
+            {
+                "turn": "t1",
+                "prompt_id": "p1",
+                "text": "An old answer",
+                "attempt": 1,
+                "next_seq": 3,
+                "reason": "complete",
+            },
+            {"turn": "t2", "prompt_id": "p2", "text": "Half", "attempt": 1, "reason": "error", "error": error},
+        ]
+        gateway.log.clear()
+        gateway.log += [
+            {"type": "snapshot", "session": session, "turns": [turn], "c": str(number + 1)}
+            for number, turn in enumerate(turns)
+        ]
+        gateway.socket = None
+        await page.reload()
+
+        await expect(page.locator("[data-role=answer]")).to_have_text(["An old answer", "Half"])
+        await expect(page.locator("[data-role=prompt] .bubble")).to_have_text(["The question is kept no longer."] * 2)
+        await expect(page.locator("[data-action=retry]")).to_have_count(0)
+
+
 async def test_an_answer_that_changes_hands_goes_on() -> None:
     """The text before the switch stands, the reader is told why, and the facts name who wrote which part."""
     gateway = ScriptedGateway()
