@@ -45,7 +45,7 @@ def histories(draw: st.DrawFn, turn: str) -> tuple[list[PartRow], FoldedLike]:
     kept = []
     for attempt, run, first, chunks in rows:
         outcome = reason if run == f"r{attempts}" else "continued" if run in stood else "void"
-        kept += draw(parts(turn, attempt, run, first, chunks, outcome))
+        kept += draw(parts(turn, attempt, run, first=first, chunks=chunks, outcome=outcome))
     return kept, (folded.text, folded.next_seq, reason)
 
 
@@ -54,7 +54,7 @@ FoldedLike = tuple[str, int, str]
 
 @st.composite
 def parts(
-    draw: st.DrawFn, turn: str, attempt: int, run: str, first: int, chunks: list[str], outcome: str
+    draw: st.DrawFn, turn: str, attempt: int, run: str, *, first: int, chunks: list[str], outcome: str
 ) -> list[PartRow]:
     """An attempt's rows, cut anywhere."""
     cuts = sorted(draw(st.sets(st.integers(1, max(1, len(chunks) - 1)), max_size=2))) if len(chunks) > 1 else []
