@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from gateway.catch_up_reader import CatchUpReader
 from gateway.client_writer import ClientWriter
@@ -29,7 +29,7 @@ from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.turn_fold import SessionFold
 
-__all__ = ["SKIPPED_MESSAGES_MIN", "Attachment", "Outrun", "Picture"]
+__all__ = ["SKIPPED_MESSAGES_MIN", "Attachment", "AttachmentOwner", "Outrun", "Picture"]
 
 SKIPPED_MESSAGES_MIN: Final = 128
 """A client that wants to skip does so when it is further behind than this."""
@@ -54,15 +54,26 @@ class Picture:
     """Where to fold from afterwards, if that is known; None: from the oldest turn that is open."""
 
 
+class AttachmentOwner(Protocol):
+    """Whose attachments they are (`gateway.session_attachments.SessionAttachments`)."""
+
+    def lost(self, held: Attachment, reason: GapReason) -> None:
+        """The session's log does not go on."""
+        ...
+
+    def outrun(self, held: Attachment, need: Outrun) -> None:
+        """Memory cannot serve this session's client."""
+        ...
+
+
 class Attachment:
     """One session of one connection: a `HubListener` and a `FrameHolder`."""
 
     __slots__ = (
         "hub",
         "live",
-        "on_lost",
-        "on_outrun",
         "on_slow",
+        "owner",
         "position",
         "task",
         "writer",
@@ -76,8 +87,7 @@ class Attachment:
         position: LogPosition,
         written_cursor: str,
         *,
-        on_lost: Callable[[Attachment, GapReason], None],
-        on_outrun: Callable[[Attachment, Outrun], None],
+        owner: AttachmentOwner,
         on_slow: OnSlow = "log",
     ) -> None:
         self.hub = hub
@@ -87,8 +97,7 @@ class Attachment:
         self.written_cursor = written_cursor
         """Where the client stands by what was written to its socket; empty while it waits for a picture: then nothing
         that it was told here is worth coming back with."""
-        self.on_lost = on_lost
-        self.on_outrun = on_outrun
+        self.owner = owner
         self.on_slow = on_slow
         self.task: asyncio.Task[None] | None = None
         self.live = False
@@ -124,14 +133,14 @@ class Attachment:
     def lost(self, reason: GapReason) -> None:
         """See `HubListener.lost`."""
         self.end()
-        self.on_lost(self, reason)
+        self.owner.lost(self, reason)
 
     def outrun(self, need: Outrun) -> None:
         """Be live no longer: drop what waits, and be told from where was really written."""
         self.hub.listeners.pop(self, None)
         self.live = False
         self.writer.drop(self)
-        self.on_outrun(self, need)
+        self.owner.outrun(self, need)
 
     def end(self) -> None:
         """Follow no longer."""

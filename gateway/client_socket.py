@@ -18,8 +18,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, cast
 
 from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
 from websockets.frames import DATA_OPCODES, Frame
-from websockets.protocol import Event, State
+from websockets.http11 import Request, Response
+from websockets.protocol import Event, Protocol, State
+from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
 
 from gateway.close_codes import OVERSIZE
 from gateway.doorway import ComeIn, Doorway, ShutOut, TurnAway
@@ -80,6 +84,11 @@ class FrameQueue:
     def clear(self) -> None:
         """Drop all."""
         self.frames = None
+
+
+FORGOTTEN_REQUEST: Final = Request("", Headers())
+FORGOTTEN_RESPONSE: Final = Response(101, "Switching Protocols", Headers())
+"""In place of those that let a client in; `websockets` looks only whether there are any."""
 
 
 class ClientSocket(ServerConnection):
@@ -160,15 +169,21 @@ class ClientSocket(ServerConnection):
         super().process_event(event)
 
     def forget_handshake(self) -> None:
-        """Let go of the headers of the request and of our answer, 3 KB a connection: nobody asks for them any more.
+        """Let go of the request and of our answer, 4 KB a connection: nobody asks for them any more.
 
-        They are emptied in place, since `websockets` holds on to both as long as the connection lives. Its logger goes
+        `websockets` parses the frames in the generator that has parsed the request and holds on to it; between two
+        frames another one can go on. Where a frame has begun already the headers are emptied in place. Its logger goes
         as well: each connection has one of its own, for a name that we do not log, and what waited for the request.
         """
+        protocol = self.protocol
+        if is_between_frames(protocol):
+            protocol.parser = Protocol.parse(protocol)
+            next(protocol.parser)
         for said in (self.request, self.response):
             if said is not None:
                 said.headers.clear()
-        self.logger = self.protocol.logger = SOCKETS_LOG
+        self.request, self.response = FORGOTTEN_REQUEST, FORGOTTEN_RESPONSE
+        self.logger = protocol.logger = SOCKETS_LOG
         del self.request_rcvd
 
     def eof_received(self) -> None:
@@ -243,3 +258,10 @@ def kernel_bytes(transport: asyncio.BaseTransport) -> int:
     except OSError:
         return 0
     return int(QUEUE_LENGTH.unpack(answer)[0])
+
+
+def is_between_frames(protocol: ServerProtocol) -> bool:
+    """Whether the handshake is over and nothing of a frame has come yet: the parser asks whether anything will."""
+    frames = getattr(protocol.parser, "gi_yieldfrom", None)
+    asking = getattr(frames, "gi_yieldfrom", None)
+    return getattr(asking, "gi_code", None) is StreamReader.at_eof.__code__

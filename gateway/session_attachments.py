@@ -134,8 +134,7 @@ class SessionAttachments:
             self.writer,
             plan.position,
             hub.teller.cursor(plan.position, plan.fold_from) if picture is None else "",
-            on_lost=partial(self.lost, session),
-            on_outrun=self.outrun,
+            owner=self,
             on_slow=on_slow,
         )
         self.held[session] = held
@@ -196,8 +195,9 @@ class SessionAttachments:
                 self.writer.move(OutboxEvent.SHED)
                 held.outrun("log")
 
-    def lost(self, session: str, held: Attachment, reason: GapReason) -> None:
+    def lost(self, held: Attachment, reason: GapReason) -> None:
         """The session's log does not go on: say so, and follow what there is now."""
+        session = held.hub.teller.session
         self.caught_up(held)
         if self.held.get(session) is held:
             del self.held[session]

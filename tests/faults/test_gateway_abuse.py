@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas.client_messages import Attach
+from gateway.client_socket import FORGOTTEN_REQUEST
+from schemas.client_messages import Attach, Hello
 from schemas.codec import encode
 from tests.faults.full_size import sized
-from tests.faults.memory_gateway import MemoryGateway
+from tests.faults.memory_gateway import MemoryGateway, handshake, masked
 from tests.faults.raw_websocket import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, RawWebsocket, raw_frame
-from tests.integration.gateway_line import WireClient, answer_events
+from tests.integration.gateway_line import WireClient, answer_events, token_for
 from tests.integration.process_probe import resident_mb
 
 SESSION = "s1"
@@ -201,3 +203,25 @@ async def test_S12_markup_and_escapes_in_an_answer_travel_as_json(tmp_path: Path
 
         assert not any(byte < 32 for byte in frame.payload)
         assert [message["text"] for message in messages if message["type"] == "delta"] == [text]
+
+
+@pytest.mark.parametrize("early", [0, 1, 2, 3, 40, -1])
+async def test_client_that_does_not_await_the_handshake(tmp_path: Path, early: int) -> None:
+    """Some, none or all of its hello comes in one segment with its request: it is let in, and the request let go of."""
+    hello = masked(encode(Hello(token=token_for("alice"))))
+    at = len(hello) if early < 0 else early
+    async with MemoryGateway.opened(tmp_path) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(handshake(gateway.port) + hello[:at])
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(hello[at:])
+        async with asyncio.timeout(5):
+            told = await reader.readuntil(b"simulated")
+        (connection,) = gateway.gateway.connections
+        parsing = getattr(connection.socket.protocol.parser, "__qualname__", "")
+        writer.close()
+        await writer.wait_closed()
+
+    assert b'"user":"alice"' in told
+    assert connection.socket.request is FORGOTTEN_REQUEST
+    assert (parsing == "Protocol.parse") == (at in (0, len(hello)))
