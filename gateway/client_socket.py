@@ -147,7 +147,7 @@ class ClientSocket(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Bytes came. Whoever asks for more answers than it reads (pings need no message) is dropped."""
         if self.turned_away:
-            self.transport.write(self.turned_away)
+            self.transport.write(self.doorway.answer_outside(data) or self.turned_away)
             self.transport.close()
             self.turned_away = b""
         elif self.is_inside and self.unsent_bytes() > OVERRUN_BYTES:

@@ -1,8 +1,9 @@
 """Where sockets come in: none is read from before there is room for it.
 
 Holds every accepted socket's place from its first moment to its last, so that the process never runs out of files:
-what it needs for the broker is kept back. Whoever finds the house full is answered 503 and the time to wait; when many
-are being answered, further ones are shut out. Those who have not said a good hello stand in line, and the longest
+what it needs for the broker is kept back. Whoever finds the house full is answered 503 and the time to wait (save who
+asks whether the gateway is alive, or for its metrics: a full gateway is not a broken one); when many are being
+answered, further ones are shut out. Those who have not said a good hello stand in line, and the longest
 there goes when the line is too long.
 """
 
@@ -66,6 +67,8 @@ class Doorway:
         self.held = held
         self.on_refused = on_refused
         """Told why, for the shell's metrics."""
+        self.answer_outside: Callable[[bytes], bytes | None] = lambda request: None
+        """What is answered to the request of a socket for which there is no room; None: that there is none."""
         self.inside: set[Visitor] = set()
         self.leaving: set[Visitor] = set()
         self.pending: dict[Visitor, None] = {}

@@ -82,17 +82,27 @@ class HttpRoutes:
             return answer(
                 HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n", ("Allow", "GET, HEAD")
             )
+        if path == "/readyz":
+            reason = await self.not_ready()
+            ready = reason is None
+            return answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, f"{reason or 'ready'}\n")
+        return self.watched_over(path) or self.page_file(path)
+
+    def watched_over(self, path: str) -> Response | None:
+        """The answer to whoever watches over this gateway, if that is what is asked for."""
         match path:
             case "/healthz":
                 return answer(HTTPStatus.OK, "alive\n")
-            case "/readyz":
-                reason = await self.not_ready()
-                ready = reason is None
-                return answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, f"{reason or 'ready'}\n")
             case "/metrics":
                 return respond(HTTPStatus.OK, self.metrics.exposition(), CONTENT_TYPE)
             case _:
-                return self.page_file(path)
+                return None
+
+    def answer_outside(self, request: bytes) -> bytes | None:
+        """The same as bytes, for a request that came when there was no room for another socket."""
+        method, _, rest = request.partition(b" ")
+        found = self.watched_over(rest.partition(b" ")[0].decode("latin-1")) if method == b"GET" else None
+        return found.serialize() if found is not None else None
 
     def page_file(self, path: str) -> Response:
         found = self.page.get(path)

@@ -186,6 +186,7 @@ class Gateway:
             allowed_origins(self.settings.gateway_origins, self.port),
             self.readiness.not_ready,
         )
+        self.doorway.answer_outside = routes.answer_outside
         self.server = await serve(
             self.handle,
             sock=listener,

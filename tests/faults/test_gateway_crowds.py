@@ -26,7 +26,7 @@ from tests.faults.memory_gateway import MemoryGateway
 from tests.faults.on_uvloop import WAIT_S, on_uvloop, percentile, until
 from tests.faults.slow_socket import handshake
 from tests.integration.chat_client import ChatClient
-from tests.integration.gateway_line import WireClient, answer_events, token_for
+from tests.integration.gateway_line import WireClient, answer_events, http, token_for
 
 CONNECT_S_MAX: Final = 1.0
 WORDS: Final = [f"word{number} " for number in range(100)]
@@ -240,6 +240,9 @@ async def test_G12_more_sockets_than_files(tmp_path: Path, accepted_max: int) ->
         crowd = [await loop.run_in_executor(None, knock, gateway.port) for _ in range(CROWD)]
         turned_away = sum([await asyncio.to_thread(asked_and_refused, raw) for raw in crowd if raw is not None])
         files_most = gateway.open_files()
+        if accepted_max == 20:
+            assert (await http(gateway.port, "/healthz")) == (200, "alive\n")
+            assert await gateway.metric('tokenwire_gateway_refused_total{where="door"}') > 0
         for raw in crowd:
             if raw is not None:
                 raw.close()
@@ -277,7 +280,7 @@ def asked_and_refused(raw: sockets.socket) -> bool:
     """Whether the socket was answered 503, or shut out."""
     raw.settimeout(0.2)
     try:
-        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+        raw.sendall(b"GET /v1/connect HTTP/1.1\r\nHost: here\r\n\r\n")
         return raw.recv(12) in (b"HTTP/1.1 503", b"")
     except ConnectionError:
         return True
