@@ -101,7 +101,7 @@ class Attachment:
         self.on_slow = on_slow
         self.task: asyncio.Task[None] | None = None
         self.live = False
-        hub.holders[self] = None
+        hub.holders.add(self)
 
     # ---- Live
 
@@ -137,15 +137,15 @@ class Attachment:
 
     def outrun(self, need: Outrun) -> None:
         """Be live no longer: drop what waits, and be told from where was really written."""
-        self.hub.listeners.pop(self, None)
+        self.hub.listeners.discard(self)
         self.live = False
         self.writer.drop(self)
         self.owner.outrun(self, need)
 
     def end(self) -> None:
         """Follow no longer."""
-        self.hub.holders.pop(self, None)
-        self.hub.listeners.pop(self, None)
+        self.hub.holders.discard(self)
+        self.hub.listeners.discard(self)
         self.writer.behind.pop(self, None)
         self.live = False
         if self.task is not None:
@@ -157,7 +157,7 @@ class Attachment:
         missing = self.missing()
         if missing is None or not self.take(missing):
             return False
-        self.hub.listeners[self] = None
+        self.hub.listeners.add(self)
         self.live = True
         return True
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.decisions.resume_cursor import GapReason
@@ -31,12 +31,36 @@ class FollowedPartition:
 
     place: LogPlace
     position: int
-    followers: dict[bytes, LogFollower] = field(default_factory=dict)
+    only: LogFollower | None = None
+    """Who follows a place that is not shared."""
+    followers: dict[bytes, LogFollower] | None = None
+    """Who follows one that is. (A dict of one takes 232 bytes; places that are not shared there are many.)"""
     retry_at_s: float = 0.0
     """Not asked for before this moment: the broker answered with an error."""
     unknown_since_s: float | None = None
     """The brokers have said since then that there is no such topic, and nothing else."""
     unknown_at_s: float = 0.0
+
+    def add(self, key: SessionKey, follower: LogFollower) -> None:
+        """In place of whoever followed under this key."""
+        if not self.place.shared:
+            self.only = follower
+        elif self.followers is None:
+            self.followers = {key.encode(): follower}
+        else:
+            self.followers[key.encode()] = follower
+
+    def remove(self, key: SessionKey) -> None:
+        """Nobody follows under this key."""
+        self.only = None
+        if self.followers is not None:
+            self.followers.pop(key.encode(), None)
+
+    def everybody(self) -> list[LogFollower]:
+        """Who follows now."""
+        if self.only is not None:
+            return [self.only]
+        return list(self.followers.values()) if self.followers else []
 
 
 class FollowedPartitions:
@@ -56,7 +80,7 @@ class FollowedPartitions:
             partition = self.by_name[name] = FollowedPartition(place, offset)
         elif partition.position > offset:
             return False
-        partition.followers[key.encode()] = follower
+        partition.add(key, follower)
         return True
 
     def unfollow(self, place: LogPlace, key: SessionKey) -> None:
@@ -64,8 +88,8 @@ class FollowedPartitions:
         name = (place.topic, place.partition)
         partition = self.by_name.get(name)
         if partition is not None:
-            partition.followers.pop(key.encode(), None)
-            if not partition.followers:
+            partition.remove(key)
+            if not partition.everybody():
                 del self.by_name[name]
 
     def position(self, place: LogPlace) -> int | None:
@@ -118,20 +142,21 @@ class FollowedPartitions:
         """Drop the partition and tell its followers."""
         partition = self.by_name.pop(name, None)
         if partition is not None:
-            for follower in list(partition.followers.values()):
+            for follower in partition.everybody():
                 follower.lost(reason)
 
 
 def batches(partition: FollowedPartition, records: list[LogRecord]) -> Iterator[tuple[LogFollower, list[LogRecord]]]:
     """Each follower with its records. Followers may come and go while they are served."""
     if not partition.place.shared:
-        for follower in list(partition.followers.values()):
+        for follower in partition.everybody():
             yield follower, records
         return
+    followers = partition.followers or {}
     by_key: defaultdict[bytes, list[LogRecord]] = defaultdict(list)
     for record in records:
-        if record.key is not None and record.key in partition.followers:
+        if record.key is not None and record.key in followers:
             by_key[record.key].append(record)
     for key, batch in by_key.items():
-        if key in partition.followers:
-            yield partition.followers[key], batch
+        if key in followers:
+            yield followers[key], batch

@@ -18,6 +18,7 @@ from gateway.decisions.roll_up import ROLLED_BYTES_MAX, groups, rolled_group
 from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
 from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, shared_frames
 from gateway.log_reader import LogReader
+from gateway.one_or_many import OneOrMany
 from infra.kafka.log_client import LogRecord
 from infra.kafka.session_topics import SessionLog
 from schemas.identifiers import SessionKey, UserId
@@ -52,6 +53,26 @@ class HubListener(Protocol):
 class SessionHub:
     """A `LogFollower` that relays to its listeners."""
 
+    __slots__ = (
+        "frame_bytes_max",
+        "holders",
+        "idle_since_s",
+        "joined_frames",
+        "key",
+        "listeners",
+        "log",
+        "on_lost",
+        "on_relay",
+        "on_wish",
+        "reader",
+        "reading",
+        "relayed",
+        "ring",
+        "rolled_bytes_max",
+        "teller",
+        "user",
+    )
+
     def __init__(
         self,
         key: SessionKey,
@@ -69,9 +90,9 @@ class SessionHub:
         self.user = user
         self.on_lost = on_lost
         self.ring = MessageRing(bytes_max=RING_BYTES_MAX, covers_from=reading.position)
-        self.holders: dict[HubListener, None] = {}
+        self.holders: OneOrMany[HubListener] = OneOrMany()
         """Everybody who needs this hub, those who still catch up included."""
-        self.listeners: dict[HubListener, None] = {}
+        self.listeners: OneOrMany[HubListener] = OneOrMany()
         """Those who are told each record as it comes."""
         self.reader: LogReader | None = None
         self.on_relay: Callable[[int], None] | None = None
@@ -80,7 +101,7 @@ class SessionHub:
         """Told, now and again, while an open turn's worker wants word of those who follow it."""
         self.frame_bytes_max = min(FRAME_BYTES_MAX, teller.message_bytes_max)
         self.rolled_bytes_max = min(ROLLED_BYTES_MAX, teller.message_bytes_max)
-        self.joined_frames: dict[tuple[LogPosition, LogPosition], SharedFrame] = {}
+        self.joined_frames: dict[tuple[LogPosition, LogPosition], SharedFrame] | None = None
         """The newest frames of joined messages, by where they begin and end, for a second or so."""
         self.relayed = 0
         self.idle_since_s: float | None = None
@@ -136,12 +157,12 @@ class SessionHub:
             self.ring.extend(messages)
             if self.listeners:
                 frames = shared_frames(messages, self.frame_bytes_max)
-                for listener in list(self.listeners):
+                for listener in self.listeners:
                     listener.tell(frames)
 
     def rolled(self, missing: Sequence[HubMessage]) -> Iterator[SharedFrame]:
         """The messages joined, frame by frame as they are asked for; made once for readers that go the same way."""
-        made = self.joined_frames
+        made = self.joined_frames = {} if self.joined_frames is None else self.joined_frames
         for group in groups(missing, self.rolled_bytes_max):
             place = (group[0].begins, group[-1].ends)
             frame = made.get(place)
@@ -159,6 +180,6 @@ class SessionHub:
     def lost(self, reason: GapReason) -> None:
         """See `LogFollower.lost`: whoever listens is told and comes back through a new hub."""
         self.on_lost(self)
-        holders, self.holders, self.listeners = list(self.holders), {}, {}
+        holders, self.holders, self.listeners = self.holders, OneOrMany(), OneOrMany()
         for holder in holders:
             holder.lost(reason)

@@ -165,7 +165,7 @@ class SessionHubs:
         ring_bytes_max, dropped = self.ring_bytes_max(), 0
         for hub in list(self.hubs.values()):
             hub.ring.bound(ring_bytes_max)
-            hub.joined_frames.clear()
+            hub.joined_frames = None
             if hub.holders:
                 hub.idle_since_s = None
             elif hub.idle_since_s is None:

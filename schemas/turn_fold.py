@@ -30,7 +30,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
@@ -61,6 +62,8 @@ ENDED_TURNS_WHOLE_MAX: Final = 256
 """More than a session's turns that run side by side: whoever takes over needs to know how each of them ended."""
 ENDED_TURNS_KEPT_MAX: Final = 1_024
 """Enough to know what comes late for what it is."""
+NOTHING: Final[Any] = MappingProxyType({})
+"""An empty dict of everybody's: most folds are of sessions in which nothing has happened yet."""
 
 
 class Verdict(enum.Enum):
@@ -166,11 +169,11 @@ class SessionFold:
         self.turns: dict[str, FoldedTurn] = {}
         self.next_offset = 0
         """One past the newest record folded."""
-        self.ended_order: list[str] = []
+        self.ended_order: list[str] | tuple[()] = ()
         """Of the ended turns in `turns`."""
-        self.past: dict[str, PastTurn] = {}
+        self.past: dict[str, PastTurn] = NOTHING
         """Those that ended before them."""
-        self.comparisons: dict[str, ComparisonEnded] = {}
+        self.comparisons: dict[str, ComparisonEnded] = NOTHING
         """What comparisons came to, by prompt id; the newest ENDED_TURNS_KEPT_MAX unless texts are kept."""
 
     def apply(self, event: SessionEvent, offset: int) -> Verdict:
@@ -231,6 +234,8 @@ class SessionFold:
     def apply_comparison(self, event: ComparisonEnded) -> Verdict:
         if event.prompt_id in self.comparisons:
             return Verdict.REPEATED
+        if self.comparisons is NOTHING:
+            self.comparisons = {}
         self.comparisons[event.prompt_id] = event
         while len(self.comparisons) > ENDED_TURNS_KEPT_MAX and not self.keep_text:
             del self.comparisons[next(iter(self.comparisons))]
@@ -258,10 +263,14 @@ class SessionFold:
         if self.keep_text:  # whoever keeps texts wants the whole history; the reader bounds what it reads
             return
         turn.queued = msgspec.structs.replace(turn.queued, input="", messages=None)
+        if not self.ended_order:
+            self.ended_order = []
         self.ended_order.append(turn.queued.turn)
         if len(self.ended_order) > ENDED_TURNS_WHOLE_MAX:
             name = self.ended_order.pop(0)
             oldest = self.turns.pop(name)
+            if self.past is NOTHING:
+                self.past = {}
             self.past[name] = PastTurn(oldest.first_offset, oldest.queued_again_at)
         if len(self.past) > ENDED_TURNS_KEPT_MAX - ENDED_TURNS_WHOLE_MAX:
             del self.past[next(iter(self.past))]
