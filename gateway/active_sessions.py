@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from gateway.decisions.active_set import SessionStanding, looks_at_once
 from gateway.log_reader import LogFollower, LogReader
@@ -111,7 +112,7 @@ class ActiveSessions:
                 self.leave_out(key, known, now_s)
         looks = looks_at_once(len(self.left_out), now_s - self.ticked_at_s)
         self.ticked_at_s = now_s
-        for key in list(self.left_out)[:looks]:
+        for key in list(islice(self.left_out, looks)):
             if self.left_out[key].standing.is_due(now_s):
                 known = self.brought_back(key, "look") or self.fetched[key]
                 known.standing.looked_at(now_s)

@@ -54,6 +54,7 @@ from gateway.readiness import Readiness
 from gateway.services import GatewayServices
 from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
 from gateway.session_watches import SessionWatches
+from gateway.spread_work import spread
 from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
 from infra.clickhouse.answer_archive import AnswerArchive
 from infra.clock import Clock, SystemClock
@@ -70,8 +71,13 @@ __all__ = ["Gateway", "run_gateway", "serve_gateway"]
 
 log = structlog.get_logger(__name__)
 
-TICKS_AT_ONCE: Final = 32
-"""Connections looked at before other work gets its turn. A record on its way takes several turns, each as long."""
+CONNECTIONS_AT_ONCE: Final = 32
+"""Looked at before other work gets its turn; each takes some 7 µs."""
+SESSIONS_AT_ONCE: Final = 128
+"""The same; each takes 1 µs."""
+CONNECTIONS_SHARE: Final = 0.6
+SESSIONS_SHARE: Final = 0.3
+"""Of the time between two looks at everybody, over which the looks are spread."""
 FRAMES_WAITING_MAX: Final = 4
 ACCEPT_WAITING_MAX: Final = 4_096
 """Connections that the kernel keeps until they are accepted (at most `net.core.somaxconn`). Beyond it a client is not
@@ -234,27 +240,36 @@ class Gateway:
     async def tick(self) -> None:
         """Once a second, look at all that depends on time."""
         while True:
-            await asyncio.sleep(self.rules.tick_s)
-            now_s, wall_s = self.clock.monotonic_s(), self.clock.now_us() / 1_000_000
-            modes: Counter[OutboxState] = Counter()
-            for place, connection in enumerate(list(self.connections)):
-                if place % TICKS_AT_ONCE == TICKS_AT_ONCE - 1:
-                    await asyncio.sleep(0)  # with thousands of them, streams get their turn in between
-                if connection in self.connections:
-                    connection.tick(now_s, wall_s)
-                    modes[connection.writer.outbox.state] += 1
-            self.metrics.rolled_up.set(modes[OutboxState.ROLLUP])
-            self.metrics.from_log.set(modes[OutboxState.LOG])
-            self.metrics.connections.set(len(self.connections))
+            again_at_s = self.clock.monotonic_s() + self.rules.tick_s
+            await self.look_at_connections()
             services = self.services
             if services is not None:
                 self.metrics.unsent_bytes.set(self.held.total)
                 self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
-                self.left += services.hubs.sweep(now_s)
+                async for hubs in spread(
+                    services.hubs.all(), SESSIONS_SHARE * self.rules.tick_s, at_once=SESSIONS_AT_ONCE
+                ):
+                    self.left += services.hubs.sweep(hubs, self.clock.monotonic_s())
                 services.access.tick()
-                self.rest(now_s)
+                self.rest(self.clock.monotonic_s())
                 self.relieve()
+            now_s = self.clock.monotonic_s()
             self.collect(now_s)
+            await asyncio.sleep(max(0.0, again_at_s - now_s))
+
+    async def look_at_connections(self) -> None:
+        modes: Counter[OutboxState] = Counter()
+        async for some in spread(
+            list(self.connections), CONNECTIONS_SHARE * self.rules.tick_s, at_once=CONNECTIONS_AT_ONCE
+        ):
+            now_s, wall_s = self.clock.monotonic_s(), self.clock.now_us() / 1_000_000
+            for connection in some:
+                if connection in self.connections:
+                    connection.tick(now_s, wall_s)
+                    modes[connection.writer.outbox.state] += 1
+        self.metrics.rolled_up.set(modes[OutboxState.ROLLUP])
+        self.metrics.from_log.set(modes[OutboxState.LOG])
+        self.metrics.connections.set(len(self.connections))
 
     def rest(self, now_s: float) -> None:
         """Leave silent sessions out of the fetch."""
@@ -273,6 +288,8 @@ class Gateway:
 
     def relieve(self) -> None:
         """Beyond the process's cap of bytes, those who owe most give up what waits for them."""
+        if self.held.total < self.rules.connection_limits.held_bytes_max:
+            return
         connections = list(self.connections)
         outboxes = [connection.writer.outbox for connection in connections]
         unsent = [outbox.unsent_bytes + outbox.parked_bytes for outbox in outboxes]

@@ -9,7 +9,7 @@ that a page's reload still finds it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -157,13 +157,19 @@ class SessionHubs:
         self.drop(hub)
         self.source.topics.forget(hub.key)
 
-    def sweep(self, now_s: float) -> int:
-        """Drop what has been idle for the grace time, and share out the memory. Call every second or so.
+    def all(self) -> list[SessionHub]:
+        """Those that are open now."""
+        return list(self.hubs.values())
 
-        Returns how many were dropped.
+    def sweep(self, hubs: Sequence[SessionHub], now_s: float) -> int:
+        """Drop those of them that have been idle for the grace time, and share out the memory.
+
+        Call for each every second or so. Returns how many were dropped.
         """
         ring_bytes_max, dropped = self.ring_bytes_max(), 0
-        for hub in list(self.hubs.values()):
+        for hub in hubs:
+            if self.hubs.get(hub.key) is not hub:
+                continue
             hub.ring.bound(ring_bytes_max)
             hub.joined_frames = None
             if hub.holders:

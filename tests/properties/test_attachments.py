@@ -168,8 +168,9 @@ class Line:
             case "leave" if self.clients:
                 self.clients.pop(number % len(self.clients)).client.attachments.close()
             case "drop_idle":
-                self.gateways[number].hubs.sweep(0.0)
-                self.gateways[number].hubs.sweep(1_000.0)
+                hubs = self.gateways[number].hubs
+                hubs.sweep(hubs.all(), 0.0)
+                hubs.sweep(hubs.all(), 1_000.0)
             case _:
                 await settled()
         for expected in self.clients:

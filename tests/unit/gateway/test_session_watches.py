@@ -136,11 +136,11 @@ async def test_session_that_nobody_follows_any_more(line: WatchedLine) -> None:
     """Its hub is dropped after the grace time; from then on the gateway is silent, having said so."""
     client = await line.client()
     await line.write(TurnQueued(turn="t1", prompt_id="p1", on_leave="cancel"))
-    line.services.hubs.sweep(0.0)
+    line.services.hubs.sweep(line.services.hubs.all(), 0.0)
     client.attachments.close()
     await asyncio.sleep(2 * BETWEEN_S)
-    line.services.hubs.sweep(0.0)
-    line.services.hubs.sweep(IDLE_GRACE_S + 1)
+    line.services.hubs.sweep(line.services.hubs.all(), 0.0)
+    line.services.hubs.sweep(line.services.hubs.all(), IDLE_GRACE_S + 1)
     await asyncio.sleep(2 * WATCHED_EVERY_S)
 
     assert line.reports.words() == [(1, -1), (0, -1)]
