@@ -16,11 +16,13 @@ import structlog
 from websockets.exceptions import ConnectionClosed
 
 from gateway.client_socket import ClientSocket
+from gateway.client_tasks import ClientTasks
 from gateway.client_writer import ClientWriter
 from gateway.close_codes import (
     BAD_TOKEN,
     FORBIDDEN,
     HELLO_TOO_LATE,
+    INTERNAL_ERROR,
     NO_PONG,
     PROTOCOL_VIOLATED,
     SLOW_READER,
@@ -75,7 +77,7 @@ class ClientConnection:
         limits = self.rules.connection_limits
         self.bucket = MessageBucket(limits.message_burst, limits.messages_per_s, now_s=now_s)
         self.requests: SessionRequests | None = None
-        self.tasks: asyncio.TaskGroup | None = None
+        self.tasks = ClientTasks(self.failed)
         self.token_expires_at_s = self.token_issued_at_s = 0.0
         self.hello_until_s = now_s + self.rules.hello_s
         self.ping_at_s = now_s + self.rules.ping_s
@@ -91,16 +93,17 @@ class ClientConnection:
         Cancellation: the connection is dropped without a word; the client resumes with its own cursors.
         """
         try:
-            async with asyncio.TaskGroup() as tasks:
-                self.tasks = tasks
-                await self.read_frames()
-                if self.requests is not None:
-                    self.requests.attachments.close()
-                raise ClientGone  # ends whatever still runs for this client
-        except* ClientGone:
-            pass
+            await self.read_frames()
         finally:
+            if self.requests is not None:
+                self.requests.attachments.close()
+            await self.tasks.end()
             self.forget()
+
+    def failed(self, error: BaseException) -> None:
+        """Something that ran for the client has failed: a fault of ours, which costs this client only."""
+        log.error("connection_failed", exc_info=error)
+        self.close(INTERNAL_ERROR)
 
     async def read_frames(self) -> None:
         try:
@@ -134,7 +137,6 @@ class ClientConnection:
                 assert self.requests is not None
                 self.requests.accept(intent)
             case LogOut():
-                assert self.tasks is not None
                 self.tasks.create_task(self.log_out())
             case HeardPong() | HeldPart():
                 pass
@@ -210,7 +212,6 @@ class ClientConnection:
                 self.services.metrics.refused("admission")
                 self.close(admission.code, retry_after_s=admission.retry_after_s)
                 return
-            assert self.tasks is not None
             self.requests = SessionRequests(self.services, self.writer, token.user, self.tasks)
             self.socket.doorway.welcome(self.socket)
         elif token.user != self.protocol.user:
@@ -357,7 +358,3 @@ class ClientConnection:
         if self.requests is not None:
             self.requests.attachments.close()
             self.services.sockets.leave(self.requests.user)
-
-
-class ClientGone(Exception):
-    """The client's socket is closed."""

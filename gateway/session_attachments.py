@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from gateway.attachment import Attachment, Outrun, Picture
+from gateway.client_tasks import TaskOwner
 from gateway.client_writer import ClientWriter
 from gateway.decisions.attach_plan import AttachPlan, AttachWish, plan_from_archive, plan_from_log, plan_from_memory
 from gateway.decisions.client_outbox import OutboxEvent
@@ -44,7 +45,7 @@ class SessionAttachments:
         services: GatewayServices,
         writer: ClientWriter,
         user: UserId,
-        tasks: asyncio.TaskGroup,
+        tasks: TaskOwner,
         lanes: SessionLanes,
     ) -> None:
         self.services = services

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeAlias
 
+from gateway.client_tasks import TaskOwner
+
 __all__ = ["WORK_WAITING_MAX", "SessionLanes"]
 
 WORK_WAITING_MAX: Final = 256
@@ -20,11 +22,11 @@ Work: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class SessionLanes:
-    """The lanes of one connection; tasks belong to the group that is handed in."""
+    """The lanes of one connection; tasks belong to the owner that is handed in."""
 
     __slots__ = ("lanes", "reader", "tasks", "waiting")
 
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, tasks: TaskOwner) -> None:
         self.tasks = tasks
         self.lanes: dict[str, deque[Work]] = {}
         self.waiting = 0

@@ -6,12 +6,12 @@ to do. A prompt to a session that is not followed yet follows it first, so that 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from gateway.client_tasks import TaskOwner
 from gateway.client_writer import ClientWriter
 from gateway.decisions.client_protocol import CancelPrompt, FollowSession, SubmitPrompt, UnfollowSession
 from gateway.services import GatewayServices
@@ -31,7 +31,7 @@ SESSION_ID_BYTES: Final = 12
 class SessionRequests:
     """The sessions of one connection."""
 
-    def __init__(self, services: GatewayServices, writer: ClientWriter, user: UserId, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, services: GatewayServices, writer: ClientWriter, user: UserId, tasks: TaskOwner) -> None:
         self.services = services
         self.writer = writer
         self.user = user

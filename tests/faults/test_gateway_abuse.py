@@ -10,10 +10,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.client_socket import FORGOTTEN_REQUEST
+from gateway.session_attachments import SessionAttachments
 from schemas.client_messages import Attach, Hello
 from schemas.codec import encode
 from tests.faults.full_size import sized
@@ -225,3 +227,28 @@ async def test_client_that_does_not_await_the_handshake(tmp_path: Path, early: i
     assert b'"user":"alice"' in told
     assert connection.socket.request is FORGOTTEN_REQUEST
     assert (parsing == "Protocol.parse") == (at in (0, len(hello)))
+
+
+async def test_fault_of_ours_costs_one_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told so, closed with 4500, may come back; its neighbour goes on."""
+    attach = SessionAttachments.attach
+
+    async def faulty(self: SessionAttachments, session: str, *arguments: Any, **named: Any) -> bool:
+        if session == "faulty":
+            raise LookupError("a fault of ours")
+        return await attach(self, session, *arguments, **named)
+
+    monkeypatch.setattr(SessionAttachments, "attach", faulty)
+    async with (
+        MemoryGateway.opened(tmp_path) as gateway,
+        WireClient.connected(gateway.port) as unlucky,
+        WireClient.connected(gateway.port, "bob") as neighbour,
+    ):
+        await unlucky.send(Attach(session="faulty"))
+        code, words = await unlucky.closed()
+        await neighbour.send(Attach(session="fine"))
+        await neighbour.next("attached")
+
+    assert code == 4500
+    assert words is not None
+    assert words.reconnect
