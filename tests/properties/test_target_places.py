@@ -66,7 +66,7 @@ class Scene:
 
     @property
     def places_taken(self) -> int:
-        """Calls under way, and permits that are on their way."""
+        """Calls that have a place, even if they have not had their turn to begin, and permits that are on their way."""
         in_use = {ask.permit for worker in self.bus.workers for ask in worker.desk.asks.open.values()}
         granted = {
             call.permit
@@ -74,7 +74,8 @@ class Scene:
             for call in worker.desk.grants.calls.values()
             if call.phase == "granted"
         }
-        return self.bus.under_way + len(granted | in_use)
+        placed = sum(worker.pool.calls for worker in self.bus.workers)
+        return max(self.bus.under_way, placed) + len(granted | in_use)
 
     async def nothing_is_left(self) -> None:
         """Once leases are over, every place is free, every line empty and every permit forgotten."""
