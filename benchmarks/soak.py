@@ -161,7 +161,8 @@ def report(seen: Soak) -> None:
     for kind, of in seen.tally.items():
         print(
             f"{of['clients']} {kind} clients: {of['answers']:,} answers, {of['tokens']:,} tokens; {of['incomplete']} "
-            f"incomplete, {of['hole_tokens']} tokens in holes, {of['duplicate_tokens']} twice, {of['cut_off']} cut off"
+            f"incomplete, {of['hole_tokens']} tokens in holes, {of['duplicate_tokens']} twice, {of['cut_off']} cut "
+            f"off, told to try again {of['put_off']} times"
         )
     for name, curve in seen.curves.items():
         settled = curve.settled()

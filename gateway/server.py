@@ -246,10 +246,7 @@ class Gateway:
             if services is not None:
                 self.metrics.unsent_bytes.set(self.held.total)
                 self.metrics.catch_up_reads.inc(services.catch_up.newly_read())
-                async for hubs in spread(
-                    services.hubs.all(), SESSIONS_SHARE * self.rules.tick_s, at_once=SESSIONS_AT_ONCE
-                ):
-                    self.left += services.hubs.sweep(hubs, self.clock.monotonic_s())
+                await self.look_at_sessions(services.hubs)
                 services.access.tick()
                 self.rest(self.clock.monotonic_s())
                 self.relieve()
@@ -257,11 +254,16 @@ class Gateway:
             self.collect(now_s)
             await asyncio.sleep(max(0.0, again_at_s - now_s))
 
+    async def look_at_sessions(self, hubs: SessionHubs) -> None:
+        """A function of its own, so that what it saw last is let go of when it ends."""
+        over_s = SESSIONS_SHARE * self.rules.tick_s
+        async for some in spread(hubs.all(), over_s, at_once=SESSIONS_AT_ONCE):
+            self.left += hubs.sweep(some, self.clock.monotonic_s())
+
     async def look_at_connections(self) -> None:
         modes: Counter[OutboxState] = Counter()
-        async for some in spread(
-            list(self.connections), CONNECTIONS_SHARE * self.rules.tick_s, at_once=CONNECTIONS_AT_ONCE
-        ):
+        over_s = CONNECTIONS_SHARE * self.rules.tick_s
+        async for some in spread(list(self.connections), over_s, at_once=CONNECTIONS_AT_ONCE):
             now_s, wall_s = self.clock.monotonic_s(), self.clock.now_us() / 1_000_000
             for connection in some:
                 if connection in self.connections:

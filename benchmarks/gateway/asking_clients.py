@@ -23,7 +23,8 @@ from schemas.client_messages import Attach, Detach, Hello, Pong, Prompt
 __all__: list[str] = []
 
 SESSION_ANSWERS: Final = 5
-COUNTED: Final = ("answers", "incomplete", "tokens", "hole_tokens", "duplicate_tokens", "cut_off")
+COUNTED: Final = ("answers", "incomplete", "tokens", "hole_tokens", "duplicate_tokens", "cut_off", "put_off")
+RETRY_S: Final = 1.0
 
 
 class AskingClient(BareClient):
@@ -34,6 +35,8 @@ class AskingClient(BareClient):
         self.token, self.prompt = token, prompt
         self.asked = 0
         self.session = ""
+        self.waits_for: Attach | Prompt | None = None
+        """What was said last and is not answered yet."""
         self.goes_on = True
         self.tally = dict.fromkeys(COUNTED, 0)
 
@@ -46,13 +49,25 @@ class AskingClient(BareClient):
         if self.session:
             self.say(Detach(session=self.session))
         self.session = f"s{self.asked}-{time.time_ns() // 1_000}"
-        self.say(Attach(session=self.session))
+        self.expect("")
+        self.want(Attach(session=self.session))
+
+    def want(self, message: Attach | Prompt) -> None:
+        """Say it, and wait for the answer."""
+        self.waits_for = message
+        self.say(message)
+
+    def put_off(self, retry_after_s: float | None) -> None:
+        """It cannot be done at the moment: say it again later, as every client should."""
+        self.tally["put_off"] += 1
+        if self.waits_for is not None:
+            self.loop.call_later(retry_after_s or RETRY_S, self.want, self.waits_for)
 
     def ask(self) -> None:
         """Ask the next question of this session."""
         self.expect("")
         self.asked += 1
-        self.say(Prompt(prompt_id=f"p{self.asked}", session=self.session, input=self.prompt))
+        self.want(Prompt(prompt_id=f"p{self.asked}", session=self.session, input=self.prompt))
 
     def take(self, payload: bytes) -> None:
         """Count what came; ask again when the answer is over."""
@@ -69,7 +84,13 @@ class AskingClient(BareClient):
                         self.attached.set_result(None)
                         if not self.reads_freely:
                             self.slow_down()
-                    self.ask()
+                    self.waits_for = None
+                    if self.goes_on:
+                        self.ask()
+                    else:
+                        self.ended.set()
+                case "error" if message.get("temporary"):
+                    self.put_off(message.get("retry_after_s"))
                 case "end":
                     self.answered(message)
                 case "ping":
@@ -87,6 +108,7 @@ class AskingClient(BareClient):
         tally["hole_tokens"] += self.holes
         tally["duplicate_tokens"] += self.duplicates
         self.ended.set()
+        self.waits_for = None
         if not self.goes_on:
             return
         if self.asked % SESSION_ANSWERS == 0:

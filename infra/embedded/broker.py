@@ -264,6 +264,7 @@ class EmbeddedBroker:
             f"-Xmx{self._heap_mb}m",
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",
+            "-XX:+UseParallelGC",  # a small heap on few cores: G1's concurrent cycles take a core for a second each
             "--sun-misc-unsafe-memory-access=allow",
             "--enable-native-access=ALL-UNNAMED",
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
