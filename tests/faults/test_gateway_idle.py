@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Final
 from websockets.exceptions import ConnectionClosed
 
 from benchmarks.soak import slope_per_min
+from gateway.session_hub import SessionHub
+from gateway.session_hubs import IDLE_GRACE_S
 from schemas.client_messages import Attach, Pong
 from tests.faults.child_gateway import ChildGateway
 from tests.faults.full_size import measured, sized
+from tests.faults.memory_gateway import MemoryGateway
 from tests.faults.on_uvloop import on_uvloop, until
 from tests.integration.gateway_line import WireClient
 
@@ -74,3 +78,26 @@ async def answer_pings(client: WireClient) -> None:
         async for frame in client.socket:
             if b'"ping"' in (frame if isinstance(frame, bytes) else frame.encode()):
                 await client.send(Pong())
+
+
+@on_uvloop
+async def test_G13_sessions_that_nobody_follows_are_let_go_of(tmp_path: Path) -> None:
+    """Once their grace is over nothing holds them, not even whoever looked at them last."""
+    async with MemoryGateway.opened(tmp_path, tick_s=0.02) as gateway:
+        assert gateway.gateway.services is not None
+        hubs = gateway.gateway.services.hubs
+        async with WireClient.connected(gateway.port) as client:
+            for number in range(5):
+                await client.send(Attach(session=f"s{number}"))
+                await client.next("attached")
+            seen = {id(hub) for hub in hubs.all()}
+            await asyncio.sleep(0.1)  # so that they are looked at
+        assert len(seen) == 5
+        await until(lambda: not gateway.gateway.connections)
+        for hub in hubs.all():
+            hub.idle_since_s = time.monotonic() - IDLE_GRACE_S - 1
+        del hub
+        await until(lambda: not hubs.hubs)
+        gc.collect()
+
+        assert not [thing for thing in gc.get_objects() if isinstance(thing, SessionHub) and id(thing) in seen]
