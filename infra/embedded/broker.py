@@ -30,7 +30,7 @@ from infra.embedded.ports import LOOPBACK, choose_port, find_free_port, is_port_
 from infra.kafka.readiness import answers_metadata
 from infra.settings import Settings
 
-__all__ = ["NO_PROPERTIES", "BrokerPorts", "BrokerStartFailed", "EmbeddedBroker", "new_cluster_id"]
+__all__ = ["JAVA_OPTIONS", "NO_PROPERTIES", "BrokerPorts", "BrokerStartFailed", "EmbeddedBroker", "new_cluster_id"]
 
 PORT_SETTING: Final = "TOKENWIRE_KAFKA_PORT"
 HEAP_START_MB: Final = 128
@@ -38,6 +38,8 @@ FORMAT_DEADLINE_S: Final = 60.0
 READY_DEADLINE_S: Final = 90.0
 READY_POLL_S: Final = 0.1
 STOP_DEADLINE_S: Final = 10.0
+JAVA_OPTIONS: Final = ("-XX:+UseParallelGC",)
+"""A small heap on few cores: the concurrent cycles of Java's default collector take a core for a second each."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +66,7 @@ class EmbeddedBroker:
         port: int = 0,
         heap_mb: int = 768,
         extra_properties: Mapping[str, str] = NO_PROPERTIES,
-        java_options: Sequence[str] = (),
+        java_options: Sequence[str] = JAVA_OPTIONS,
         on_jars_progress: Callable[[JarsProgress], None] | None = None,
     ) -> None:
         self.folder = folder.absolute()
@@ -264,7 +266,6 @@ class EmbeddedBroker:
             f"-Xmx{self._heap_mb}m",
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",
-            "-XX:+UseParallelGC",  # a small heap on few cores: G1's concurrent cycles take a core for a second each
             "--sun-misc-unsafe-memory-access=allow",
             "--enable-native-access=ALL-UNNAMED",
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",

@@ -17,7 +17,7 @@ from typing import Final, Self
 
 import structlog
 
-from infra.embedded.broker import BrokerStartFailed, EmbeddedBroker, new_cluster_id
+from infra.embedded.broker import JAVA_OPTIONS, BrokerStartFailed, EmbeddedBroker, new_cluster_id
 from infra.embedded.broker_files import NO_PROPERTIES, ClusterMember
 from infra.embedded.broker_jars import JarsProgress, jars_folder
 from infra.embedded.ports import LOOPBACK
@@ -47,7 +47,7 @@ class EmbeddedCluster:
         port: int = 0,
         heap_mb: int = 768,
         extra_properties: Mapping[str, str] = NO_PROPERTIES,
-        java_options: Sequence[str] = (),
+        java_options: Sequence[str] = JAVA_OPTIONS,
         on_jars_progress: Callable[[JarsProgress], None] | None = None,
     ) -> None:
         if brokers != 1 and brokers < SEVERAL_MIN:
