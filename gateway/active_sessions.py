@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from gateway.decisions.active_set import SessionStanding, looks_at_once
+from gateway.decisions.open_turns import OpenTurns
 from gateway.log_reader import LogFollower, LogReader
 from infra.clock import Clock
 from schemas.identifiers import SessionKey
@@ -68,6 +69,10 @@ class ActiveSessions:
     def position(self, place: LogPlace) -> int | None:
         """See `LogReader.position`. A session that is left out is followed by nobody."""
         return self.reader.position(place)
+
+    def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
+        """See `SessionReader.note_turns`."""
+        self.reader.note_turns(place, turns)
 
     def knows(self, key: SessionKey) -> bool:
         """Whether word about the session is of use here."""

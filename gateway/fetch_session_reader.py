@@ -22,6 +22,7 @@ import structlog
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError, for_code
 
 from gateway.decisions.leader_assignment import LeaderAssignment
+from gateway.decisions.open_turns import OpenTurns
 from gateway.decisions.resume_cursor import GapReason
 from gateway.followed_partitions import FollowedPartitions
 from gateway.kafka_fetch import FetchedPartition, PartitionName
@@ -113,6 +114,10 @@ class FetchSessionReader:
     def position(self, place: LogPlace) -> int | None:
         """See `LogReader.position`."""
         return self.partitions.position(place)
+
+    def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
+        """See `SessionReader.note_turns`."""
+        self.partitions.note_turns(place, turns)
 
     # ---- What the fetchers read and tell
 

@@ -9,10 +9,11 @@ from an offset at or before the position can only repeat, never skip, and what r
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.decisions.open_turns import OpenTurns
 from gateway.decisions.resume_cursor import GapReason
 from gateway.kafka_fetch import FetchedPartition, PartitionName
 from gateway.log_reader import LogFollower
@@ -40,6 +41,8 @@ class FollowedPartition:
     unknown_since_s: float | None = None
     """The brokers have said since then that there is no such topic, and nothing else."""
     unknown_at_s: float = 0.0
+    turns: OpenTurns | None = None
+    """Where the open turns of all its sessions are noted, if it is a shared one."""
 
     def add(self, key: SessionKey, follower: LogFollower) -> None:
         """In place of whoever followed under this key."""
@@ -55,6 +58,13 @@ class FollowedPartition:
         self.only = None
         if self.followers is not None:
             self.followers.pop(key.encode(), None)
+
+    def note(self, records: Sequence[LogRecord]) -> None:
+        """Note the turns, unless what lies before is not known."""
+        turns = self.turns
+        if turns is not None and turns.known_to >= self.position:
+            for record in records:
+                turns.note(record.offset, record.key, record.value)
 
     def everybody(self) -> list[LogFollower]:
         """Who follows now."""
@@ -97,6 +107,12 @@ class FollowedPartitions:
         partition = self.by_name.get((place.topic, place.partition))
         return None if partition is None else partition.position
 
+    def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
+        """Have the turns of a place noted as its records come; nothing where nobody follows it."""
+        partition = self.by_name.get((place.topic, place.partition))
+        if partition is not None:
+            partition.turns = turns
+
     def wanted(self, names: Iterable[PartitionName], now_s: float) -> dict[PartitionName, int]:
         """What to ask for now of these, and from where."""
         found = ((name, self.by_name[name]) for name in names)
@@ -110,6 +126,7 @@ class FollowedPartitions:
         partition.unknown_since_s = None
         records, next_offset = fetched.records(partition.position)
         if records:
+            partition.note(records)
             for follower, batch in batches(partition, records):
                 follower.deliver(batch)
         partition.position = max(partition.position, next_offset)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from gateway.decisions.open_turns import OpenTurns
 from gateway.decisions.resume_cursor import GapReason
 from infra.kafka.log_client import LogBounds, LogRecord
 from infra.kafka.session_topics import SessionLog
@@ -54,6 +55,11 @@ class LogReader(Protocol):
 
     def position(self, place: LogPlace) -> int | None:
         """Every record before it has been delivered to whoever follows; None where nobody follows the place."""
+        ...
+
+    def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
+        """Note the turns of a shared place's sessions as records come, from `turns.known_to` on; nothing while nobody
+        follows the place."""
         ...
 
 

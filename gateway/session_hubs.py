@@ -1,9 +1,9 @@
 """The sessions that this gateway follows: opened on demand, shared by all connections, dropped when idle.
 
 Opening a hub reads as much of the log as its fold needs (from a trusted cursor's `fold_from`; else from the log's
-start) up to the end, and joins the reader there. Openings are shared and belong to the registry: a client that goes
-away in the middle does not disturb the others. Memory: a hub that nobody holds is dropped after `IDLE_GRACE_S`, so
-that a page's reload still finds it.
+start, or in a shared partition from where `shared_past.py` says) up to the end, and joins the reader there. Openings
+are shared and belong to the registry: a client that goes away in the middle does not disturb the others. Memory: a hub
+that nobody holds is dropped after `IDLE_GRACE_S`, so that a page's reload still finds it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPositio
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX, SessionReading, SessionTeller
 from gateway.log_reader import LogFinder, PastReader, SessionReader
 from gateway.session_hub import RING_BYTES_MAX, SessionHub
+from gateway.shared_past import SharedPast
 from infra.clock import Clock
 from infra.kafka.log_client import LogRecord, LogUnavailable, UnknownLog
 from infra.kafka.session_topics import SessionLog
@@ -70,6 +71,7 @@ class SessionHubs:
         self.hubs: dict[SessionKey, SessionHub] = {}
         self.openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
         self.reading = asyncio.Semaphore(OPENINGS_MAX)
+        self.past = SharedPast(source.log_client, source.reader)
         self.on_relay: Callable[[int], None] | None = None
         self.on_wish: Callable[[SessionHub], None] | None = None
 
@@ -112,8 +114,11 @@ class SessionHubs:
             source.topics.forget(key)  # deleted since we heard of it: the next attach finds or makes it
             raise
         starts_at = bounds.start
-        if said is not None and said.epoch == epoch and bounds.start <= said.fold_from <= bounds.end:
+        is_trusted = said is not None and said.epoch == epoch and bounds.start <= said.fold_from <= bounds.end
+        if said is not None and is_trusted:
             starts_at = said.fold_from
+        if place.shared and (not is_trusted or self.past.is_known(session_log)):
+            starts_at = max(starts_at, await self.past.read_from(session_log, key))
         teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
         reading = SessionReading(teller, starts_at=starts_at, tells_from=NOTHING_YET)
         hub = SessionHub(key, session_log, teller, reading, user=user, on_lost=self.lose)
@@ -121,6 +126,8 @@ class SessionHubs:
         hub.ring.bound(self.ring_bytes_max())
         async with self.reading:
             await self.join(hub, bounds.end)
+        if place.shared:
+            self.past.followed(session_log)
         hub.idle_since_s = self.clock.monotonic_s()
         self.hubs[key] = hub
         hub.heed()

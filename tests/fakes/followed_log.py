@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
+from gateway.decisions.open_turns import OpenTurns
 from gateway.decisions.resume_cursor import GapReason
 from gateway.followed_partitions import FollowedPartitions
 from gateway.kafka_fetch import FetchedPartition
@@ -125,6 +126,10 @@ class FollowedLogReader:
     def position(self, place: LogPlace) -> int | None:
         """See `LogReader.position`."""
         return self.partitions.position(place)
+
+    def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
+        """See `SessionReader.note_turns`."""
+        self.partitions.note_turns(place, turns)
 
     def attached(self, key: SessionKey) -> None:
         """See `SessionReader.attached`: everything is followed all the time."""

@@ -1,0 +1,83 @@
+"""Where to begin in a shared partition: never behind what a fold from its beginning would need."""
+
+from __future__ import annotations
+
+from hypothesis import event as note
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.decisions.open_turns import ENDED_KEPT_MAX, OpenTurns
+from schemas.codec import decode_session_event, encode
+from schemas.errors import MalformedRecord
+from schemas.session_events import TurnEnded, TurnQueued
+from schemas.turn_fold import FoldedTurn, SessionFold
+from tests.properties.test_turn_fold import logs
+
+__all__: list[str] = []
+
+SESSIONS = (b"s1", b"s2")
+
+
+@st.composite
+def partitions(draw: st.DrawFn) -> list[tuple[bytes, bytes | None]]:
+    """Several sessions' logs in one, with junk in between."""
+    left = {key: list(draw(logs())) for key in SESSIONS}
+    records: list[tuple[bytes, bytes | None]] = []
+    while any(left.values()):
+        key = draw(st.sampled_from([key for key, log in left.items() if log]))
+        records.append((key, encode(left[key].pop(0))))
+        if draw(st.integers(0, 9)) == 0:
+            records.append((key, draw(st.sampled_from([None, b"", b"{", b'{"type":"turn.queued"}', b'{"a":1}']))))
+    return records
+
+
+def fold_of(records: list[tuple[bytes, bytes | None]], key: bytes, start: int) -> SessionFold:
+    """What a reader knows that begins there."""
+    fold = SessionFold()
+    for offset, (owner, value) in enumerate(records):
+        if owner == key and offset >= start and value is not None:
+            try:
+                fold.apply(decode_session_event(value), offset)
+            except MalformedRecord:
+                continue
+    return fold
+
+
+def states(fold: SessionFold) -> list[tuple[str, int, int, str, int]]:
+    """Of the open turns."""
+
+    def state(turn: FoldedTurn) -> tuple[str, int, int, str, int]:
+        return turn.queued.turn, turn.first_offset, turn.attempt, turn.run, turn.next_seq
+
+    return [state(turn) for turn in fold.open_turns()]
+
+
+@given(partitions(), st.data())
+def test_reader_that_begins_there_knows_what_one_from_the_beginning_knows(
+    records: list[tuple[bytes, bytes | None]], data: st.DataObject
+) -> None:
+    """At every moment, for every session: the same open turns, in the same state."""
+    noted = OpenTurns(0)
+    at = data.draw(st.integers(0, len(records)))
+    for offset, (key, value) in enumerate(records[:at]):
+        noted.note(offset, key, value)
+        if data.draw(st.integers(0, 9)) == 0:
+            noted.note(offset, key, value)  # read again
+    for key in SESSIONS:
+        start = noted.read_from(key)
+        whole, short = fold_of(records[:at], key, 0), fold_of(records[:at], key, start)
+        assert states(short) == states(whole)
+        note(f"reads all: {start == 0}")
+
+
+@given(st.integers(1, 60))
+def test_what_has_ended_is_forgotten(count: int) -> None:
+    """Many turns, one after the other: bounded, and the reader begins at the end."""
+    noted = OpenTurns(0)
+    for number in range(ENDED_KEPT_MAX + count):
+        turn = f"t{number}"
+        noted.note(2 * number, b"s1", encode(TurnQueued(turn=turn, prompt_id="p", input="?")))
+        noted.note(2 * number + 1, b"s1", encode(TurnEnded(turn=turn, attempt=0, run="", reason="cancelled")))
+
+    assert len(noted.by_key[b"s1"]) == len(noted.ended) == ENDED_KEPT_MAX
+    assert noted.read_from(b"s1") == noted.known_to == 2 * (ENDED_KEPT_MAX + count)
