@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -71,14 +73,27 @@ async def events_of(line: WorkerLine, receipts: list[Receipt]) -> dict[str, list
 
 async def all_ended(line: WorkerLine, receipts: list[Receipt], deadline_s: float) -> dict[str, list[SessionEvent]]:
     """The events once every turn has ended."""
-    finished = len(receipts)
-    await until(lambda: sum(call.state == "finished" for call in line.provider.calls) >= finished, deadline_s)
-    async with asyncio.timeout(30):
-        while True:
-            events = await events_of(line, receipts)
-            if all(told and isinstance(told[-1], TurnEnded) for told in events.values()):
-                return events
-            await asyncio.sleep(0.5)
+    calls = line.provider.calls
+    with contextlib.suppress(TimeoutError):  # what the log says counts
+        await until(lambda: sum(call.ended_at is not None for call in calls) >= len(receipts), deadline_s)
+    events: dict[str, list[SessionEvent]] = {}
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(30):
+            while not events or open_turns(events):
+                events = await events_of(line, receipts)
+                await asyncio.sleep(0.5)
+    states = Counter(call.state for call in calls)
+    assert not open_turns(events), f"calls {dict(states)}; open turns and their last words: {open_turns(events)}"
+    return events
+
+
+def open_turns(events: dict[str, list[SessionEvent]]) -> dict[str, list[str]]:
+    """Those that have not ended, by what was told of them last."""
+    return {
+        turn: [type(event).__name__ for event in told[-3:]]
+        for turn, told in events.items()
+        if not told or not isinstance(told[-1], TurnEnded)
+    }
 
 
 def endings(events: dict[str, list[SessionEvent]]) -> set[str]:
