@@ -71,7 +71,7 @@ class ActiveSessions:
         return self.reader.position(place)
 
     def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
-        """See `SessionReader.note_turns`."""
+        """See `LogReader.note_turns`."""
         self.reader.note_turns(place, turns)
 
     def knows(self, key: SessionKey) -> bool:

@@ -116,7 +116,7 @@ class FetchSessionReader:
         return self.partitions.position(place)
 
     def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
-        """See `SessionReader.note_turns`."""
+        """See `LogReader.note_turns`."""
         self.partitions.note_turns(place, turns)
 
     # ---- What the fetchers read and tell

@@ -59,12 +59,13 @@ class FollowedPartition:
         if self.followers is not None:
             self.followers.pop(key.encode(), None)
 
-    def note(self, records: Sequence[LogRecord]) -> None:
-        """Note the turns, unless what lies before is not known."""
+    def note(self, records: Sequence[LogRecord], next_offset: int) -> None:
+        """Note the turns of everything before `next_offset`, unless what lies before these records is not known."""
         turns = self.turns
         if turns is not None and turns.known_to >= self.position:
             for record in records:
                 turns.note(record.offset, record.key, record.value)
+            turns.passed(next_offset)
 
     def everybody(self) -> list[LogFollower]:
         """Who follows now."""
@@ -126,7 +127,7 @@ class FollowedPartitions:
         partition.unknown_since_s = None
         records, next_offset = fetched.records(partition.position)
         if records:
-            partition.note(records)
+            partition.note(records, next_offset)
             for follower, batch in batches(partition, records):
                 follower.deliver(batch)
         partition.position = max(partition.position, next_offset)

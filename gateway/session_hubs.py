@@ -114,11 +114,10 @@ class SessionHubs:
             source.topics.forget(key)  # deleted since we heard of it: the next attach finds or makes it
             raise
         starts_at = bounds.start
-        is_trusted = said is not None and said.epoch == epoch and bounds.start <= said.fold_from <= bounds.end
-        if said is not None and is_trusted:
+        if said is not None and said.epoch == epoch and bounds.start <= said.fold_from <= bounds.end:
             starts_at = said.fold_from
-        if place.shared and (not is_trusted or self.past.is_known(session_log)):
-            starts_at = max(starts_at, await self.past.read_from(session_log, key))
+        elif place.shared:
+            starts_at = max(starts_at, await self.past.read_from(session_log, key, bounds.end))
         teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
         reading = SessionReading(teller, starts_at=starts_at, tells_from=NOTHING_YET)
         hub = SessionHub(key, session_log, teller, reading, user=user, on_lost=self.lose)

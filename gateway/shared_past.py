@@ -41,12 +41,8 @@ class SharedPast:
         self.reader = reader
         self.partitions: dict[tuple[LogPlace, str], NotedPartition] = {}
 
-    def is_known(self, log: SessionLog) -> bool:
-        """Whether the partition was read already, so that asking costs little."""
-        return (log.place, log.epoch) in self.partitions
-
-    async def read_from(self, log: SessionLog, key: SessionKey) -> int:
-        """Where to begin to fold a session's log. Raises UnknownLog, LogUnavailable.
+    async def read_from(self, log: SessionLog, key: SessionKey, end: int) -> int:
+        """Where to begin to fold a session's log, which ends at `end`. Raises UnknownLog, LogUnavailable.
 
         Cancellation: what was read is noted, and the next one goes on from there.
         """
@@ -55,7 +51,7 @@ class SharedPast:
             self.forget(log.place)
             noted = self.partitions[log.place, log.epoch] = NotedPartition(OpenTurns(0))
         async with noted.lock:
-            await self.read_on(log.place, noted.turns)
+            await self.read_on(log.place, noted.turns, end)
         return noted.turns.read_from(key.encode())
 
     def followed(self, log: SessionLog) -> None:
@@ -69,9 +65,8 @@ class SharedPast:
         for known in [known for known in self.partitions if known[0] == place]:
             del self.partitions[known]
 
-    async def read_on(self, place: LogPlace, turns: OpenTurns) -> None:
-        """Note everything up to the end, or to where the partition is being followed."""
-        end = await self.log_client.end(place.topic, place.partition)
+    async def read_on(self, place: LogPlace, turns: OpenTurns, end: int) -> None:
+        """Note everything up to `end`, or to where the partition is being followed."""
         for _ in range(ATTEMPTS_MAX):
             if turns.known_to < end:
                 async for records in self.log_client.read(place.topic, place.partition, turns.known_to, end):

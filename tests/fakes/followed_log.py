@@ -128,7 +128,7 @@ class FollowedLogReader:
         return self.partitions.position(place)
 
     def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
-        """See `SessionReader.note_turns`."""
+        """See `LogReader.note_turns`."""
         self.partitions.note_turns(place, turns)
 
     def attached(self, key: SessionKey) -> None:

@@ -7,6 +7,7 @@ from itertools import count, islice
 
 import pytest
 
+from gateway.decisions.resume_cursor import LogPosition, SignedPosition, epoch_digest
 from gateway.session_hubs import SessionHubs
 from schemas.identifiers import SessionId, SessionKey, check_session_id
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
@@ -108,6 +109,20 @@ async def test_records_that_are_on_the_log_and_not_relayed_yet(stage: Stage) -> 
 
     assert await stage.reads_of(stage.sessions[3]) == 0
     assert await stage.reads_of(stage.sessions[2]) == 0
+
+
+async def test_who_comes_with_a_cursor_does_not_wait_for_the_partition(stage: Stage) -> None:
+    """What nobody has noted yet is not read for it, also where the partition was read once."""
+    await stage.reads_of(stage.sessions[0])
+    for hub in stage.hubs.all():
+        stage.hubs.drop(hub)
+    stage.log.append(key_of(stage.sessions[1]), turn("over"))
+    end = len(stage.log.records[next(iter(stage.log.records))])
+    before = stage.log.reads
+    await stage.hubs.open(ALICE, stage.sessions[2], SignedPosition(epoch_digest("epoch-0"), LogPosition(end), end))
+
+    assert stage.log.reads == before
+    assert stage.open_turns(stage.sessions[2]) == []
 
 
 async def test_log_made_anew(stage: Stage) -> None:
