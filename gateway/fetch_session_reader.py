@@ -29,8 +29,8 @@ from gateway.kafka_fetch import FetchedPartition, PartitionName
 from gateway.leader_fetcher import PARTITION_BYTES_MAX, PARTITION_PAUSE_S, LeaderFetcher, outage_pause_s, reader_loop
 from gateway.log_reader import LogFollower
 from infra.clock import Clock
+from infra.kafka.cluster_directory import ClusterDirectory, LeaderAnswer
 from infra.kafka.connection import aiokafka_options
-from infra.kafka.leader_directory import LeaderAnswer, LeaderDirectory
 from infra.kafka.node_connection import connection_options
 from infra.settings import Settings
 from schemas.identifiers import SessionKey
@@ -59,7 +59,7 @@ class FetchSessionReader:
         self.clock = clock
         self.partitions = FollowedPartitions()
         self.assignment: LeaderAssignment[PartitionName] = LeaderAssignment()
-        self.directory = LeaderDirectory(settings.bootstrap_servers, self.options)
+        self.directory = ClusterDirectory(settings.bootstrap_servers, self.options)
         self.fetchers: dict[int, LeaderFetcher] = {}
         """A node that was a leader once keeps its place here; it costs nothing while it leads nothing."""
         self.doubted = asyncio.Event()

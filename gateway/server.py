@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import Final, Protocol
 
@@ -155,6 +155,7 @@ class Gateway:
                 rings_bytes_max=min(RINGS_BYTES_MAX, ring_share(settings)),
             )
             hubs.on_relay = self.metrics.relayed
+            hubs.on_forgotten = lambda topic: forget_topic(topic, (log_client, *past))
             stack.push_async_callback(hubs.close)
             self.watches = SessionWatches(hubs, producer, self.clock, gateway=secrets.token_hex(GATEWAY_NAME_BYTES))
             hubs.on_wish = self.watches.heed
@@ -340,6 +341,12 @@ class Gateway:
                 leaving[slot.index].close(RESTARTING)
         for connection in list(self.connections):  # those that were still in the doorway when the others were told
             connection.close(RESTARTING)
+
+
+def forget_topic(topic: str, clients: Iterable[LogClient]) -> None:
+    """Of a session that nobody needs nothing stays."""
+    for client in clients:
+        client.forget(topic)
 
 
 async def serve_gateway(

@@ -74,6 +74,8 @@ class SessionHubs:
         self.past = SharedPast(source.log_client, source.reader)
         self.on_relay: Callable[[int], None] | None = None
         self.on_wish: Callable[[SessionHub], None] | None = None
+        self.on_forgotten: Callable[[str], None] = lambda _: None
+        """Told the topic of a session of which nothing is to stay."""
 
     def signer(self, key: SessionKey) -> CursorSigner:
         """The signer of a session's cursors."""
@@ -162,6 +164,8 @@ class SessionHubs:
         """Drop a hub whose log is gone or was made anew, and ask the cluster about it next time."""
         self.drop(hub)
         self.source.topics.forget(hub.key)
+        if not hub.log.place.shared:
+            self.on_forgotten(hub.log.place.topic)
 
     def all(self) -> list[SessionHub]:
         """Those that are open now."""
@@ -186,6 +190,7 @@ class SessionHubs:
                 self.drop(hub)
                 if not hub.log.place.shared:
                     self.source.topics.forget(hub.key)  # of a session that nobody needs nothing stays
+                    self.on_forgotten(hub.log.place.topic)
                 dropped += 1
         return dropped
 

@@ -145,6 +145,11 @@ class LogClient:
             client, self.client = self.client, None
             await client.close()
 
+    def forget(self, topic: str) -> None:
+        """Keep nothing of a topic that nobody reads any more; whoever reads it again learns who leads it."""
+        if self.client is not None:
+            self.client.forget(topic)
+
     async def bounds(self, topic: str, partition: int) -> LogBounds:
         """First and next offset of a partition. Raises UnknownLog, LogUnavailable."""
         start = await self.offset_of_time(topic, partition, EARLIEST)

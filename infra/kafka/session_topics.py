@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from confluent_kafka import KafkaException, TopicCollection
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.error import KafkaError
+from confluent_kafka.error import KafkaError as AdminError
 
-from infra.kafka.connection import librdkafka_options
+from infra.kafka.cluster_directory import ClusterDirectory
+from infra.kafka.connection import aiokafka_options, librdkafka_options
+from infra.kafka.node_connection import connection_options
 from infra.kafka.topic_admin import new_topic
 from infra.settings import Settings
 from schemas.identifiers import SessionKey
@@ -26,9 +30,12 @@ __all__ = ["SessionLog", "SessionTopics", "SessionTopicsUnavailable"]
 
 log = structlog.get_logger(__name__)
 
+CLIENT_ID: Final = "tokenwire-topics"
 CREATE_BATCH_MAX: Final = 500
 REMEMBERED_MAX: Final = 20_000
 ADMIN_TIMEOUT_S: Final = 10.0
+DESCRIBE_PAUSE_S: Final = 0.1
+"""Before nobody's answer is asked for again."""
 ASK_DEADLINE_S: Final = 15.0
 
 
@@ -52,6 +59,10 @@ class SessionTopics:
         self.replication = settings.kafka_replication
         self.retention_h = settings.session_retention_h
         self.options = librdkafka_options(settings)
+        asking = aiokafka_options(settings)
+        self.directory = ClusterDirectory(
+            settings.bootstrap_servers, connection_options(asking, client_id=CLIENT_ID, timeout_s=ADMIN_TIMEOUT_S)
+        )
         self.known: OrderedDict[str, SessionLog] = OrderedDict()
         self.waiting: dict[SessionKey, asyncio.Future[SessionLog]] = {}
         self.wake = asyncio.Event()
@@ -71,6 +82,7 @@ class SessionTopics:
         self.fail_all(list(self.waiting.values()), "stopping")
         self.waiting.clear()
         self.admin = None
+        await self.directory.close()
 
     async def ensure(self, key: SessionKey) -> SessionLog:
         """The session's log, created if absent. Raises SessionTopicsUnavailable.
@@ -96,7 +108,7 @@ class SessionTopics:
         if found is not None:
             return found
         place = session_place(key, self.layout)
-        epochs = await asyncio.to_thread(self.describe, [place.topic])
+        epochs = await self.describe([place.topic])
         return self.remember(key, epochs[place.topic]) if place.topic in epochs else None
 
     async def delete(self, key: SessionKey) -> None:
@@ -162,7 +174,7 @@ class SessionTopics:
         epochs: dict[str, str] = {}
         for pause_s in (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
             await asyncio.sleep(pause_s)
-            epochs |= await asyncio.to_thread(self.describe, sorted(topics - epochs.keys()))
+            epochs |= await self.describe(topics - epochs.keys())
             if topics <= epochs.keys():
                 break
         return epochs
@@ -173,7 +185,7 @@ class SessionTopics:
             try:
                 future.result(timeout=ADMIN_TIMEOUT_S)
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                if error.args[0].code() != AdminError.TOPIC_ALREADY_EXISTS:
                     raise SessionTopicsUnavailable(error.args[0].str()) from error
             except TimeoutError as error:
                 raise SessionTopicsUnavailable("no answer to a topic's creation") from error
@@ -183,27 +195,24 @@ class SessionTopics:
             try:
                 future.result(timeout=ADMIN_TIMEOUT_S)
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                if error.args[0].code() != AdminError.UNKNOWN_TOPIC_OR_PART:
                     raise SessionTopicsUnavailable(error.args[0].str()) from error
             except TimeoutError as error:
                 raise SessionTopicsUnavailable("no answer to a topic's deletion") from error
 
-    def describe(self, topics: list[str]) -> dict[str, str]:
+    async def describe(self, topics: Collection[str]) -> dict[str, str]:
+        """The ids of those that exist, through a short outage. Raises SessionTopicsUnavailable."""
         if not topics:
             return {}
-        answers = self.client().describe_topics(TopicCollection(topics), request_timeout=ADMIN_TIMEOUT_S)
-        epochs: dict[str, str] = {}
-        for topic, future in answers.items():
-            try:
-                described: Any = future.result(timeout=ADMIN_TIMEOUT_S)
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    continue
-                raise SessionTopicsUnavailable(error.args[0].str()) from error
-            except TimeoutError as error:
-                raise SessionTopicsUnavailable("no answer about a topic") from error
-            epochs[topic] = str(described.topic_id)
-        return epochs
+        try:
+            async with asyncio.timeout(ADMIN_TIMEOUT_S):
+                while True:
+                    try:
+                        return await self.directory.topic_ids(topics)
+                    except (KafkaConnectionError, OSError, TimeoutError):
+                        await asyncio.sleep(DESCRIBE_PAUSE_S)
+        except (KafkaError, TimeoutError) as error:
+            raise SessionTopicsUnavailable(f"no answer about topics: {type(error).__name__}") from error
 
     def client(self) -> AdminClient:
         if self.admin is None:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.ports import find_free_port
+from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import TopicsUnavailable, TopicsUnfit, ensure_topics
 from infra.settings import Settings, load_settings
+from schemas.identifiers import SessionKey
 from schemas.topics import TopicSpec, fixed_topics
 from tests.integration.broker_fixture import new_broker
 
@@ -88,3 +91,23 @@ async def test_broker_creates_topics_by_itself(tmp_path: Path) -> None:
             await ensure_topics(load_settings({}, kafka=willing.bootstrap_servers), [TopicSpec("any", 1)])
     finally:
         await willing.stop()
+
+
+async def test_id_of_a_session_topic(settings: Settings) -> None:
+    """It is the broker's, in the words that cursors have always had it in; a topic made anew has another one."""
+    topics, key = SessionTopics(settings.model_copy(update={"topic_layout": "dedicated"})), SessionKey("topic-id")
+    await topics.start()
+    try:
+        assert await topics.find(key) is None
+        made = await topics.ensure(key)
+        name = TopicCollection([made.place.topic])
+        client = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+        described = client.describe_topics(name)
+        told = await asyncio.to_thread(described[made.place.topic].result, QUERY_S)
+        await topics.delete(key)
+        again = await topics.ensure(key)
+    finally:
+        await topics.stop()
+
+    assert made.epoch == str(told.topic_id)
+    assert again.epoch != made.epoch

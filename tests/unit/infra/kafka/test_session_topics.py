@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Collection
 
 import pytest
 from confluent_kafka import KafkaException
@@ -41,7 +42,7 @@ class ScriptedTopics(SessionTopics):
         self.batches.append([spec.name for spec in specs])
         self.there.update(spec.name for spec in specs)
 
-    def describe(self, topics: list[str]) -> dict[str, str]:
+    async def describe(self, topics: Collection[str]) -> dict[str, str]:
         """Ids of those that exist."""
         return {topic: f"id-of-{topic}" for topic in topics if topic in self.there or "session." not in topic}
 

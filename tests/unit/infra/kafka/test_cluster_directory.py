@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from infra.kafka.leader_directory import read_metadata
+from infra.kafka.cluster_directory import read_metadata
 
 UNKNOWN_TOPIC = 3
 NO_LEADER = 5

@@ -1,4 +1,4 @@
-"""Who leads a partition, and where that broker is: asked of whichever broker answers.
+"""What the cluster says of topics (who leads them, and their ids): asked of whichever broker answers.
 
 The one that answered last is asked first, so that a broker which hangs costs one time-out and not one in three. What
 is known of the brokers is replaced by each answer; the bootstrap servers are tried when none of them answers.
@@ -16,8 +16,9 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPart
 from aiokafka.protocol.metadata import MetadataRequest
 
 from infra.kafka.node_connection import NodeAddress, NodeConnection
+from infra.kafka.topic_ids import TopicIdsRequest, read_topic_ids
 
-__all__ = ["LeaderAnswer", "LeaderDirectory", "read_metadata"]
+__all__ = ["ClusterDirectory", "LeaderAnswer", "read_metadata"]
 
 ASK_S: Final = 2.0
 """For one broker, connecting included."""
@@ -34,14 +35,15 @@ class LeaderAnswer:
     """Topics that the broker has not heard of; one that was created a moment ago may be among them."""
 
 
-class LeaderDirectory:
-    """Looks leaders up, one request at a time."""
+class ClusterDirectory:
+    """Looks topics up, one request at a time."""
 
     def __init__(self, bootstrap_servers: str, options: Mapping[str, Any]) -> None:
         self.bootstrap = [(host, port) for host, port, _ in collect_hosts(bootstrap_servers)]
         self.options = options
         self.nodes: dict[int, NodeAddress] = {}
         self.last: tuple[NodeAddress, NodeConnection] | None = None
+        self.asking = asyncio.Lock()
 
     def address_of(self, node: int) -> NodeAddress | None:
         """Where a broker is, as the last answer had it."""
@@ -52,17 +54,14 @@ class LeaderDirectory:
 
         Cancellation: nothing has happened.
         """
-        fault: Exception = KafkaConnectionError("no broker is known")
-        for address in tuple(dict.fromkeys(self._addresses())):
-            try:
-                answer = await self._ask(address, MetadataRequest(sorted(topics), allow_auto_topic_creation=False))
-            except (KafkaError, OSError, TimeoutError) as error:
-                fault = error
-                continue
-            if answer.nodes:
-                self.nodes = answer.nodes
-                return answer
-        raise fault
+        return read_metadata(await self._answer(MetadataRequest(sorted(topics), allow_auto_topic_creation=False)))
+
+    async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """The id of each of the topics that exist. Raises KafkaError, OSError or TimeoutError: nobody answered.
+
+        Cancellation: nothing has happened.
+        """
+        return read_topic_ids(await self._answer(TopicIdsRequest(sorted(topics))))
 
     async def close(self) -> None:
         """Close the connection."""
@@ -76,12 +75,26 @@ class LeaderDirectory:
         yield from self.nodes.values()
         yield from self.bootstrap
 
-    async def _ask(self, address: NodeAddress, request: MetadataRequest) -> LeaderAnswer:
+    async def _answer(self, request: Any) -> Any:
+        fault: Exception = KafkaConnectionError("no broker is known")
+        async with self.asking:
+            for address in tuple(dict.fromkeys(self._addresses())):
+                try:
+                    response = await self._ask(address, request)
+                except (KafkaError, OSError, TimeoutError) as error:
+                    fault = error
+                    continue
+                if response.brokers:
+                    self.nodes = {node: (host, port) for node, host, port, *_ in response.brokers}
+                    return response
+        raise fault
+
+    async def _ask(self, address: NodeAddress, request: Any) -> Any:
         if self.last is None or self.last[0] != address:
             await self.close()
             self.last = address, NodeConnection(lambda: address, self.options)
         async with asyncio.timeout(ASK_S):
-            return read_metadata(await self.last[1].send(request))
+            return await self.last[1].send(request)
 
 
 def read_metadata(response: Any) -> LeaderAnswer:
