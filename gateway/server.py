@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -268,11 +268,18 @@ class Gateway:
             now_s, wall_s = self.clock.monotonic_s(), self.clock.now_us() / 1_000_000
             for connection in some:
                 if connection in self.connections:
-                    connection.tick(now_s, wall_s)
+                    self.look_at(connection, now_s, wall_s)
                     modes[connection.writer.outbox.state] += 1
         self.metrics.rolled_up.set(modes[OutboxState.ROLLUP])
         self.metrics.from_log.set(modes[OutboxState.LOG])
         self.metrics.connections.set(len(self.connections))
+
+    def look_at(self, connection: ClientConnection, now_s: float, wall_s: float) -> None:
+        try:
+            connection.tick(now_s, wall_s)
+        except Exception:  # as in `handle`: the others are looked at in any case
+            log.exception("connection_failed")
+            connection.close(INTERNAL_ERROR)
 
     def rest(self, now_s: float) -> None:
         """Leave silent sessions out of the fetch."""
@@ -356,7 +363,8 @@ async def serve_gateway(
     on_ready: Callable[[int], None] | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Serve until `stop` is set; `on_ready` hears the port. Raises PortTaken, LogError, ProducerError.
+    """Serve until `stop` is set; `on_ready` hears the port. Raises PortTaken, LogError, ProducerError, and whatever
+    one of its own loops has failed with; the clients are then sent elsewhere as if it had been told to stop.
 
     Cancellation: clients are dropped; they resume from their own cursors.
     """
@@ -372,12 +380,28 @@ async def serve_gateway(
             log.info("gateway_ready", host=settings.gateway_host, port=port)
             if on_ready is not None:
                 on_ready(port)
-            await stop.wait()
+            await until_told(stop, going)
         finally:
             await gateway.leave()
             for task in going:
                 task.cancel()
             await asyncio.gather(*going, return_exceptions=True)
+
+
+async def until_told(stop: asyncio.Event, going: Sequence[asyncio.Task[None]]) -> None:
+    """Until `stop` is set. Raises what a task has failed with that must go on until then.
+
+    Without them nobody is pinged, timed out or left out any more: better another process than this one.
+    """
+    stopped = asyncio.create_task(stop.wait(), name="gateway-stop")
+    try:
+        await asyncio.wait((stopped, *going), return_when=asyncio.FIRST_COMPLETED)
+        for task in going:
+            if task.done():
+                log.error("gateway_part_ended", part=task.get_name())
+                task.result()
+    finally:
+        stopped.cancel()
 
 
 def run_gateway(settings: Settings, *, on_ready: Callable[[int], None] | None = None) -> None:

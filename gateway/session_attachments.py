@@ -105,12 +105,7 @@ class SessionAttachments:
             return False
         try:
             async with asyncio.timeout(self.services.rules.attach_s):
-                said = wish if isinstance(wish, SignedPosition) else None
-                hub = await self.services.hubs.open(self.user, SessionId(session), said)
-                plan = plan_from_memory(wish, hub.view()) or await self.plan_with_bounds(wish, hub)
-                archived = await self.services.archive.turns(self.user, SessionId(session)) if plan.log_is_short else ()
-                if archived:
-                    plan = plan_from_archive(plan, hub.view())
+                hub, plan, archived = await self.planned(SessionId(session), wish)
         except (LogError, SessionTopicsUnavailable, TimeoutError) as error:
             log.info("attach_failed", error=type(error).__name__)
             self.writer.send(unavailable(session, prompt_id, self.services.rules.retry_after_s))
@@ -118,6 +113,20 @@ class SessionAttachments:
         if not self.closed:
             self.hold(session, hub, plan, archived, on_slow)
         return not self.closed
+
+    async def planned(
+        self, session: SessionId, wish: AttachWish
+    ) -> tuple[SessionHub, AttachPlan, Sequence[ArchivedTurn]]:
+        """How to attach, to a hub that is still told of its log: it may have been lost while we waited."""
+        said = wish if isinstance(wish, SignedPosition) else None
+        while True:
+            hub = await self.services.hubs.open(self.user, session, said)
+            plan = plan_from_memory(wish, hub.view()) or await self.plan_with_bounds(wish, hub)
+            archived = await self.services.archive.turns(self.user, session) if plan.log_is_short else ()
+            if archived:
+                plan = plan_from_archive(plan, hub.view())
+            if self.services.hubs.is_open(hub):
+                return hub, plan, archived
 
     async def plan_with_bounds(self, wish: AttachWish, hub: SessionHub) -> AttachPlan:
         place = hub.log.place

@@ -100,6 +100,10 @@ class SessionHubs:
             opening.add_done_callback(lambda done: self.opened(key, done))
         return await asyncio.shield(opening)
 
+    def is_open(self, hub: SessionHub) -> bool:
+        """Whether the hub is told of its log, and given to whoever opens its session."""
+        return self.hubs.get(hub.key) is hub
+
     def opened(self, key: SessionKey, done: asyncio.Task[SessionHub]) -> None:
         self.openings.pop(key, None)
         if not done.cancelled() and done.exception() is not None:
@@ -157,7 +161,7 @@ class SessionHubs:
     def drop(self, hub: SessionHub) -> None:
         """Forget a hub: nobody needs it, or its log is lost."""
         self.source.reader.unfollow(hub.log.place, hub.key)
-        if self.hubs.get(hub.key) is hub:
+        if self.is_open(hub):
             del self.hubs[hub.key]
 
     def lose(self, hub: SessionHub) -> None:
@@ -178,7 +182,7 @@ class SessionHubs:
         """
         ring_bytes_max, dropped = self.ring_bytes_max(), 0
         for hub in hubs:
-            if self.hubs.get(hub.key) is not hub:
+            if not self.is_open(hub):
                 continue
             hub.ring.bound(ring_bytes_max)
             hub.joined_frames = None

@@ -73,16 +73,17 @@ async def events_of(line: WorkerLine, receipts: list[Receipt]) -> dict[str, list
 
 async def all_ended(line: WorkerLine, receipts: list[Receipt], deadline_s: float) -> dict[str, list[SessionEvent]]:
     """The events once every turn has ended."""
-    calls = line.provider.calls
-    with contextlib.suppress(TimeoutError):  # what the log says counts
-        await until(lambda: sum(call.ended_at is not None for call in calls) >= len(receipts), deadline_s)
+    with contextlib.suppress(
+        TimeoutError
+    ):  # what the log says counts; asked each time, since a list of calls is a copy
+        await until(lambda: sum(call.ended_at is not None for call in line.provider.calls) >= len(receipts), deadline_s)
     events: dict[str, list[SessionEvent]] = {}
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(30):
             while not events or open_turns(events):
                 events = await events_of(line, receipts)
                 await asyncio.sleep(0.5)
-    states = Counter(call.state for call in calls)
+    states = Counter(call.state for call in line.provider.calls)
     assert not open_turns(events), f"calls {dict(states)}; open turns and their last words: {open_turns(events)}"
     return events
 
