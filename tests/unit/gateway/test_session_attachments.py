@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+from infra.kafka.log_client import LogBounds
 from schemas.client_messages import Attached, Compared, Delta, End, Error, Gap, Lag, Snapshot
 from schemas.session_events import ComparisonEnded, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
@@ -57,6 +59,45 @@ async def test_log_made_anew_under_a_live_client() -> None:
     assert isinstance(late.socket.told[1], Gap)
     assert late.socket.told[1].reason == "recreated"
     assert [told.text for told in late.socket.told[2].turns] == ["new words"]  # type: ignore[union-attr]
+
+
+class LosingLog(FollowedLog):
+    """Loses something the next time that somebody asks for bounds."""
+
+    lose: Callable[[], None] | None = None
+
+    async def bounds(self, topic: str, partition: int) -> LogBounds:
+        """See `PastReader.bounds`."""
+        lose, self.lose = self.lose, None
+        if lose is not None:
+            lose()
+        return await super().bounds(topic, partition)
+
+
+async def test_log_lost_while_an_attach_waits() -> None:
+    """Whoever waits is attached to what there is afterwards, and hears what comes there."""
+    log = LosingLog()
+    reader = FollowedLogReader(log)
+    services = services_over(log, reader)
+
+    def made_anew() -> None:
+        log.recreate(key_of("s1"))
+        reader.lose(key_of("s1"), "log_lost")
+
+    async with asyncio.TaskGroup() as tasks:
+        first, second = RecordedClient(services, tasks), RecordedClient(services, tasks)
+        log.append(key_of("s1"), turn("t1", ["old"]))
+        await first.attach("s1", "tail")
+        log.lose = made_anew
+        await second.attach("s1", "start")
+        await settled()
+        log.append(key_of("s1"), turn("t2", ["new"]))
+        reader.deliver()
+        await settled()
+        first.attachments.close()
+        second.attachments.close()
+
+    assert [told_text(client) for client in (first, second)] == ["new", "new"]
 
 
 async def test_attach_while_kafka_is_away() -> None:

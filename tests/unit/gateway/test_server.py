@@ -1,0 +1,82 @@
+"""What the gateway's process owns: its loops, and each connection's look at the time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gateway.client_connection import ClientConnection
+from gateway.close_codes import CloseCode
+from gateway.decisions.client_outbox import OutboxState
+from gateway.server import Gateway, until_told
+from infra.settings import load_settings
+from tests.fakes.virtual_clock import VirtualClock
+
+__all__: list[str] = []
+
+
+class StubConnection:
+    """Looks at the time, or fails to."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+        self.looks = 0
+        self.closed_with: list[str] = []
+        self.writer = SimpleNamespace(outbox=SimpleNamespace(state=OutboxState.DIRECT))
+
+    def tick(self, now_s: float, wall_s: float) -> None:
+        """See `ClientConnection.tick`."""
+        self.looks += 1
+        if self.fails:
+            raise RuntimeError("a fault of ours")
+
+    def close(self, code: CloseCode) -> None:
+        """See `ClientConnection.close`."""
+        self.closed_with.append(code.reason)
+
+
+async def test_look_at_a_connection_that_fails() -> None:
+    """It is closed with a word; all the others are looked at, now and the next time."""
+    gateway = Gateway(load_settings({"TOKENWIRE_AUTH_SECRET": "s" * 32}), VirtualClock())
+    gateway.rules = replace(gateway.rules, tick_s=0.0)  # the looks need not be spread
+    stubs = [StubConnection(fails=number == 3) for number in range(8)]
+    gateway.connections = {cast(ClientConnection, stub) for stub in stubs}
+    for _ in range(2):
+        await gateway.look_at_connections()
+
+    assert [stub.looks for stub in stubs] == [2] * 8
+    assert [len(stub.closed_with) for stub in stubs] == [0, 0, 0, 2, 0, 0, 0, 0]
+
+
+async def ends(error: Exception | None = None) -> None:
+    await asyncio.sleep(0)
+    if error is not None:
+        raise error
+
+
+async def goes_on() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_loop_that_fails_is_the_end() -> None:
+    """Whoever serves hears why, and no longer waits to be told to stop."""
+    going: list[asyncio.Task[Any]] = [asyncio.create_task(goes_on()), asyncio.create_task(ends(RuntimeError("tick")))]
+    with pytest.raises(RuntimeError, match="tick"):
+        async with asyncio.timeout(10):
+            await until_told(asyncio.Event(), going)
+    going[0].cancel()
+
+
+async def test_told_to_stop() -> None:
+    """It returns, and leaves the loops to whoever owns them."""
+    stop, going = asyncio.Event(), [asyncio.create_task(goes_on())]
+    asyncio.get_running_loop().call_soon(stop.set)
+    async with asyncio.timeout(10):
+        await until_told(stop, going)
+
+    assert not going[0].done()
+    going[0].cancel()
