@@ -116,6 +116,7 @@ class Gateway:
         self.left = 0
         """Connections and sessions gone since garbage was looked for."""
         self.collected_at_s = clock.monotonic_s()
+        self.collect_again = False
         self.port = settings.gateway_port
         self.server: Server | None = None
         self.services: GatewayServices | None = None
@@ -292,8 +293,9 @@ class Gateway:
     def collect(self, now_s: float) -> None:
         """Look for what connections and sessions left behind, when that is worth the pause."""
         since_s = now_s - self.collected_at_s
-        if collection_is_due(left=self.left, present=len(self.connections), since_s=since_s):
-            give_back()
+        if collection_is_due(left=self.left, present=len(self.connections), since_s=since_s, again=self.collect_again):
+            self.collect_again = bool(self.left) and not self.connections
+            give_back(tables=not self.connections)
             self.left, self.collected_at_s = 0, now_s
 
     def relieve(self) -> None:

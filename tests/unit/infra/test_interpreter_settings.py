@@ -7,13 +7,13 @@ import subprocess
 import sys
 from typing import Final
 
-from infra.interpreter_settings import RETURNING_ALLOCATOR
+from infra.interpreter_settings import RETURNING_ALLOCATOR, shrink_tables
 
 __all__: list[str] = []
 
 RUSH: Final = """
 import os, resource
-from infra.interpreter_settings import give_back
+from infra.interpreter_settings import give_back, shrink_tables
 
 def resident_mib():
     with open("/proc/self/statm") as told:
@@ -30,7 +30,7 @@ assert resident_mib() - before < full / 4, (full, resident_mib() - before)
 """
 SCRIPT: Final = """
 import gc, sys
-from infra.interpreter_settings import SWITCH_S, settle_interpreter
+from infra.interpreter_settings import SWITCH_S, settle_interpreter, shrink_tables
 made_at_start = [[] for _ in range(1_000)]
 settle_interpreter()
 assert gc.get_freeze_count() > 1_000
@@ -58,3 +58,21 @@ def test_memory_of_a_rush_is_given_back() -> None:
     )
 
     assert told.returncode == 0, told.stderr
+
+
+def test_tables_of_what_was_emptied() -> None:
+    """They are made anew with what they hold, in its order; full ones stay as they are."""
+    emptied = {number: [number] for number in range(5_000)}
+    full = dict(emptied)
+    some = {(number,) for number in range(5_000)}
+    for number in range(4_998):
+        del emptied[number]
+        some.discard((number,))
+    full_bytes = sys.getsizeof(full)
+    freed_bytes = shrink_tables()
+
+    assert list(emptied.items()) == [(4_998, [4_998]), (4_999, [4_999])]
+    assert some == {(4_998,), (4_999,)}
+    assert sys.getsizeof(emptied) + sys.getsizeof(some) < 1_000
+    assert sys.getsizeof(full) == full_bytes
+    assert freed_bytes > 200_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions.collection_rule import LEFT_MIN, QUIET_S, collection_is_due
+from gateway.decisions.collection_rule import AGAIN_S, LEFT_MIN, QUIET_S, collection_is_due
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,13 @@ from gateway.decisions.collection_rule import LEFT_MIN, QUIET_S, collection_is_d
 def test_departures_decide(left: int, present: int, since_s: float, due: bool) -> None:
     """As many as half of those present; or a quiet time with few; or nobody is there."""
     assert collection_is_due(left=left, present=present, since_s=since_s) is due
+
+
+def test_once_more_after_the_last_one() -> None:
+    """What ends a little after the last connection is collected as well; not while others are here."""
+    assert collection_is_due(left=0, present=0, since_s=AGAIN_S, again=True)
+    assert not collection_is_due(left=0, present=0, since_s=AGAIN_S / 2, again=True)
+    assert not collection_is_due(left=0, present=1, since_s=AGAIN_S, again=True)
 
 
 @given(present=st.integers(0, 100_000), since_s=st.floats(0, 1e6))
