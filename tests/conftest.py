@@ -1,7 +1,7 @@
 """What holds for every test: generated examples are bounded by their number, not by the speed of a busy machine.
 
-And ctrl-C means what it means at a keyboard: a shell that runs the tests in the background has them ignore SIGINT, which
-every process that they start would inherit, so that none could be stopped with it.
+And ctrl-C means what it means at a keyboard: a shell that runs the tests in the background has them ignore SIGINT,
+which every process that they start would inherit, so that none could be stopped with it.
 """
 
 from __future__ import annotations
