@@ -8,8 +8,8 @@ messages with a cursor; whatever is void is passed over in silence. Two ways of 
   thousand records is a handful of messages.
 
 A message knows the positions it begins and ends at, so a reader can join another's stream exactly there.
-Cost per live record: one look-up in the fold, one signature, one encoding; 11 µs in all. What is made for each record is
-not frozen, though nobody changes it: a frozen dataclass takes 1 µs more to make.
+Cost per live record: one look-up in the fold, one signature, one encoding; 11 µs in all. What is made for each record
+is not frozen, though nobody changes it: a frozen dataclass takes 1 µs more to make.
 """
 
 from __future__ import annotations
