@@ -97,7 +97,7 @@ SCENARIOS: Final = {
     "steady": Scenario(page=steady.__doc__ or "", run=run_steady),
     "everyone": Scenario(page=everyone.__doc__ or "", run=run_everyone, streaming=10_000, seconds=12.0),
     "slow": Scenario(
-        page=slow.__doc__ or "", run=run_slow, clients=8_000, records_per_s=2_500.0, seconds=12.0, token_bytes=200
+        page=slow.__doc__ or "", run=run_slow, clients=8_000, records_per_s=2_500.0, seconds=20.0, token_bytes=200
     ),
     "storm": Scenario(page=storm.__doc__ or "", run=run_storm, streaming=10_000, records_per_s=1_000.0, seconds=50.0),
     "idle": Scenario(
@@ -234,7 +234,12 @@ def as_json(seen: Seen) -> dict[str, Any]:
     """All fields, and what follows from them."""
     told = asdict(seen)
     if isinstance(seen, slow.Slow):
-        told |= {"p99_ratios": seen.p99_ratios, "p99_ratio": seen.p99_ratio}
+        told |= {
+            "p99_ratios": seen.p99_ratios,
+            "p99_ratio": seen.p99_ratio,
+            "later_p99_ratios": seen.later_p99_ratios,
+            "later_p99_ratio": seen.later_p99_ratio,
+        }
     return told
 
 

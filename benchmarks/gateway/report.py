@@ -13,7 +13,7 @@ from benchmarks.gateway.slow import Slow
 from benchmarks.gateway.slow_readers import Outcome
 from benchmarks.gateway.steady import Memory, Steady
 from benchmarks.gateway.storm import Storm
-from benchmarks.gateway.wave import Wave
+from benchmarks.gateway.wave import LATER_S, Wave
 
 __all__ = ["lines_of"]
 
@@ -138,16 +138,18 @@ def slow_lines(seen: Slow) -> Iterator[str]:
     plan = seen.plan
     yield f"slow, {seen.layout} layout: {plan.still:,} never read, {plan.slow:,} read 1 KB/s"
     yield from memory_lines(seen.memory)
-    pairs = zip(seen.without, seen.beside, seen.p99_ratios, strict=True)
-    for number, (without, beside, ratio) in enumerate(pairs, start=1):
+    pairs = zip(seen.waves(), seen.p99_ratios, seen.later_p99_ratios, strict=True)
+    for number, ((beside, without), ratio, later) in enumerate(pairs, start=1):
         yield row(
             f"pair {number}",
             f"p99 {without.relay_ms[2]:,.1f} ms without, {beside.relay_ms[2]:,.1f} ms with: {ratio:.2f}; "
+            f"after {LATER_S:.0f} s {without.later_ms[2]:,.1f} and {beside.later_ms[2]:,.1f} ms: {later:.2f}; "
             f"lost {without.tokens_lost:,} and {beside.tokens_lost:,}; at most {without.resident_mib_most:.0f} and "
             f"{beside.resident_mib_most:.0f} MiB; other programs took {without.cpu_percent[OTHERS]:.0f} and "
             f"{beside.cpu_percent[OTHERS]:.0f} % of a core",
         )
     yield row("p99 ratio", f"{seen.p99_ratio:.2f}, the median of {len(seen.p99_ratios)}")
+    yield row("… found out", f"{seen.later_p99_ratio:.2f}, of what was written after the first {LATER_S:.0f} s")
     yield row("unsent", f"{seen.unsent_mib_most:.1f} MiB at most, of {seen.unsent_mib_max:.0f} allowed")
     yield row("served otherwise", counts(seen.modes) + " (changes of mode)")
     yield row("closed by gateway", counts(seen.closed) + " (by code)")

@@ -2,9 +2,10 @@
 
 In pairs of waves, one without and one with them (which is first alternates): some that never read and some that read
 1 KB/s, on the same answers as the normal ones, so that the log has the same load in both. The figure is the median of
-the pairs' ratios of p99. After each wave with them they read freely: each must have the whole answer, from the log or
-after coming back with its cursor. After the last pair they are left alone for a while first, so that the gateway has
-given up those who take nothing (4508).
+the pairs' ratios of p99: of the whole wave, and of what was written once the slow ones had been found out (until then
+they are readers like all others, and four times as many as those). After each wave with them they read freely: each
+must have the whole answer, from the log or after coming back with its cursor. After the last pair they are left alone
+for a while first, so that the gateway has given up those who take nothing (4508).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
@@ -34,6 +35,8 @@ METRICS_S_MAX: Final = 5.0
 UNSENT: Final = "tokenwire_gateway_unsent_bytes"
 CLOSED: Final = "tokenwire_gateway_evictions_total"
 MODES: Final = "tokenwire_gateway_mode_changes_total"
+P99: Final = 2
+"""In a wave's quantiles."""
 QUIET_S: Final = 1.0
 """After they left, before the next wave."""
 
@@ -75,13 +78,31 @@ class Slow:
     @property
     def p99_ratios(self) -> list[float]:
         """Of each pair."""
-        pairs = zip(self.beside, self.without, strict=True)
-        return [round(beside.relay_ms[2] / max(0.001, without.relay_ms[2]), 3) for beside, without in pairs]
+        return [ratio(beside.relay_ms, without.relay_ms) for beside, without in self.waves()]
+
+    @property
+    def later_p99_ratios(self) -> list[float]:
+        """The same of what was written after the first seconds."""
+        return [ratio(beside.later_ms, without.later_ms) for beside, without in self.waves()]
 
     @property
     def p99_ratio(self) -> float:
-        """Their median."""
+        """The median of all pairs."""
         return round(statistics.median(self.p99_ratios), 3) if self.beside else 0.0
+
+    @property
+    def later_p99_ratio(self) -> float:
+        """The median of all pairs, after the first seconds."""
+        return round(statistics.median(self.later_p99_ratios), 3) if self.beside else 0.0
+
+    def waves(self) -> Iterator[tuple[Wave, Wave]]:
+        """With and without."""
+        return zip(self.beside, self.without, strict=True)
+
+
+def ratio(beside_ms: Sequence[float], without_ms: Sequence[float]) -> float:
+    """Of two p99s."""
+    return round(beside_ms[P99] / max(0.001, without_ms[P99]), 3)
 
 
 async def measure_slow(ground: Ground, plan: Plan, slow_plan: SlowPlan, *, say: Callable[[str], None]) -> Slow:
@@ -104,7 +125,10 @@ async def measure_slow(ground: Ground, plan: Plan, slow_plan: SlowPlan, *, say: 
                 await one_beside(ground, gateway, fleet, seen, load=load, held=held)
             seen.closed = await asyncio.to_thread(metric, gateway.port, CLOSED)
             seen.modes = await asyncio.to_thread(metric, gateway.port, MODES)
-            say(f"pair {number + 1} of {slow_plan.pairs}: p99 ratio {seen.p99_ratios[-1]:.2f}")
+            say(
+                f"pair {number + 1} of {slow_plan.pairs}: p99 ratio {seen.p99_ratios[-1]:.2f}, "
+                f"later {seen.later_p99_ratios[-1]:.2f}"
+            )
     return seen
 
 

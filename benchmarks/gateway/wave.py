@@ -32,6 +32,8 @@ LATE_S_MAX: Final = 60.0
 """How long the last of an answer may take after it was written; then it counts as lost."""
 BEGIN_S_MAX: Final = 180.0
 WATCH_S: Final = 0.5
+LATER_S: Final = 8.0
+"""By then those who do not read have been found out: what their system takes for them is full."""
 KEPT_UP_S: Final = 2.0
 """Whoever keeps up has told everything so soon after the end."""
 RATE_KEPT: Final = 0.95
@@ -59,6 +61,8 @@ class Wave:
     """p50, p90, p99, largest, of records."""
     given_ms: list[float] = field(default_factory=list)
     """The same from handing the record to the producer."""
+    later_ms: list[float] = field(default_factory=list)
+    """As `relay_ms`, of the records that were written after the first LATER_S seconds."""
     acknowledged_ms: list[float] = field(default_factory=list)
     """p50 and p99 of the producer's own round trip."""
     late_s: float = 0.0
@@ -209,13 +213,16 @@ def relayed(wave: Wave, load: Load, file: Path, processes: int) -> None:
     """Join what the writer and the clients noted of each record."""
     times = array("q", file.read_bytes())
     given_us, appended_us = times[: load.records], times[load.records :]
-    relay_ms, whole_ms = [], []
+    relay_ms, later_ms, whole_ms = [], [], []
+    later_us = given_us[0] + int(LATER_S * 1e6)
     for place in range(processes):
         samples = array("q", Path(f"{file}.{place}").read_bytes())
         for record, read_us in zip(samples[::2], samples[1::2], strict=True):
             whole_ms.append((read_us - given_us[record]) / 1_000)
             if appended_us[record]:
                 relay_ms.append((read_us - appended_us[record]) / 1_000)
+                if given_us[record] >= later_us:
+                    later_ms.append(relay_ms[-1])
         Path(f"{file}.{place}").unlink()
     file.unlink()
-    wave.relay_ms, wave.given_ms = quantiles(relay_ms), quantiles(whole_ms)
+    wave.relay_ms, wave.later_ms, wave.given_ms = quantiles(relay_ms), quantiles(later_ms), quantiles(whole_ms)

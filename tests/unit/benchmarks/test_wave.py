@@ -6,7 +6,7 @@ from array import array
 from pathlib import Path
 
 from benchmarks.gateway.load import Load
-from benchmarks.gateway.wave import Wave, account, quantiles, relayed
+from benchmarks.gateway.wave import LATER_S, Wave, account, quantiles, relayed
 
 __all__: list[str] = []
 
@@ -67,4 +67,18 @@ def test_times_of_records_are_joined(tmp_path: Path) -> None:
 
     assert wave.given_ms == quantiles([5.0, 4.0, 2.0])
     assert wave.relay_ms == quantiles([3.0, 1.0])
+    assert wave.later_ms == quantiles([])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_times_of_what_was_written_later(tmp_path: Path) -> None:
+    """Only of records that were given after the first seconds."""
+    file, later_us = tmp_path / "wave", int(LATER_S * 1e6)
+    given = array("q", [0, later_us - 1, *(later_us + number for number in range(8))])
+    file.write_bytes(given.tobytes() + given.tobytes())
+    Path(f"{file}.0").write_bytes(array("q", [0, 9_000, 1, later_us + 4_999, 2, later_us + 2_000]).tobytes())
+    wave = new_wave()
+    relayed(wave, LOAD, file, processes=1)
+
+    assert wave.relay_ms == quantiles([5.0, 2.0])
+    assert wave.later_ms == quantiles([2.0])
