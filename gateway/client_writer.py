@@ -204,6 +204,8 @@ class ClientWriter:
                 if not waiter.done():
                     waiter.set_result(None)
             self.waiters.clear()
+        if self.behind:
+            self.roll_when_due()
 
     async def until_room(self) -> None:
         """Wait until a session's next frame may be taken. The connection's deadlines bound this.
@@ -232,16 +234,24 @@ class ClientWriter:
         """The session has something missing: have it handed over when it is time."""
         self.behind[holder] = None
         self.noted()
-        if self.roll_timer is None:
+        self.roll_when_due()
+
+    def roll_when_due(self) -> None:
+        """Have what is missing handed over when it is time.
+
+        While there is no room no timer is set: thousands that take nothing would all be looked at in the same round of
+        the loop, twice a second, and everybody else's frames wait for it. `observe` sees it when there is room again.
+        """
+        if self.behind and self.roll_timer is None and self.has_room():
             loop = self.socket.loop
             interval_s = ROLL_FLOOR_S if self.outbox.state is DIRECT else self.outbox.limits.rollup_s
             self.roll_timer = loop.call_at(max(loop.time(), self.rolled_at_s + interval_s), self.roll)
 
     def roll(self) -> None:
         """Have each session hand over what is missing, in turns, as far as there is room."""
-        self.roll_timer = None
         self.rolled_at_s = self.socket.loop.time()
         self.observe()
+        self.roll_timer = None
         for holder in list(self.behind):
             if not self.has_room():
                 break
@@ -252,7 +262,8 @@ class ClientWriter:
             self.outbox.settle(self.rolled_at_s)
             self.noted()
         else:
-            self.fall_behind(next(iter(self.behind)))
+            self.noted()
+            self.roll_when_due()
 
     def tick(self, undelivered_bytes: int) -> bool:
         """Look at the time. `undelivered_bytes`: what the other side has not acknowledged; whether it took any."""

@@ -9,6 +9,7 @@ and it speaks the subprotocol.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -86,6 +87,8 @@ class HttpRoutes:
             reason = await self.not_ready()
             ready = reason is None
             return answer(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, f"{reason or 'ready'}\n")
+        if path == "/metrics":  # counting 10,000 open files takes 20 ms, in which nobody else is to wait
+            return metrics_answer(await asyncio.to_thread(self.metrics.exposition))
         return self.watched_over(path) or self.page_file(path)
 
     def watched_over(self, path: str) -> Response | None:
@@ -94,7 +97,7 @@ class HttpRoutes:
             case "/healthz":
                 return answer(HTTPStatus.OK, "alive\n")
             case "/metrics":
-                return respond(HTTPStatus.OK, self.metrics.exposition(), CONTENT_TYPE)
+                return metrics_answer(self.metrics.exposition())
             case _:
                 return None
 
@@ -186,6 +189,10 @@ def offers_subprotocol(request: Request) -> bool:
 
 def answer(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
     return respond(status, text.encode(), TEXT, *headers)
+
+
+def metrics_answer(exposition: bytes) -> Response:
+    return respond(HTTPStatus.OK, exposition, CONTENT_TYPE)
 
 
 def respond(status: HTTPStatus, body: bytes, content_type: str, *headers: tuple[str, str]) -> Response:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
@@ -119,7 +119,7 @@ async def measure_slow(ground: Ground, plan: Plan, slow_plan: SlowPlan, *, say: 
             for beside in ((False, True), (True, False))[number % 2]:
                 load = plan.load(ground, run, f"p{number}{'b' if beside else 'a'}")
                 if not beside:
-                    seen.without.append(await run_wave(ground, gateway, fleet, load))
+                    seen.without.append(await run_wave(ground, gateway, fleet, load, during=looks(seen, gateway, load)))
                     continue
                 held = number == slow_plan.pairs - 1
                 await one_beside(ground, gateway, fleet, seen, load=load, held=held)
@@ -139,13 +139,9 @@ async def one_beside(
     plan = seen.plan
     await connect_beside(fleet, STILL, "still", plan.still, load.streaming)
     await connect_beside(fleet, SLOW, "slow", plan.slow, load.streaming)
-
-    async def look() -> None:
-        for _ in range(max(1, int(load.seconds / LOOK_S))):
-            await asyncio.sleep(LOOK_S)
-            await look_once(seen, gateway.port)
-
-    seen.beside.append(await run_wave(ground, gateway, fleet, load, others=(STILL, SLOW), during=look))
+    seen.beside.append(
+        await run_wave(ground, gateway, fleet, load, others=(STILL, SLOW), during=looks(seen, gateway, load))
+    )
     if held:
         await asyncio.sleep(plan.hold_s)
         await look_once(seen, gateway.port)
@@ -156,6 +152,17 @@ async def one_beside(
     for group in (STILL, SLOW):
         await fleet.tell("leave", group=group)
     await asyncio.sleep(QUIET_S)
+
+
+def looks(seen: Slow, gateway: RunningGateway, load: Load) -> Callable[[], Coroutine[None, None, None]]:
+    """Looks at the gateway's figures while a wave is written, with them and without: it is work too."""
+
+    async def look() -> None:
+        for _ in range(max(1, int(load.seconds / LOOK_S))):
+            await asyncio.sleep(LOOK_S)
+            await look_once(seen, gateway.port)
+
+    return look
 
 
 async def look_once(seen: Slow, port: int) -> None:
