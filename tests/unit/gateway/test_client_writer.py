@@ -124,6 +124,30 @@ async def test_client_that_does_not_take_what_it_is_told() -> None:
     assert [message for message in socket.told if isinstance(message, Lag)] == [Lag(mode="rollup"), Lag(mode="direct")]
 
 
+async def test_nobody_is_woken_for_a_client_without_room() -> None:
+    """While it takes nothing no timer is set and no session asked; when it reads it is told what is missing."""
+    socket = RecordingSocket(high_bytes=300, slow=True)
+    writer, said = writer_over(socket)
+    session = Session(writer)
+    for place in range(12):
+        if not writer.push(session, frame(place)):
+            break
+        await rounds(1)
+    session.waiting = [frame(place) for place in range(20, 24)]
+    await asyncio.sleep(0.02)
+    asked = session.asked
+    await asyncio.sleep(0.02)
+
+    assert said == ["rollup"]
+    assert writer.behind
+    assert writer.roll_timer is None
+    assert session.asked == asked
+    while session.waiting:
+        socket.drain()
+        await asyncio.sleep(0.001)
+    assert session.asked > asked
+
+
 async def test_answers_that_nobody_reads() -> None:
     """Beyond the cap the client is closed, once, and nothing more is queued."""
     socket = RecordingSocket(high_bytes=300, slow=True)
