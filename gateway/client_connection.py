@@ -319,8 +319,9 @@ class ClientConnection:
         self.watch(now_s)
         if self.protocol.is_closing():
             return
-        for fault in self.protocol.missing_parts(now_s):
-            self.refuse(fault)
+        if self.protocol.parts is not None:
+            for fault in self.protocol.missing_parts(now_s):
+                self.refuse(fault)
         if self.protocol.state is ProtocolState.AWAITING_HELLO:
             if now_s > self.hello_until_s:
                 self.close(HELLO_TOO_LATE)
@@ -334,6 +335,8 @@ class ClientConnection:
     def watch(self, now_s: float) -> None:
         """See whether the client takes what it is owed; while it does, a ping on its way is not held against it."""
         outbox = self.writer.outbox
+        if self.pong_until_s is None and self.writer.rests():
+            return
         owes = outbox.unsent_bytes or self.pong_until_s is not None
         progressed = self.writer.tick(self.socket.undelivered_bytes() if owes else 0)
         if progressed and self.pong_until_s is not None and outbox.delivered_bytes < self.ping_ends_at_bytes:
@@ -348,8 +351,10 @@ class ClientConnection:
         self.writer.send(Ping(heads=heads))
 
     def report_frames(self) -> None:
-        self.services.metrics.frames_out.inc(self.writer.frames - self.frames_reported)
-        self.frames_reported = self.writer.frames
+        frames = self.writer.frames
+        if frames != self.frames_reported:
+            self.services.metrics.frames_out.inc(frames - self.frames_reported)
+            self.frames_reported = frames
 
     def forget(self) -> None:
         self.report_frames()

@@ -265,6 +265,10 @@ class ClientWriter:
             self.noted()
             self.roll_when_due()
 
+    def rests(self) -> bool:
+        """Whether there is nothing to look at; true for a connection that has been told everything it is to be told."""
+        return not self.behind and not self.waiters and self.outbox.rests(self.socket.loop.time())
+
     def tick(self, undelivered_bytes: int) -> bool:
         """Look at the time. `undelivered_bytes`: what the other side has not acknowledged; whether it took any."""
         now_s = self.socket.loop.time()

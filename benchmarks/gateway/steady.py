@@ -40,8 +40,9 @@ WARM_UP_S: Final = 15.0
 WARM_UP_RECORDS_PER_S: Final = 1_000.0
 SETTLE_S: Final = 3.0
 IDLE: Final = "idle"
-AFTER_LEAVING_S: Final = IDLE_GRACE_S + 5.0
-"""The gateway keeps a session for so long after its last client, and looks once a second."""
+AFTER_LEAVING_S: Final = IDLE_GRACE_S + 10.0
+"""The gateway keeps a session for so long after its last client, looks once a second, and gives back when all are gone
+and once more a little later."""
 RATES_S: Final = 10.0
 """A trial of a rate."""
 RATE_FACTOR: Final = 4.0

@@ -239,6 +239,18 @@ class ClientOutbox:
             self.cross(OutboxEvent.SETTLED, now_s)
         return self.state is DIRECT
 
+    def rests(self, now_s: float) -> bool:
+        """Whether nothing is owed and frames go out as they come: then this look is done, as it nearly always is.
+
+        As `observe`, `watch` and `settle` with nothing owed, in a third of the time.
+        """
+        if self.counted or self.socket_bytes or self.queued_bytes or self.state is not DIRECT:
+            return False
+        self.late_since_s = self.calm_since_s = None
+        self.delivered_bytes = max(self.delivered_bytes, self.written_bytes)
+        self.progress_at_s = now_s
+        return True
+
     def watch(self, undelivered_bytes: int, now_s: float) -> bool:
         """The socket and the kernel hold so many bytes that the other side has not acknowledged. Did it take any?"""
         delivered = self.written_bytes - undelivered_bytes

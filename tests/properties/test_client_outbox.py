@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -82,8 +84,13 @@ class OutboxMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """Time passes; the shell looks."""
         self.now_s += seconds
+        short = copy(self.outbox)
+        rests = short.rests(self.now_s)
         self.outbox.observe(self.socket, self.now_s)
         self.outbox.watch(self.socket, self.now_s)
+        assert rests is (self.outbox.state is OutboxState.DIRECT and not self.outbox.unsent_bytes)
+        if rests:  # the short look has done what the long one does
+            assert all(getattr(short, name) == getattr(self.outbox, name) for name in ClientOutbox.__slots__)
         if not self.outbox.unsent_bytes:
             self.took_at_s = self.now_s
         self.outbox.settle(self.now_s)
