@@ -72,7 +72,7 @@ def token_verifier(settings: Settings, clock: Clock) -> TokenVerifier:
 
 def ring_share(settings: Settings) -> int:
     """Of the bytes that the gateway may hold, those for the newest messages of sessions; the rest is for clients."""
-    return settings.gateway_bytes_max // 4
+    return settings.gateway_bytes_max * 3 // 8
 
 
 def parts_share(settings: Settings) -> int:

@@ -25,7 +25,7 @@ from schemas.identifiers import SessionKey, UserId
 
 __all__ = ["RING_BYTES_MAX", "HubListener", "SessionHub"]
 
-RING_BYTES_MAX: Final = 131_072
+RING_BYTES_MAX: Final = 262_144
 """Newest messages that a session keeps for reconnects; older ones come from Kafka."""
 
 JOINED_FRAMES_MAX: Final = 4

@@ -31,9 +31,9 @@ log = structlog.get_logger(__name__)
 
 IDLE_GRACE_S: Final = 30.0
 JOIN_ATTEMPTS_MAX: Final = 100
-RINGS_BYTES_MAX: Final = 67_108_864
-"""Newest messages of all sessions together: with more than 512 sessions each keeps less."""
-RING_BYTES_MIN: Final = 4_096
+RINGS_BYTES_MAX: Final = 100_663_296
+"""Newest messages of all sessions together: with more than 384 sessions each keeps less."""
+RING_BYTES_MIN: Final = 8_192
 """A session keeps so much in any case."""
 OPENINGS_MAX: Final = 32
 """Logs that are read at once to open their sessions; others wait in line."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -119,7 +120,7 @@ class SessionTeller:
         )
         payload = encode(delta)
         if len(payload) <= self.message_bytes_max or len(chunks) < 2:
-            yield HubMessage(payload, cursor, parts[0].begins, last.ends, first.turn)
+            yield HubMessage(payload, cursor, parts[0].begins, last.ends, intern(first.turn))
             return
         for half in halves(parts):
             yield from self.deltas(half)

@@ -177,7 +177,7 @@ def test_any_cursor_resumes_exactly(log: list[SessionEvent], data: st.DataObject
     assert said.fold_from <= said.position.offset
 
 
-@given(st.one_of(logs(), comparisons()), st.data(), st.integers(200, 3_000), st.booleans())
+@given(st.one_of(logs(), comparisons()), st.data(), st.integers(600, 8_000), st.booleans())
 def test_ring_serves_what_it_covers(log: list[SessionEvent], data: st.DataObject, bytes_max: int, small: bool) -> None:
     """The rest after a position, or None; never a part of it; within its bytes."""
     messages = read(log, bytes_max=SMALL_BYTES_MAX if small else 50_000).messages
