@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from sys import intern
 from typing import Final
 
 import msgspec
@@ -78,7 +77,7 @@ class ReadingCounts:
 class SessionTeller:
     """Makes the messages of one session: knows its id, its cursors and how large a message may be."""
 
-    __slots__ = ("epoch", "message_bytes_max", "session", "signer")
+    __slots__ = ("epoch", "message_bytes_max", "newest_turn", "session", "signer")
 
     def __init__(
         self, session: str, epoch: bytes, signer: CursorSigner, *, message_bytes_max: int = MESSAGE_BYTES_MAX
@@ -87,6 +86,13 @@ class SessionTeller:
         self.epoch = epoch
         self.signer = signer
         self.message_bytes_max = message_bytes_max
+        self.newest_turn = ""
+
+    def one_name(self, turn: str) -> str:
+        """The turn, in the same string for all of its messages: each record comes with one of its own."""
+        if turn != self.newest_turn:
+            self.newest_turn = turn
+        return self.newest_turn
 
     def cursor(self, position: LogPosition, fold_from: int) -> str:
         """The cursor of a position of this session's log."""
@@ -120,7 +126,7 @@ class SessionTeller:
         )
         payload = encode(delta)
         if len(payload) <= self.message_bytes_max or len(chunks) < 2:
-            yield HubMessage(payload, cursor, parts[0].begins, last.ends, intern(first.turn))
+            yield HubMessage(payload, cursor, parts[0].begins, last.ends, self.one_name(first.turn))
             return
         for half in halves(parts):
             yield from self.deltas(half)
