@@ -260,10 +260,8 @@ class ClientWriter:
                 self.behind[holder] = None
         if not self.behind:
             self.outbox.settle(self.rolled_at_s)
-            self.noted()
-        else:
-            self.noted()
-            self.roll_when_due()
+        self.noted()
+        self.roll_when_due()
 
     def rests(self) -> bool:
         """Whether there is nothing to look at; true for a connection that has been told everything it is to be told."""

@@ -167,6 +167,9 @@ class SessionHubs:
     def lose(self, hub: SessionHub) -> None:
         """Drop a hub whose log is gone or was made anew, and ask the cluster about it next time."""
         self.drop(hub)
+        self.forget_log(hub)
+
+    def forget_log(self, hub: SessionHub) -> None:
         self.source.topics.forget(hub.key)
         if not hub.log.place.shared:
             self.on_forgotten(hub.log.place.topic)
@@ -193,8 +196,7 @@ class SessionHubs:
             elif now_s - hub.idle_since_s > IDLE_GRACE_S:
                 self.drop(hub)
                 if not hub.log.place.shared:
-                    self.source.topics.forget(hub.key)  # of a session that nobody needs nothing stays
-                    self.on_forgotten(hub.log.place.topic)
+                    self.forget_log(hub)  # of a session that nobody needs nothing stays
                 dropped += 1
         return dropped
 

@@ -85,7 +85,7 @@ class ClusterDirectory:
                     fault = error
                     continue
                 if response.brokers:
-                    self.nodes = {node: (host, port) for node, host, port, *_ in response.brokers}
+                    self.nodes = nodes_of(response)
                     return response
         raise fault
 
@@ -107,5 +107,8 @@ def read_metadata(response: Any) -> LeaderAnswer:
         for _, partition, leader, *_ in partitions:
             if leader != NO_LEADER:
                 leaders[topic, partition] = leader
-    nodes = {node: (host, port) for node, host, port, _ in response.brokers}
-    return LeaderAnswer(nodes, leaders, frozenset(unknown))
+    return LeaderAnswer(nodes_of(response), leaders, frozenset(unknown))
+
+
+def nodes_of(response: Any) -> dict[int, NodeAddress]:
+    return {node: (host, port) for node, host, port, *_ in response.brokers}

@@ -73,9 +73,7 @@ async def events_of(line: WorkerLine, receipts: list[Receipt]) -> dict[str, list
 
 async def all_ended(line: WorkerLine, receipts: list[Receipt], deadline_s: float) -> dict[str, list[SessionEvent]]:
     """The events once every turn has ended."""
-    with contextlib.suppress(
-        TimeoutError
-    ):  # what the log says counts; asked each time, since a list of calls is a copy
+    with contextlib.suppress(TimeoutError):  # what the log says counts
         await until(lambda: sum(call.ended_at is not None for call in line.provider.calls) >= len(receipts), deadline_s)
     events: dict[str, list[SessionEvent]] = {}
     with contextlib.suppress(TimeoutError):

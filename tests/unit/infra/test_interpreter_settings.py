@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 RUSH: Final = """
 import os, resource
-from infra.interpreter_settings import give_back, shrink_tables
+from infra.interpreter_settings import give_back
 
 def resident_mib():
     with open("/proc/self/statm") as told:
@@ -30,7 +30,7 @@ assert resident_mib() - before < full / 4, (full, resident_mib() - before)
 """
 SCRIPT: Final = """
 import gc, sys
-from infra.interpreter_settings import SWITCH_S, settle_interpreter, shrink_tables
+from infra.interpreter_settings import SWITCH_S, settle_interpreter
 made_at_start = [[] for _ in range(1_000)]
 settle_interpreter()
 assert gc.get_freeze_count() > 1_000
