@@ -7,17 +7,26 @@ bound to the group generation in which the messages were fetched, and an ack onl
 Faust lets the broker keep a fetch for 1.5 s. While a partition's last records have not been taken over yet, aiokafka
 leaves it out of the next fetch, so what comes to it in that time waits for that fetch to end: a cancel, or the next
 prompt, for 1.5 s. So a fetch is kept for FETCH_WAIT_MS only.
+
+After a rebalance Faust drops what a fetch brings before the streams go on, and relies on the seek to the committed
+offsets to have it again; but aiokafka's seek leaves a partition where it is that has no commit, or one of 0. The first
+prompts of a partition would be passed over, and the next commit would hide it. Here such a partition goes back to its
+beginning, and its owner is told where each one reads on, so that it sees what is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP
 
 __all__ = ["OrderedCommitsConsumer", "PartitionListener"]
+
+
+LOG_BEGINNING: Final = 0
+"""Where a partition without a commit is read from: an offset that retention has deleted leads to the first one kept."""
 
 
 class PartitionListener(Protocol):
@@ -29,6 +38,10 @@ class PartitionListener(Protocol):
 
     async def on_owned(self, partitions: set[int], generation: int) -> None:
         """The partitions of the prompts topic that are owned from now on; all others are lost."""
+        ...
+
+    def on_sought(self, positions: Mapping[int, int]) -> None:
+        """Where each partition of the prompts topic is read on, once it is known; nothing came from it before."""
         ...
 
 
@@ -44,6 +57,21 @@ class PromptsConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]  # fa
             raise RuntimeError("this version of aiokafka keeps the longest wait of a fetch elsewhere")
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    async def seek_to_committed(self) -> dict[Any, int]:
+        """Read every partition on from its commit, without one from its beginning; by partition, the offset."""
+        sought: dict[Any, int] = await self.call_thread(seek_to_committed, self._ensure_consumer())
+        return sought
+
+
+async def seek_to_committed(consumer: Any) -> dict[Any, int]:
+    """Seek an aiokafka consumer; aiokafka's own call moves only partitions whose commit is above 0."""
+    committed = await consumer.seek_to_committed()
+    sought = {place: offset or LOG_BEGINNING for place, offset in committed.items()}
+    for place, offset in sought.items():
+        if offset == LOG_BEGINNING:
+            consumer.seek(place, offset)
+    return sought
 
 
 class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not typed
@@ -75,6 +103,14 @@ class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not ty
 
     def _new_offset(self, tp: TP) -> int | None:
         return self.finished.get(tp)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek, and tell the owners where their partitions read on."""
+        sought: Mapping[TP, int] = await super().seek_to_committed()
+        self.listener.on_sought(
+            {place.partition: offset for place, offset in sought.items() if place.topic == self.topic}
+        )
+        return sought
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)

@@ -8,7 +8,7 @@ a new one loads the journal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -62,6 +62,12 @@ class Ownership:
             owner = PartitionOwner(partition, self.parts, self.finished, generation)
             self.owners[partition] = owner
             owner.start()
+
+    def on_sought(self, positions: Mapping[int, int]) -> None:
+        """The consumer reads on from these offsets, by partition."""
+        for partition, offset in positions.items():
+            if partition in self.owners:
+                self.owners[partition].window.begin_at(offset)
 
     async def give_up(self, owner: PartitionOwner, *, unbroken: bool) -> None:
         """Leave a partition: running turns were leased and end here, unless the group went on without us."""

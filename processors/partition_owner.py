@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from typing import Any, Final, TypeVar
 
@@ -42,6 +43,7 @@ from processors.weather import WEATHER
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 from schemas.permits import is_permit
 from schemas.prompt_limits import PromptLimits
+from schemas.topics import PROMPTS
 
 __all__ = ["Delivery", "OwnerLimits", "PartitionOwner", "WorkerParts"]
 
@@ -218,8 +220,11 @@ class PartitionOwner:
     async def deliver(self, delivery: Delivery) -> None:
         """Take a record from the consumer; waits while the inbox is full.
 
-        A word about a permit is heard at once: it must not wait behind prompts that are being taken in.
+        A word about a permit is heard at once: it must not wait behind prompts that are being taken in. What comes
+        before it is known where the group reads on is left out: it comes again from there.
         """
+        if self.window.due is None:
+            return
         if is_permit(delivery.value):
             self.intake.hear_permit(delivery)
         self.delivered = delivery.offset + 1
@@ -263,13 +268,31 @@ class PartitionOwner:
             self.inbox_bytes -= delivery.size_bytes
             self.room.set()
             window = self.window  # of this generation, even if the partition is shuffled while there is no slot
-            if not window.hand_out(delivery.offset):
-                continue
-            if is_permit(delivery.value):  # heard when it was delivered
-                self.finished_with(delivery, window)
-            else:
-                await self.intake_slots.acquire()
-                self.spawn(self.take_in(delivery, window), name=f"intake-{self.partition}-{delivery.offset}")
+            hole = window.hole_before(delivery.offset)
+            if hole is not None:
+                await self.until_done("hole", partial(self.take_hole, hole, delivery.offset, window))
+            await self.begin_with(delivery, window)
+
+    async def take_hole(self, start: int, end: int, window: AckWindow) -> None:
+        """Take what lies between two offsets from the log: the consumer passed it over. Raises LogError."""
+        async for records in self.parts.reader.read(PROMPTS, self.partition, start, end):
+            log.warning(
+                "commands_passed_over", partition=self.partition, offset=records[0].offset, commands=len(records)
+            )
+            for record in records:
+                now_us = self.parts.clock.now_us()
+                delivery = Delivery(record.offset, record.timestamp_ms, record.key, record.value, now_us)
+                await self.begin_with(delivery, window)
+
+    async def begin_with(self, delivery: Delivery, window: AckWindow) -> None:
+        """Begin to take a command in, as soon as there is a slot, unless that was begun before."""
+        if not window.hand_out(delivery.offset):
+            return
+        if is_permit(delivery.value):  # heard when it was delivered; one that was passed over is said again, or lost
+            self.finished_with(delivery, window)
+        else:
+            await self.intake_slots.acquire()
+            self.spawn(self.take_in(delivery, window), name=f"intake-{self.partition}-{delivery.offset}")
 
     async def take_in(self, delivery: Delivery, window: AckWindow) -> None:
         """Take one command in, as often as the cluster's weather needs, then let the offset pass."""

@@ -113,6 +113,7 @@ class OneWorker:
         """Hand a command of this offset to an owner."""
         value = command if isinstance(command, bytes) else encode(command)
         now_us = self.clock.now_us()
+        owner.window.begin_at(offset)
         await owner.deliver(Delivery(offset, now_us // 1_000, USER.encode(), value, now_us))
 
     @property

@@ -43,6 +43,8 @@ WORKER_SESSION_TIMEOUT_S = 3.0
 STOP_S = 20.0
 ADMIN_S = 10.0
 POLL_S = 0.03
+LOG_TAIL = 4_000
+"""Characters of each worker's log that a failure shows."""
 PACE = Behaviour(first_ms=20.0, pace_ms=5.0, tokens=40)
 
 
@@ -141,13 +143,23 @@ class WorkerLine:
                 await asyncio.sleep(POLL_S)
 
     async def ended(self, receipt: Receipt, deadline_s: float = 40.0) -> FoldedTurn:
-        """Wait for the turn's end."""
-        async with asyncio.timeout(deadline_s):
-            while True:
-                turn = await self.turn(receipt)
-                if turn is not None and turn.ended is not None:
-                    return turn
-                await asyncio.sleep(POLL_S)
+        """Wait for the turn's end. Where it never comes, the failure says how far it got and what the workers said."""
+        turn: FoldedTurn | None = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    turn = await self.turn(receipt)
+                    if turn is not None and turn.ended is not None:
+                        return turn
+                    await asyncio.sleep(POLL_S)
+        raise AssertionError(f"no end within {deadline_s} s: {receipt}\nas far as it got: {turn}\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """How each worker ended or stands, and the end of its log."""
+        return "\n".join(
+            f"worker {number}, exit code {worker.poll()}:\n{self.log_of(worker)[-LOG_TAIL:]}"
+            for number, worker in enumerate(self.workers)
+        )
 
     async def records_of(self, *receipts: Receipt) -> list[TurnRecord]:
         """The records of these turns, in log order."""

@@ -51,6 +51,8 @@ class Climate:
     twice: float = 0.0
     dies: float = 0.0
     read_fails: float = 0.0
+    passed_over: float = 0.0
+    """Commands that the consumer drops without a word, as Faust may around a rebalance; others follow."""
     travel_s_max: float = 0.004
 
 
@@ -178,6 +180,8 @@ class SimulatedProcess:
         if position >= len(records):
             return False
         self.positions[partition] = position + 1
+        if position + 1 < len(records) and self.group.draw.random() < self.group.climate.passed_over:
+            return True
         record = records[position]
         generation = self.ownership.generation
         await self.ownership.deliver(
@@ -190,6 +194,7 @@ class SimulatedProcess:
         self.finished.clear()
         await self.ownership.on_owned(partitions, generation)
         self.positions = {partition: self.group.committed.get(partition, 0) for partition in partitions}
+        self.ownership.on_sought(self.positions)
         if self.pump is None and not self.dead:
             self.pump = asyncio.create_task(self.work(), name=f"pump-{self.number}")
 

@@ -135,6 +135,7 @@ class Campaign:
             twice=bad * draw.uniform(0, 0.1),
             dies=bad * draw.uniform(0, 0.02),
             read_fails=bad * draw.uniform(0, 0.05),
+            passed_over=bad * draw.uniform(0, 0.3),
             travel_s_max=draw.choice((0.0, 0.004, 0.1)),
         )
 

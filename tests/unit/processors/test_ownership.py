@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from processors.ownership import Ownership
 from schemas.codec import encode
+from schemas.topics import PROMPTS
 from tests.fakes.memory_log import Fate
 from tests.fakes.one_worker import PARTITION, USER, OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script
@@ -34,9 +35,15 @@ async def owning(worker: OneWorker, *partitions: int, generation: int = 5) -> Ow
     await worker.owner.stop()
     ownership = Ownership(worker.parts)
     ownership.mark_finished = lambda *finished: worker.finished.append(finished)
-    await ownership.on_owned({PARTITION, *partitions}, generation)
+    await own(ownership, {PARTITION, *partitions}, generation)
     worker.owner = ownership.owners[PARTITION]
     return ownership
+
+
+async def own(ownership: Ownership, partitions: set[int], generation: int) -> None:
+    """What the consumer tells of an assignment: who owns what, then where it is read on."""
+    await ownership.on_owned(partitions, generation)
+    ownership.on_sought(dict.fromkeys(partitions, 0))
 
 
 async def running(worker: OneWorker, ownership: Ownership, prompt_id: str = "p2") -> None:
@@ -57,7 +64,7 @@ async def test_partition_that_comes_back(worker: OneWorker) -> None:
     await running(worker, ownership)
     owner = ownership.owners[PARTITION]
     await ownership.on_leaving()
-    await ownership.on_owned({PARTITION}, 6)
+    await own(ownership, {PARTITION}, 6)
     await worker.until(lambda: worker.reason("p2") != "")
 
     assert ownership.owners == {PARTITION: owner}
@@ -72,7 +79,7 @@ async def test_group_that_went_on_without_us(worker: OneWorker) -> None:
     await running(worker, ownership)
     owner = ownership.owners[PARTITION]
     await ownership.on_leaving()
-    await ownership.on_owned({PARTITION}, 7)
+    await own(ownership, {PARTITION}, 7)
 
     assert ownership.owners[PARTITION] is not owner
     assert (owner.tasks, worker.provider.open_calls) == (set(), 0)
@@ -85,7 +92,7 @@ async def test_partition_that_is_lost(worker: OneWorker) -> None:
     ownership = await owning(worker)
     await running(worker, ownership)
     await ownership.on_leaving()
-    await ownership.on_owned({OTHER}, 6)
+    await own(ownership, {OTHER}, 6)
     assert (set(ownership.owners), len(ownership.retired), ownership.running_turns()) == ({OTHER}, 1, 1)
     await worker.until(lambda: worker.reason("p2") != "")
     await worker.until(lambda: not ownership.retired)
@@ -119,6 +126,34 @@ async def test_message_of_the_past(worker: OneWorker) -> None:
     await asyncio.sleep(5)
 
     assert worker.provider.calls == []
+    await stop(ownership)
+
+
+@on_virtual_time
+async def test_before_the_position_is_known(worker: OneWorker) -> None:
+    """Nothing is taken then, for it comes again from there; taken at once, it would hide what lies before it."""
+    ownership = await owning(worker)
+    await ownership.on_owned({PARTITION}, 6)
+    await ownership.deliver(Message(3, encode(prompt("p3")), 6))
+    await asyncio.sleep(5)
+
+    assert (worker.provider.calls, worker.finished) == ([], [])
+    await stop(ownership)
+
+
+@on_virtual_time
+async def test_commands_that_the_consumer_passes_over(worker: OneWorker) -> None:
+    """They are taken from the log, in their order, before what follows; a position that comes late changes nothing."""
+    for number in range(4):
+        worker.log.put(PROMPTS, PARTITION, encode(prompt(f"p{number}", session=f"s{number}")), key=USER.encode())
+    worker.read_fates[PROMPTS] = [Fate.FAILS]
+    ownership = await owning(worker)
+    await ownership.deliver(Message(3, encode(prompt("p3", session="s3")), 5))
+    await worker.until(lambda: len(worker.provider.calls) == 4)
+    await worker.until(lambda: worker.finished[-1:] == [(PARTITION, 4, 5)])
+    ownership.on_sought({PARTITION: 9, OTHER: 9})
+
+    assert ownership.owners[PARTITION].window.due == 4
     await stop(ownership)
 
 
@@ -162,7 +197,7 @@ async def test_partition_given_to_a_worker_that_stops(worker: OneWorker) -> None
     ownership = await owning(worker)
     await ownership.drain(0.1)
     await ownership.on_leaving()
-    await ownership.on_owned({PARTITION, OTHER}, 6)
+    await own(ownership, {PARTITION, OTHER}, 6)
 
     assert ownership.owners == {}
     assert ownership.ready

@@ -53,3 +53,17 @@ def test_offset_handed_out_before() -> None:
     assert not window.hand_out(5)
     assert not window.hand_out(6)
     assert window.hand_out(7)
+
+
+def test_hole() -> None:
+    """Between where the group reads on and what comes, and between what comes; none where all is handed out."""
+    window = AckWindow()
+    assert (window.due, window.hole_before(5)) == (None, None)
+    window.begin_at(2)
+    assert (window.hole_before(2), window.hole_before(5)) == (None, 2)
+
+    for offset in (2, 3):
+        window.hand_out(offset)
+    window.begin_at(0)
+    assert (window.due, window.hole_before(4), window.hole_before(7)) == (4, None, 4)
+    assert window.hole_before(3) is None
