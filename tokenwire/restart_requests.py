@@ -36,8 +36,13 @@ __all__ = [
 ]
 
 SOCKET_NAME: Final = "run.sock"
+FOLDER_PREFIX: Final = "tokenwire-"
+RANDOM_NAME: Final = "12345678"
+"""As long as what `tempfile` makes a name of."""
 PATH_BYTES_MAX: Final = 100
 """A Unix socket's path may not be longer; then it is put elsewhere, and its place announced."""
+SHORT_FOLDER: Final = "/tmp"
+"""For the socket where the folder for temporary files is too long as well."""
 LINE_BYTES_MAX: Final = 4_096
 REQUEST_S: Final = 5.0
 """For the one who asks to say what."""
@@ -144,8 +149,8 @@ def socket_place(home: Path) -> Iterator[Path]:
     """In the folder itself, else in one of its own that has a short name."""
     path = home.absolute() / SOCKET_NAME
     elsewhere = None
-    if len(os.fsencode(path)) > PATH_BYTES_MAX:
-        elsewhere = tempfile.mkdtemp(prefix="tokenwire-")
+    if not fits(path):
+        elsewhere = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=folder_for_socket())
         path = Path(elsewhere) / SOCKET_NAME
     path.unlink(missing_ok=True)  # left by a line that was killed
     try:
@@ -154,6 +159,16 @@ def socket_place(home: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
         if elsewhere is not None:
             shutil.rmtree(elsewhere, ignore_errors=True)
+
+
+def fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= PATH_BYTES_MAX
+
+
+def folder_for_socket() -> str:
+    """Where a folder for it may be made whose path is short enough."""
+    usual = tempfile.gettempdir()
+    return usual if fits(Path(usual) / (FOLDER_PREFIX + RANDOM_NAME) / SOCKET_NAME) else SHORT_FOLDER
 
 
 def owners_socket(path: Path) -> sockets.socket:

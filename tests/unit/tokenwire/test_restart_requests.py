@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,20 @@ async def test_line_that_has_gone(tmp_path: Path) -> None:
         await replies_to(str(tmp_path / "run.sock"), "gateways")
 
 
-@pytest.mark.parametrize("folder", ["home", "a" * 120], ids=["short", "too_long_for_a_socket"])
-async def test_children_are_restarted_on_request(tmp_path: Path, folder: str) -> None:
+@pytest.mark.parametrize(
+    ("folder", "temporary"),
+    [("home", ""), ("a" * 120, ""), ("a" * 120, "b" * 90)],
+    ids=["short", "too_long_for_a_socket", "temporary_files_too"],
+)
+async def test_children_are_restarted_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, temporary: str
+) -> None:
     """Steps and then the end; meanwhile a second wish is refused; the socket is its owner's and goes with the line."""
     home, ready = tmp_path / folder, asyncio.Event()
     home.mkdir()
+    if temporary:
+        (tmp_path / temporary).mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / temporary))
     specs = [ChildSpec(name=name, argv=WAITING) for name in ("gateway-1", "gateway-2")]
     supervisor = Supervisor(specs, logs_folder=tmp_path, say=lambda _: None, on_all_ready=ready.set)
     async with asyncio.TaskGroup() as tasks:
