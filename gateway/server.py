@@ -59,7 +59,7 @@ from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
 from infra.clickhouse.answer_archive import AnswerArchive
 from infra.clock import Clock, SystemClock
 from infra.embedded.ready_notices import notice_ready
-from infra.interpreter_settings import collect_on_request, give_back, settle_interpreter
+from infra.interpreter_settings import collect_on_request, collect_young, give_back, settle_interpreter
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
@@ -432,11 +432,12 @@ async def until_signalled(settings: Settings, on_ready: Callable[[int], None]) -
     serving = asyncio.create_task(serve_gateway(settings, stop=stop, on_ready=on_ready), name="gateway")
     stopped = asyncio.create_task(stop.wait(), name="gateway-stop")
     hurried = asyncio.create_task(now.wait(), name="gateway-hurry")
+    collecting = asyncio.create_task(collect_young(), name="gateway-young")
     await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
     left_s = gateway_leave_s(settings.gateway_drain_s)
     await asyncio.wait((serving, hurried), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    hurried.cancel()
+    for task in (stopped, hurried, collecting):
+        task.cancel()
     if not serving.done():
         serving.cancel()
         await asyncio.wait((serving,), timeout=ENDING_S)

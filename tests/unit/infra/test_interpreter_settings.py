@@ -38,6 +38,36 @@ assert gc.isenabled()
 assert abs(sys.getswitchinterval() - SWITCH_S) < 1e-9
 """
 
+YOUNG: Final = """
+import asyncio, gc
+from infra.interpreter_settings import YOUNG_S, collect_young, settle_interpreter
+
+settle_interpreter()
+kept = [[index] for index in range(30_000)]
+gc.collect()
+for index in range(len(kept)):
+    kept[index] = [index]  # as many go as come, so that Python sees no need to look
+young = len(gc.get_objects(0)) + len(gc.get_objects(1))
+assert young > 20_000, young
+
+async def main():
+    collecting = asyncio.create_task(collect_young())
+    await asyncio.sleep(3 * YOUNG_S)
+    assert not collecting.done()
+    collecting.cancel()
+
+asyncio.run(main())
+young = len(gc.get_objects(0)) + len(gc.get_objects(1))
+assert young < 5_000, young
+"""
+
+
+def test_young_objects_never_become_many() -> None:
+    """Where old ones go as new ones come too; that is what ten thousand connections that are pinged do."""
+    told = subprocess.run([sys.executable, "-c", YOUNG], capture_output=True, text=True, timeout=20, check=False)
+
+    assert told.returncode == 0, told.stderr
+
 
 def test_process_that_has_started() -> None:
     """What its start made is left alone from then on, what comes later is collected, threads wait less."""
