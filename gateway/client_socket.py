@@ -199,6 +199,7 @@ class ClientSocket(ServerConnection):
         if self.is_inside:
             self.is_inside = False
             super().connection_lost(exc)
+            let_go(self.protocol)
 
     @property
     def is_open(self) -> bool:
@@ -246,6 +247,16 @@ class ClientSocket(ServerConnection):
     def abort(self) -> None:
         """Drop the connection without another word."""
         self.transport.abort()
+
+
+def let_go(protocol: ServerProtocol) -> None:
+    """Break the circles of a protocol whose connection is over, so that it goes without the collector.
+
+    Its parser waits for what will never come, and what it has failed with remembers where; both hold the protocol.
+    """
+    protocol.parser.close()
+    if protocol.parser_exc is not None:
+        protocol.parser_exc.__traceback__ = None
 
 
 def kernel_bytes(transport: asyncio.BaseTransport) -> int:

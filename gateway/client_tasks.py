@@ -10,7 +10,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+import structlog
+
 __all__ = ["ClientTasks", "TaskOwner"]
+
+
+log = structlog.get_logger(__name__)
 
 
 class TaskOwner(Protocol):
@@ -61,3 +66,9 @@ class ClientTasks:
                 task.cancel()
             await asyncio.wait(running)
             await asyncio.sleep(0)  # those that were told of the end take themselves out
+        self.on_failed = unheard  # lets go of the connection, which so goes without the collector
+
+
+def unheard(error: BaseException) -> None:
+    """What failed after its connection had ended."""
+    log.error("late_task_failed", exc_info=error)

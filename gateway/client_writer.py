@@ -324,6 +324,15 @@ class ClientWriter:
         self.observe()
 
     def forget(self) -> None:
-        """The socket is gone, and with it all that was owed."""
+        """The socket is gone, and with it all that was owed. Nobody is told of anything any more.
+
+        What told of us is let go of, so that the connection goes without the collector, which stops everybody.
+        """
         self.close()
         self.outbox.forget()
+        self.socket.on_writable = None
+        self.on_closed, self.on_mode = nobody, None
+
+
+def nobody() -> None:
+    """Whom a connection that is gone tells of its end."""

@@ -31,7 +31,7 @@ from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
 from gateway.close_codes import INTERNAL_ERROR, RESTARTING
 from gateway.decisions.client_outbox import HeldBytes, OutboxState
-from gateway.decisions.collection_rule import collection_is_due
+from gateway.decisions.collection_rule import Relief, relief_due
 from gateway.decisions.connection_limits import SocketCounts, relieved
 from gateway.decisions.drain_plan import drain_slots
 from gateway.decisions.prompt_parts import PartsRoom
@@ -59,7 +59,7 @@ from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
 from infra.clickhouse.answer_archive import AnswerArchive
 from infra.clock import Clock, SystemClock
 from infra.embedded.ready_notices import notice_ready
-from infra.interpreter_settings import collect_on_request, collect_young, give_back, settle_interpreter
+from infra.interpreter_settings import collect_on_request, collect_young, give_back, settle_interpreter, trim
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
@@ -113,8 +113,8 @@ class Gateway:
         self.empty = asyncio.Event()
         """Set while there is no connection."""
         self.empty.set()
-        self.left = 0
-        """Connections and sessions gone since garbage was looked for."""
+        self.left = self.untrimmed = 0
+        """Connections and sessions gone since garbage was looked for, and since pages were given back."""
         self.collected_at_s = clock.monotonic_s()
         self.collect_again = False
         self.port = settings.gateway_port
@@ -229,7 +229,7 @@ class Gateway:
             connection.close(INTERNAL_ERROR)
         finally:
             self.connections.discard(connection)
-            self.left += 1
+            self.gone(1)
             if not self.connections:
                 self.empty.set()
 
@@ -260,7 +260,7 @@ class Gateway:
         """A function of its own, so that what it saw last is let go of when it ends."""
         over_s = SESSIONS_SHARE * self.rules.tick_s
         async for some in spread(hubs.all(), over_s, at_once=SESSIONS_AT_ONCE):
-            self.left += hubs.sweep(some, self.clock.monotonic_s())
+            self.gone(hubs.sweep(some, self.clock.monotonic_s()))
 
     async def look_at_connections(self) -> None:
         modes: Counter[OutboxState] = Counter()
@@ -291,12 +291,26 @@ class Gateway:
             self.metrics.sessions_left_out.set(len(sessions.left_out))
 
     def collect(self, now_s: float) -> None:
-        """Look for what connections and sessions left behind, when that is worth the pause."""
-        since_s = now_s - self.collected_at_s
-        if collection_is_due(left=self.left, present=len(self.connections), since_s=since_s, again=self.collect_again):
-            self.collect_again = bool(self.left) and not self.connections
-            give_back(tables=not self.connections)
-            self.left, self.collected_at_s = 0, now_s
+        """Give back what connections and sessions left behind, when that is worth the pause."""
+        present, since_s = len(self.connections), now_s - self.collected_at_s
+        relief = relief_due(
+            left=self.left, untrimmed=self.untrimmed, present=present, since_s=since_s, again=self.collect_again
+        )
+        match relief:
+            case Relief.COLLECT:
+                self.collect_again = bool(self.left) and not present
+                give_back(tables=not present)
+                self.left, self.untrimmed, self.collected_at_s = 0, 0, now_s
+            case Relief.TRIM:
+                trim()
+                self.untrimmed = 0
+            case Relief.NONE:
+                pass
+
+    def gone(self, number: int) -> None:
+        """So many connections or sessions have left."""
+        self.left += number
+        self.untrimmed += number
 
     def relieve(self) -> None:
         """Beyond the process's cap of bytes, those who owe most give up what waits for them."""

@@ -25,7 +25,15 @@ import gc
 import sys
 from typing import Final
 
-__all__ = ["RETURNING_ALLOCATOR", "SWITCH_S", "collect_on_request", "collect_young", "give_back", "settle_interpreter"]
+__all__ = [
+    "RETURNING_ALLOCATOR",
+    "SWITCH_S",
+    "collect_on_request",
+    "collect_young",
+    "give_back",
+    "settle_interpreter",
+    "trim",
+]
 
 SWITCH_S: Final = 0.000_5
 YOUNG_S: Final = 0.05
@@ -60,7 +68,7 @@ async def collect_young() -> None:
 
 
 def give_back(*, tables: bool = False) -> None:
-    """Collect, and give pages that hold nothing back to the system, where the C library can (glibc).
+    """Collect, and give pages that hold nothing back to the system.
 
     `tables`: shrink those of emptied dictionaries too, which takes a walk over all objects, frozen ones as well.
     """
@@ -70,9 +78,14 @@ def give_back(*, tables: bool = False) -> None:
     gc.collect()
     if tables:
         gc.freeze()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    trim()
+
+
+def trim() -> None:
+    """Give pages that hold nothing back to the system, where the C library can (glibc)."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
 def shrink_tables() -> int:

@@ -1,0 +1,62 @@
+"""What a connection leaves behind: nothing that only the collector would find, since that stops everybody's streams."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.close_codes import SLOW_READER
+from gateway.server import Gateway
+from tests.faults.memory_gateway import MemoryGateway, raw_follower
+
+__all__: list[str] = []
+
+FOLLOWERS = 3
+GONE_S = 10.0
+POLL_S = 0.02
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Nothing goes while it is used but what nobody holds."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("how", ["cut off by the client", "aborted", "closed with a word"])
+@pytest.mark.usefixtures("no_collector")
+async def test_connection_goes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """However it ends: the connection, its socket and the protocol are gone as soon as it is over."""
+    monkeypatch.setattr(Gateway, "collect", lambda *_: None)
+    async with MemoryGateway.opened(tmp_path) as line:
+        connections = line.gateway.connections
+        async with asyncio.timeout(GONE_S):
+            async with raw_follower(line.port, "s1"), raw_follower(line.port, "s1"), raw_follower(line.port, "s2"):
+                await until(lambda: sum(known.requests is not None for known in connections) == FOLLOWERS)
+                left: list[weakref.ref[Any]] = [
+                    weakref.ref(part)
+                    for connection in connections
+                    for part in (connection, connection.socket, connection.socket.protocol)
+                ]
+                for connection in list(connections):
+                    if how == "aborted":
+                        connection.socket.abort()
+                    elif how == "closed with a word":
+                        connection.close(SLOW_READER)
+                del connection
+            await until(lambda: all(part() is None for part in left))
+
+    assert len(left) == 3 * FOLLOWERS
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110  # nobody is told when an object goes
+        await asyncio.sleep(POLL_S)
