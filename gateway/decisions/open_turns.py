@@ -9,7 +9,8 @@ It errs to one side: it may take a turn for open that has ended (where an attemp
 whether that counts depends on tokens), never the other way round. Whoever begins too early reads more than it needs and
 finds out. What it shares with the fold: a turn that is queued once more after its end was forgotten looks new.
 
-Memory: the open turns, and the newest `ENDED_KEPT_MAX` that have ended.
+Memory: the open turns, of the newest `ENDED_KEPT_MAX` that have ended 24 bytes each, and `AGAIN_MAX` of those that were
+queued more than once.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.decisions.ended_turns import EndedTurns
 from schemas.codec import decode_session_event
 from schemas.errors import MalformedRecord
 from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, TurnStarted
 
-__all__ = ["ENDED_KEPT_MAX", "OpenTurns"]
+__all__ = ["AGAIN_MAX", "OpenTurns"]
 
-ENDED_KEPT_MAX: Final = 1_024
+AGAIN_MAX: Final = 256
 TOLD_BY: Final = (b'{"type":"turn.queued"', b'{"type":"turn.started"', b'{"type":"turn.ended"')
 OURS: Final = b'{"type":"'
 """How our records begin; one that begins otherwise is decoded to see what it is."""
@@ -47,13 +49,15 @@ class NotedTurn:
 class OpenTurns:
     """Of one partition. `known_to`: every record before it was noted."""
 
-    __slots__ = ("by_key", "ended", "known_to")
+    __slots__ = ("again", "by_key", "ended", "known_to")
 
     def __init__(self, known_to: int) -> None:
         self.known_to = known_to
         self.by_key: dict[bytes, dict[str, NotedTurn]] = {}
-        self.ended: dict[tuple[bytes, str], None] = {}
-        """Those of them that have ended, oldest first."""
+        """The open ones, and those that have ended and were queued more than once."""
+        self.again: dict[tuple[bytes, str], None] = {}
+        """Of them the ones that have ended, oldest first."""
+        self.ended = EndedTurns()
 
     def note(self, offset: int, key: bytes | None, value: bytes | None) -> None:
         """The next record; those that were noted already change nothing."""
@@ -100,10 +104,15 @@ class OpenTurns:
     def queued(self, offset: int, key: bytes, turn: str) -> None:
         turns = self.by_key.setdefault(key, {})
         known = turns.get(turn)
-        if known is None:
+        if known is not None:
+            known.queued_again_at = offset
+            return
+        first_offset = self.ended.first_offset(key, turn)
+        if first_offset is None:
             turns[turn] = NotedTurn(key, turn, offset)
         else:
-            known.queued_again_at = offset
+            turns[turn] = NotedTurn(key, turn, first_offset, ended=True, queued_again_at=offset)
+            self.keep_again(turns[turn])
 
     def started(self, known: NotedTurn | None, event: TurnStarted) -> None:
         if known is None or known.ended or event.attempt <= known.attempt:
@@ -115,12 +124,20 @@ class OpenTurns:
         if known is None or known.ended or known.unsure or (event.attempt, event.run) != (known.attempt, known.run):
             return
         known.ended = True
-        self.ended[known.key, known.turn] = None
-        if len(self.ended) > ENDED_KEPT_MAX:
-            self.forget(*next(iter(self.ended)))
+        self.ended.add(known.key, known.turn, known.first_offset)
+        if known.queued_again_at < 0:
+            self.forget(known.key, known.turn)
+        else:
+            self.keep_again(known)
+
+    def keep_again(self, ended: NotedTurn) -> None:
+        self.again[ended.key, ended.turn] = None
+        if len(self.again) > AGAIN_MAX:
+            oldest = next(iter(self.again))
+            del self.again[oldest]
+            self.forget(*oldest)
 
     def forget(self, key: bytes, turn: str) -> None:
-        del self.ended[key, turn]
         turns = self.by_key[key]
         del turns[turn]
         if not turns:

@@ -6,7 +6,8 @@ from hypothesis import event as note
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions.open_turns import ENDED_KEPT_MAX, OpenTurns
+from gateway.decisions.ended_turns import ENDED_KEPT_MAX, EndedTurns
+from gateway.decisions.open_turns import AGAIN_MAX, OpenTurns
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.session_events import TurnEnded, TurnQueued
@@ -79,5 +80,40 @@ def test_what_has_ended_is_forgotten(count: int) -> None:
         noted.note(2 * number, b"s1", encode(TurnQueued(turn=turn, prompt_id="p", input="?")))
         noted.note(2 * number + 1, b"s1", encode(TurnEnded(turn=turn, attempt=0, run="", reason="cancelled")))
 
-    assert len(noted.by_key[b"s1"]) == len(noted.ended) == ENDED_KEPT_MAX
+    assert (noted.by_key, len(noted.ended)) == ({}, ENDED_KEPT_MAX)
     assert noted.read_from(b"s1") == noted.known_to == 2 * (ENDED_KEPT_MAX + count)
+
+
+@given(st.integers(1, 60))
+def test_what_was_queued_again_is_forgotten_too(count: int) -> None:
+    """Bounded as well; while it is remembered a reader begins where the turn did."""
+    noted, offset = OpenTurns(0), 0
+    for number in range(AGAIN_MAX + count):
+        queued = encode(TurnQueued(turn=f"t{number}", prompt_id="p", input="?"))
+        ended = encode(TurnEnded(turn=f"t{number}", attempt=0, run="", reason="cancelled"))
+        records = ((queued, queued, ended), (queued, ended, queued))[number % 2]
+        for value in records:
+            noted.note(offset, b"s1", value)
+            offset += 1
+
+    assert len(noted.by_key[b"s1"]) == len(noted.again) == AGAIN_MAX
+    assert noted.read_from(b"s1") == noted.known_to == offset
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(SESSIONS), st.integers(0, 3_000)), max_size=80, unique=True), st.integers(0, 900)
+)
+def test_ended_turns_are_found_until_so_many_others_have_ended(turns: list[tuple[bytes, int]], others: int) -> None:
+    """Each with its own offset, and nothing else is found."""
+    ended = EndedTurns()
+    for key, number in turns:
+        ended.add(key, f"t{number}", 5 * number)
+    for number in range(others):
+        ended.add(b"another", f"t{number}", -1)
+
+    assert all(ended.first_offset(key, f"t{number}") == 5 * number for key, number in turns)
+    assert ended.first_offset(b"s1", "t3001") is None
+    for number in range(ENDED_KEPT_MAX):
+        ended.add(b"yet another", f"t{number}", 7)
+    assert all(ended.first_offset(key, f"t{number}") is None for key, number in turns)
+    assert len(ended) == ENDED_KEPT_MAX

@@ -1,0 +1,58 @@
+"""The newest turns that have ended in a partition, in one block of memory.
+
+All that is asked of one is where it began, should it be queued once more. As objects, a few hundred bytes each, they
+lay scattered among what thousands of connections leave behind, and held a page each: 10,000 of them kept 100 MiB. A
+block of 24 bytes a turn is looked through in a microsecond or two, once for each turn that is queued.
+"""
+
+from __future__ import annotations
+
+import struct
+from hashlib import blake2b
+from typing import Final
+
+__all__ = ["ENDED_KEPT_MAX", "EndedTurns"]
+
+ENDED_KEPT_MAX: Final = 1_024
+DIGEST_BYTES: Final = 16
+ENTRY: Final = struct.Struct(f">{DIGEST_BYTES}sq")
+
+
+class EndedTurns:
+    """A ring of them: the oldest gives way."""
+
+    __slots__ = ("block", "kept", "place")
+
+    def __init__(self) -> None:
+        self.block = bytearray()
+        """Empty before the first one: most partitions of an idle gateway never have any."""
+        self.place = 0
+        """Where the next one goes."""
+        self.kept = 0
+
+    def __len__(self) -> int:
+        return self.kept
+
+    def add(self, key: bytes, turn: str, first_offset: int) -> None:
+        """One more has ended."""
+        if not self.block:
+            self.block = bytearray(ENTRY.size * ENDED_KEPT_MAX)
+        ENTRY.pack_into(self.block, ENTRY.size * self.place, digest(key, turn), first_offset)
+        self.place = (self.place + 1) % ENDED_KEPT_MAX
+        self.kept = min(self.kept + 1, ENDED_KEPT_MAX)
+
+    def first_offset(self, key: bytes, turn: str) -> int | None:
+        """Where a turn began that has ended; None: it is not known."""
+        name = digest(key, turn)
+        at = self.block.find(name)
+        while at >= 0 and at % ENTRY.size:
+            at = self.block.find(name, at + 1)
+        if at < 0:
+            return None
+        offset: int = ENTRY.unpack_from(self.block, at)[1]
+        return offset
+
+
+def digest(key: bytes, turn: str) -> bytes:
+    """Never zero, as places that were not written are, but once in 2¹²⁸."""
+    return blake2b(key + b"\0" + turn.encode(), digest_size=DIGEST_BYTES).digest()
