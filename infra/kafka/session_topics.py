@@ -155,11 +155,14 @@ class SessionTopics:
                     self.fail_all(list(futures.values()), reason)
 
     async def answer(self, futures: dict[SessionKey, asyncio.Future[SessionLog]]) -> None:
-        if self.layout == "dedicated":
-            specs = [session_topic(key, session_retention_h=self.retention_h) for key in futures]
-            await asyncio.to_thread(self.create, specs)
+        """Most are there, and to ask about them is cheap; to create each is work for the controller."""
         places = {key: session_place(key, self.layout) for key in futures}
-        epochs = await self.described({place.topic for place in places.values()})
+        epochs = await self.describe({place.topic for place in places.values()})
+        missing = [key for key, place in places.items() if place.topic not in epochs]
+        if missing and self.layout == "dedicated":
+            specs = [session_topic(key, session_retention_h=self.retention_h) for key in missing]
+            await asyncio.to_thread(self.create, specs)
+        epochs |= await self.described({places[key].topic for key in missing})
         for key, future in futures.items():
             epoch = epochs.get(places[key].topic)
             if future.done():

@@ -74,6 +74,18 @@ async def test_sessions_that_come_while_a_batch_is_under_way() -> None:
     assert await topics.find(key(1)) == logs[1]
 
 
+async def test_topics_that_are_there() -> None:
+    """They are not created once more: that is work for the cluster's controller, for each one."""
+    topics = ScriptedTopics()
+    topics.there.add("tokenwire.session.key1")
+    await topics.start()
+    old, new = await asyncio.gather(topics.ensure(key(1)), topics.ensure(key(2)))
+    await topics.stop()
+
+    assert topics.batches == [["tokenwire.session.key2"]]
+    assert (old.epoch, new.epoch) == ("id-of-tokenwire.session.key1", "id-of-tokenwire.session.key2")
+
+
 @pytest.mark.parametrize("failure", [SessionTopicsUnavailable("no answer"), KafkaException("broken")])
 async def test_cluster_that_fails_once(failure: Exception) -> None:
     """Whoever waited is told; the next one is served."""
