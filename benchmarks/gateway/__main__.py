@@ -157,6 +157,9 @@ def add_common(command: argparse.ArgumentParser, scenario: Scenario) -> None:
     add("--settle-s", type=float, default=3.0, help="rest before memory is looked at (default: %(default)s)")
     add("--kafka", default="", help="a broker that runs already, in place of one of our own")
     add(
+        "--folder", default="", help="for the broker's data (default: in memory where there is room, else as temporary)"
+    )
+    add(
         "--json",
         action="store_true",
         dest="as_json",
@@ -226,7 +229,7 @@ async def measure(options: Options) -> Seen:
         warm_up_s=options.warm_up_s,
         warm_up=min(steady.WARM_UP_CLIENTS, options.clients),
     )
-    async with measuring_ground(options.layout, options.kafka) as ground:
+    async with measuring_ground(options.layout, options.kafka, options.folder) as ground:
         return await scenario.run(ground, plan, options)
 
 
