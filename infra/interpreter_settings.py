@@ -70,11 +70,16 @@ async def collect_young() -> None:
 def give_back(*, tables: bool = False) -> None:
     """Collect, and give pages that hold nothing back to the system.
 
-    `tables`: shrink those of emptied dictionaries too, which takes a walk over all objects, frozen ones as well.
+    `tables`: shrink those of emptied dictionaries too, which takes a walk over all objects, frozen ones as well; and
+    let go of the names that were looked up. Python's cache of attributes holds 4,096 of them, and C code makes a new
+    string for each look-up: one that was made for a connection lies where that did, and holds the page.
     """
     if tables:
         gc.unfreeze()
         shrink_tables()
+        forget_names = getattr(sys, "_clear_type_cache", None)
+        if forget_names is not None:
+            forget_names()
     gc.collect()
     if tables:
         gc.freeze()

@@ -62,6 +62,26 @@ assert young < 5_000, young
 """
 
 
+NAMES: Final = """
+import sys
+from infra.interpreter_settings import give_back
+
+names = ["".join(("numer", "ator")) for _ in range(100)]
+for name in names:
+    getattr(1, name)
+before = sum(sys.getrefcount(name) for name in names)
+give_back(tables=True)
+assert sum(sys.getrefcount(name) for name in names) < before, before
+"""
+
+
+def test_names_that_were_looked_up_are_let_go_of() -> None:
+    """Python's cache of attributes holds them, each where it was made."""
+    told = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, timeout=20, check=False)
+
+    assert told.returncode == 0, told.stderr
+
+
 def test_young_objects_never_become_many() -> None:
     """Where old ones go as new ones come too; that is what ten thousand connections that are pinged do."""
     told = subprocess.run([sys.executable, "-c", YOUNG], capture_output=True, text=True, timeout=20, check=False)
