@@ -113,8 +113,10 @@ class Gateway:
         self.empty = asyncio.Event()
         """Set while there is no connection."""
         self.empty.set()
-        self.left = self.untrimmed = 0
-        """Connections and sessions gone since garbage was looked for, and since pages were given back."""
+        self.left = 0
+        """Connections and sessions gone since garbage was looked for."""
+        self.trimmed = 0
+        """Of them, those that had gone when pages were last given back."""
         self.collected_at_s = clock.monotonic_s()
         self.collect_again = False
         self.port = settings.gateway_port
@@ -229,7 +231,7 @@ class Gateway:
             connection.close(INTERNAL_ERROR)
         finally:
             self.connections.discard(connection)
-            self.gone(1)
+            self.left += 1
             if not self.connections:
                 self.empty.set()
 
@@ -260,7 +262,7 @@ class Gateway:
         """A function of its own, so that what it saw last is let go of when it ends."""
         over_s = SESSIONS_SHARE * self.rules.tick_s
         async for some in spread(hubs.all(), over_s, at_once=SESSIONS_AT_ONCE):
-            self.gone(hubs.sweep(some, self.clock.monotonic_s()))
+            self.left += hubs.sweep(some, self.clock.monotonic_s())
 
     async def look_at_connections(self) -> None:
         modes: Counter[OutboxState] = Counter()
@@ -293,24 +295,20 @@ class Gateway:
     def collect(self, now_s: float) -> None:
         """Give back what connections and sessions left behind, when that is worth the pause."""
         present, since_s = len(self.connections), now_s - self.collected_at_s
+        untrimmed = self.left - self.trimmed
         relief = relief_due(
-            left=self.left, untrimmed=self.untrimmed, present=present, since_s=since_s, again=self.collect_again
+            left=self.left, untrimmed=untrimmed, present=present, since_s=since_s, again=self.collect_again
         )
         match relief:
             case Relief.COLLECT:
                 self.collect_again = bool(self.left) and not present
                 give_back(tables=not present)
-                self.left, self.untrimmed, self.collected_at_s = 0, 0, now_s
+                self.left, self.trimmed, self.collected_at_s = 0, 0, now_s
             case Relief.TRIM:
                 trim()
-                self.untrimmed = 0
+                self.trimmed = self.left
             case Relief.NONE:
                 pass
-
-    def gone(self, number: int) -> None:
-        """So many connections or sessions have left."""
-        self.left += number
-        self.untrimmed += number
 
     def relieve(self) -> None:
         """Beyond the process's cap of bytes, those who owe most give up what waits for them."""

@@ -21,25 +21,22 @@ ENTRY: Final = struct.Struct(f">{DIGEST_BYTES}sq")
 class EndedTurns:
     """A ring of them: the oldest gives way."""
 
-    __slots__ = ("block", "kept", "place")
+    __slots__ = ("added", "block")
 
     def __init__(self) -> None:
         self.block = bytearray()
         """Empty before the first one: most partitions of an idle gateway never have any."""
-        self.place = 0
-        """Where the next one goes."""
-        self.kept = 0
+        self.added = 0
 
     def __len__(self) -> int:
-        return self.kept
+        return min(self.added, ENDED_KEPT_MAX)
 
     def add(self, key: bytes, turn: str, first_offset: int) -> None:
         """One more has ended."""
         if not self.block:
             self.block = bytearray(ENTRY.size * ENDED_KEPT_MAX)
-        ENTRY.pack_into(self.block, ENTRY.size * self.place, digest(key, turn), first_offset)
-        self.place = (self.place + 1) % ENDED_KEPT_MAX
-        self.kept = min(self.kept + 1, ENDED_KEPT_MAX)
+        ENTRY.pack_into(self.block, ENTRY.size * (self.added % ENDED_KEPT_MAX), digest(key, turn), first_offset)
+        self.added += 1
 
     def first_offset(self, key: bytes, turn: str) -> int | None:
         """Where a turn began that has ended; None: it is not known."""

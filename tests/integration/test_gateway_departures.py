@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import pytest
 from gateway.close_codes import SLOW_READER
 from gateway.server import Gateway
 from tests.faults.memory_gateway import MemoryGateway, raw_follower
+from tests.integration.process_probe import until
 
 __all__: list[str] = []
 
 FOLLOWERS = 3
 GONE_S = 10.0
-POLL_S = 0.02
 
 
 @pytest.fixture
@@ -55,8 +55,3 @@ async def test_connection_goes_by_itself(tmp_path: Path, monkeypatch: pytest.Mon
             await until(lambda: all(part() is None for part in left))
 
     assert len(left) == 3 * FOLLOWERS
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    while not is_so():  # noqa: ASYNC110  # nobody is told when an object goes
-        await asyncio.sleep(POLL_S)
