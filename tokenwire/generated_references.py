@@ -111,6 +111,9 @@ def json_schemas() -> dict[Path, str]:
 def json_schema(name: str, description: str, subject: Any) -> str:
     """One file: what the subject is, and each struct with the meaning of its fields."""
     (schema,), components = msgspec.json.schema_components([subject], ref_template="#/$defs/{name}")
+    for definition in components.values():
+        if "description" in definition:  # Python 3.13 and later keep docstrings without their indentation: so do we
+            definition["description"] = paragraphs(definition["description"])
     for struct in structs_in(subject):
         properties = components[struct.__name__]["properties"]
         for field, meaning in field_meanings(struct).items():

@@ -105,7 +105,7 @@ export interface StartMessage {
 }
 
 /** Another provider takes over, as a new attempt. `from_seq` above 0: the text so far stands and goes on from that
-    chunk; 0: the answer begins anew, and text of earlier attempts is void. */
+chunk; 0: the answer begins anew, and text of earlier attempts is void. */
 export interface SwitchMessage {
   type: "switch";
   session: string;
@@ -176,7 +176,7 @@ export interface TurnError {
 }
 
 /** What a comparison came to: the turn whose answer goes on in the conversation. The first one of a prompt
-    counts. */
+counts. */
 export interface ComparedMessage {
   type: "compared";
   session: string;
@@ -192,7 +192,7 @@ export interface ComparedMessage {
 
 /** Not everything after the cursor can be given; a `snapshot` of what there is follows.
 
-    `skipped`: the client asked to skip when it is slow; the snapshot tells the turns that were open or began since. */
+`skipped`: the client asked to skip when it is slow; the snapshot tells the turns that were open or began since. */
 export interface GapMessage {
   type: "gap";
   session: string;
@@ -200,7 +200,7 @@ export interface GapMessage {
 }
 
 /** The session as it stands; deltas go on from each turn's `next_seq`. It comes in as many messages as it needs,
-    `compared` ones among them; only the last one carries `c`. */
+`compared` ones among them; only the last one carries `c`. */
 export interface SnapshotMessage {
   type: "snapshot";
   session: string;
@@ -270,7 +270,7 @@ export interface PingMessage {
 }
 
 /** This gateway is about to leave. Whoever connects elsewhere before its slot loses nothing by it; at the slot the
-    connection is closed with 1012. */
+connection is closed with 1012. */
 export interface DrainMessage {
   type: "drain";
   /** Milliseconds from now to this client's own slot. */
