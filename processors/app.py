@@ -32,7 +32,7 @@ from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.decisions.token_count import load_encoding
 from processors.log_appender import LogAppender
-from processors.ordered_commits import OrderedCommitsConsumer
+from processors.ordered_commits import FaustProducer, OrderedCommitsConsumer
 from processors.ownership import Ownership
 from processors.partition_owner import OwnerLimits, WorkerParts
 from processors.permit_desk import PermitDesk
@@ -116,6 +116,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     app.transport.Consumer = type(
         "PromptsConsumer", (OrderedCommitsConsumer,), {"listener": ownership, "topic": PROMPTS}
     )
+    app.producer_transport.Producer = FaustProducer
     ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
     add_prompt_agent(app, ownership)
     return Worker(app, ownership, parts, metrics, holder)

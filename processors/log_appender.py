@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 
 from infra.clock import Clock
 from infra.kafka.connection import aiokafka_options
-from infra.kafka.sparse_metadata import SparseMetadataClient
+from infra.kafka.sparse_metadata import without_creation
 from infra.settings import Settings
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 
@@ -133,7 +133,7 @@ class LogAppender:
             client_id=self.client_id,
             **self.options,
         )
-        producer.client.__class__ = SparseMetadataClient  # a session has a topic; see that module
+        without_creation(producer.client)
         try:
             await producer.start()
         except BaseException:

@@ -1,4 +1,4 @@
-"""The Faust consumer, with commits that can't pass unfinished work.
+"""Faust's consumer, with commits that can't pass unfinished work, and its producer; neither creates a topic by asking.
 
 Faust computes the offset to commit from the messages acked so far; with gaps, and after a rebalance, it can pass
 messages that nobody finished, which a crash then loses. Here the offset comes from the partition's owner alone, is
@@ -19,10 +19,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer
 from faust.types import TP
 
-__all__ = ["OrderedCommitsConsumer", "PartitionListener"]
+from infra.kafka.sparse_metadata import without_creation
+
+__all__ = ["FaustProducer", "OrderedCommitsConsumer", "PartitionListener"]
 
 
 LOG_BEGINNING: Final = 0
@@ -56,6 +58,7 @@ class PromptsConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]  # fa
         if not isinstance(getattr(consumer, "_fetch_max_wait_ms", None), int):
             raise RuntimeError("this version of aiokafka keeps the longest wait of a fetch elsewhere")
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        without_creation(consumer._client)
         return consumer
 
     async def seek_to_committed(self) -> dict[Any, int]:
@@ -72,6 +75,15 @@ async def seek_to_committed(consumer: Any) -> dict[Any, int]:
         if offset == LOG_BEGINNING:
             consumer.seek(place, offset)
     return sought
+
+
+class FaustProducer(Producer):  # type: ignore[misc]  # faust is not typed
+    """Faust's own producer. Nothing is sent through it, but Faust starts it, and it asks the broker for metadata."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:
+        producer = super()._new_producer(transactional_id)
+        without_creation(producer.client)
+        return producer
 
 
 class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not typed

@@ -18,6 +18,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from infra.kafka.connection import aiokafka_options
+from infra.kafka.sparse_metadata import without_creation
 from infra.settings import Settings
 from schemas.topics import RECORDS
 
@@ -86,6 +87,7 @@ class RecordsConsumer:
             fetch_max_wait_ms=int(self.limits.wait_s * 1_000),
             **aiokafka_options(settings),
         )
+        without_creation(self.consumer._client)
 
     @property
     def epoch(self) -> int:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from aiokafka.conn import collect_hosts
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError, for_code
-from aiokafka.protocol.metadata import MetadataRequest
 
+from infra.kafka.existing_topics import ExistingTopicsRequest
 from infra.kafka.node_connection import NodeAddress, NodeConnection
 from infra.kafka.topic_ids import TopicIdsRequest, read_topic_ids
 
@@ -54,7 +54,7 @@ class ClusterDirectory:
 
         Cancellation: nothing has happened.
         """
-        return read_metadata(await self._answer(MetadataRequest(sorted(topics), allow_auto_topic_creation=False)))
+        return read_metadata(await self._answer(ExistingTopicsRequest(topics)))
 
     async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
         """The id of each of the topics that exist. Raises KafkaError, OSError or TimeoutError: nobody answered.

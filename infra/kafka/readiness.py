@@ -7,7 +7,8 @@ from typing import Final
 
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.metadata import MetadataRequest
+
+from infra.kafka.existing_topics import ExistingTopicsRequest
 
 __all__ = ["answers_metadata"]
 
@@ -22,7 +23,7 @@ async def answers_metadata(
         async with asyncio.timeout(deadline_s):
             connection = await create_conn(host, port, client_id="tokenwire-ready")
             try:
-                answer = await connection.send(MetadataRequest([]))
+                answer = await connection.send(ExistingTopicsRequest([]))
                 return len(answer.brokers) >= brokers_min
             finally:
                 closing = connection.close()

@@ -2,7 +2,8 @@
 
 aiokafka's own client asks, at every topic it has not seen, for the metadata of every topic it ever used, and lets
 the broker create what is missing. With a topic per session both grow without end; this one asks for the one topic,
-merges the answer, and never lets a broker create anything.
+merges the answer, and never lets a broker create anything. aiokafka's and Faust's producers and consumers make their
+client themselves: `without_creation` turns it into one of these.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError, for_code
-from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import PartitionMetadata, TopicPartition
 
-__all__ = ["SparseMetadataClient"]
+from infra.kafka.existing_topics import ExistingTopicsRequest
+
+__all__ = ["SparseMetadataClient", "without_creation"]
 
 LEARN_ATTEMPTS_MAX: Final = 50
 LEARN_BACKOFF_S: Final = 0.02
@@ -28,8 +30,8 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
     answered_last: int | None = None
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
-        """Refresh brokers and the topics in use; an empty list means "brokers only", not "everything"."""
-        request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
+        """Refresh brokers and the topics in use; an empty list means "brokers only", None "everything"."""
+        request = ExistingTopicsRequest(topics)
         for node_id in self.nodes_to_ask():
             connection = await self._get_conn(node_id)
             if connection is None:
@@ -66,14 +68,14 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
 
         Raises KafkaError: no broker answers.
         """
-        response = await self.first_answer(MetadataRequest([topic], allow_auto_topic_creation=False))
+        response = await self.first_answer(ExistingTopicsRequest([topic]))
         learned = False
         for error_code, name, _, partitions in response.topics:
             if for_code(error_code) is NoError:
                 learned = merge(self.cluster, name, partitions)
         return learned
 
-    async def first_answer(self, request: MetadataRequest) -> Any:
+    async def first_answer(self, request: ExistingTopicsRequest) -> Any:
         fault = KafkaError("no broker is known")
         for node_id in self.nodes_to_ask():
             try:
@@ -96,6 +98,16 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
         self._topics.discard(topic)
         for partition in self.cluster._partitions.pop(topic, {}).values():
             self.cluster._broker_partitions[partition.leader].discard(TopicPartition(topic, partition.partition))
+
+
+def without_creation(client: Any) -> None:
+    """Make the client of a producer or consumer that aiokafka or Faust built one of ours, before it is started.
+
+    Raises RuntimeError: it is no client that we know, so topics might be created by its asking.
+    """
+    if type(client) is not AIOKafkaClient:
+        raise RuntimeError(f"this version of aiokafka asks for topics by a {type(client).__name__}")
+    client.__class__ = SparseMetadataClient
 
 
 def merge(cluster: Any, topic: str, partitions: Any) -> bool:

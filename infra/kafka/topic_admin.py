@@ -1,4 +1,4 @@
-"""Makes sure that topics exist as they must before a process starts, and that nothing else creates any.
+"""Makes sure that topics exist as they must before a process starts.
 
 Creating is idempotent: every process may ask at its start, also several at once. What exists is checked, not changed: a
 partition count is fixed for life (users would move to other partitions), and fewer replicas than the setting asks for
@@ -104,7 +104,7 @@ class TopicSetup:
                 raise TopicsUnavailable(f"No answer to the creation of topic {name} from {self._servers}.") from error
 
     def _check_auto_creation(self, metadata: Any) -> None:
-        """A broker that creates topics for whoever asks would make them with the wrong partitions and retention."""
+        """Hint at a broker that creates topics for whoever asks. No client of ours does, but others may, before us."""
         resource = ConfigResource(ResourceType.BROKER, str(min(metadata.brokers)))
         answer = self._client.describe_configs([resource], request_timeout=REQUEST_DEADLINE_S)[resource]
         try:
@@ -119,7 +119,11 @@ class TopicSetup:
         except TimeoutError as error:
             raise TopicsUnavailable(f"No answer about the brokers' configuration from {self._servers}.") from error
         if entry is not None and entry.value == "true":
-            raise TopicsUnfit([f"The brokers create topics by themselves; set {AUTO_CREATION}=false on them."])
+            log.warning(
+                "brokers_create_topics",
+                advice=f"set {AUTO_CREATION}=false on them: a foreign client that asks for a topic before us makes it "
+                "with other partitions and retention",
+            )
 
     def _metadata(self) -> Any:
         """The cluster's metadata, asked for until the deadline: a broker may just be starting."""

@@ -59,6 +59,10 @@ PURE_PACKAGES: Final = {"msgspec", "genai_prices", "bpe_openai", "jwt"}
 CATALOGUES: Final = {"gateway.close_codes", "infra.telemetry.metric_names"}
 """Values only, outside schemas/ and decisions/ because their package owns them; held to the same rule."""
 
+AIOKAFKA_CLIENTS: Final = {"AIOKafkaAdminClient", "AIOKafkaClient", "AIOKafkaConsumer", "AIOKafkaProducer"}
+SPARSE: Final = "infra.kafka.sparse_metadata"
+EXISTING: Final = "infra.kafka.existing_topics"
+
 IMPURE_CALLS: Final = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "input", "print", "urandom", "getnode"}
 """Names that read a clock, draw a number or do I/O although their module is allowed."""
 
@@ -131,6 +135,25 @@ def impure_names(source: SourceFile) -> Iterator[str]:
                 yield f"calls {name}"
             case _:
                 continue
+
+
+def test_clients_of_aiokafka_are_kept_from_creating_topics() -> None:
+    """Whoever builds one gives it our class of client; whoever asks for metadata does so with our request."""
+    faults = []
+    for source in ours():
+        names = set(imported_names(source))
+        if names & AIOKAFKA_CLIENTS and "without_creation" not in names and source.module != SPARSE:
+            faults.append(f"{source.path} builds a client that lets topics be created")
+        if "MetadataRequest" in names and source.module != EXISTING:
+            faults.append(f"{source.path} asks with a request that lets topics be created")
+
+    assert faults == []
+
+
+def imported_names(source: SourceFile) -> Iterator[str]:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
 
 
 def test_gateway_and_processors_meet_only_at_topics() -> None:

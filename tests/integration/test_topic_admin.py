@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from infra.kafka.topic_admin import TopicsUnavailable, TopicsUnfit, ensure_topic
 from infra.settings import Settings, load_settings
 from schemas.identifiers import SessionKey
 from schemas.topics import TopicSpec, fixed_topics
-from tests.integration.broker_fixture import new_broker
 
 QUERY_S = 10
 
@@ -80,17 +78,6 @@ async def test_no_broker() -> None:
     nowhere = f"127.0.0.1:{find_free_port()}"
     with pytest.raises(TopicsUnavailable, match=nowhere):
         await ensure_topics(load_settings({}, kafka=nowhere), [TopicSpec("any", 1)], deadline_s=0.3)
-
-
-async def test_broker_creates_topics_by_itself(tmp_path: Path) -> None:
-    """It is refused at once, with the broker's setting in the sentence."""
-    willing = new_broker(tmp_path / "broker", extra_properties={"auto.create.topics.enable": "true"})
-    await willing.start()
-    try:
-        with pytest.raises(TopicsUnfit, match=r"set auto\.create\.topics\.enable=false"):
-            await ensure_topics(load_settings({}, kafka=willing.bootstrap_servers), [TopicSpec("any", 1)])
-    finally:
-        await willing.stop()
 
 
 async def test_id_of_a_session_topic(settings: Settings) -> None:
