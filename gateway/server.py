@@ -60,6 +60,7 @@ from infra.clickhouse.answer_archive import AnswerArchive
 from infra.clock import Clock, SystemClock
 from infra.embedded.ready_notices import notice_ready
 from infra.interpreter_settings import collect_on_request, collect_young, give_back, settle_interpreter, trim
+from infra.kafka.broker_check import check_brokers
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
@@ -377,11 +378,12 @@ async def serve_gateway(
     on_ready: Callable[[int], None] | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Serve until `stop` is set; `on_ready` hears the port. Raises PortTaken, LogError, ProducerError, and whatever
-    one of its own loops has failed with; the clients are then sent elsewhere as if it had been told to stop.
+    """Serve until `stop` is set; `on_ready` hears the port. Raises PortTaken, BrokersUnfit, LogError, ProducerError,
+    and what one of its own loops has failed with; the clients are then sent elsewhere as if it had been told to stop.
 
     Cancellation: clients are dropped; they resume from their own cursors.
     """
+    await check_brokers(settings)
     gateway = Gateway(settings, clock or SystemClock())
     async with gateway.connected():
         port = await gateway.listen()

@@ -17,6 +17,7 @@ from faust.types import TP  # noqa: F401  # faust resolves it lazily, which fail
 
 from infra.clock import Clock, SystemClock
 from infra.interpreter_settings import settle_interpreter
+from infra.kafka.broker_check import check_brokers
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
@@ -201,8 +202,9 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
     """Run a worker until SIGTERM or SIGINT; `on_ready` is called with the port of its metrics.
 
     On a signal it takes nothing more in, gives running answers DRAIN_S to end, hands the rest over and leaves.
-    Raises what stopped it where it can't go on: the supervisor starts another.
+    Raises BrokersUnfit, and what stopped it where it can't go on: the supervisor starts another.
     """
+    await check_brokers(settings)
     worker = build_app(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
 
 __all__ = ["NodeAddress", "NodeConnection", "connection_options"]
 
@@ -42,10 +42,17 @@ class NodeConnection:
     async def send(self, request: Any) -> Any:
         """The answer. Raises KafkaError, OSError, TimeoutError; the next request then begins with a new connection.
 
+        IncompatibleBrokerVersion: the node does not know the version that we need, as one that is not upgraded yet.
+
         Cancellation: the request may have reached the node; the connection is given up.
         """
         try:
             return await (await self._connected()).send(request)
+        except NotImplementedError as error:  # so says aiokafka where no version fits
+            self._give_up()
+            raise IncompatibleBrokerVersion(
+                f"the broker knows no version of {type(request).__name__} that we know"
+            ) from error
         except BaseException:
             self._give_up()
             raise

@@ -215,7 +215,7 @@ class SessionTopics:
                     except (KafkaConnectionError, OSError, TimeoutError):
                         await asyncio.sleep(DESCRIBE_PAUSE_S)
         except (KafkaError, TimeoutError) as error:
-            raise SessionTopicsUnavailable(f"no answer about topics: {type(error).__name__}") from error
+            raise SessionTopicsUnavailable(f"no answer about topics: {error!r}") from error
 
     def client(self) -> AdminClient:
         if self.admin is None:

@@ -21,6 +21,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 from confluent_kafka.error import KafkaError
 
+from infra.kafka.broker_check import check_brokers
 from infra.kafka.connection import librdkafka_options
 from infra.settings import Settings
 from schemas.topics import TopicSpec
@@ -54,12 +55,14 @@ class TopicsUnfit(TopicSetupError):
 
 
 async def ensure_topics(settings: Settings, specs: Sequence[TopicSpec], deadline_s: float = SETUP_DEADLINE_S) -> None:
-    """Create what is missing, wait until it can be used, check it all. Raises TopicSetupError.
+    """Create what is missing, wait until it can be used, check it all. Raises TopicSetupError, BrokersUnfit.
 
     Cancellation: the request under way goes on in its thread until its own deadline; topics may have been created.
     """
+    await check_brokers(settings)
     setup = TopicSetup(settings, deadline_s)
     await asyncio.to_thread(setup.run, tuple(specs))
+    await check_brokers(settings)  # now there are topics, which must have ids
 
 
 def new_topic(spec: TopicSpec, replication: int) -> NewTopic:

@@ -11,17 +11,27 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, ClassVar, Final
 
-from aiokafka.errors import LeaderNotAvailableError, NoError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, NoError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
 
-__all__ = ["TopicIdsRequest", "read_topic_ids"]
+__all__ = ["TopicIdMissing", "TopicIdsRequest", "read_topic_ids"]
 
 ID_BYTES: Final = 16
 NO_ID: Final = bytes(ID_BYTES)
-"""A topic is asked for by its name."""
+"""A topic is asked for by its name; in an answer, a broker that knows the request but gives topics no ids."""
 NOT_THERE: Final = (UnknownTopicOrPartitionError, LeaderNotAvailableError)
+
+
+class TopicIdMissing(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
+    """The topic is there and has no id, so an old log of its name could not be told from it."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(
+            f"They give topic {topic} no id, without which a cursor of a deleted log could pass for one of a new one: "
+            "upgrade the brokers (Kafka 2.8 and its metadata version, Redpanda from mid-2025), or use another cluster."
+        )
 
 
 class TopicId(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka ships no types
@@ -122,10 +132,15 @@ class TopicIdsRequest(Request[MetadataRequest_v10]):  # type: ignore[misc]  # ai
 
 
 def read_topic_ids(response: Any) -> dict[str, str]:
-    """The ids of the topics that exist, in base64 without its padding. Raises KafkaError: the broker refuses."""
+    """The ids of the topics that exist, in base64 without its padding.
+
+    Raises TopicIdMissing, and any other KafkaError where the broker refuses.
+    """
     ids: dict[str, str] = {}
     for error_code, topic, topic_id, *_ in response.topics:
         error = for_code(error_code)
+        if error is NoError and topic_id == NO_ID:
+            raise TopicIdMissing(topic)
         if error is NoError:
             ids[topic] = base64.b64encode(topic_id).decode().rstrip("=")
         elif error not in NOT_THERE:

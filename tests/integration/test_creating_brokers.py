@@ -38,7 +38,7 @@ __all__: list[str] = []
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 POLL_S = 0.05
 ADMIN_S = 10.0
 REFRESHES = 3
