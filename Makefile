@@ -75,9 +75,12 @@ soak: setup  ## An hour (SOAK_S seconds) of answers, a tenth of the clients slow
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.gateway idle
 
-lock: setup  ## Resolve requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock -q
-	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -c requirements.lock pyproject.toml -o infra/deploy/requirements.lock -q
+LOCK := $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header
+
+lock: setup  ## Resolve the three locks anew from pyproject.toml: everything, the image, what the image builds wheels with
+	$(LOCK) --extra embedded --group dev pyproject.toml -o requirements.lock
+	$(LOCK) -c requirements.lock pyproject.toml -o infra/deploy/requirements.lock
+	$(LOCK) -c requirements.lock --group image-build -o infra/deploy/build-requirements.lock
 
 pack-js: setup  ## The JavaScript client as an npm package, in dist/
 	@mkdir -p dist

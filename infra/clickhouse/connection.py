@@ -19,6 +19,7 @@ from clickhouse_connect.driver.exceptions import OperationalError
 
 from infra.clickhouse.engine_files import EngineFiles
 from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable
+from infra.embedded.embedded_parts import EmbeddedPart, require_embedded
 from infra.settings import Settings
 
 __all__ = ["ClickHouseConnection"]
@@ -47,12 +48,17 @@ TEMPORARY_CODES: Final = frozenset(
 
 
 class ClickHouseConnection:
-    """One client and the thread it lives in. `open` before use, `close` after."""
+    """One client and the thread it lives in. `open` before use, `close` after.
+
+    Raises EmbeddedPartsMissing where the settings name no server and the engine is not installed.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.files = EngineFiles(settings.home)
         self.embedded = not settings.clickhouse
+        if self.embedded:
+            require_embedded(EmbeddedPart.ENGINE)
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clickhouse")
         self.client: Client | None = None
         self.claimed: IO[bytes] | None = None

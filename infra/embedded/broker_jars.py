@@ -22,12 +22,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from jgo.maven import Artifact, MavenContext
-from jgo.parse import Coordinate
-
+from infra.embedded.embedded_parts import EmbeddedPart, EmbeddedPartsMissing, require_embedded
 from infra.settings import SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from jgo.maven import Artifact, MavenContext
 
 __all__ = [
     "BrokerJar",
@@ -86,10 +87,12 @@ def resolve_broker_jars(folder: Path, on_progress: Callable[[JarsProgress], None
     """The jars of the class path, downloaded into `folder` where they are missing; blocks while it does.
 
     `on_progress` is called after each jar of a download, never when all are there. Several processes may call this
-    for one folder at once. Raises BrokerJarsUnavailable.
+    for one folder at once. Raises BrokerJarsUnavailable, EmbeddedPartsMissing.
     """
+    context = maven_context(folder)
+    from jgo.parse import Coordinate
+
     jars = read_list()
-    context = MavenContext(repo_cache=folder.absolute() / "maven", timeout=READ_DEADLINE_S)
     artifacts = [context.create_dependency(Coordinate.parse(jar.coordinate)).artifact for jar in jars]
     paths = tuple(path_of(artifact) for artifact in artifacts)
     mark = folder / f"verified-{list_digest()}"
@@ -110,6 +113,13 @@ async def resolve_broker_jars_async(
     Cancellation: the download goes on in its thread until its own deadlines, and is kept.
     """
     return await asyncio.to_thread(resolve_broker_jars, folder, on_progress)
+
+
+def maven_context(folder: Path) -> MavenContext:
+    require_embedded(EmbeddedPart.BROKER)
+    from jgo.maven import MavenContext
+
+    return MavenContext(repo_cache=folder.absolute() / "maven", timeout=READ_DEADLINE_S)
 
 
 def download(
@@ -199,7 +209,9 @@ def digest(path: Path) -> str:
 
 def write_list(folder: Path) -> None:
     """Resolve the roots anew and write the list: run this after changing a version above, and read the difference."""
-    context = MavenContext(repo_cache=folder.absolute() / "maven", timeout=READ_DEADLINE_S)
+    context = maven_context(folder)
+    from jgo.parse import Coordinate
+
     roots = [
         context.create_dependency(replace(Coordinate.parse(text), scope="compile", raw=text in RAW_ROOTS))
         for text in (*ROOTS, *RAW_ROOTS)
@@ -232,7 +244,7 @@ def main(arguments: list[str]) -> int:
             write_list(folder)
         else:
             resolve_broker_jars(folder, show_progress)
-    except (SettingsError, BrokerJarsUnavailable) as error:
+    except (SettingsError, BrokerJarsUnavailable, EmbeddedPartsMissing) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

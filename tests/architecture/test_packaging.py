@@ -105,13 +105,21 @@ def test_version_is_said_in_one_place() -> None:
     assert importlib.metadata.version("tokenwire") == project["version"]
 
 
-def test_lock_is_hashed_and_names_no_host() -> None:
+@pytest.mark.parametrize(
+    ("file", "entries_min"),
+    [
+        ("requirements.lock", 80),
+        ("infra/deploy/requirements.lock", 50),
+        ("infra/deploy/build-requirements.lock", 8),
+    ],
+)
+def test_lock_is_hashed_and_names_no_host(file: str, entries_min: int) -> None:
     """Every requirement of the lock has hashes, and where it comes from is left to whoever installs it."""
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / file).read_text()
     entries = [
         entry for entry in lock.replace("\\\n", " ").splitlines() if entry and not entry.lstrip().startswith("#")
     ]
 
-    assert len(entries) > 50
+    assert len(entries) > entries_min
     assert all("--hash=sha256:" in entry for entry in entries)
     assert "://" not in lock

@@ -40,11 +40,11 @@ async def run_migrate(*, topics_only: bool) -> tuple[list[str], list[str]]:
 
     settings = client_start()
     specs = fixed_topics(settings.topic_layout, session_retention_h=settings.session_retention_h)
-    await ensure_topics(settings, specs)
     topics = [spec.name for spec in specs]
-    if topics_only:
+    connection = None if topics_only else ClickHouseConnection(settings)  # says what is missing before anything is made
+    await ensure_topics(settings, specs)
+    if connection is None:
         return topics, []
-    connection = ClickHouseConnection(settings)
     await connection.open()
     try:
         return topics, await migrate_tables(connection)

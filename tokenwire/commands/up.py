@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from infra.embedded.broker import EmbeddedBroker
     from infra.embedded.child_spec import ReadyProbe
     from infra.embedded.cluster import EmbeddedCluster
+    from infra.embedded.embedded_parts import EmbeddedPart
     from infra.settings import Settings
     from infra.targets.targets_file import LoadedCatalogue
     from tokenwire.launch_plan import BrokerStart, LaunchPlan
@@ -120,11 +121,13 @@ async def run_line(settings: Settings, options: UpOptions) -> int:
     """Check, prepare, run until stopped; the exit code."""
     from infra.embedded.cluster import EmbeddedCluster
     from infra.embedded.disk_space import require_disk_space
+    from infra.embedded.embedded_parts import require_embedded
     from tokenwire.jars_progress import show_jars_progress
     from tokenwire.launch_plan import BrokerStart
     from tokenwire.line_ports import choose_line_ports
     from tokenwire.running_line import hold_home
 
+    require_embedded(*embedded_parts(settings))
     require_disk_space(settings.home)
     with hold_home(settings.home) as held:
         ports = choose_line_ports(
@@ -148,6 +151,14 @@ async def run_line(settings: Settings, options: UpOptions) -> int:
             return await supervise(plan, starts, held, options)
         finally:
             await cluster.stop()
+
+
+def embedded_parts(settings: Settings) -> list[EmbeddedPart]:
+    """What the settings leave to this machine."""
+    from infra.embedded.embedded_parts import EmbeddedPart
+
+    named = ((EmbeddedPart.BROKER, settings.kafka), (EmbeddedPart.ENGINE, settings.clickhouse))
+    return [part for part, address in named if not address]
 
 
 def brokers_ready(cluster: EmbeddedCluster, plan: LaunchPlan) -> Callable[[EmbeddedBroker], ReadyProbe]:
