@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from gateway.stop_times import gateway_stop_s
 from infra.embedded.child_spec import ChildSpec, ReadyProbe
+from infra.embedded.ports import LOOPBACK, ListenAddress
 from infra.interpreter_settings import RETURNING_ALLOCATOR
 from infra.settings import Settings
 from tokenwire.line_ports import LinePorts
@@ -16,7 +17,6 @@ from tokenwire.line_ports import LinePorts
 __all__ = ["BROKER", "BrokerStart", "LaunchPlan"]
 
 BROKER: Final = "kafka"
-LOOPBACK: Final = "127.0.0.1"
 BROKER_STOP_S: Final = 10.0
 WORKER_STOP_S: Final = 10.0
 READY_S: Final = 90.0
@@ -26,10 +26,11 @@ Thing = TypeVar("Thing")
 
 @dataclass(frozen=True, slots=True)
 class BrokerStart:
-    """An embedded broker: the command of its Java process, and when it is ready."""
+    """An embedded broker: the command of its Java process, when it is ready, and the ports that were chosen for it."""
 
     command: Sequence[str]
     ready: ReadyProbe
+    chosen_ports: tuple[ListenAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,7 @@ class LaunchPlan:
                 ready=start.ready,
                 ready_deadline_s=READY_S,
                 stop_deadline_s=BROKER_STOP_S,
+                chosen_ports=start.chosen_ports,
             )
             for name, start in named(BROKER, starts)
         ]
@@ -101,7 +103,13 @@ class LaunchPlan:
     def simulated_provider(self) -> ChildSpec:
         """Ready when it lists its models."""
         ready = f"http://{LOOPBACK}:{self.ports.provider}/v1/models"
-        return ChildSpec(name="provider", argv=own_command("provider"), environment=self.environment, ready=ready)
+        return ChildSpec(
+            name="provider",
+            argv=own_command("provider"),
+            environment=self.environment,
+            ready=ready,
+            chosen_ports=self.chosen(self.ports.provider),
+        )
 
     def analytics(self, needs: tuple[str, ...]) -> ChildSpec:
         """Ready when its endpoint answers; with a database of somebody else's, once its metrics do."""
@@ -116,6 +124,7 @@ class LaunchPlan:
             ready=page,
             depends_on=needs,
             ready_deadline_s=READY_S,
+            chosen_ports=self.chosen(self.ports.analytics, self.ports.analytics_metrics),
         )
 
     def workers(self, needs: tuple[str, ...]) -> list[ChildSpec]:
@@ -129,6 +138,7 @@ class LaunchPlan:
                 depends_on=needs,
                 ready_deadline_s=READY_S,
                 stop_deadline_s=WORKER_STOP_S,
+                chosen_ports=self.chosen(port),
             )
             for name, port in named("worker", self.ports.worker_metrics)
         ]
@@ -144,9 +154,14 @@ class LaunchPlan:
                 depends_on=needs,
                 ready_deadline_s=READY_S,
                 stop_deadline_s=gateway_stop_s(self.settings.gateway_drain_s),
+                chosen_ports=self.chosen(port, host=self.settings.gateway_host),
             )
             for name, port in named("gateway", self.ports.gateways)
         ]
+
+    def chosen(self, *ports: int, host: str = LOOPBACK) -> tuple[ListenAddress, ...]:
+        """Those of a child's ports that no setting names, and where it will listen on them."""
+        return tuple(ListenAddress(host, port) for port in ports if port in self.ports.chosen)
 
     def gateway_address(self, port: int) -> str:
         """Where this machine finds a gateway."""

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from infra.embedded.ports import find_free_port, is_port_free, require_free_port
+from infra.embedded.ports import LOOPBACK, find_free_port, is_port_free, promise_port, require_free_port
 from infra.settings import Settings
 
 __all__ = ["LinePorts", "choose_line_ports"]
-
-TRIES_MAX: Final = 50
-LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +19,8 @@ class LinePorts:
     analytics: int
     worker_metrics: tuple[int, ...]
     analytics_metrics: int
+    chosen: frozenset[int] = frozenset()
+    """Those among them that no setting names."""
 
 
 def choose_line_ports(settings: Settings, *, workers: int, gateways: int, provider: bool) -> LinePorts:
@@ -47,6 +45,7 @@ def choose_line_ports(settings: Settings, *, workers: int, gateways: int, provid
         analytics=analytics,
         worker_metrics=(first_worker, *others),
         analytics_metrics=writer,
+        chosen=frozenset(chosen.freely),
     )
 
 
@@ -55,31 +54,27 @@ def following(port: int, places: int) -> int:
 
 
 class PortChoice:
-    """Remembers what was given away: a port that is free now may have been promised a moment ago."""
+    """Remembers which ones it was free to choose: they may be waited for later, the others are refused."""
 
     def __init__(self) -> None:
-        self._given: set[int] = set()
+        self.freely: set[int] = set()
 
     def wanted(self, port: int, setting: str, *, host: str = LOOPBACK) -> int:
         """This very port, or for 0 any. Raises PortTaken."""
         if port == 0:
-            return self.free()
+            return self.free(host)
         require_free_port(port, setting, host)
-        self._given.add(port)
         return port
 
     def near(self, port: int) -> int:
         """This port if it is free, else any: nobody was promised it."""
-        if port and port not in self._given and is_port_free(port):
-            self._given.add(port)
+        if port and is_port_free(port) and promise_port(port):
+            self.freely.add(port)
             return port
         return self.free()
 
-    def free(self) -> int:
+    def free(self, host: str = LOOPBACK) -> int:
         """Any free port."""
-        for _ in range(TRIES_MAX):
-            port = find_free_port()
-            if port not in self._given:
-                self._given.add(port)
-                return port
-        raise OSError("no free port was found on 127.0.0.1")
+        port = find_free_port(host)
+        self.freely.add(port)
+        return port

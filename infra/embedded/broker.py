@@ -1,8 +1,9 @@
 """The embedded broker: a real Apache Kafka in KRaft mode, one process, on loopback, with nothing but Python installed.
 
 Its folder holds the data, the two ports, the configuration and the log. The storage is formatted once and kept; the
-ports are kept too, so that a broker that was killed comes back where its clients look for it. The Java process dies
-with the process that started it (see `child_process.py`), and Kafka's own recovery makes a start after a kill safe.
+ports are kept too, so that a broker that was killed comes back where its clients look for it; whoever sits on one that
+we chose is waited for. The Java process dies with the process that started it (see `child_process.py`), and Kafka's own
+recovery makes a start after a kill safe.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from infra.embedded.broker_jars import JarsProgress, jars_folder, resolve_broker
 from infra.embedded.child_log import bound_log, read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.child_spec import ChildSpec
-from infra.embedded.ports import LOOPBACK, choose_port, find_free_port, is_port_free
+from infra.embedded.ports import (
+    LOOPBACK,
+    ListenAddress,
+    choose_port,
+    find_free_port,
+    first_taken,
+    keep_port,
+    until_ports_free,
+)
 from infra.kafka.readiness import answers_metadata
 from infra.settings import Settings
 
@@ -94,11 +103,22 @@ class EmbeddedBroker:
         )
 
     @property
-    def port(self) -> int:
-        """The port that clients use; known once `prepare` or `start` was called."""
+    def ports(self) -> BrokerPorts:
+        """Known once `prepare` or `start` was called."""
         if self._ports is None:
             raise RuntimeError("the broker has no port before it is prepared")
-        return self._ports.client
+        return self._ports
+
+    @property
+    def port(self) -> int:
+        """The port that clients use; known as `ports` are."""
+        return self.ports.client
+
+    @property
+    def chosen_ports(self) -> tuple[ListenAddress, ...]:
+        """Where it listens on ports that nobody set: the controller's, and with 0 set also the clients'."""
+        chosen = (self.ports.controller,) if self._port_wanted else (self.ports.client, self.ports.controller)
+        return tuple(ListenAddress(LOOPBACK, port) for port in chosen)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -158,6 +178,7 @@ class EmbeddedBroker:
             ready=self.is_ready,
             ready_deadline_s=READY_DEADLINE_S,
             stop_deadline_s=STOP_DEADLINE_S,
+            chosen_ports=self.chosen_ports,
         )
 
     async def start(self, deadline_s: float = READY_DEADLINE_S) -> None:
@@ -170,8 +191,7 @@ class EmbeddedBroker:
         started_s = time.monotonic()
         command = await self.prepare()
         try:
-            self._child = await start_child(command, log_file=self._output_file)
-            await self._until_ready(self._child, deadline_s)
+            await self._until_ready(command, deadline_s)
         except BaseException:
             if self._child is not None:
                 await self._child.kill()
@@ -226,16 +246,16 @@ class EmbeddedBroker:
             self._folder_lock = None
 
     def _choose_ports(self) -> BrokerPorts:
-        """The ports of the last run where they fit the setting and are free; else PortTaken, or another free one."""
-        file = self.folder / "ports.json"
+        """The ports of the last run where they fit the setting and may be kept; else PortTaken, or other free ones."""
+        file, owner = self.folder / "ports.json", str(self.folder)
         kept = msgspec.json.decode(file.read_bytes(), type=BrokerPorts) if file.exists() else None
-        if self._port_wanted == 0 and kept is not None and is_port_free(kept.client):
+        if self._port_wanted == 0 and kept is not None and keep_port(kept.client, owner=owner):
             client = kept.client
         else:
-            client = choose_port(self._port_wanted, PORT_SETTING)
+            client = choose_port(self._port_wanted, PORT_SETTING, owner=owner)
         controller = kept.controller if kept is not None else 0
-        if controller in (0, client) or not is_port_free(controller):
-            controller = find_free_port()
+        if controller in (0, client) or not keep_port(controller, owner=owner):
+            controller = find_free_port(owner=owner)
         ports = BrokerPorts(client=client, controller=controller)
         unfinished = file.with_suffix(".new")
         unfinished.write_bytes(msgspec.json.encode(ports))
@@ -243,15 +263,14 @@ class EmbeddedBroker:
         return ports
 
     def _write_files(self) -> None:
-        assert self._ports is not None
         temporary = self.folder / "tmp"
         shutil.rmtree(temporary, ignore_errors=True)  # native libraries that a killed broker left unpacked
         temporary.mkdir()
         self._properties_file.write_text(
             server_properties(
                 data_folder=self._data_folder,
-                port=self._ports.client,
-                controller_port=self._ports.controller,
+                port=self.ports.client,
+                controller_port=self.ports.controller,
                 member=self.member,
                 extra_properties=self._extra_properties,
             )
@@ -293,17 +312,29 @@ class EmbeddedBroker:
         if code != 0:
             raise BrokerStartFailed(f"The storage could not be formatted. {self._last_words()}")
 
-    async def _until_ready(self, child: ChildProcess, deadline_s: float) -> None:
+    async def _until_ready(self, command: Sequence[str], deadline_s: float) -> None:
         try:
             async with asyncio.timeout(deadline_s):
-                while not await self.is_ready():
-                    if child.exit_code is not None:
-                        fault = f"The broker ended with code {child.exit_code} at its start."
-                        raise BrokerStartFailed(f"{fault} {self._last_words()}")
-                    await asyncio.sleep(READY_POLL_S)
+                while not await self._runs_ready(command):
+                    pass
         except TimeoutError:
             fault = f"The broker gave no answer within {deadline_s:.0f} s."
+            if (taken := first_taken(self.chosen_ports)) is not None and self.pid is None:
+                fault = f"Another program had the broker's port {taken.port} for {deadline_s:.0f} s."
             raise BrokerStartFailed(f"{fault} {self._last_words()}") from None
+
+    async def _runs_ready(self, command: Sequence[str]) -> bool:
+        """Start it; False: it ended because somebody came to a port that was chosen for it before it did."""
+        await until_ports_free(self.chosen_ports)
+        child = self._child = await start_child(command, log_file=self._output_file)
+        while not await self.is_ready():
+            if child.exit_code is not None:
+                if first_taken(self.chosen_ports) is not None:
+                    return False
+                fault = f"The broker ended with code {child.exit_code} at its start."
+                raise BrokerStartFailed(f"{fault} {self._last_words()}")
+            await asyncio.sleep(READY_POLL_S)
+        return True
 
     def _last_words(self) -> str:
         for file in (self.log_file, self._output_file):

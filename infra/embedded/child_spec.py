@@ -9,6 +9,8 @@ from typing import Final, TypeAlias
 
 import aiohttp
 
+from infra.embedded.ports import ListenAddress
+
 __all__ = ["ChildSpec", "ReadyProbe", "check_order", "until_ready"]
 
 PROBE_DEADLINE_S: Final = 2.0
@@ -35,6 +37,8 @@ class ChildSpec:
     """A child that is not ready by then is killed and counts as exited."""
     stop_deadline_s: float = 5.0
     """Time between SIGTERM and SIGKILL."""
+    chosen_ports: tuple[ListenAddress, ...] = ()
+    """Where it will listen on ports that we chose, not the operator: it is not started while another has one."""
     spare: bool = False
     """Not started before it is asked for (`Supervisor.start`)."""
 

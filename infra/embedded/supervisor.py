@@ -7,6 +7,8 @@ central plan, and a child that is just being started when the stop comes is stop
 A child may also be stopped and started alone (`stop`, `start`), which its keeper does too: what was asked for is no
 failure. `rolling_restart.py` makes restarts without a pause of these two.
 
+A child whose chosen port another program has waits for it; a run that ended because somebody was quicker is no failure.
+
 What children write goes to files; the supervisor itself says one clear line per event. When it is killed its children
 die with it (`child_process.py`). Restarts are decided in `decisions/restart_policy.py`.
 """
@@ -28,6 +30,7 @@ from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.child_spec import ChildSpec, check_order, until_ready
 from infra.embedded.decisions.restart_policy import ChildExit, GiveUp, RestartAt, RestartPolicy, decide_restart
 from infra.embedded.decisions.stop_times import whole_stop_s
+from infra.embedded.ports import first_taken, until_ports_free
 
 __all__ = ["NotStarted", "Supervisor"]
 
@@ -185,9 +188,11 @@ class Supervisor:
             child.ended.set()
 
     async def _run_once(self, child: Kept) -> bool:
-        """One run, from start to exit; True: it ended by itself. Who stops a child is always its run."""
-        started_s = time.monotonic()
+        """One run, from start to exit; True: it ended by itself or got no port. Who stops a child is always its run."""
         child.down.clear()
+        if not await self._has_ports(child):
+            return not (self._stopping.is_set() or child.unwanted.is_set())
+        started_s = time.monotonic()
         bound_log(child.log_file)
         environment = {**os.environ, **child.spec.environment}
         process = child.process = await start_child(child.spec.argv, log_file=child.log_file, environment=environment)
@@ -203,8 +208,23 @@ class Supervisor:
             child.ready.clear()
             if process.exit_code is None:
                 await process.kill()
-        child.exits.append(ChildExit(started_s, time.monotonic(), was_ready))
+        taken = None if was_ready else first_taken(child.spec.chosen_ports)
+        child.exits.append(ChildExit(started_s, time.monotonic(), was_ready, None if taken is None else taken.port))
         return by_itself and not self._stopping.is_set()
+
+    async def _has_ports(self, child: Kept) -> bool:
+        """Wait until nobody sits on the ports that were chosen for it; False: in vain, or it is to stop."""
+        taken, began_s = first_taken(child.spec.chosen_ports), time.monotonic()
+        if taken is None:
+            return True
+        self._say(f"{child.spec.name} waits for port {taken.port}, which another program has")
+        try:
+            async with asyncio.timeout(self._policy.port_wait_s):
+                over = (self._stopping.wait(), child.unwanted.wait())
+                return await first_of(*over, until_ports_free(child.spec.chosen_ports)) == len(over)
+        except TimeoutError:
+            child.exits.append(ChildExit(began_s, time.monotonic(), False, taken.port))
+            return False
 
     async def _until_ready(self, child: Kept, process: ChildProcess) -> bool:
         """False if it exited first, took too long (then it is killed) or is to stop."""
@@ -228,8 +248,9 @@ class Supervisor:
 
     async def _pause(self, child: Kept) -> None:
         """After an exit that nobody asked for: wait for the time of the restart, or give up."""
-        assert child.process is not None
-        ended = f"{child.spec.name} {exit_sentence(child.process.exit_code)}"
+        taken_port = child.exits[-1].taken_port
+        code = None if child.process is None else child.process.exit_code
+        ended = f"{child.spec.name} {exit_sentence(code, taken_port)}"
         decision = decide_restart(self._policy, tuple(child.exits))
         match decision:
             case RestartAt(at_s=at_s):
@@ -299,7 +320,9 @@ async def all_set(events: Iterable[asyncio.Event]) -> None:
         await event.wait()
 
 
-def exit_sentence(code: int | None) -> str:
+def exit_sentence(code: int | None, taken_port: int | None) -> str:
+    if taken_port is not None:
+        return f"could not have port {taken_port}, which another program has"
     if code is not None and code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"exited with code {code}"

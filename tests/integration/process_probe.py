@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["POLL_S", "is_alive", "resident_mb", "run_script", "until", "wait_for_line"]
+__all__ = [
+    "POLL_S",
+    "is_alive",
+    "other_server_on",
+    "resident_mb",
+    "run_script",
+    "until",
+    "wait_for_line",
+]
 
 POLL_S = 0.02
 
@@ -56,3 +66,13 @@ async def wait_for_line(process: asyncio.subprocess.Process, word: str, deadline
                 return line
             seen.append(line)
     raise AssertionError(f"{word!r} never came:\n{''.join(seen)}")
+
+
+@contextmanager
+def other_server_on(port: int) -> Iterator[None]:
+    """Another program sits on the port, also where connections of an earlier server still close down."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        yield

@@ -14,10 +14,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.embedded.broker import BrokerStartFailed, EmbeddedBroker
-from infra.embedded.ports import PortTaken
+from infra.embedded.ports import ListenAddress, PortTaken, keep_port
 from infra.embedded.supervisor import Supervisor
 from tests.integration.broker_fixture import cache_folder, new_broker
-from tests.integration.process_probe import is_alive, run_script, until, wait_for_line
+from tests.integration.process_probe import is_alive, other_server_on, run_script, until, wait_for_line
 
 KILL_WAIT_S = 10.0
 READ_WAIT_S = 20.0
@@ -138,6 +138,44 @@ async def test_port_is_taken(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(PortTaken, match=rf"Port {port} .*TOKENWIRE_KAFKA_PORT"):
             await new_broker(tmp_path / "broker", port=port).start()
+
+
+async def test_chosen_ports_are_taken_meanwhile(private_broker: EmbeddedBroker) -> None:
+    """A broker that comes back waits for those who sit there, and has the ports that it had."""
+    client, controller = private_broker.chosen_ports
+    killed = private_broker.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    await private_broker.wait()
+    with other_server_on(client.port), other_server_on(controller.port):
+        starting = asyncio.create_task(private_broker.start())
+        await asyncio.wait({starting}, timeout=1.0)  # longer than a broker that finds its port taken takes to end
+        assert not starting.done()
+        assert private_broker.pid is None
+    await starting
+
+    assert private_broker.chosen_ports == (client, controller)
+    assert await private_broker.is_ready()
+
+
+async def test_ports_of_an_earlier_run(tmp_path: Path) -> None:
+    """Another broker object of the folder has them again; those that a client could be given are chosen anew."""
+    folder = tmp_path / "broker"
+    first = new_broker(folder)
+    kept = first.hold()
+    assert not keep_port(kept.controller, owner="somebody else")
+    await first.stop()
+    second = new_broker(folder)
+    again = second.hold()
+    await second.stop()
+    (folder / "ports.json").write_text('{"client": 40000, "controller": 40001}')
+    third = new_broker(folder)
+    anew = third.hold()
+    await third.stop()
+
+    assert again == kept
+    assert not {anew.client, anew.controller} & {40_000, 40_001}
+    assert third.chosen_ports == tuple(ListenAddress("127.0.0.1", port) for port in (anew.client, anew.controller))
 
 
 async def test_folder_is_in_use_by_another_broker(private_broker: EmbeddedBroker) -> None:

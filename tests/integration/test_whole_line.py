@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, Final
 from urllib.request import urlopen
 from uuid import uuid4
@@ -16,6 +17,7 @@ from confluent_kafka import Producer as PlainProducer
 from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from infra.embedded.ports import is_port_free
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.call_log import prompt_sha256
 from schemas.client_messages import Attach, Cancel, ClientMessage, Delta, Error, Hello, Prompt, ServerMessage
@@ -23,6 +25,7 @@ from schemas.prompts import ChatMessage
 from schemas.topics import PROMPTS, fixed_topics, user_partition
 from tests.integration.chat_client import ChatClient
 from tests.integration.ledger import Asked, check_ledger, letters_of
+from tests.integration.process_probe import other_server_on, until
 from tests.integration.whole_line import WholeLine, running_line
 
 STRANGE_SESSIONS: Final = {
@@ -216,6 +219,35 @@ async def test_silent_session_hears_a_prompt_of_another_gateway(line: WholeLine,
     assert seen.text == answer_to(prompt)
     assert not waiting.faults
     assert after[BY_ACTIVITY] == before.get(BY_ACTIVITY, 0.0) + 1
+
+
+async def test_ports_of_dead_children_are_taken(line: WholeLine, user: str) -> None:
+    """Each of them, the broker too, waits until the others have left and comes back on its own port; answers go on."""
+    ports = {
+        "kafka": int(line.kafka.rpartition(":")[2]),
+        "provider": int(line.addresses["provider"].removesuffix("/v1").rpartition(":")[2]),
+        "analytics": line.analytics_port,
+        "worker": int(line.environment_of("worker")["TOKENWIRE_METRICS_PORT"]),
+        "gateway-2": int(line.gateways[1].rpartition(":")[2]),
+    }
+    with ExitStack() as others:
+        leaves = {}
+        with line.paused():
+            killed = [line.kill(name) for name in ports]
+            await until(lambda: all(map(is_port_free, ports.values())))
+            for name, port in ports.items():
+                leaves[name] = others.enter_context(ExitStack())
+                leaves[name].enter_context(other_server_on(port))
+        for name, port in ports.items():  # in the order of their needs: who needs another waits for that one first
+            await asyncio.to_thread(line.until_said, f"{name} waits for port {port}, which another program has")
+            leaves[name].close()
+        for each in killed:
+            await asyncio.to_thread(line.until_restarted, each)
+    async with ChatClient.connected(line.gateways[1], line.token(user)) as client:
+        seen = await client.answer("s1", f"Are you there, {user}?")
+
+    assert seen.text == answer_to(f"Are you there, {user}?")
+    assert "giving up" not in line.said()
 
 
 async def metrics_when(gateway: str, condition: Callable[[dict[str, float]], bool]) -> dict[str, float]:

@@ -149,6 +149,28 @@ class WholeLine:
         os.kill(killed.pid, signal.SIGKILL)
         return killed
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The supervisor sees and does nothing meanwhile."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def environment_of(self, name: str) -> dict[str, str]:
+        """What a child was started with."""
+        words = Path(f"/proc/{self.children()[name]}/environ").read_text().split("\0")
+        return {variable: value for variable, _, value in (word.partition("=") for word in words)}
+
+    def until_said(self, words: str) -> None:
+        """Wait until the supervisor has said it."""
+        started_s = time.monotonic()
+        while words not in self.said():
+            assert time.monotonic() < started_s + RESTARTED_S, f"{words!r} was never said:\n{self.said()}"
+            time.sleep(POLL_S)
+
     def until_restarted(self, killed: Killed) -> float:
         """Wait until the supervisor says that a killed child is ready again; the seconds it took."""
         started_s = time.monotonic()

@@ -145,7 +145,7 @@ async def run_line(settings: Settings, options: UpOptions) -> int:
             plan = plan_of(settings, ports, cluster.bootstrap_servers, options)
             is_ready = brokers_ready(cluster, plan)
             starts = [
-                BrokerStart(command, is_ready(broker))
+                BrokerStart(command, is_ready(broker), broker.chosen_ports)
                 for command, broker in zip(commands, cluster.brokers, strict=True)
             ]
             return await supervise(plan, starts, held, options)

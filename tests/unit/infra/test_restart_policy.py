@@ -49,3 +49,22 @@ def test_was_ready_once_long_ago() -> None:
     exits = [ChildExit(0.0, 0.5, True), *short_runs(4, was_ready=False)]
 
     assert isinstance(decide_restart(POLICY, exits), RestartAt)
+
+
+def test_chosen_port_is_taken() -> None:
+    """It is waited for, far longer than a broken child is tried, and given up with the port in the reason."""
+    runs = [ChildExit(float(start), start + 1.0, False, 20_001) for start in range(0, 130, 10)]
+    decisions = [decide_restart(POLICY, runs[: number + 1]) for number in range(len(runs))]
+
+    assert all(isinstance(decision, RestartAt) for decision in decisions[:-1])
+    assert decisions[0] == RestartAt(2.0)
+    assert decisions[-1] == GiveUp("port 20001 was not free within 120 s; start again to have another chosen")
+
+
+def test_chosen_port_was_taken_before() -> None:
+    """Only the time since it last had its ports counts."""
+    long_ago = ChildExit(0.0, 119.0, False, 20_001)
+
+    exits = [long_ago, ChildExit(119.0, 120.0, True), ChildExit(1_000.0, 1_001.0, False, 20_001)]
+
+    assert decide_restart(POLICY, exits) == RestartAt(1_002.0)

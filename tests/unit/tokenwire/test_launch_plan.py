@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.stop_times import CLOSING_S, FAREWELLS_S, gateway_leave_s
 from infra.embedded.child_spec import ChildSpec, check_order
+from infra.embedded.ports import ListenAddress
 from infra.settings import load_settings
 from tokenwire.launch_plan import BrokerStart, LaunchPlan
 from tokenwire.line_ports import LinePorts
@@ -14,7 +15,13 @@ async def never_ready() -> bool:
 
 
 def plan(
-    *, workers: int = 1, gateways: int = 1, provider: bool = True, servers: str = "127.0.0.1:9092", **environment: str
+    *,
+    workers: int = 1,
+    gateways: int = 1,
+    provider: bool = True,
+    servers: str = "127.0.0.1:9092",
+    chosen: frozenset[int] = frozenset(),
+    **environment: str,
 ) -> LaunchPlan:
     settings = load_settings({f"TOKENWIRE_{name.upper()}": value for name, value in environment.items()})
     ports = LinePorts(
@@ -23,6 +30,7 @@ def plan(
         analytics=8123,
         worker_metrics=tuple(range(9470, 9470 + workers)),
         analytics_metrics=9465,
+        chosen=chosen,
     )
     return LaunchPlan(
         settings=settings, ports=ports, kafka=servers, provider=provider, simulated=provider, answers_from="x"
@@ -95,3 +103,21 @@ def test_gateway_may_use_its_whole_window() -> None:
     for drain_s in (0.0, 5.0, 30.0, 600.0):
         gateway = children(plan(gateway_drain_s=str(drain_s)))["gateway"]
         assert gateway.stop_deadline_s > gateway_leave_s(drain_s) >= drain_s + CLOSING_S + FAREWELLS_S
+
+
+def test_each_child_is_told_of_the_ports_that_were_chosen_for_it() -> None:
+    """Only of its own, and of none that a setting names."""
+    chosen = frozenset({8080, 8090, 8123, 9465, 9471})
+    told = plan(workers=2, gateways=2, chosen=chosen, gateway_host="0.0.0.0")
+    broker = BrokerStart(["java"], never_ready, (ListenAddress("127.0.0.1", 20_000),))
+    found = {spec.name: [tuple(each) for each in spec.chosen_ports] for spec in told.children([broker])}
+
+    assert found == {
+        "kafka": [("127.0.0.1", 20_000)],
+        "provider": [("127.0.0.1", 8090)],
+        "analytics": [("127.0.0.1", 8123), ("127.0.0.1", 9465)],
+        "worker-1": [],
+        "worker-2": [("127.0.0.1", 9471)],
+        "gateway-1": [("0.0.0.0", 8080)],
+        "gateway-2": [],
+    }

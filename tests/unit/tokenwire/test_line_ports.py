@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from infra.embedded.ports import PortTaken, find_free_port, is_port_free
+from infra.embedded.ports import PortTaken, find_free_port, is_port_free, promise_port
 from infra.settings import Settings, load_settings
 from tokenwire.line_ports import choose_line_ports
 
@@ -29,10 +29,22 @@ def test_port_0_means_a_free_one_for_each() -> None:
 def test_further_gateways_take_the_following_ports() -> None:
     """8080, 8081, …: whoever knows the first knows the others."""
     tried = (find_free_port() for _ in range(1_000))
-    first = next(port for port in tried if is_port_free(port + 1))
+    first = next(port for port in tried if is_port_free(port + 1) and promise_port(port + 1))
     ports = choose_line_ports(settings(gateway=first), workers=1, gateways=2, provider=False)
 
     assert ports.gateways == (first, first + 1)
+    assert not {first, first + 1} & ports.chosen
+
+
+def test_ports_that_no_setting_names_are_marked() -> None:
+    """They may be waited for when somebody sits there; those of the settings are refused at once."""
+    metrics = find_free_port()
+    while not is_port_free(metrics + 1) or not promise_port(metrics + 1):
+        metrics = find_free_port()
+    ports = choose_line_ports(settings(metrics=metrics), workers=2, gateways=1, provider=True)
+
+    assert (ports.worker_metrics[0], ports.analytics_metrics) == (metrics, metrics + 1)
+    assert ports.chosen == {*ports.gateways, ports.provider, ports.analytics, ports.worker_metrics[1]}
 
 
 @pytest.mark.parametrize("name", ["kafka", "gateway", "provider", "analytics", "metrics"])
