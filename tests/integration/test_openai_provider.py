@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import openai
 import pytest
 
+from infra.embedded.ports import find_free_port
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.call_log import Call
@@ -288,8 +289,7 @@ async def test_cancelled_while_waiting(provider: OpenAIProvider, simulated: Simu
 
 async def test_nobody_listens() -> None:
     """A provider that is not there is unreachable, and quickly."""
-    async with SimulatedProvider() as gone:
-        url = gone.base_url
+    url = f"http://127.0.0.1:{find_free_port()}/v1"
     adapter = OpenAIProvider(name="gone", api_key="", base_url=url, deadlines=DEADLINES)
     heard = await heard_from(adapter, request_for("anyone?"))
     await adapter.aclose()
