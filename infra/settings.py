@@ -51,8 +51,9 @@ class Settings(BaseSettings):
     """Embedded brokers of `tokenwire up`, 1 or 3; with 3, every topic has three replicas and one broker may be gone."""
     kafka_heap_mb: Annotated[int, Field(ge=128, le=65_536)] = 768
     """Java heap of each embedded broker in MiB; 1,536 for 10,000 sessions a day in the dedicated layout."""
-    kafka_replication: Annotated[int, Field(ge=1, le=7)] = 1
-    """Replicas of every topic; 3 on a cluster (then min.insync.replicas is 2)."""
+    kafka_replication: Annotated[int, Field(ge=0, le=7)] = 0
+    """Replicas of every topic; from 3 on, min.insync.replicas is 2. 0 = of an existing cluster, what its brokers give a
+    topic by default; of the embedded broker, 1."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How to talk to the brokers."""
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -233,6 +234,11 @@ class Settings(BaseSettings):
     def bootstrap_servers(self) -> str:
         """Where clients find Kafka: the cluster's servers, else the embedded broker's."""
         return self.kafka or f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def topic_replication(self) -> int:
+        """Replicas that are asked for with a new topic; -1 = what the brokers give by default."""
+        return self.kafka_replication or (-1 if self.kafka else 1)
 
     @property
     def simulated(self) -> bool:

@@ -173,7 +173,6 @@ def faust_app(settings: Settings) -> Any:
         store="memory://",
         topic_allow_declare=False,
         topic_disable_leader=True,
-        topic_replication_factor=settings.kafka_replication,
         value_serializer="raw",
         web_enabled=False,
         worker_redirect_stdouts=False,

@@ -56,7 +56,7 @@ class SessionTopics:
 
     def __init__(self, settings: Settings) -> None:
         self.layout = settings.topic_layout
-        self.replication = settings.kafka_replication
+        self.replication = settings.topic_replication
         self.retention_h = settings.session_retention_h
         self.options = librdkafka_options(settings)
         asking = aiokafka_options(settings)

@@ -23,6 +23,7 @@ from confluent_kafka.error import KafkaError
 
 from infra.kafka.broker_check import check_brokers
 from infra.kafka.connection import librdkafka_options
+from infra.kafka.decisions.durability import durability_hint
 from infra.settings import Settings
 from schemas.topics import TopicSpec
 
@@ -33,6 +34,8 @@ log = structlog.get_logger(__name__)
 SETUP_DEADLINE_S: Final = 60.0
 REQUEST_DEADLINE_S: Final = 10.0
 METADATA_POLL_S: Final = 0.05
+BROKERS_DEFAULT: Final = -1
+DURABILITY: Final = ("default.replication.factor", "min.insync.replicas")
 AUTO_CREATION: Final = "auto.create.topics.enable"
 REPLICATION_OF_CLUSTERS: Final = 3
 REFUSED: Final = (KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
@@ -80,11 +83,11 @@ class TopicSetup:
         quiet = {"log_level": 2}  # connection faults reach us as exceptions; librdkafka would print them as well
         self._client = AdminClient(librdkafka_options(settings) | quiet)
         self._servers = settings.bootstrap_servers
-        self._replication = settings.kafka_replication
+        self._replication = settings.topic_replication
         self._give_up_s = time.monotonic() + deadline_s
 
     def run(self, specs: tuple[TopicSpec, ...]) -> None:
-        self._check_auto_creation(self._metadata())
+        self._hint_at_settings(self._metadata())
         self._create(specs)
         metadata = self._metadata_with(specs)
         faults = [fault for spec in specs for fault in self._faults(spec, metadata.topics[spec.name])]
@@ -106,27 +109,33 @@ class TopicSetup:
             except TimeoutError as error:
                 raise TopicsUnavailable(f"No answer to the creation of topic {name} from {self._servers}.") from error
 
-    def _check_auto_creation(self, metadata: Any) -> None:
-        """Hint at a broker that creates topics for whoever asks. No client of ours does, but others may, before us."""
+    def _hint_at_settings(self, metadata: Any) -> None:
+        """Look at what the brokers do where nobody says otherwise; a cluster that does not tell is no fault."""
         resource = ConfigResource(ResourceType.BROKER, str(min(metadata.brokers)))
         answer = self._client.describe_configs([resource], request_timeout=REQUEST_DEADLINE_S)[resource]
         try:
-            entry = answer.result(timeout=REQUEST_DEADLINE_S).get(AUTO_CREATION)
+            entries = answer.result(timeout=REQUEST_DEADLINE_S)
         except KafkaException as error:
             if error.args[0].code() in REFUSED:
-                log.warning("auto_creation_not_checked", reason="this user may not read the brokers' configuration")
+                log.warning("broker_settings_not_checked", reason="this user may not read the brokers' configuration")
                 return
             raise TopicsUnavailable(
                 f"The configuration of the brokers at {self._servers} is unknown: {error}."
             ) from error
         except TimeoutError as error:
             raise TopicsUnavailable(f"No answer about the brokers' configuration from {self._servers}.") from error
-        if entry is not None and entry.value == "true":
+        told = {name: entry.value for name, entry in entries.items()}
+        if told.get(AUTO_CREATION) == "true":  # no client of ours lets it, but others may, before us
             log.warning(
                 "brokers_create_topics",
                 advice=f"set {AUTO_CREATION}=false on them: a foreign client that asks for a topic before us makes it "
                 "with other partitions and retention",
             )
+        if self._replication == BROKERS_DEFAULT and len(metadata.brokers) > 1 and told.keys() >= set(DURABILITY):
+            replicas, insync_min = (int(told[name]) for name in DURABILITY)
+            hint = durability_hint(replicas=replicas, insync_min=insync_min)
+            if hint is not None:
+                log.warning("topics_not_durable", advice=hint)
 
     def _metadata(self) -> Any:
         """The cluster's metadata, asked for until the deadline: a broker may just be starting."""
