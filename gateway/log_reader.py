@@ -95,7 +95,7 @@ class LogFinder(Protocol):
     """Knows where sessions' logs are (`infra.kafka.session_topics.SessionTopics`)."""
 
     async def ensure(self, key: SessionKey) -> SessionLog:
-        """The session's log, made if absent. Raises SessionTopicsUnavailable."""
+        """The session's log, made if absent. Raises SessionTopicsError."""
         ...
 
     def forget(self, key: SessionKey) -> None:

@@ -24,7 +24,7 @@ from gateway.session_hub import SessionHub
 from gateway.session_lanes import SessionLanes
 from infra.clickhouse.decisions.archived_turns import ArchivedTurn
 from infra.kafka.log_client import LogError, LogUnavailable, OffsetOutOfRange
-from infra.kafka.session_topics import SessionTopicsUnavailable
+from infra.kafka.session_topics import SessionTopicRefused, SessionTopicsUnavailable
 from schemas.client_messages import Attached, Error, OnSlow
 from schemas.client_messages import Gap as GapMessage
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
@@ -106,6 +106,10 @@ class SessionAttachments:
         try:
             async with asyncio.timeout(self.services.rules.attach_s):
                 hub, plan, archived = await self.planned(SessionId(session), wish)
+        except SessionTopicRefused as refusal:
+            log.error("session_refused", reason=str(refusal))
+            self.writer.send(refused_session(session, prompt_id))
+            return False
         except (LogError, SessionTopicsUnavailable, TimeoutError) as error:
             log.info("attach_failed", error=type(error).__name__)
             self.writer.send(unavailable(session, prompt_id, self.services.rules.retry_after_s))
@@ -239,6 +243,17 @@ def unavailable(session: str, prompt_id: str, retry_after_s: float) -> Error:
         session=session,
         prompt_id=prompt_id,
         retry_after_s=retry_after_s,
+    )
+
+
+def refused_session(session: str, prompt_id: str) -> Error:
+    """The cluster will not have a log of the session; its own words are for the operator."""
+    return Error(
+        code="session_refused",
+        message="the Kafka cluster refuses to keep a log for this session; nothing was done, and nothing can be until "
+        "whoever runs this service has acted: the gateway's log says how",
+        session=session,
+        prompt_id=prompt_id,
     )
 
 

@@ -85,7 +85,7 @@ class SessionHubs:
     async def open(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
         """The hub of a user's session, made if absent. `said`: a verified cursor that shows where folding may begin.
 
-        Raises LogError, SessionTopicsUnavailable. Cancellation: the opening goes on for others who wait for it.
+        Raises LogError, SessionTopicsError. Cancellation: the opening goes on for others who wait for it.
         """
         key = session_key_of(user, session)
         hub = self.hubs.get(key)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from infra.kafka.session_topics import SessionTopicRefused
 from processors.prompt_intake import PromptIntake
 from processors.session_lane import SessionLane
 from processors.weather import WEATHER
@@ -97,7 +98,10 @@ class CommandIntake:
             return
         lane = self.owner.lane_of(command.user, command.session)
         async with lane.alone():  # kept while the weather is bad, so that a later command does not overtake this one
-            await self.owner.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))
+            try:
+                await self.owner.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))
+            except SessionTopicRefused as refusal:
+                await self.take_in_unlogged(lane, command, delivery, refusal)
 
     async def take_in_alone(self, lane: SessionLane, command: PromptCommand, delivery: Delivery) -> None:
         await self.owner.open_log(lane)
@@ -110,6 +114,18 @@ class CommandIntake:
                 pass
             case ExpireSession():
                 await self.expire(lane, delivery)
+
+    async def take_in_unlogged(
+        self, lane: SessionLane, command: PromptCommand, delivery: Delivery, refusal: SessionTopicRefused
+    ) -> None:
+        """Answer a command whose session can have no log: a prompt ends in `error`, all else is void."""
+        if not isinstance(command, PromptSubmitted):
+            log.error("command_refused", offset=delivery.offset, kind=type(command).__name__, reason=str(refusal))
+            return
+        for turn in self.prompts.turns_of(command, delivery):
+            known = self.owner.journal.get(turn.turn)
+            if lane.find(turn.turn) is None and (known is None or known.phase != "ended"):
+                await self.owner.unlogged.end(lane, turn, refusal)
 
     async def cancel(self, lane: SessionLane, command: PromptCancelled) -> None:
         """End the prompt's turns that are open; remember the cancel if the prompt has not come yet."""

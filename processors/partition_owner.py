@@ -39,6 +39,7 @@ from processors.turn_journal import TurnJournal
 from processors.turn_lines import TurnLines
 from processors.turn_recovery import TurnRecovery
 from processors.turn_runner import TurnRunner
+from processors.unlogged_endings import UnloggedEndings
 from processors.weather import WEATHER
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 from schemas.permits import is_permit
@@ -150,6 +151,7 @@ class PartitionOwner:
         self.recovery = TurnRecovery(self)
         self.intake = CommandIntake(self)
         self.watchers = SessionWatchers(self)
+        self.unlogged = UnloggedEndings(self)
         self.delivered: int | None = None
         """One past the newest record that the consumer has handed over; None: it has handed over none."""
         self.stopping = False
@@ -342,7 +344,7 @@ class PartitionOwner:
         return lane
 
     async def open_log(self, lane: SessionLane) -> None:
-        """Find or create the lane's log, anew where it turned out to be gone. Raises SessionTopicsUnavailable."""
+        """Find or create the lane's log, anew where it turned out to be gone. Raises SessionTopicsError."""
         if lane.writer is not None and lane.writer.lost:
             log.warning("session_log_replaced", session=lane.key)
             self.parts.topics.forget(lane.key)

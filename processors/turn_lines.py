@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
+from infra.kafka.session_topics import SessionTopicRefused
 from processors.begin_gate import GateShut
 from processors.decisions.busy_session import stronger_stop
 from processors.decisions.recovery import still_leased
@@ -117,6 +118,12 @@ class TurnLines:
 
     async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
         """Attempt after attempt until the turn is over, or another owner's."""
+        try:
+            await self.run_on(lane, turn, attempt, route)
+        except SessionTopicRefused as refusal:
+            await self.owner.unlogged.end(lane, turn, refusal)
+
+    async def run_on(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
         while True:
             try:
                 if attempt is None and turn.entry.cancel_requested and not turn.over:
@@ -135,6 +142,8 @@ class TurnLines:
             except WEATHER as error:
                 log.warning("attempt_lost", turn=turn.turn, reason=str(error))
                 turn.cause = "append_lost"
+            except SessionTopicRefused:
+                raise
             except Exception as error:  # noqa: BLE001  # whatever a prompt provokes must not take its partition down
                 if await self.failed(lane, turn, error):
                     return
@@ -236,7 +245,12 @@ class TurnLines:
         self.spawn(lane, turn, self.run_watched(lane, turn), TurnPlace(self.owner.parts.runner.pool))
 
     async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> None:
-        if not await self.owner.until_done("watch", lambda: self.watched(lane, turn)):
+        try:
+            ended = await self.owner.until_done("watch", lambda: self.watched(lane, turn))
+        except SessionTopicRefused as refusal:
+            await self.owner.unlogged.end(lane, turn, refusal)
+            return
+        if not ended:
             turn.cause = "crash"
             turn.watched = turn.claimed = False  # back in line, where it stood
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
+from infra.kafka.session_topics import SessionTopicRefused
 from processors.decisions.admission import EXPIRED_MESSAGE
 from processors.decisions.recovery import Close, Expire, GiveUp, Resume, Stop, Watch, decide_recovery
 from processors.decisions.turn_ending import Ending, ending_of_stop
@@ -51,8 +52,22 @@ class TurnRecovery:
 
     async def recover_session(self, entries: list[JournalEntry]) -> None:
         async with self.slots:
-            for entry in await self.owner.until_done("recovery", lambda: self.in_log_order(entries)):
+            try:
+                ordered = await self.owner.until_done("recovery", lambda: self.in_log_order(entries))
+            except SessionTopicRefused as refusal:
+                for entry in entries:
+                    await self.end_unlogged(entry, refusal)
+                return
+            for entry in ordered:
                 await self.recover_surely(entry)
+
+    async def end_unlogged(self, entry: JournalEntry, refusal: SessionTopicRefused) -> None:
+        if entry.prompt is None:
+            return
+        lane = self.owner.lane_of(entry.user, entry.session)
+        turn = OpenTurn(entry, entry.prompt, self.owner.parts.clock.now_us())
+        async with lane.alone():
+            await self.owner.unlogged.end(lane, turn, refusal)
 
     async def in_log_order(self, entries: list[JournalEntry]) -> list[JournalEntry]:
         """In the order in which they were taken in: prompts of one millisecond are told apart by the log alone."""
@@ -71,6 +86,9 @@ class TurnRecovery:
         for failure in range(1, FAILURES_MAX + 1):
             try:
                 await self.owner.until_done("recovery", lambda: self.recover(entry))
+                return
+            except SessionTopicRefused as refusal:
+                await self.end_unlogged(entry, refusal)
                 return
             except Exception as error:  # one turn must not keep a partition from being recovered
                 log.error("recovery_failed", turn=entry.turn, failures=failure, exc_info=error)

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from infra.kafka.log_client import LogClient, LogError, LogRecord, LogUnavailable, OffsetOutOfRange, UnknownLog
-from infra.kafka.session_topics import SessionTopics, SessionTopicsUnavailable
+from infra.kafka.session_topics import SessionTopics, SessionTopicsError
 from infra.settings import Settings
 from producers.errors import AnswerLost, AnswerTimedOut, AnswerUnavailable
 from producers.followed_answer import (
@@ -87,7 +87,7 @@ class AnswerReader:
         try:
             place = (await self._topics.ensure(key)).place
             bounds = await self._log.bounds(place.topic, place.partition)
-        except (LogError, SessionTopicsUnavailable) as error:
+        except (LogError, SessionTopicsError) as error:
             raise AnswerUnavailable(f"the session's log cannot be read now: {error}") from error
         return AnswerStart(place, bounds.start if from_start else bounds.end)
 

@@ -72,5 +72,5 @@ async def faults_of(connection: NodeConnection) -> list[str]:
     try:
         read_topic_ids(await connection.send(TopicIdsRequest([PROMPTS])))
     except TopicIdMissing as error:
-        return [str(error)]
+        return [error.args[0]]
     return []

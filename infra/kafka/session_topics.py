@@ -2,6 +2,10 @@
 
 A topic's id changes when it is deleted and created anew, so it serves as the *epoch* of a cursor: an offset of the
 old topic can't pass for one of the new. Creating is idempotent: gateways and workers may both ask.
+
+    SessionTopicsError
+    ├── SessionTopicsUnavailable    the cluster's weather; the same may work later
+    └── SessionTopicRefused         the cluster will not have it until somebody acts; the sentence says what to do
 """
 
 from __future__ import annotations
@@ -20,13 +24,14 @@ from confluent_kafka.error import KafkaError as AdminError
 
 from infra.kafka.cluster_directory import ClusterDirectory
 from infra.kafka.connection import aiokafka_options, librdkafka_options
+from infra.kafka.decisions.topic_refusal import RefusalSpell, remedy, spell_of
 from infra.kafka.node_connection import connection_options
 from infra.kafka.topic_admin import new_topic
 from infra.settings import Settings
 from schemas.identifiers import SessionKey
 from schemas.topics import SHARED_SESSIONS, LogPlace, TopicSpec, session_place, session_topic
 
-__all__ = ["SessionLog", "SessionTopics", "SessionTopicsUnavailable"]
+__all__ = ["SessionLog", "SessionTopicRefused", "SessionTopics", "SessionTopicsError", "SessionTopicsUnavailable"]
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +44,16 @@ DESCRIBE_PAUSE_S: Final = 0.1
 ASK_DEADLINE_S: Final = 15.0
 
 
-class SessionTopicsUnavailable(Exception):
+class SessionTopicsError(Exception):
+    """A session's topic could not be had."""
+
+
+class SessionTopicsUnavailable(SessionTopicsError):
     """The cluster did not create or describe a session's topic in time; temporary."""
+
+
+class SessionTopicRefused(SessionTopicsError):
+    """The cluster refuses a session's topic, and will refuse it again (`decisions/topic_refusal.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,8 @@ class SessionTopics:
         self.wake = asyncio.Event()
         self.asker: asyncio.Task[None] | None = None
         self.admin: AdminClient | None = None
+        self.spell: RefusalSpell | None = None
+        """The cluster's newest refusal, and for how long it has been repeated; None since the last success."""
 
     async def start(self) -> None:
         """Connect lazily and start the asker."""
@@ -79,13 +94,13 @@ class SessionTopics:
         if self.asker is not None:
             self.asker.cancel()
             await asyncio.gather(self.asker, return_exceptions=True)
-        self.fail_all(list(self.waiting.values()), "stopping")
+        fail_all(list(self.waiting.values()), SessionTopicsUnavailable("stopping"))
         self.waiting.clear()
         self.admin = None
         await self.directory.close()
 
     async def ensure(self, key: SessionKey) -> SessionLog:
-        """The session's log, created if absent. Raises SessionTopicsUnavailable.
+        """The session's log, created if absent. Raises SessionTopicsError.
 
         Cancellation: the topic may still be created; asking again finds it.
         """
@@ -103,7 +118,7 @@ class SessionTopics:
             raise SessionTopicsUnavailable("the cluster did not answer in time") from None
 
     async def find(self, key: SessionKey) -> SessionLog | None:
-        """The session's log if it exists. Raises SessionTopicsUnavailable."""
+        """The session's log if it exists. Raises SessionTopicsError."""
         found = self.remembered(key)
         if found is not None:
             return found
@@ -112,9 +127,11 @@ class SessionTopics:
         return self.remember(key, epochs[place.topic]) if place.topic in epochs else None
 
     async def delete(self, key: SessionKey) -> None:
-        """Delete a session's own topic; nothing happens where it shares one. Raises SessionTopicsUnavailable."""
+        """Delete a session's own topic; nothing happens where it shares one. Raises SessionTopicsError."""
         if self.layout == "dedicated":
-            await asyncio.to_thread(self.delete_topic, session_place(key, self.layout).topic)
+            refused = await asyncio.to_thread(self.delete_topic, session_place(key, self.layout).topic)
+            if refused is not None:
+                raise self.fault_of(refused.code(), words_of(refused))
         self.forget(key)
 
     def forget(self, key: SessionKey) -> None:
@@ -145,32 +162,48 @@ class SessionTopics:
             while self.waiting:
                 keys = list(self.waiting)[:CREATE_BATCH_MAX]
                 futures = {key: self.waiting.pop(key) for key in keys}
-                reason = "stopping"
+                fault: SessionTopicsError = SessionTopicsUnavailable("stopping")
                 try:
                     await self.answer(futures)
-                except (SessionTopicsUnavailable, KafkaException) as error:
+                except (SessionTopicsError, KafkaException) as error:
                     log.warning("session_topics_unavailable", sessions=len(keys), reason=str(error))
-                    reason = str(error)
+                    fault = error if isinstance(error, SessionTopicsError) else SessionTopicsUnavailable(str(error))
                 finally:
-                    self.fail_all(list(futures.values()), reason)
+                    fail_all(list(futures.values()), fault)
 
     async def answer(self, futures: dict[SessionKey, asyncio.Future[SessionLog]]) -> None:
         """Most are there, and to ask about them is cheap; to create each is work for the controller."""
         places = {key: session_place(key, self.layout) for key in futures}
         epochs = await self.describe({place.topic for place in places.values()})
         missing = [key for key, place in places.items() if place.topic not in epochs]
-        if missing and self.layout == "dedicated":
-            specs = [session_topic(key, session_retention_h=self.retention_h) for key in missing]
-            await asyncio.to_thread(self.create, specs)
-        epochs |= await self.described({places[key].topic for key in missing})
+        faults = await self.created(missing) if missing and self.layout == "dedicated" else {}
+        epochs |= await self.described({places[key].topic for key in missing} - faults.keys())
         for key, future in futures.items():
-            epoch = epochs.get(places[key].topic)
-            if future.done():
-                continue
-            if epoch is None:
-                self.fail_all([future], "the topic was not there after it was created")
-            else:
-                future.set_result(self.remember(key, epoch))
+            topic = places[key].topic
+            if topic not in epochs:
+                absent = SessionTopicsUnavailable("the topic was not there after it was created")
+                fail_all([future], faults.get(topic, absent))
+            elif not future.done():
+                future.set_result(self.remember(key, epochs[topic]))
+
+    async def created(self, keys: list[SessionKey]) -> dict[str, SessionTopicsError]:
+        """Create these sessions' topics; why not, for each that was not created. Raises SessionTopicsUnavailable."""
+        specs = [session_topic(key, session_retention_h=self.retention_h) for key in keys]
+        refused = await asyncio.to_thread(self.create, specs)
+        if len(refused) < len(specs):
+            self.spell = None
+        faults = {topic: self.fault_of(error.code(), words_of(error)) for topic, error in refused.items()}
+        if faults:
+            log.warning("session_topics_not_created", sessions=len(faults), reason=str(next(iter(faults.values()))))
+        return faults
+
+    def fault_of(self, code: int, words: str) -> SessionTopicsError:
+        """What a broker's error means for whoever waits."""
+        self.spell = spell_of(self.spell, code, asyncio.get_running_loop().time())
+        to_do = remedy(self.spell)
+        if to_do is None:
+            return SessionTopicsUnavailable(words)
+        return SessionTopicRefused(f"The cluster refuses a session's topic: {words.rstrip('.')}. {to_do}")
 
     async def described(self, topics: set[str]) -> dict[str, str]:
         """Topic ids, asked again for a while: metadata lags behind the answer to a creation."""
@@ -182,29 +215,34 @@ class SessionTopics:
                 break
         return epochs
 
-    def create(self, specs: list[TopicSpec]) -> None:
+    def create(self, specs: list[TopicSpec]) -> dict[str, AdminError]:
+        """Create topics; the broker's error for each that it did not create. Raises SessionTopicsUnavailable."""
         topics = [new_topic(spec, self.replication) for spec in specs]
-        for future in self.client().create_topics(topics, request_timeout=ADMIN_TIMEOUT_S).values():
+        refused = {}
+        for topic, future in self.client().create_topics(topics, request_timeout=ADMIN_TIMEOUT_S).items():
             try:
                 future.result(timeout=ADMIN_TIMEOUT_S)
             except KafkaException as error:
                 if error.args[0].code() != AdminError.TOPIC_ALREADY_EXISTS:
-                    raise SessionTopicsUnavailable(error.args[0].str()) from error
+                    refused[topic] = error.args[0]
             except TimeoutError as error:
                 raise SessionTopicsUnavailable("no answer to a topic's creation") from error
+        return refused
 
-    def delete_topic(self, topic: str) -> None:
+    def delete_topic(self, topic: str) -> AdminError | None:
+        """Delete a topic; the broker's error where it did not. Raises SessionTopicsUnavailable."""
         for future in self.client().delete_topics([topic], request_timeout=ADMIN_TIMEOUT_S).values():
             try:
                 future.result(timeout=ADMIN_TIMEOUT_S)
             except KafkaException as error:
                 if error.args[0].code() != AdminError.UNKNOWN_TOPIC_OR_PART:
-                    raise SessionTopicsUnavailable(error.args[0].str()) from error
+                    return error.args[0]
             except TimeoutError as error:
                 raise SessionTopicsUnavailable("no answer to a topic's deletion") from error
+        return None
 
     async def describe(self, topics: Collection[str]) -> dict[str, str]:
-        """The ids of those that exist, through a short outage. Raises SessionTopicsUnavailable."""
+        """The ids of those that exist, through a short outage. Raises SessionTopicsError."""
         if not topics:
             return {}
         try:
@@ -214,16 +252,24 @@ class SessionTopics:
                         return await self.directory.topic_ids(topics)
                     except (KafkaConnectionError, OSError, TimeoutError):
                         await asyncio.sleep(DESCRIBE_PAUSE_S)
-        except (KafkaError, TimeoutError) as error:
-            raise SessionTopicsUnavailable(f"no answer about topics: {error!r}") from error
+        except TimeoutError as error:
+            raise SessionTopicsUnavailable("no answer about topics") from error
+        except KafkaError as error:
+            code = getattr(error, "errno", 0)  # only what a broker says has one
+            raise self.fault_of(code, f"no answer about topics: {error}") from error
 
     def client(self) -> AdminClient:
         if self.admin is None:
             raise SessionTopicsUnavailable("not started")
         return self.admin
 
-    def fail_all(self, futures: list[asyncio.Future[SessionLog]], reason: str) -> None:
-        for future in futures:
-            if not future.done():
-                future.set_exception(SessionTopicsUnavailable(reason))
-                future.exception()  # a waiter that was cancelled leaves nobody to read it
+
+def words_of(error: AdminError) -> str:
+    return f"{error.name()}, {error.str()}"
+
+
+def fail_all(futures: list[asyncio.Future[SessionLog]], fault: SessionTopicsError) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(fault)
+            future.exception()  # a waiter that was cancelled leaves nobody to read it

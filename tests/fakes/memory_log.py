@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from infra.clock import Clock
 from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, UnknownLog
-from infra.kafka.session_topics import SessionLog, SessionTopics
+from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics
 from processors.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
 from schemas.identifiers import SessionKey
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX, Layout, fixed_topics, session_place
@@ -210,6 +210,8 @@ class MemoryTopics(SessionTopics):
 
     def __init__(self, log: MemoryLog) -> None:
         self.memory = log
+        self.refuses = False
+        """Whether it creates none any more."""
 
     async def start(self) -> None:
         """Nothing to connect."""
@@ -220,6 +222,8 @@ class MemoryTopics(SessionTopics):
     async def ensure(self, key: SessionKey) -> SessionLog:
         """The session's log, created if absent."""
         place = session_place(key, self.memory.layout)
+        if self.refuses and place.topic not in self.memory.epochs:
+            raise SessionTopicRefused("The cluster refuses a session's topic: it is full.")
         return SessionLog(place, self.memory.create(place.topic))
 
     async def find(self, key: SessionKey) -> SessionLog | None:
@@ -233,5 +237,7 @@ class MemoryTopics(SessionTopics):
 
     async def delete(self, key: SessionKey) -> None:
         """Delete a session's own topic."""
+        if self.refuses:
+            raise SessionTopicRefused("The cluster refuses a session's topic: it is full.")
         if self.memory.layout == "dedicated":
             self.memory.delete(session_place(key, "dedicated").topic)

@@ -63,6 +63,7 @@ class OneWorker:
         self.slow_s = 0.0
         self.appender = MemoryAppender(self.log, lambda topic: self.weather(topic, self.fates))
         self.reader = MemoryReader(self.log, lambda topic: self.weather(topic, self.read_fates))
+        self.topics = MemoryTopics(self.log)
         self.provider = ScriptedProvider()
         self.metrics = Metrics(WORKER_METRICS)
         self.conversations = Conversations(bytes_max=1_000_000)
@@ -84,7 +85,7 @@ class OneWorker:
         return WorkerParts(
             appender=self.appender,
             reader=self.reader,
-            topics=MemoryTopics(self.log),
+            topics=self.topics,
             runner=runner,
             dead_letters=DeadLetterWriter(self.appender, self.clock, self.metrics),
             activity=ActivityTeller(self.appender, self.clock),

@@ -52,7 +52,7 @@ async def test_broker_before_topic_ids() -> None:
 async def test_broker_whose_topics_have_no_ids() -> None:
     """Sixteen zeros are no id."""
     async with scripted_broker(topics={PROMPTS: ZEROS}) as broker:
-        with pytest.raises(BrokersUnfit, match=r"topic tokenwire\.prompts no id"):
+        with pytest.raises(BrokersUnfit, match=r"be used\. They give topic tokenwire\.prompts no id"):
             await check_brokers(settings_for(broker))
 
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Collection
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
-from infra.kafka.session_topics import SessionTopics, SessionTopicsUnavailable
+from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics, SessionTopicsUnavailable
 from infra.settings import load_settings
 from schemas.identifiers import SessionKey
 from schemas.topics import TopicSpec
@@ -25,6 +25,7 @@ class ScriptedTopics(SessionTopics):
         self.failures = list(failures)
         self.batches: list[list[str]] = []
         self.there: set[str] = set()
+        self.refusals: dict[str, KafkaError] = {}
         self.asked = threading.Event()
         self.answering = threading.Event()
         self.answering.set()
@@ -33,22 +34,25 @@ class ScriptedTopics(SessionTopics):
         """No client: everything that would use it is answered here."""
         self.asker = asyncio.create_task(self.create_what_waits())
 
-    def create(self, specs: list[TopicSpec]) -> None:
+    def create(self, specs: list[TopicSpec]) -> dict[str, KafkaError]:
         """Remember them."""
         self.asked.set()
         self.answering.wait(10)
         if self.failures:
             raise self.failures.pop(0)
         self.batches.append([spec.name for spec in specs])
-        self.there.update(spec.name for spec in specs)
+        refused = {spec.name: self.refusals[spec.name] for spec in specs if spec.name in self.refusals}
+        self.there.update(spec.name for spec in specs if spec.name not in refused)
+        return refused
 
     async def describe(self, topics: Collection[str]) -> dict[str, str]:
         """Ids of those that exist."""
         return {topic: f"id-of-{topic}" for topic in topics if topic in self.there or "session." not in topic}
 
-    def delete_topic(self, topic: str) -> None:
+    def delete_topic(self, topic: str) -> KafkaError | None:
         """Forget it."""
         self.there.discard(topic)
+        return self.refusals.get(topic)
 
 
 def key(number: int) -> SessionKey:
@@ -124,3 +128,33 @@ async def test_deleted_session() -> None:
     assert await shared.find(key(1)) is not None
     for each in (topics, shared):
         await each.stop()
+
+
+async def test_topic_that_the_cluster_refuses() -> None:
+    """Whoever wants it hears the cluster's words and what to do; others of the same batch get theirs."""
+    topics = ScriptedTopics()
+    topics.refusals["tokenwire.session.key1"] = KafkaError(KafkaError.POLICY_VIOLATION, "no more partitions")
+    await topics.start()
+    refused, made = await asyncio.gather(topics.ensure(key(1)), topics.ensure(key(2)), return_exceptions=True)
+    with pytest.raises(SessionTopicRefused):
+        await topics.delete(key(1))
+    await topics.stop()
+
+    assert isinstance(refused, SessionTopicRefused)
+    assert "no more partitions" in str(refused)
+    assert "TOKENWIRE_TOPIC_LAYOUT=shared" in str(refused)
+    assert isinstance(made, SessionLog)
+
+
+async def test_topic_that_has_to_wait() -> None:
+    """A quota on changes fills again, so nobody is turned away for it."""
+    topics = ScriptedTopics()
+    topics.refusals["tokenwire.session.key1"] = KafkaError(KafkaError.THROTTLING_QUOTA_EXCEEDED, "too many changes")
+    await topics.start()
+    with pytest.raises(SessionTopicsUnavailable):
+        await topics.ensure(key(1))
+    topics.refusals.clear()
+    found = await topics.ensure(key(1))
+    await topics.stop()
+
+    assert found.place.topic == "tokenwire.session.key1"
