@@ -72,7 +72,7 @@ def run_server(ready: Connection) -> None:
 async def compare(url: str, streams: int, tokens: int, rounds: int) -> None:
     patience = httpx2.Timeout(ANSWER_S_MAX)  # a busy machine must not end a round
     async with contextlib.AsyncExitStack() as clients:
-        adapter = OpenAIProvider(name="simulated", api_key="", base_url=url, deadlines=PATIENT)
+        adapter = OpenAIProvider(name="simulated", api_key="", base_url=url)
         clients.push_async_callback(adapter.aclose)
         plain = openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0, timeout=patience)
         await clients.enter_async_context(plain)
@@ -109,7 +109,8 @@ async def cpu_us_per_token(reader: Reader, prompts: list[str]) -> float:
 
 
 async def read_adapter(provider: OpenAIProvider, prompt: str) -> int:
-    request = ChatRequest(model="simulated", messages=(ChatMessage("user", prompt),), max_tokens=100_000)
+    messages = (ChatMessage("user", prompt),)
+    request = ChatRequest(model="simulated", messages=messages, max_tokens=100_000, deadlines=PATIENT)
     async with provider.stream(request) as batches:
         return sum([sum(isinstance(item, TextChunk) for item in batch) async for batch in batches])
 

@@ -143,9 +143,10 @@ class Settings(BaseSettings):
     answer_tokens_max: Annotated[int, Field(ge=1)] = 4_096
     """max_tokens of a prompt that names none."""
     connect_s: Seconds = 10.0
-    """Deadline for a connection to the provider and its answer's headers."""
-    first_token_s: Seconds = 5.0
-    """Deadline from the request to the first token."""
+    """Deadline for a connection to the provider, TLS included."""
+    first_token_s: Seconds | None = None
+    """Deadline from the request to the first token; unset = 5 s where another target can take the call, else 120 s, and
+    300 s with models that are known to reason first."""
     between_tokens_s: Seconds = 30.0
     """Longest silence between two tokens."""
     turn_s: Seconds = 900.0
@@ -204,7 +205,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("config", "auth_jwks", mode="before")
+    @field_validator("config", "auth_jwks", "first_token_s", mode="before")
     @classmethod
     def empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

@@ -30,7 +30,6 @@ from processors.activity_teller import ActivityTeller
 from processors.answer_scorer import AnswerScorer, load_scorer
 from processors.conversation import Conversations
 from processors.dead_letter_writer import DeadLetterWriter
-from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.decisions.token_count import load_encoding
 from processors.log_appender import LogAppender
 from processors.ordered_commits import FaustProducer, OrderedCommitsConsumer
@@ -129,17 +128,10 @@ async def send_permit(appender: LogAppender, partition: int, command: PermitComm
 
 def provider_at(target: Target, holder: CatalogueHolder) -> OpenAIProvider:
     """Whoever answers at a target: the simulated provider, OpenAI, or any that speaks its language."""
-    deadlines = StreamDeadlines(
-        connect_s=target.connect_s,
-        first_token_s=target.first_token_s,
-        between_tokens_s=target.between_tokens_s,
-        total_s=target.total_s,
-    )
     return OpenAIProvider(
         name=target.provider,
         api_key=holder.loaded.key_of(target).get_secret_value(),
         base_url=target.base_url,
-        deadlines=deadlines,
     )
 
 

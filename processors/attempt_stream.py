@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import msgspec
+import structlog
 
 from infra.clock import Clock
 from processors.attempt_recorder import AttemptRecorder
@@ -35,9 +37,12 @@ from processors.providers.provider import (
 from processors.session_lane import OpenTurn
 from processors.session_writer import SessionWriter
 from processors.token_publisher import TokenPublisher
-from schemas.session_events import TurnError, Usage
+from processors.weather import WEATHER
+from schemas.session_events import TurnError, TurnWaiting, Usage, WaitsFor
 
 __all__ = ["AttemptStream", "StreamResult"]
+
+log = structlog.get_logger(__name__)
 
 CHUNK_CHARS_MAX: Final = 8_192
 """A longer chunk is cut into several, so that no record is large."""
@@ -83,12 +88,14 @@ class AttemptStream:
         from_seq: int = 0,
         on_limits: Callable[[RateHeaders], None] = lambda _: None,
         before_first: Callable[[], Awaitable[None]] | None = None,
+        may_leave: Callable[[], bool] = lambda: False,
         leads: bool = True,
     ) -> None:
         """`on_limits` is told what the provider's headers say is left of its limits.
 
-        `before_first` is awaited before the first chunk is written; what it raises ends the call. `leads`: a cancel of
-        the turn ends this call.
+        `before_first` is awaited before the first chunk is written; what it raises ends the call. `may_leave` is asked
+        while the first token is late: whether somebody else takes the call. `leads`: a cancel of the turn ends this
+        call.
         """
         self.provider = provider
         self.writer = writer
@@ -98,10 +105,13 @@ class AttemptStream:
         self.from_seq = from_seq
         self.on_limits = on_limits
         self.before_first = before_first
+        self.may_leave = may_leave
         self.leads = leads
         self.beaten = False
         """Another call of the turn has spoken first."""
         self.scope: asyncio.Timeout | None = None
+        self.told: WaitsFor | None = None
+        self.telling: set[asyncio.Task[None]] = set()
         self.answer = AnswerText()
         self.finish_reason: str | None = None
         self.failure: ProviderError | None = None
@@ -132,7 +142,12 @@ class AttemptStream:
             from_seq=self.from_seq,
             brake=turn.brake,
         )
-        request = replace(request, held_s=turn.brake.held_s) if turn.brake else request
+        request = replace(
+            request,
+            may_leave=self.may_leave,
+            on_wait=partial(self.on_wait, turn),
+            held_s=turn.brake.held_s if turn.brake else request.held_s,
+        )
         self.requested_at_us = self.clock.now_us()
         self.requested_s = self.last_s = self.clock.monotonic_s()
         async with publisher:
@@ -163,6 +178,25 @@ class AttemptStream:
         finally:
             if turn.scope is self.scope:
                 turn.scope = None
+            for telling in self.telling:
+                telling.cancel()
+            await asyncio.gather(*self.telling, return_exceptions=True)
+
+    def on_wait(self, turn: OpenTurn, waits_for: WaitsFor) -> None:
+        """Tell the session what the turn waits for, if that is new. The stream owns the task."""
+        if waits_for == self.told or not self.leads:
+            return
+        self.told = waits_for
+        telling = asyncio.create_task(self.tell(turn, waits_for), name=f"wait-{turn.turn}")
+        self.telling.add(telling)
+        telling.add_done_callback(self.telling.discard)
+
+    async def tell(self, turn: OpenTurn, waits_for: WaitsFor) -> None:
+        waiting = TurnWaiting(turn=turn.turn, waits_for=waits_for, at_us=self.clock.now_us())
+        try:
+            await self.writer.append([waiting], since_ms=turn.since_ms, certain=False)
+        except WEATHER as error:  # for information only
+            log.warning("wait_not_told", turn=turn.turn, reason=str(error))
 
     def lead(self, turn: OpenTurn) -> None:
         """From now on a cancel of the turn ends this call."""

@@ -95,7 +95,10 @@ class HedgedCall:
         async def claim() -> None:
             await self.claim(contender)
 
-        stream = self.runner.stream_of(self.lane, attempt, before_first=claim, leads=started)
+        def may_leave() -> bool:
+            return self.may_leave(attempt)
+
+        stream = self.runner.stream_of(self.lane, attempt, may_leave=may_leave, before_first=claim, leads=started)
         task = asyncio.create_task(
             self.runner.run_call(self.turn, attempt, stream), name=f"call-{self.turn.turn}-{attempt.number}"
         )
@@ -120,6 +123,13 @@ class HedgedCall:
         contender.started = True
         contender.stream.lead(turn)
         self.changed.set()
+
+    def may_leave(self, attempt: Attempt) -> bool:
+        """Whether a call whose first token is late may end: another one runs, or somebody else will be asked."""
+        others = [contender for contender in self.contenders if contender.attempt is not attempt]
+        if any(not other.task.done() for other in others):
+            return True
+        return self.route.has_stand_in(attempt.call, *(other.attempt.call for other in others))
 
     async def is_silent_for(self, delay_s: float) -> bool:
         try:

@@ -21,7 +21,7 @@ from processors.decisions.provider_router import CallNeeds, GiveUp
 from processors.decisions.rate_headers import LimitSeen, RateHeaders
 from processors.decisions.rate_shares import held_share
 from processors.decisions.rate_window import Charge, RateState, headers_seen, settle
-from processors.decisions.retry_policy import may_fail_over
+from processors.decisions.retry_policy import BLAMELESS_CODES, may_fail_over
 from processors.decisions.waiting_line import TELL_EVERY_S, LinePlace, Told, pace_of, place_in_line, worth_telling
 from processors.model_lines import Call, ModelLine, NoTarget, Waiter
 from processors.permit_desk import PermitDesk
@@ -236,6 +236,8 @@ def tightened(state: RateState, seen: LimitSeen, share: float, now_s: float, ans
 
 def verdict(call: Call, error: ProviderError | None, *, spoke: bool) -> BreakerEvent | None:
     """What a call's end says about its target; None: nothing (it was stopped, or the prompt was refused)."""
+    if error is not None and error.code in BLAMELESS_CODES and not spoke:
+        return BreakerEvent.PROBE_ABANDONED if call.is_probe else None
     failed = error is not None and may_fail_over(error.code)
     if call.is_probe:
         if failed:

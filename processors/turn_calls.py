@@ -10,7 +10,8 @@ from infra.clock import Clock
 from infra.targets.model_catalogue import ModelCatalogue, ServedModel, Target
 from processors.answer_cache import AnswerCache
 from processors.conversation import Conversations
-from processors.decisions.history_cut import CutHistory
+from processors.decisions.answer_room import ANSWER_TOKENS_LEAST, answer_room, kept_for_answer
+from processors.decisions.history_cut import MESSAGE_OVERHEAD_TOKENS, CutHistory
 from processors.decisions.pricing import Price, cost_of
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.token_count import count_tokens
@@ -18,7 +19,7 @@ from processors.merging import asked_by
 from processors.session_lane import OpenTurn, SessionLane
 from processors.target_pool import Call, TargetPool
 from processors.turn_route import ROUTE_S, TurnRoute
-from schemas.prompts import models_of
+from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import Usage
 
 __all__ = ["TurnCalls"]
@@ -51,7 +52,11 @@ class TurnCalls:
         served = self.served_of(turn)
         targets = [call.target] if call else list(served.targets)
         context_tokens = max(target.context_tokens for target in targets)
-        answer_tokens = self.answer_tokens(turn, served)
+        answer_tokens = kept_for_answer(
+            self.answer_tokens(turn, served),
+            is_named=turn.prompt.max_tokens is not None,
+            context_tokens=context_tokens,
+        )
         return await self.conversations.prepare(
             lane.log(),
             await asked_by(lane, turn, tokens_max=context_tokens - answer_tokens),
@@ -66,9 +71,12 @@ class TurnCalls:
         async with self.preparing:
             history = await self.history_of(lane, turn, None)
         answer_tokens = self.answer_tokens(turn, served)
-        least = count_tokens(turn.prompt.messages[-1].content if turn.prompt.messages else turn.prompt.input)
-        needs = CallNeeds(context_tokens=least + answer_tokens, substitute=served.substitute)
-        tokens = history.input_tokens + answer_tokens
+        least = tokens_of_prompt(turn.prompt) + min(answer_tokens, ANSWER_TOKENS_LEAST)
+        needs = CallNeeds(context_tokens=least, substitute=served.substitute)
+        context_tokens = max(target.context_tokens for target in served.targets)
+        tokens = history.input_tokens + answer_room(
+            answer_tokens, input_tokens=history.input_tokens, context_tokens=context_tokens
+        )
         deadline_s = self.clock.monotonic_s() + ROUTE_S
         cached = self.answers.call_for(turn.prompt, served, history.messages, answer_tokens)
         return TurnRoute(
@@ -105,3 +113,12 @@ class TurnCalls:
     def answer_tokens(self, turn: OpenTurn, served: ServedModel) -> int:
         """The longest answer it may have."""
         return turn.prompt.max_tokens or served.answer_tokens_max
+
+
+def tokens_of_prompt(prompt: PromptSubmitted) -> int:
+    """Tokens of what is sent in any case: the newest message, and instructions that came with it."""
+    if not prompt.messages:
+        return count_tokens(prompt.input) + MESSAGE_OVERHEAD_TOKENS
+    *before, newest = prompt.messages
+    sent = [newest, *(message for message in before if message.role == "system")]
+    return sum(count_tokens(message.content) + MESSAGE_OVERHEAD_TOKENS for message in sent)

@@ -24,7 +24,7 @@ from infra.kafka.session_topics import SessionTopicRefused
 from processors.begin_gate import GateShut
 from processors.decisions.busy_session import stronger_stop
 from processors.decisions.recovery import still_leased
-from processors.decisions.turn_ending import Ending, ending_of_stop, no_target_ending
+from processors.decisions.turn_ending import Ending, ending_of_stop
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import every
 from processors.target_pool import NoTarget
@@ -147,6 +147,9 @@ class TurnLines:
             except Exception as error:  # noqa: BLE001  # whatever a prompt provokes must not take its partition down
                 if await self.failed(lane, turn, error):
                     return
+            finally:
+                if route is not None:
+                    route.close()
             attempt = None
             await asyncio.sleep(RETRY_PAUSE_S)
 
@@ -186,7 +189,7 @@ class TurnLines:
             await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
             return None
         except NoTarget as error:
-            await self.end_here(lane, turn, no_target_ending(error.reason))
+            await self.end_here(lane, turn, route.no_target_ending(error.reason))
             return None
         if call is None:
             await self.owner.parts.runner.records.close(lane, turn)

@@ -16,8 +16,10 @@ import msgspec
 from infra.clock import Clock
 from processors.attempt_recorder import AttemptRecorder
 from processors.attempt_stream import StreamResult
+from processors.decisions.answer_room import answer_room
 from processors.decisions.continuation import TextSoFar
 from processors.decisions.history_cut import CutHistory
+from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.decisions.token_count import count_tokens, estimated_usage
 from processors.log_appender import LogAppender
 from processors.providers.provider import ChatRequest, ProviderBabbled
@@ -53,23 +55,35 @@ class Attempt:
     """Their text."""
 
     @property
-    def request(self) -> ChatRequest:
-        """What its provider is asked."""
-        target, messages = self.call.target, self.history.messages
-        if self.from_seq:
-            messages = (*messages, ChatMessage(role="assistant", content=self.before))
+    def messages(self) -> tuple[ChatMessage, ...]:
+        """What its provider is sent."""
+        messages = self.history.messages
+        return (*messages, ChatMessage(role="assistant", content=self.before)) if self.from_seq else messages
+
+    def request(self, *, usual_s: float | None) -> ChatRequest:
+        """What its provider is asked. `usual_s`: the target's usual time to its first token, where it is known."""
+        target = self.call.target
+        input_tokens = self.history.input_tokens + count_tokens(self.before, target.model)
         return ChatRequest(
             model=target.model,
-            messages=messages,
-            max_tokens=self.answer_tokens,
+            messages=self.messages,
+            max_tokens=answer_room(self.answer_tokens, input_tokens=input_tokens, context_tokens=target.context_tokens),
             temperature=self.temperature,
             fields=target.prefix_fields if self.from_seq else (),
+            deadlines=StreamDeadlines(
+                connect_s=target.connect_s,
+                leave_s=min(max(target.leave_s, usual_s or 0.0), target.first_token_s),
+                first_token_s=target.first_token_s,
+                between_tokens_s=target.between_tokens_s,
+                total_s=target.total_s,
+            ),
+            input_tokens=input_tokens,
         )
 
     @property
     def input_usage(self) -> Usage:
         """What it has cost to ask, by our own count."""
-        return estimated_usage(self.request.messages, "", self.call.target.model)
+        return estimated_usage(self.messages, "", self.call.target.model)
 
     def whole_text(self, result: StreamResult) -> str:
         """The visible text after it; empty where that is too long to be kept."""

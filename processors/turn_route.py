@@ -20,6 +20,7 @@ from processors.attempt_stream import StreamResult
 from processors.decisions.continuation import GoOn, decide_start
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry, may_fail_over
+from processors.decisions.turn_ending import Ending, no_target_ending
 from processors.providers.provider import ProviderBabbled, ProviderError, ProviderTimedOut
 from processors.session_lane import OpenTurn
 from processors.target_pool import Call, OnWait, TargetPool
@@ -55,6 +56,8 @@ class TurnRoute:
     rounds: int = 0
     passing: ProviderError | None = None
     """The newest failure of this round that may pass by waiting."""
+    stand_in: Call | None = None
+    """A place that is kept for the next attempt while a call is ended whose first token is late."""
     cached: Call | None = None
     """A remembered answer: it is given at the first attempt, in place of a call."""
 
@@ -71,6 +74,33 @@ class TurnRoute:
         tried = self.tried | {call.target.name}
         return self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=tried, priority=self.priority)
 
+    def has_stand_in(self, call: Call, *others: Call) -> bool:
+        """Whether somebody else takes this call, whose first token is late: a place is then kept there.
+
+        `others`: calls of the attempt that have failed already.
+        """
+        if self.stand_in is None:
+            tried = self.tried | {call.target.name, *(other.target.name for other in others)}
+            self.stand_in = self.pool.try_reserve(
+                self.served, self.needs, tokens=self.tokens, tried=tried, priority=self.priority
+            )
+        return self.stand_in is not None
+
+    def no_target_ending(self, reason: str) -> Ending:
+        """The end of the turn where no target can take it; `reason` is the router's code."""
+        context_tokens = max(target.context_tokens for target in self.served.targets)
+        return no_target_ending(reason, prompt_tokens=self.needs.context_tokens, context_tokens=context_tokens)
+
+    def close(self) -> None:
+        """Give back what is kept. Safe to call twice."""
+        stand_in, self.stand_in = self.stand_in, None
+        if stand_in is not None:
+            self.pool.give_back(stand_in)
+
+    def take_stand_in(self) -> Call | None:
+        stand_in, self.stand_in = self.stand_in, None
+        return stand_in
+
     def failed_beside(self, call: Call, failure: ProviderError) -> None:
         """A call beside the attempt has failed: its target is tried."""
         self.tried |= {call.target.name}
@@ -84,6 +114,8 @@ class TurnRoute:
                     raise RouteStopped
                 if (cached := self.take_cached()) is not None:
                     return cached
+                if (stand_in := self.take_stand_in()) is not None:
+                    return stand_in
                 return await self.pool.reserve(
                     self.served,
                     replace(self.needs, preferred=CONTINUES if may_be_continued(turn) else frozenset()),
@@ -111,7 +143,9 @@ class TurnRoute:
         if not may_fail_over(failure.code) and not refused_to_continue:
             return None
         self.failed_beside(call, failure)
-        if self.pool.has_other(self.served, self.needs, tokens=self.tokens, tried=self.tried):
+        if self.stand_in is not None or self.pool.has_other(
+            self.served, self.needs, tokens=self.tokens, tried=self.tried
+        ):
             return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
         if result.from_seq + result.chunks:
             return None
@@ -119,7 +153,7 @@ class TurnRoute:
 
     async def next_round(self, turn: OpenTurn, failure: ProviderError) -> StartCause | None:
         self.rounds += 1
-        view = FailureView(failure.code, failure.temporary, failure.retry_after_s)
+        view = FailureView(failure.code, failure.temporary, failure.retry_after_s, failure.waited_s)
         now_s = self.clock.monotonic_s()
         decision = decide_retry(
             view,

@@ -14,6 +14,7 @@ The order, and what a death between two lines leaves behind:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -36,7 +37,7 @@ from processors.conversation import Conversations
 from processors.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
 from processors.decisions.continuation import GoOn, Restart, StartDecision, decide_start
 from processors.decisions.gibberish_watch import GibberishLimits
-from processors.decisions.hedge_delay import FirstTokenTimes, hedge_delay_s, observed
+from processors.decisions.hedge_delay import FirstTokenTimes, hedge_delay_s, observed, usual_first_token_s
 from processors.decisions.history_cut import CutHistory
 from processors.decisions.repetition_watch import RepetitionLimits
 from processors.decisions.turn_ending import Ending
@@ -214,13 +215,15 @@ class TurnRunner:
         hedges = attempt.call.served.hedge and not attempt.from_seq and not is_cached(attempt.call)
         if hedges and delay_s is not None:
             return await HedgedCall(self, lane, turn, route).run(attempt, delay_s)
-        return attempt, await self.run_call(turn, attempt, self.stream_of(lane, attempt))
+        stream = self.stream_of(lane, attempt, may_leave=partial(route.has_stand_in, attempt.call))
+        return attempt, await self.run_call(turn, attempt, stream)
 
     def stream_of(
         self,
         lane: SessionLane,
         attempt: Attempt,
         *,
+        may_leave: Callable[[], bool],
         before_first: Callable[[], Awaitable[None]] | None = None,
         leads: bool = True,
     ) -> AttemptStream:
@@ -235,6 +238,7 @@ class TurnRunner:
             from_seq=attempt.from_seq,
             on_limits=lambda seen: self.pool.headers_seen(call, seen),
             before_first=before_first,
+            may_leave=may_leave,
             leads=leads,
         )
 
@@ -244,7 +248,8 @@ class TurnRunner:
         self.running.inc()
         error, used = None, 0
         try:
-            result = await stream.run(turn, attempt.request, attempt=attempt.number, run=attempt.run)
+            request = attempt.request(usual_s=usual_first_token_s(self.first_tokens.get(attempt.call.target.name, ())))
+            result = await stream.run(turn, request, attempt=attempt.number, run=attempt.run)
             error, used = result.failure, result.usage.input_tokens + result.usage.output_tokens
             if result.ttft_us is not None:
                 self.spoke_after(attempt, result.ttft_us / 1e6)

@@ -27,6 +27,7 @@ from schemas.session_events import (
     TurnStarted,
     TurnWaiting,
     Usage,
+    WaitsFor,
 )
 from schemas.turn_fold import SessionFold, Verdict, text_hash
 
@@ -48,12 +49,16 @@ CUT_CHARS: Final = 1_024
 
 @dataclass(frozen=True, slots=True)
 class AnswerQueued:
-    """The prompt waits: `position` turns are before it, in its session or (`at_provider`) in a provider's line."""
+    """The prompt waits: `position` turns are before it, in its session or (`at_provider`) in a provider's line.
+
+    Once it has started, it may still wait for what `waits_for` says.
+    """
 
     position: int
     eta_s: float | None = None
     at_provider: bool = False
     index: int = 0
+    waits_for: WaitsFor = "place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,9 @@ class FollowedAnswer:
                     return self._rejected("id_reused", "this prompt_id was used for another prompt; take a new one")
                 return AnswerQueued(event.position, event.eta_s, index=index)
             case TurnWaiting():
-                return AnswerQueued(event.position, event.eta_s, at_provider=True, index=index)
+                return AnswerQueued(
+                    event.position, event.eta_s, at_provider=True, index=index, waits_for=event.waits_for
+                )
             case TurnStarted():
                 if not event.from_seq:  # else the text so far stands, and goes on
                     self._chunks[index].clear()

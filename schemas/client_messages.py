@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from schemas.prompts import ChatMessage, CompareMode, OnBusy, OnLeave, Pace, Priority
-from schemas.session_events import EndReason, StartCause, TurnError, Usage
+from schemas.session_events import EndReason, StartCause, TurnError, Usage, WaitsFor
 
 __all__ = [
     "SUBPROTOCOL",
@@ -220,14 +220,16 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True, tag="queued", kw_o
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="waiting", kw_only=True):
-    """The turn waits for a provider to have room."""
+    """The turn waits: for a provider to have room or, once it has started, for its model to begin to answer."""
 
     session: str
     turn: str
     position: int = 0
-    """Turns before it in that line; 0: it is the next one."""
+    """Turns before it in the line for a place; 0: it is the next one."""
     eta_s: float | None = None
     """Expected wait in seconds, where it is known."""
+    waits_for: WaitsFor = "place"
+    """What for: a `place` at a provider, its `server` to be started, the `model` to be loaded, its `answer`."""
     at_us: int = 0
     """Wall clock of the worker, microseconds since 1970."""
     c: str = ""

@@ -27,6 +27,7 @@ __all__ = [
     "TurnStarted",
     "TurnWaiting",
     "Usage",
+    "WaitsFor",
 ]
 
 EndReason: TypeAlias = Literal[
@@ -51,6 +52,12 @@ append whose outcome could not be learned; `handler_error`: our own code failed 
 `handover`: its worker was told to stop and left it to another; `failover`: another target took over from one that
 failed; `watchdog`: from one that stalled; `retry`: no other target was left, so they are tried again after a pause;
 `hedge`: a second target was asked while the first was slow to begin, and it spoke first."""
+
+
+WaitsFor: TypeAlias = Literal["place", "server", "model", "answer"]
+"""What a turn without text waits for. `place`: a provider to have room; `server`: the provider's server to be started,
+nobody listens there yet; `model`: the server to load its model; `answer`: the first token, which is late: the server
+may be loading its model or answering others first."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -172,12 +179,13 @@ class ComparisonEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag="comp
 
 
 class TurnWaiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.waiting", kw_only=True):
-    """The turn waits for a provider to have room: its place in that line, for information only."""
+    """What the turn waits for, for information only: a provider to have room, or its model to begin."""
 
     turn: str
     position: int = 0
-    """Turns before it; 0: it is the next one."""
+    """Turns before it in the line for a place; 0: it is the next one."""
     eta_s: float | None = None
+    waits_for: WaitsFor = "place"
     at_us: int = 0
 
 

@@ -65,6 +65,7 @@ def waiting(event: TurnWaiting, session: str, cursor: str) -> Waiting:
         turn=event.turn,
         position=event.position,
         eta_s=event.eta_s,
+        waits_for=event.waits_for,
         at_us=event.at_us,
         c=cursor,
     )

@@ -62,9 +62,16 @@ export class AnswerPanel {
   }
 }
 
+const WAITS_FOR = {
+  server: "Waiting for the model's server to be started…",
+  model: "Waiting for the model to be loaded…",
+  answer: "The model has not begun to answer yet. It may still be loading, or answering others first…",
+};
+
 /** What the reader is told while there is no text yet. */
 function waitingWords({ status, waiting }) {
   if (!waiting || !(status in WAITING)) return WAITING[status] ?? "";
+  if (waiting.waitsFor in WAITS_FOR) return WAITS_FOR[waiting.waitsFor];
   const place = waiting.position > 0 ? `${waiting.position} before you` : "you are next";
   const eta = waiting.etaS === null ? "" : `, in about ${Math.max(1, Math.round(waiting.etaS))} s`;
   return `Waiting for the model: ${place}${eta}…`;

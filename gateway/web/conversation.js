@@ -28,7 +28,7 @@
  * @property {number} costNanoUsd
  * @property {{code: string, message: string, temporary?: boolean, retry_after_s?: number} | null} error
  * @property {boolean} cancelling asked to stop, not ended yet
- * @property {{position: number, etaS: number | null} | null} waiting its place in the line for a provider
+ * @property {{position: number, etaS: number | null, waitsFor: string} | null} waiting what it waits for at a provider, and its place in line
  * @property {number} historyCut oldest messages that were left out to fit the model
  * @property {number | null} sentAtMs page clock; null unless sent from this page
  * @property {number | null} ttftMs from sending to the first text, as seen here; else as the log says at the end
@@ -110,9 +110,9 @@ const STEPS = {
     draft.insertLogged({ ...known, ...asked, ...place, ...about });
   },
 
-  waiting(draft, { turn, position, eta_s }) {
+  waiting(draft, { turn, position, eta_s, waits_for }) {
     draft.edit(byTurn(turn), (entry) => {
-      entry.waiting = { position: position ?? 0, etaS: eta_s ?? null };
+      entry.waiting = { position: position ?? 0, etaS: eta_s ?? null, waitsFor: waits_for ?? "place" };
     });
   },
 

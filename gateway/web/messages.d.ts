@@ -71,15 +71,17 @@ export interface QueuedMessage {
   c?: string;
 }
 
-/** The turn waits for a provider to have room. */
+/** The turn waits: for a provider to have room or, once it has started, for its model to begin to answer. */
 export interface WaitingMessage {
   type: "waiting";
   session: string;
   turn: string;
-  /** Turns before it in that line; 0: it is the next one. */
+  /** Turns before it in the line for a place; 0: it is the next one. */
   position?: number;
   /** Expected wait in seconds, where it is known. */
   eta_s?: number | null;
+  /** What for: a `place` at a provider, its `server` to be started, the `model` to be loaded, its `answer`. */
+  waits_for?: "answer" | "model" | "place" | "server";
   /** Wall clock of the worker, microseconds since 1970. */
   at_us?: number;
   /** Cursor after this message. */

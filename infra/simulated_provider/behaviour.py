@@ -8,6 +8,10 @@ A prompt may begin with a directive, which travels through every pipeline untouc
 |---|---|
 | `429:s`, `503:s` | an error in OpenAI's shape with `Retry-After: s` (default 1) |
 | `500`, `400`, `401`, `404` | an error in OpenAI's shape |
+| `loading` | status 503 and "Loading model", as llama-server answers until its model is in memory |
+| `late_headers:s` | nothing for s seconds, then the whole answer: a server that loads the model for its first caller |
+| `empty` | status 200 and a body without a byte, as llama-cpp-python answers a prompt beyond its context |
+| `interrupt_after:k` | after k tokens `[DONE]` without a finish_reason: another caller interrupts this one |
 | `stall_headers` | no answer at all |
 | `stall_first`, `stall_after:k` | headers, then silence before the first token, or after k tokens |
 | `cut_after:k`, `drop_after:k` | after k tokens a reset, or a closed connection in the middle of the body |
@@ -36,6 +40,10 @@ FaultKind: TypeAlias = Literal[
     "429",
     "500",
     "503",
+    "loading",
+    "late_headers",
+    "empty",
+    "interrupt_after",
     "stall_headers",
     "stall_first",
     "stall_after",

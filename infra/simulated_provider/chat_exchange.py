@@ -20,7 +20,7 @@ from infra.simulated_provider.wire_script import AnswerHead
 
 __all__ = ["CompletionRequest", "Exchange", "RequestMessage", "exchange_of"]
 
-HARMLESS_FAULTS: Final = frozenset({"no_done", "double_done", "keep_alive", "crlf", "split"})
+HARMLESS_FAULTS: Final = frozenset({"late_headers", "no_done", "double_done", "keep_alive", "crlf", "split"})
 
 
 class ContentPart(msgspec.Struct):

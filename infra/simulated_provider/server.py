@@ -38,6 +38,7 @@ STATUS_FAULTS: Final = {
     "404": (404, "The model does not exist.", "invalid_request_error", "model_not_found"),
     "429": (429, "Rate limit reached.", "requests", "rate_limit_exceeded"),
     "500": (500, "The server had an error while processing your request.", "server_error", None),
+    "loading": (503, "Loading model", "unavailable_error", None),
     "503": (503, "The engine is currently overloaded.", "server_error", None),
 }
 WEB_PAGE: Final = "<!doctype html>\n<html><head><title>Gateway</title></head>\n<body>Please sign in.</body></html>\n"
@@ -205,6 +206,8 @@ async def fault_response(fault: Fault | None) -> web.Response | None:
         return None
     if fault.kind == "stall_headers":
         await asyncio.sleep(STALL_S_MAX)
+    if fault.kind == "late_headers":
+        await asyncio.sleep(min(fault.number or 0.0, STALL_S_MAX))
     if fault.kind == "html":
         return web.Response(text=WEB_PAGE, content_type="text/html")
     if fault.kind not in STATUS_FAULTS:

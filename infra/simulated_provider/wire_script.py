@@ -67,7 +67,7 @@ def wire_script(head: AnswerHead, pieces: Sequence[str], fault: Fault | None) ->
     kind = fault.kind if fault else None
     beats = plain_beats(head, pieces, kind)
     match kind:
-        case None | "no_done" | "double_done":
+        case None | "no_done" | "double_done" | "late_headers":
             return beats
         case "keep_alive":
             return with_keep_alive(beats)
@@ -117,8 +117,10 @@ def fault_beat(head: AnswerHead, kind: FaultKind) -> Beat:
             return Beat(b"", 0, Then.RESET)
         case "drop_after":
             return Beat(before[: len(before) // 2], 0, Then.DROP)
-        case "eof_after":
+        case "eof_after" | "empty":
             return Beat(b"", 0, Then.END)
+        case "interrupt_after":
+            return Beat(DONE, 0, Then.END)
         case "broken_json":
             return Beat(before + b'{"content": "lost' + b"\n\n" + DONE, 0, Then.END)
         case "invalid_line":

@@ -43,11 +43,13 @@ def seconds(meaning: str, setting: str) -> KeyRule:
 
 
 DEADLINES: Final[Mapping[str, KeyRule]] = {
-    "connect_s": seconds("Deadline for a connection and the answer's headers.", "TOKENWIRE_CONNECT_S"),
-    "first_token_s": seconds(
-        "Deadline from the request to the first token. 300 for models that are known to reason first, 120 with the "
-        "preset `ollama`.",
-        "TOKENWIRE_FIRST_TOKEN_S",
+    "connect_s": seconds("Deadline for a connection, TLS included.", "TOKENWIRE_CONNECT_S"),
+    "first_token_s": KeyRule(
+        kind="seconds",
+        meaning="Deadline from the request to the first token.",
+        default="`TOKENWIRE_FIRST_TOKEN_S` where it is set; else 5 where another target can take the call, 120 where "
+        "none can, 120 with the preset `ollama`, 300 for models that are known to reason first",
+        maximum=SECONDS_MAX,
     ),
     "between_tokens_s": seconds("Longest silence between two tokens.", "TOKENWIRE_BETWEEN_TOKENS_S"),
     "total_s": seconds("Longest time an attempt may take in all.", "TOKENWIRE_TURN_S"),

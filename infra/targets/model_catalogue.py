@@ -61,9 +61,11 @@ class Target:
     price_ref: str = ""
     """Provider and model on the price list, `groq:llama-3.3-70b-versatile`; empty = found by base URL and model."""
     connect_s: float
-    """Deadline for a connection and the answer's headers."""
+    """Deadline for a connection, TLS included."""
+    leave_s: float
+    """Silence before the first token after which another target is given the call, if one can take it."""
     first_token_s: float
-    """Deadline from the request to the first token."""
+    """Deadline from the request to the first token, where nobody else can take the call."""
     between_tokens_s: float
     """Longest silence between two tokens."""
     total_s: float

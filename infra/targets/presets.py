@@ -9,7 +9,7 @@ the pages named beside each.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -18,8 +18,7 @@ from infra.targets.model_catalogue import Ability, Target
 __all__ = ["CHAINS", "PRESETS", "SIMULATED", "KnownModel", "Preset", "is_simulated", "known_model"]
 
 SIMULATED: Final = "simulated"
-REASONING_FIRST_TOKEN_S: Final = 300.0
-MODEL_LOADING_FIRST_TOKEN_S: Final = 120.0
+MODEL_LOADING_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +37,8 @@ class Preset:
     """How the price list calls it; empty = what it costs is the operator's own affair."""
     context_tokens: int | None = None
     """Context window where neither file nor model say; None = the setting's."""
-    first_token_s: float | None = None
-    """Deadline of the first token where neither file nor model say; None = the setting's."""
+    loads_s: float | None = None
+    """How long a call may wait for its model to be loaded before another target is given it; None = it is in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,8 @@ class KnownModel:
 
     weights: str
     context_tokens: int | None = None
-    first_token_s: float | None = None
+    reasons: bool = False
+    """Whether it may be silent for minutes before its first token."""
 
 
 PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
@@ -108,7 +108,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             base_url="http://127.0.0.1:11434/v1",
             abilities=frozenset({"tools", "json"}),
             context_tokens=4_096,
-            first_token_s=MODEL_LOADING_FIRST_TOKEN_S,
+            loads_s=MODEL_LOADING_S,
         ),
         # our own; its address is made from TOKENWIRE_PROVIDER_PORT
         SIMULATED: Preset(
@@ -163,14 +163,14 @@ def known_model(model: str) -> KnownModel:
     name = model.lower().removeprefix("openai/")
     known = KNOWN_MODELS.get(name) or KnownModel(weights=name)
     if is_reasoning(name.rpartition("/")[2]):
-        return KnownModel(
-            weights=known.weights, context_tokens=known.context_tokens, first_token_s=REASONING_FIRST_TOKEN_S
-        )
+        return replace(known, reasons=True)
     return known
 
 
 def is_reasoning(name: str) -> bool:
-    return any(name == family or name.startswith((f"{family}-", f"{family}.")) for family in REASONING_FAMILIES)
+    return any(
+        name == family or name.startswith((f"{family}-", f"{family}.", f"{family}:")) for family in REASONING_FAMILIES
+    )
 
 
 def is_simulated(target: Target) -> bool:

@@ -19,10 +19,11 @@ from infra.settings import Settings
 from infra.targets.file_keys import DEADLINE_KEYS
 from infra.targets.file_tables import CheckedTable, FileTables, Findings, place_of
 from infra.targets.file_values import did_you_mean, is_loopback, shown, split_target
+from infra.targets.first_token import first_token_limits
 from infra.targets.model_catalogue import ServedModel, Target
-from infra.targets.presets import CHAINS, PRESETS, SIMULATED, Preset, known_model
+from infra.targets.presets import CHAINS, PRESETS, SIMULATED, KnownModel, Preset, known_model
 
-__all__ = ["Provider", "ServedModels", "deadlines_of"]
+__all__ = ["Provider", "ServedModels", "deadlines_of", "deadlines_stated"]
 
 MODEL_FLAGS: Final = ("substitute", "hedge", "watch_repetition", "watch_gibberish")
 PLAIN: Final = Preset(meaning="any OpenAI-compatible API", base_url="")
@@ -197,7 +198,7 @@ class ServedModels:
             stated(known_model(model)),
             stated(provider.preset),
             {"context_tokens": self.settings.context_tokens, "price_ref": price_ref(provider, model)},
-            deadlines_of(self.settings),
+            deadlines_stated(self.settings),
         )
         abilities = frozenset(said["abilities"])
         return Target(
@@ -216,7 +217,7 @@ class ServedModels:
             prefix_fields=provider.preset.prefix_fields if "prefix" in abilities else (),
             context_tokens=said["context_tokens"],
             price_ref=said["price_ref"],
-            **{key: float(said[key]) for key in DEADLINE_KEYS},
+            **deadlines_of(said, known_model(model), provider.preset),
         )
 
     def warn_of_unused(self) -> None:
@@ -237,8 +238,15 @@ class ServedModels:
             self.findings.warn(table.place, f"sends the key of {provider.key_env} unencrypted: its base_url is http")
 
 
-def deadlines_of(settings: Settings) -> dict[str, Any]:
-    """The deadlines of a target that nobody says anything about."""
+def deadlines_of(said: Mapping[str, Any], known: KnownModel, preset: Preset | None) -> dict[str, Any]:
+    """The deadlines of a target, by its fields, of which the operator states all but perhaps the first token's."""
+    limits = first_token_limits(said["first_token_s"], known, preset)
+    stated = {key: float(said[key]) for key in DEADLINE_KEYS if key != "first_token_s"}
+    return {**stated, "leave_s": limits.leave_s, "first_token_s": limits.first_token_s}
+
+
+def deadlines_stated(settings: Settings) -> dict[str, Any]:
+    """What the settings say of every target's deadlines; None where they leave it to what is known of it."""
     return {
         "connect_s": settings.connect_s,
         "first_token_s": settings.first_token_s,

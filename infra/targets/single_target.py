@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from infra.settings import Settings
 from infra.targets.model_catalogue import Ability, ModelCatalogue, ServedModel, Target
-from infra.targets.presets import SIMULATED
-from infra.targets.served_models import deadlines_of
+from infra.targets.presets import SIMULATED, known_model
+from infra.targets.served_models import deadlines_of, deadlines_stated
 
 __all__ = ["PROVIDER_KEY", "single_target"]
 
@@ -50,5 +50,5 @@ def target_of(settings: Settings, provider: str, model: str, key_env: str) -> Ta
         rank=0,
         abilities=ALL_BUT_PREFIX,
         context_tokens=settings.context_tokens,
-        **deadlines_of(settings),
+        **deadlines_of(deadlines_stated(settings), known_model(model), None),
     )

@@ -27,6 +27,7 @@ __all__ = [
     "FirstTokenTimes",
     "hedge_delay_s",
     "observed",
+    "usual_first_token_s",
 ]
 
 OBSERVED_MAX: Final = 200
@@ -46,7 +47,13 @@ def observed(times: FirstTokenTimes, first_token_s: float) -> FirstTokenTimes:
 
 def hedge_delay_s(times: FirstTokenTimes) -> float | None:
     """Ask a second target after so many seconds of silence; None: too little is known of the first."""
+    usual_s = usual_first_token_s(times)
+    return None if usual_s is None else min(max(usual_s, FLOOR_S), CEILING_S)
+
+
+def usual_first_token_s(times: FirstTokenTimes) -> float | None:
+    """The time within which nearly all answers begin; None: too little is known."""
     if len(times) < OBSERVED_MIN:
         return None
     ordered = sorted(times)
-    return min(max(ordered[math.ceil(PERCENTILE * len(ordered)) - 1], FLOOR_S), CEILING_S)
+    return ordered[math.ceil(PERCENTILE * len(ordered)) - 1]

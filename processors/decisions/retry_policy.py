@@ -8,8 +8,12 @@ short: where it reaches beyond the turn's one deadline, the turn ends at once in
 
 What may pass elsewhere may also pass later, with one exception: a target that does not serve us at all (a bad key, an
 unknown model, no money: the operator's fault, not the prompt's) has others asked at once, but is no reason to wait.
+So it is with an answer that ended without a word, which says that the prompt is too long for that server.
 A round is retried if any of its failures may pass. What a provider refuses for the prompt's own sake (malformed, too
 long) the next one would refuse as well: it ends the turn. After the first token none of this is asked.
+
+A call that was kept waiting in vain for WAITED_S_MAX or longer, since nobody else could take it, is not made again: the
+prompt would wait as long once more, and an error after two minutes is worth more than one after ten.
 
 Codes are those of `processors/providers/provider.py`; statuses 408, 409 and 5xx arrive as `provider_failed`, 429 as
 `provider_overloaded`, 401, 402, 403 and 404 as `provider_denied`, other 4xx as `provider_refused`, connect errors as
@@ -23,8 +27,10 @@ from typing import Final, Literal, TypeAlias
 
 __all__ = [
     "ATTEMPTS_MAX",
+    "BLAMELESS_CODES",
     "JITTER_S",
     "PASSING_CODES",
+    "WAITED_S_MAX",
     "FailureView",
     "GiveUp",
     "RetryAt",
@@ -37,10 +43,12 @@ __all__ = [
 ATTEMPTS_MAX: Final = 5
 BACKOFF_FIRST_S: Final = 1.0
 JITTER_S: Final = 0.5
+WAITED_S_MAX: Final = 60.0
 
 PASSING_CODES: Final = frozenset(
     {
         "provider_unreachable",
+        "provider_loading",
         "provider_timed_out",
         "provider_overloaded",
         "provider_failed",
@@ -50,8 +58,10 @@ PASSING_CODES: Final = frozenset(
     }
 )
 """Failures that may pass, elsewhere at once or here in a while."""
-DENIED_CODE: Final = "provider_denied"
+ELSEWHERE_CODES: Final = frozenset({"provider_denied", "provider_empty"})
 """May pass elsewhere, and not by waiting."""
+BLAMELESS_CODES: Final = frozenset({"provider_loading", "provider_empty"})
+"""Say nothing of how well the target is: its breaker does not hear of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,8 @@ class FailureView:
     code: str
     temporary: bool
     retry_after_s: float | None = None
+    waited_s: float = 0.0
+    """How long the call was kept in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,7 @@ class RetryAt:
 class GiveUp:
     """The failure stands."""
 
-    reason: Literal["lasting", "attempts_used_up", "deadline"]
+    reason: Literal["lasting", "waited", "attempts_used_up", "deadline"]
 
 
 RetryDecision: TypeAlias = RetryAt | GiveUp
@@ -83,13 +95,15 @@ RetryDecision: TypeAlias = RetryAt | GiveUp
 
 def may_fail_over(code: str) -> bool:
     """Whether another target may be called at once after this failure."""
-    return code in PASSING_CODES or code == DENIED_CODE
+    return code in PASSING_CODES or code in ELSEWHERE_CODES
 
 
 def decide_retry(failure: FailureView, *, attempt: int, draw: float, now_s: float, deadline_s: float) -> RetryDecision:
     """After the failure of `attempt` (from 1), with no target left in this round. `draw` is from 0 to below 1."""
     if not failure.temporary or failure.code not in PASSING_CODES:
         return GiveUp("lasting")
+    if failure.waited_s >= WAITED_S_MAX:
+        return GiveUp("waited")
     if attempt >= ATTEMPTS_MAX:
         return GiveUp("attempts_used_up")
     pause_s = backoff_s(attempt)

@@ -67,8 +67,15 @@ def ending_of_failure(error: TurnError, *, chunks: int) -> Ending:
     return Ending("incomplete" if chunks else "error", error)
 
 
-def no_target_ending(reason: str) -> Ending:
-    """The end of a turn that no target can take; `reason` is the router's code."""
+def no_target_ending(reason: str, *, prompt_tokens: int, context_tokens: int) -> Ending:
+    """The end of a turn that no target can take; `reason` is the router's code.
+
+    `prompt_tokens`: what it needs of a context, of which the largest one has `context_tokens`.
+    """
+    if reason == "context_too_small":
+        size = f"about {prompt_tokens:,} tokens with the shortest answer"
+        message = f"The prompt ({size}) is longer than the model's context ({context_tokens:,} tokens); shorten it."
+        return Ending("error", TurnError(code=reason, message=message))
     message = f"No provider can take this prompt now ({reason}); send it again later."
     return Ending("error", TurnError(code=reason, message=message, temporary=reason not in LASTING_REASONS))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final, assert_never
 
@@ -16,11 +18,14 @@ from processors.decisions.rate_headers import RateHeaders, read_rate_headers
 from processors.decisions.sse_events import SseFault
 from processors.decisions.stream_watchdog import Deadline, StreamDeadlines
 from processors.providers.provider import (
+    ProviderAbsent,
     ProviderCut,
     ProviderDenied,
+    ProviderEmpty,
     ProviderError,
     ProviderFailed,
     ProviderGarbled,
+    ProviderLoading,
     ProviderOverloaded,
     ProviderRefused,
     ProviderTimedOut,
@@ -30,9 +35,11 @@ from processors.providers.provider import (
 __all__ = [
     "CONNECTION_ERRORS",
     "cut",
+    "empty",
     "failure_before_answer",
     "failure_in_band",
     "garbled_line",
+    "interrupted",
     "retry_after_s",
     "timed_out",
 ]
@@ -43,19 +50,44 @@ TEMPORARY_STATUSES: Final = (408, 409)
 DENIED_STATUSES: Final = (401, 402, 403, 404)
 DENIED_CODES: Final = ("insufficient_quota", "billing_not_active")  # said with 429, but waiting does not help
 RETRY_AFTER_S_MAX: Final = 86_400.0
+TEXT_CHARS_LOOKED_AT: Final = 2_000
+LOADING: Final = re.compile(r"\bloading\b.*\bmodel\b|\bmodel\b.*\b(?:loading|loaded yet)\b", re.IGNORECASE)
+"""What a 503 says while the model is on its way into memory: llama-server's "Loading model", others' "… is loading"."""
+TOO_LONG_CODES: Final = ("context_length_exceeded", "exceed_context_size_error")
+TOO_LONG: Final = re.compile(r"\bcontext (?:length|size|window)\b|\bmaximum context\b|\bn_ctx\b", re.IGNORECASE)
+"""What a 400 says of a prompt beyond the context where its code does not."""
 
 
 def failure_before_answer(
     error: openai.OpenAIError | OSError | aiohttp.ClientError | httpx2.HTTPError,
+    deadlines: StreamDeadlines,
+    *,
+    input_tokens: int = 0,
 ) -> ProviderError:
     """The request was refused, or never arrived."""
     if isinstance(error, openai.APIStatusError):
-        body = error.body if isinstance(error.body, dict) else {}
-        code = safe_code(body.get("code")) or safe_code(body.get("type"))
-        headers, now_s = error.response.headers, time.time()
-        after_s, limits = retry_after_s(headers, now_s), read_rate_headers(headers, now_s)
-        return failure_of_status(error.status_code, code, after_s, limits)
-    return ProviderUnreachable(f"the provider cannot be reached: {innermost_name(error)}")
+        return failure_of_response(error, input_tokens)
+    causes = list(causes_of(error))
+    if any(isinstance(cause, aiohttp.ConnectionTimeoutError) for cause in causes):
+        return timed_out("connect", deadlines)
+    if any(isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED for cause in causes):
+        return ProviderAbsent("nobody listens at the provider's address; is its server started?")
+    return ProviderUnreachable(f"the provider cannot be reached: {type(causes[-1]).__name__}")
+
+
+def failure_of_response(error: openai.APIStatusError, input_tokens: int) -> ProviderError:
+    """A response with an error status: what its few known words mean is told, the words themselves never are."""
+    body = error.body if isinstance(error.body, dict) else {}
+    code = safe_code(body.get("code")) or safe_code(body.get("type"))
+    text = str(body.get("message") or error.body or "")[:TEXT_CHARS_LOOKED_AT]
+    headers, now_s = error.response.headers, time.time()
+    after_s, limits = retry_after_s(headers, now_s), read_rate_headers(headers, now_s)
+    if error.status_code == 503 and LOADING.search(text):
+        return ProviderLoading("the server still loads its model", retry_after_s=after_s)
+    if error.status_code in (400, 413) and (code in TOO_LONG_CODES or TOO_LONG.search(text)):
+        message = f"the prompt{size_of(input_tokens)} is too long for the model's context; shorten it, or begin anew"
+        return ProviderRefused(message, provider_code="context_length_exceeded", limits=limits)
+    return failure_of_status(error.status_code, code, after_s, limits)
 
 
 def failure_of_status(
@@ -100,6 +132,28 @@ def cut(error: BaseException | None) -> ProviderCut:
     return ProviderCut(f"the provider's answer {how} without a finish reason")
 
 
+def interrupted() -> ProviderCut:
+    """It said that the answer ends, and not why: so does a server that answers one caller at a time and is asked by
+    another one meanwhile."""
+    message = (
+        "the server ended the answer without a finish reason, as some do when somebody else asks them meanwhile "
+        "(llama-cpp-python does not with --interrupt_requests False)"
+    )
+    return ProviderCut(message, provider_code="interrupted")
+
+
+def empty(input_tokens: int) -> ProviderEmpty:
+    """It answered, and said nothing at all."""
+    return ProviderEmpty(
+        f"the server ended its answer without a word: perhaps the prompt{size_of(input_tokens)} is longer than the "
+        "context that it was started with"
+    )
+
+
+def size_of(input_tokens: int) -> str:
+    return f" (about {input_tokens:,} tokens)" if input_tokens else ""
+
+
 def timed_out(deadline: Deadline, deadlines: StreamDeadlines) -> ProviderTimedOut:
     """A deadline of ours ran out."""
     return ProviderTimedOut(deadline, getattr(deadlines, f"{deadline}_s"))
@@ -131,8 +185,14 @@ def number_in(text: str) -> float | None:
 
 def innermost_name(error: BaseException) -> str:
     """The kind of the error at the bottom of the chain: it says most, and holds no text of anybody's."""
+    return type(list(causes_of(error))[-1]).__name__
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was caused by, down to the bottom."""
     seen = {id(error)}
+    yield error
     while error.__cause__ is not None and id(error.__cause__) not in seen:
         error = error.__cause__
         seen.add(id(error))
-    return type(error).__name__
+        yield error

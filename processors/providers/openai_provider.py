@@ -2,8 +2,10 @@
 
 The client does what it is good at: the request, authentication, status errors. The body is read raw, split by
 `sse_events` and decoded by `chat_chunks`, which costs a fraction of the client's own stream (`benchmarks/
-provider_stream.py`). It never retries: an attempt is one paid call. Deadlines are ours (`stream_watchdog`): the
-client's are off, and one timer per stream minds whichever of ours is nearest.
+provider_stream.py`). It never retries: an attempt is one paid call. Only a request that nobody took (nobody listens
+yet, or the server loads its model) is made again until somebody does. The connection has the client's deadline, all
+others are ours (`stream_watchdog`), and one timer per stream minds whichever of them is nearest. It also looks for
+somebody else to take a call whose first token is late, without disturbing the wait for it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, assert_never
 from urllib.parse import urlsplit
@@ -34,17 +37,28 @@ from processors.decisions.chat_chunks import (
 )
 from processors.decisions.rate_headers import RateHeaders, read_rate_headers
 from processors.decisions.sse_events import SseSplitter
-from processors.decisions.stream_watchdog import Stalled, StreamDeadlines, StreamProgress, watch
+from processors.decisions.stream_watchdog import (
+    LOOK_AGAIN_S,
+    Deadline,
+    Healthy,
+    Late,
+    Stalled,
+    StreamProgress,
+    watch,
+)
 from processors.providers.openai_failures import (
     CONNECTION_ERRORS,
     cut,
+    empty,
     failure_before_answer,
     failure_in_band,
     garbled_line,
+    interrupted,
     timed_out,
 )
 from processors.providers.provider import ChatRequest, ProviderError, ProviderGarbled
 from processors.providers.wait_limit import WaitLimit
+from schemas.session_events import WaitsFor
 
 __all__ = ["OPENAI_BASE_URL", "OpenAIProvider", "OpenAIStream"]
 
@@ -66,12 +80,10 @@ class OpenAIProvider:
         name: str,
         api_key: str,
         base_url: str | None = None,
-        deadlines: StreamDeadlines | None = None,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         url = base_url or OPENAI_BASE_URL
         self.name = name
-        self.deadlines = deadlines or StreamDeadlines()
         self.speaks_newest = urlsplit(url).hostname == urlsplit(OPENAI_BASE_URL).hostname
         limits = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
         self.client = openai.AsyncOpenAI(
@@ -96,11 +108,12 @@ class OpenAIProvider:
         The client's generic `post` instead of `chat.completions.create`: the same authentication and errors, without
         the walk through typed parameters that costs as much as the rest of a request (0.5 ms of CPU).
         """
+        connect_s = request.deadlines.connect_s
         return await self.client.post(
             "/chat/completions",
             cast_to=ChatCompletionChunk,
             body=self.body_of(request),
-            options={"headers": HEADERS},
+            options={"headers": HEADERS, "timeout": httpx2.Timeout(None, connect=connect_s, pool=connect_s)},
             stream=True,
             stream_cls=openai.AsyncStream[ChatCompletionChunk],
         )
@@ -129,13 +142,18 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
     def __init__(self, provider: OpenAIProvider, request: ChatRequest) -> None:
         self.provider = provider
         self.request = request
-        self.deadlines = provider.deadlines
+        self.deadlines = request.deadlines
         self.loop = asyncio.get_running_loop()
         self.progress = StreamProgress(requested_s=self.loop.time())
         self.splitter = SseSplitter()
         self.response: httpx2.Response | None = None
         self.network: AsyncIterator[bytes]
-        self.limit = WaitLimit(self.loop)
+        self.limit = WaitLimit(self.loop, self.later)
+        self.stalled_at: Deadline = "first_token"
+        self.is_left = False
+        """Somebody else takes the call."""
+        self.waits_for: WaitsFor = "answer"
+        self.events = 0
         self.limits_seen: RateHeaders | None = None
         self.left_s = 0.0
         self.body_ended = False
@@ -146,7 +164,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         """Cancellation: the request may have reached the provider and may be billed."""
         self.progress.requested_s = self.loop.time()
         self.response = await self.connected()
-        self.progress.connected_s = self.left_s = self.loop.time()
+        self.left_s = self.loop.time()
         if self.response.headers.get("content-type", "").startswith("text/html"):
             await self.close()
             raise ProviderGarbled("the provider answered with a web page")
@@ -179,25 +197,73 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         raise StopAsyncIteration
 
     async def connected(self) -> httpx2.Response:
-        """The response, once its headers are there."""
-        verdict = watch(self.progress, self.deadlines, self.progress.requested_s)
-        if isinstance(verdict, Stalled):
-            raise timed_out(verdict.deadline, self.deadlines)
-        scope = asyncio.timeout_at(verdict.look_at_s)
-        try:
-            async with scope:
-                return (await self.provider.open_stream(self.request)).response
-        except (openai.OpenAIError, *CONNECTION_ERRORS) as error:  # our own TimeoutError is an OSError
-            if scope.expired():
-                raise timed_out(verdict.next_deadline, self.deadlines) from error
-            raise failure_before_answer(error) from error
+        """The response, once its headers are there. Asks again where nobody has taken the request yet."""
+        nobody_yet: ProviderError | None = None
+        while True:
+            verdict = self.judged()
+            if isinstance(verdict, Stalled):
+                raise self.given_up(nobody_yet or self.timed_out(verdict.deadline))
+            self.waits_for = "answer"
+            try:
+                with self.limit.until(verdict.look_at_s):
+                    return (await self.provider.open_stream(self.request)).response
+            except (openai.OpenAIError, *CONNECTION_ERRORS) as error:  # our own TimeoutError is an OSError
+                if self.limit.expired:
+                    raise self.given_up(self.timed_out(self.stalled_at)) from error
+                nobody_yet = failure_before_answer(error, self.deadlines, input_tokens=self.request.input_tokens)
+                if not self.is_waited_for(nobody_yet):
+                    raise nobody_yet from error
+            await asyncio.sleep(min(LOOK_AGAIN_S, max(0.0, verdict.look_at_s - self.loop.time())))
+
+    def is_waited_for(self, failure: ProviderError) -> bool:
+        """Whether the request is to be made again in a while, as part of this call.
+
+        A server that is not there is left at once where somebody else can take the call; one that loads its model will
+        be there, and has as long as any other to begin.
+        """
+        if failure.waits_for is None or (failure.waits_for == "server" and self.request.may_leave()):
+            return False
+        self.waits_for = failure.waits_for
+        self.request.on_wait(self.waits_for)
+        return True
+
+    def judged(self) -> Healthy | Stalled:
+        """How the stream stands, once somebody else has been looked for where its first token is late."""
+        self.progress.held_s = self.request.held_s()
+        now_s = self.loop.time()
+        verdict = watch(self.progress, self.deadlines, now_s)
+        if not isinstance(verdict, Late):
+            return verdict
+        self.progress.looked_s = now_s
+        if verdict.may_leave and self.request.may_leave():
+            self.is_left = True
+            return Stalled("first_token")
+        self.request.on_wait(self.waits_for)
+        return self.judged()
+
+    def later(self) -> float | None:
+        """A wait has outlasted its moment: the next one, or None where a deadline has run out."""
+        verdict = self.judged()
+        if isinstance(verdict, Healthy):
+            return verdict.look_at_s
+        self.stalled_at = verdict.deadline
+        return None
+
+    def timed_out(self, deadline: Deadline) -> ProviderError:
+        """A deadline of ours ran out, or the call is left while its first token is late."""
+        deadlines = self.deadlines
+        return timed_out(deadline, replace(deadlines, first_token_s=deadlines.leave_s) if self.is_left else deadlines)
+
+    def given_up(self, failure: ProviderError) -> ProviderError:
+        """The failure of a call that was waited for."""
+        failure.waited_s = self.loop.time() - self.progress.requested_s
+        return failure
 
     async def received(self) -> bytes:
         """The next read from the network; empty when there will be no more, or none that matters."""
-        self.progress.held_s = self.request.held_s()
-        verdict = watch(self.progress, self.deadlines, self.loop.time())
+        verdict = self.judged()
         if isinstance(verdict, Stalled):
-            return self.stalled(verdict, None)
+            return self.stalled(verdict.deadline, None)
         try:
             with self.limit.until(verdict.look_at_s):
                 return await self.network.__anext__()
@@ -205,16 +271,16 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             self.body_ended = True
         except CONNECTION_ERRORS as error:  # our own TimeoutError is an OSError
             if self.limit.expired:
-                return self.stalled(Stalled(verdict.next_deadline), error)
+                return self.stalled(self.stalled_at, error)
             self.body_ended = True
             if self.progress.finished_s is None:
                 raise cut(error) from error
         return b""
 
-    def stalled(self, verdict: Stalled, error: BaseException | None) -> bytes:
+    def stalled(self, deadline: Deadline, error: BaseException | None) -> bytes:
         """A deadline ran out: an answer that had its finish reason is whole, any other has failed."""
         if self.progress.finished_s is None:
-            raise timed_out(verdict.deadline, self.deadlines) from error
+            raise self.given_up(self.timed_out(deadline)) from error
         return b""
 
     def take(self, received: bytes) -> list[ProviderChunk]:
@@ -228,10 +294,17 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             if self.splitter.fault is not None:
                 self.failure = garbled_line(self.splitter.fault)
         if not received:
-            self.take_end()
+            self.take_end(empty(self.request.input_tokens) if self.is_empty else cut(None))
         return batch
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the body had its proper end, and nothing before it: where only the connection ended, it was cut."""
+        headers = self.response.headers if self.response is not None else {}
+        return not self.events and ("transfer-encoding" in headers or headers.get("content-length") == "0")
+
     def take_event(self, data: bytes, batch: list[ProviderChunk]) -> None:
+        self.events += 1
         match decode_chunk(data):
             case Decoded() as decoded:  # without a pattern for its fields, which would cost as much as decoding it
                 if decoded.alive:
@@ -242,7 +315,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
                     else:
                         self.take_item(item, batch)
             case EndOfStream():
-                self.take_end()
+                self.take_end(interrupted())
             case InBandError() as error:
                 self.failure = failure_in_band(error)
             case NotAChunk():
@@ -257,12 +330,12 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             self.progress.finished_s, self.progress.away_s = self.loop.time(), 0.0
         batch.append(item)
 
-    def take_end(self) -> None:
-        """`[DONE]` or the body's end. Without a finish reason the answer is cut, whatever its last bytes were."""
+    def take_end(self, unfinished: ProviderError) -> None:
+        """`[DONE]` or the body's end. Without a finish reason the answer has failed, whatever its last bytes were."""
         if self.progress.finished_s is not None:
             self.answer_ended = self.failure is None
         elif self.failure is None or (isinstance(self.failure, ProviderGarbled) and self.progress.alive_s is not None):
-            self.failure = cut(None)
+            self.failure = unfinished
 
     async def drain(self) -> None:
         """Read the few bytes after `[DONE]`, so that the connection can be used again."""

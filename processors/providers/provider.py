@@ -5,10 +5,13 @@ whatever client library and network are underneath:
 
 ProviderError                 an attempt failed; says whose fault, whether it may pass, and when to come back
 ├── ProviderUnreachable       no connection, or it broke before the answer began    network or provider   temporary
+│   └── ProviderAbsent        nobody listens there                                  provider              temporary
+├── ProviderLoading           it is about to load the model                        nobody                temporary
 ├── ProviderTimedOut          one of our deadlines ran out (`deadline` says which)  provider              temporary
 ├── ProviderOverloaded        it asked us to slow down: 429                         ours or our tenants'  temporary
 ├── ProviderFailed            it failed by its own account: 5xx, or in the stream   provider              temporary
 ├── ProviderDenied            not with this key, model or account: 401 402 403 404  operator              lasting
+├── ProviderEmpty             it ended its answer without a word                    prompt, perhaps       lasting
 ├── ProviderRefused           it will not answer this: other 4xx                    caller                lasting
 ├── ProviderGarbled           it said something that is no answer                   provider              temporary
 ├── ProviderBabbled           its answer goes round in circles, or is noise         provider              temporary
@@ -22,25 +25,29 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from processors.decisions.chat_chunks import FinishChunk, LimitsChunk, ProviderChunk, TextChunk, UsageChunk
 from processors.decisions.rate_headers import RateHeaders
-from processors.decisions.stream_watchdog import Deadline
+from processors.decisions.stream_watchdog import DEFAULT_DEADLINES, Deadline, StreamDeadlines
 from schemas.prompts import ChatMessage
+from schemas.session_events import WaitsFor
 
 __all__ = [
     "ChatProvider",
     "ChatRequest",
     "FinishChunk",
     "LimitsChunk",
+    "ProviderAbsent",
     "ProviderBabbled",
     "ProviderChunk",
     "ProviderCut",
     "ProviderDenied",
+    "ProviderEmpty",
     "ProviderError",
     "ProviderFailed",
     "ProviderGarbled",
+    "ProviderLoading",
     "ProviderOverloaded",
     "ProviderRefused",
     "ProviderTimedOut",
@@ -60,6 +67,13 @@ class ChatRequest:
     temperature: float | None = None
     fields: tuple[tuple[str, bool], ...] = ()
     """Fields of the provider's own that the request needs, such as those that make it continue the last message."""
+    deadlines: StreamDeadlines = DEFAULT_DEADLINES
+    input_tokens: int = 0
+    """Of the messages, by our own count; 0 = not counted."""
+    may_leave: Callable[[], bool] = lambda: False
+    """Asked while the first token is late: whether somebody else takes the call, with whom a place is then reserved."""
+    on_wait: Callable[[WaitsFor], None] = lambda _: None
+    """Told what a late first token waits for, as often as it is noticed."""
     held_s: Callable[[], float] = lambda: 0.0
     """Seconds for which the caller has let the answer wait on purpose: no deadline counts them."""
 
@@ -112,12 +126,30 @@ class ProviderError(Exception):
         """When the provider asked us to come back, if it did."""
         self.provider_code = provider_code
         """The provider's own short error code, where it has one."""
+        self.waited_s = 0.0
+        """How long the call was kept in vain, where it was kept."""
+
+    waits_for: ClassVar[WaitsFor | None] = None
+    """What the same call will go through for later, where it is worth waiting for it without another attempt."""
 
 
 class ProviderUnreachable(ProviderError):
     """No connection, or it broke before the answer began."""
 
     code = "provider_unreachable"
+
+
+class ProviderAbsent(ProviderUnreachable):
+    """Nobody listens at the address: the server is not started yet, or has gone."""
+
+    waits_for = "server"
+
+
+class ProviderLoading(ProviderError):
+    """The server is there and loads its model."""
+
+    code = "provider_loading"
+    waits_for = "model"
 
 
 class ProviderTimedOut(ProviderError):
@@ -153,6 +185,13 @@ class ProviderRefused(ProviderError):
     """The provider will not answer this request: it is malformed, or the prompt is too long."""
 
     code = "provider_refused"
+    temporary = False
+
+
+class ProviderEmpty(ProviderError):
+    """The provider ended its answer without a word, and without an error: some do so with a prompt that is too long."""
+
+    code = "provider_empty"
     temporary = False
 
 

@@ -2,7 +2,8 @@
 
 `asyncio.timeout_at` sets and cancels a timer for every wait, a tenth of what reading a token costs. Here the timer
 stays: when it fires it looks whether the wait that is on now has outlasted its own moment, and otherwise sets
-itself to that moment. A stream whose tokens flow sees it fire once in a deadline's length. Everything else is as
+itself to that moment. A stream whose tokens flow sees it fire once in a deadline's length. A wait that has outlasted
+its moment may be given a later one, without the task being disturbed. Everything else is as
 with `asyncio.timeout_at`: the task that waits is cancelled, and the cancellation becomes a TimeoutError here unless
 somebody else cancelled it too.
 """
@@ -10,6 +11,7 @@ somebody else cancelled it too.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 __all__ = ["WaitLimit"]
@@ -18,10 +20,12 @@ __all__ = ["WaitLimit"]
 class WaitLimit:
     """`with limit.until(moment_s): await …`, by one task, one wait at a time. `close` when done."""
 
-    __slots__ = ("cancelling", "ends_s", "expired", "loop", "task", "timer")
+    __slots__ = ("cancelling", "ends_s", "expired", "later", "loop", "task", "timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, later: Callable[[], float | None] = lambda: None) -> None:
+        """`later` is asked when a wait has outlasted its moment: another moment to go on until, or None to end it."""
         self.loop = loop
+        self.later = later
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[object] | None = None
         self.ends_s = 0.0
@@ -68,6 +72,14 @@ class WaitLimit:
             return  # nobody waits; the next wait sets the timer
         if self.loop.time() < self.ends_s:
             self.set_timer()
-        else:
-            self.expired = True
-            self.task.cancel()
+            return
+        later_s = None
+        try:
+            later_s = self.later()
+        finally:  # a wait whose end cannot be told ends
+            if later_s is None:
+                self.expired = True
+                self.task.cancel()
+            else:
+                self.ends_s = later_s
+                self.set_timer()

@@ -39,6 +39,7 @@ def limited(name: str = "groq:llama", *, rank: int = 0, **limits: Any) -> Target
         rank=rank,
         context_tokens=100_000,
         connect_s=5,
+        leave_s=5,
         first_token_s=5,
         between_tokens_s=5,
         total_s=60,

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, TextChunk
+from processors.decisions.stream_watchdog import Healthy, Late, Stalled, StreamProgress, watch
+from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, ProviderTimedOut, TextChunk
 
 __all__ = ["Script", "ScriptedProvider", "answer_chunks", "question_of"]
 
@@ -86,10 +87,29 @@ class ScriptedProvider:
             if number == script.fails_at and script.failure is not None:
                 await asyncio.sleep(script.fails_s)
                 raise script.failure
-            await asyncio.sleep(script.pace_s if number else script.first_s)
+            await (asyncio.sleep(script.pace_s) if number else self.begun(request, script.first_s))
             yield [TextChunk(chunk)]
         if script.finish_reason is not None:
             yield [FinishChunk(script.finish_reason)]
+
+    async def begun(self, request: ChatRequest, first_s: float) -> None:
+        """The silence before the first chunk, in which a call may be left for another target or be given up."""
+        loop = asyncio.get_running_loop()
+        progress = StreamProgress(loop.time())
+        until_s = progress.requested_s + first_s
+        while (now_s := loop.time()) < until_s:
+            match watch(progress, request.deadlines, now_s):
+                case Healthy(look_at_s):
+                    await asyncio.sleep(min(look_at_s, until_s) - now_s)
+                case Late(may_leave):
+                    progress.looked_s = now_s
+                    if may_leave and request.may_leave():
+                        raise ProviderTimedOut("first_token", request.deadlines.leave_s)
+                    request.on_wait("answer")
+                case Stalled(deadline):
+                    failure = ProviderTimedOut(deadline, request.deadlines.first_token_s)
+                    failure.waited_s = now_s - progress.requested_s
+                    raise failure
 
     async def aclose(self) -> None:
         """Nothing to close."""

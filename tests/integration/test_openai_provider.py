@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import openai
 import pytest
@@ -22,12 +22,15 @@ from processors.providers.provider import (
     ChatRequest,
     FinishChunk,
     LimitsChunk,
+    ProviderAbsent,
     ProviderChunk,
     ProviderCut,
     ProviderDenied,
+    ProviderEmpty,
     ProviderError,
     ProviderFailed,
     ProviderGarbled,
+    ProviderLoading,
     ProviderOverloaded,
     ProviderRefused,
     ProviderTimedOut,
@@ -38,7 +41,9 @@ from processors.providers.provider import (
 from schemas.prompts import ChatMessage
 
 FAST = Behaviour(first_ms=2, pace_ms=1, jitter=0)
-DEADLINES = StreamDeadlines(connect_s=0.5, first_token_s=0.5, between_tokens_s=0.5, total_s=10, trailer_s=0.5)
+DEADLINES = StreamDeadlines(
+    connect_s=0.5, leave_s=0.5, first_token_s=0.5, between_tokens_s=0.5, total_s=10, trailer_s=0.5
+)
 ABORT_S_MAX = 1.0
 
 
@@ -70,14 +75,20 @@ async def simulated() -> AsyncIterator[SimulatedProvider]:
 
 @pytest.fixture
 async def provider(simulated: SimulatedProvider) -> AsyncIterator[OpenAIProvider]:
-    adapter = OpenAIProvider(name="simulated", api_key="", base_url=simulated.base_url, deadlines=DEADLINES)
+    adapter = OpenAIProvider(name="simulated", api_key="", base_url=simulated.base_url)
     yield adapter
     await adapter.aclose()
 
 
-def request_for(text: str, *, max_tokens: int = 4_096, earlier: tuple[ChatMessage, ...] = ()) -> ChatRequest:
+def request_for(
+    text: str,
+    *,
+    max_tokens: int = 4_096,
+    earlier: tuple[ChatMessage, ...] = (),
+    deadlines: StreamDeadlines = DEADLINES,
+) -> ChatRequest:
     messages = (*earlier, ChatMessage("user", text))
-    return ChatRequest(model="simulated", messages=messages, max_tokens=max_tokens)
+    return ChatRequest(model="simulated", messages=messages, max_tokens=max_tokens, deadlines=deadlines)
 
 
 async def heard_from(provider: ChatProvider, request: ChatRequest) -> Heard:
@@ -101,6 +112,12 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(ABORT_S_MAX):
         while not condition():  # noqa: ASYNC110  # a list of calls, as tests of other processes see it, has no event
             await asyncio.sleep(0.001)
+
+
+def patient(text: str, told: list[str]) -> ChatRequest:
+    """A call that is late after 0.3 s and has time; `told` hears what it waits for."""
+    deadlines = StreamDeadlines(connect_s=0.5, late_s=0.3, leave_s=0.3, first_token_s=30)
+    return replace(request_for(text, deadlines=deadlines), on_wait=told.append)
 
 
 async def ended(call: Call) -> None:
@@ -226,7 +243,7 @@ async def test_time_to_come_back(provider: OpenAIProvider) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "deadline"),
-    [("stall_headers", "connect"), ("stall_first", "first_token"), ("stall_after:2", "between_tokens")],
+    [("stall_headers", "first_token"), ("stall_first", "first_token"), ("stall_after:2", "between_tokens")],
 )
 async def test_deadline_that_ran_out(
     provider: OpenAIProvider, simulated: SimulatedProvider, fault: str, deadline: str
@@ -243,8 +260,8 @@ async def test_deadline_that_ran_out(
 async def test_answer_that_takes_too_long(simulated: SimulatedProvider) -> None:
     """The total deadline ends a stream that is otherwise healthy."""
     deadlines = StreamDeadlines(total_s=0.3)
-    adapter = OpenAIProvider(name="simulated", api_key="", base_url=simulated.base_url, deadlines=deadlines)
-    heard = await heard_from(adapter, request_for("[[sim tokens=500 pace_ms=20]] endless"))
+    adapter = OpenAIProvider(name="simulated", api_key="", base_url=simulated.base_url)
+    heard = await heard_from(adapter, request_for("[[sim tokens=500 pace_ms=20]] endless", deadlines=deadlines))
     await adapter.aclose()
 
     assert isinstance(heard.failure, ProviderTimedOut)
@@ -290,17 +307,108 @@ async def test_cancelled_while_waiting(provider: OpenAIProvider, simulated: Simu
 async def test_nobody_listens() -> None:
     """A provider that is not there is unreachable, and quickly."""
     url = f"http://127.0.0.1:{find_free_port()}/v1"
-    adapter = OpenAIProvider(name="gone", api_key="", base_url=url, deadlines=DEADLINES)
+    adapter = OpenAIProvider(name="gone", api_key="", base_url=url)
     heard = await heard_from(adapter, request_for("anyone?"))
     await adapter.aclose()
 
     assert isinstance(heard.failure, ProviderUnreachable)
 
 
+async def test_server_that_begins_to_listen_later() -> None:
+    """The same call waits for it, and tells what for; nobody would have taken it meanwhile."""
+    async with SimulatedProvider() as gone:
+        port = gone.port
+    adapter = OpenAIProvider(name="late", api_key="", base_url=f"http://127.0.0.1:{port}/v1")
+    told: list[str] = []
+    reading = asyncio.create_task(heard_from(adapter, patient("[[sim tokens=3]] you there?", told)))
+    await until(lambda: told == ["server"])
+    async with SimulatedProvider(port=port, behaviour=FAST) as server:
+        heard = await reading
+        await adapter.aclose()
+
+    assert heard.texts == expected("you there?", 3)
+    assert len(server.calls) == 1
+
+
+async def test_nobody_listens_and_somebody_else_takes_the_call() -> None:
+    """It is left at once."""
+    async with SimulatedProvider() as gone:
+        url = gone.base_url
+    adapter = OpenAIProvider(name="gone", api_key="", base_url=url)
+    heard = await heard_from(adapter, replace(patient("anyone?", []), may_leave=lambda: True))
+    await adapter.aclose()
+
+    assert isinstance(heard.failure, ProviderAbsent)
+    assert heard.failure.waited_s == 0
+
+
+async def test_server_that_loads_its_model(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
+    """Its 503 is no failure: it is asked again within the same call."""
+    told: list[str] = []
+    heard = await heard_from(provider, patient("[[sim tokens=3 fault=loading times=2]] load", told))
+
+    assert heard.texts == expected("load", 3)
+    assert set(told) == {"model"}
+    assert [call.status for call in simulated.call_log.for_prompt("load")] == [503, 503, 200]
+
+
+async def test_server_that_never_has_its_model(provider: OpenAIProvider) -> None:
+    """It has as long as any other to begin, and the failure says what it was doing."""
+    heard = await heard_from(provider, request_for("[[sim fault=loading]] load"))
+
+    assert isinstance(heard.failure, ProviderLoading)
+    assert heard.failure.waited_s >= DEADLINES.first_token_s
+
+
+async def test_late_headers(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
+    """They are waited for beyond the deadline of the connection, by the one call."""
+    told: list[str] = []
+    heard = await heard_from(provider, patient("[[sim tokens=3 fault=late_headers:1]] slow", told))
+
+    assert heard.texts == expected("slow", 3)
+    assert set(told) == {"answer"}
+    assert len(simulated.calls) == 1
+
+
+@pytest.mark.parametrize("fault", ["late_headers:30", "stall_first"])
+async def test_late_call_that_somebody_else_takes(
+    provider: OpenAIProvider, simulated: SimulatedProvider, fault: str
+) -> None:
+    """Before and after its headers: it is left as soon as a place elsewhere is kept, and the connection freed."""
+    answers = iter([False, True])
+    request = replace(patient(f"[[sim fault={fault}]] leave", []), may_leave=lambda: next(answers))
+    heard = await heard_from(provider, request)
+
+    assert isinstance(heard.failure, ProviderTimedOut)
+    assert str(heard.failure) == "the provider missed the deadline first_token of 0.3 s"
+    assert next(answers, None) is None
+    await ended(simulated.calls[-1])
+    assert simulated.calls[-1].state == "aborted"
+
+
+async def test_answer_without_a_word(provider: OpenAIProvider) -> None:
+    """It is a failure of its own, which says what may be the reason and how long the prompt is."""
+    heard = await heard_from(provider, replace(request_for("[[sim fault=empty]] x"), input_tokens=5_432))
+
+    assert isinstance(heard.failure, ProviderEmpty)
+    assert "perhaps the prompt (about 5,432 tokens) is longer than the context" in str(heard.failure)
+
+
+@pytest.mark.parametrize("tokens", [0, 3])
+async def test_server_that_lets_another_caller_interrupt(provider: OpenAIProvider, tokens: int) -> None:
+    """`[DONE]` without a finish reason: the answer is cut, and the failure says why servers do that."""
+    heard = await heard_from(provider, request_for(f"[[sim tokens=9 fault=interrupt_after:{tokens}]] me first"))
+
+    assert isinstance(heard.failure, ProviderCut)
+    assert heard.failure.provider_code == "interrupted"
+    assert "--interrupt_requests False" in str(heard.failure)
+    assert len(heard.texts) == tokens
+
+
 async def test_wrong_key() -> None:
     """A wrong key is the operator's fault and lasting; the key is in no message."""
     async with SimulatedProvider(api_key="right") as server:
-        adapter = OpenAIProvider(name="locked", api_key="wrong-key", base_url=server.base_url, deadlines=DEADLINES)
+        adapter = OpenAIProvider(name="locked", api_key="wrong-key", base_url=server.base_url)
         heard = await heard_from(adapter, request_for("open"))
         await adapter.aclose()
 
@@ -346,7 +454,7 @@ async def test_official_client(simulated: SimulatedProvider) -> None:
 async def test_what_is_left_of_the_limits() -> None:
     """R29: it is told before the first token, and with a refusal."""
     async with SimulatedProvider(behaviour=Behaviour(first_ms=0.0, pace_ms=0.0, tokens=3, quota=2)) as server:
-        adapter = OpenAIProvider(name="limited", api_key="", base_url=server.base_url, deadlines=DEADLINES)
+        adapter = OpenAIProvider(name="limited", api_key="", base_url=server.base_url)
         heard = [await heard_from(adapter, request_for(f"question {number}")) for number in range(3)]
         await adapter.aclose()
 

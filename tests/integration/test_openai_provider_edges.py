@@ -44,7 +44,7 @@ async def scripted(script: Script) -> AsyncIterator[OpenAIProvider]:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    adapter = OpenAIProvider(name="scripted", api_key="", base_url=f"http://127.0.0.1:{port}/v1", deadlines=DEADLINES)
+    adapter = OpenAIProvider(name="scripted", api_key="", base_url=f"http://127.0.0.1:{port}/v1")
     try:
         yield adapter
     finally:
@@ -54,7 +54,9 @@ async def scripted(script: Script) -> AsyncIterator[OpenAIProvider]:
 
 
 async def heard_from(adapter: OpenAIProvider) -> tuple[list[ProviderChunk], ProviderError | None]:
-    request = ChatRequest(model="m", messages=(ChatMessage("user", "x"),), max_tokens=10, temperature=0.5)
+    request = ChatRequest(
+        model="m", messages=(ChatMessage("user", "x"),), max_tokens=10, temperature=0.5, deadlines=DEADLINES
+    )
     items: list[ProviderChunk] = []
     try:
         async with adapter.stream(request) as batches:

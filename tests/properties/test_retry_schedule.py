@@ -9,6 +9,7 @@ from processors.decisions.retry_policy import (
     ATTEMPTS_MAX,
     JITTER_S,
     PASSING_CODES,
+    WAITED_S_MAX,
     FailureView,
     GiveUp,
     RetryAt,
@@ -16,7 +17,7 @@ from processors.decisions.retry_policy import (
 )
 
 codes = st.sampled_from([*sorted(PASSING_CODES), "provider_denied", "provider_refused", "provider_error"])
-failures = st.builds(FailureView, codes, st.booleans(), st.one_of(st.none(), st.floats(0, 1e5)))
+failures = st.builds(FailureView, codes, st.booleans(), st.one_of(st.none(), st.floats(0, 1e5)), st.floats(0, 200))
 draws = st.floats(0, 1, exclude_max=True)
 
 
@@ -32,6 +33,7 @@ def test_any_failure(failure: FailureView, attempt: int, draw: float, now_s: flo
         assert decision.at_s < deadline_s
         assert attempt < ATTEMPTS_MAX
         assert failure.temporary
+        assert failure.waited_s < WAITED_S_MAX
         assert failure.code in PASSING_CODES
     elif decision == GiveUp("deadline"):
         assert floor_s + JITTER_S >= deadline_s

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import click
 
@@ -17,12 +17,13 @@ from tokenwire.commands.status_line import StatusLine
 from tokenwire.commands.terminal_text import escaped, printable
 
 if TYPE_CHECKING:
-    from producers.followed_answer import AnswerEnded, AnswerPiece, AnswersCompared
+    from producers.followed_answer import AnswerEnded, AnswerPiece, AnswerQueued, AnswersCompared
     from schemas.prompts import PromptSubmitted
 
 __all__ = ["AnswerDisplay", "ComparedAnswers", "SilentAnswers", "StreamedAnswer", "cost_of", "display_of", "summary"]
 
 NANO: Final = 1_000_000_000
+STATES: Final = {"place": "waiting", "server": "waiting for its server", "model": "loading", "answer": "not begun yet"}
 
 
 class AnswerDisplay:
@@ -93,7 +94,7 @@ class StreamedAnswer(AnswerDisplay):
         match piece:
             case AnswerQueued():
                 self._status.clear()
-                self._status.show(lambda: waits(piece.position, piece.eta_s, at_provider=piece.at_provider))
+                self._status.show(lambda: waits(piece))
             case AnswerStarted(attempt, _, cause, continues):
                 self._status.clear()
                 if attempt > 1:
@@ -101,6 +102,7 @@ class StreamedAnswer(AnswerDisplay):
                     click.echo("" if continues else "\n", nl=False)
                     click.secho(f"The answer {how} (attempt {attempt}: {cause}).", err=True, dim=True)
             case AnswerText(text):
+                self._status.clear()
                 click.echo(printable(text), nl=False)
                 sys.stdout.flush()
             case AnswerEnded(text=text):
@@ -133,8 +135,8 @@ class ComparedAnswers(AnswerDisplay):
 
         super().take(piece)
         match piece:
-            case AnswerQueued(position, index=index):
-                self._states[index] = f"waiting ({position} before it)" if position else "waiting"
+            case AnswerQueued(position, index=index, waits_for=waits_for):
+                self._states[index] = f"waiting ({position} before it)" if position else STATES[waits_for]
             case AnswerStarted(attempt, continues=continues, index=index):
                 self._states[index] = "thinking" if attempt == 1 else f"attempt {attempt}"
                 self._chars[index] = self._chars[index] if continues else 0
@@ -191,12 +193,27 @@ def display_of(prompt: PromptSubmitted, *, as_json: bool) -> AnswerDisplay:
     return ComparedAnswers(prompt) if prompt.models else StreamedAnswer(prompt)
 
 
-def waits(position: int, eta_s: float | None, *, at_provider: bool) -> str:
+def waits(queued: AnswerQueued) -> str:
     """What a prompt waits for."""
-    if not position:
-        return "Next in line …" if at_provider else "Taken in …"
-    eta = f", about {eta_s:.0f} s" if eta_s is not None else ""
-    return f"Waiting: {position} before it {'at the provider' if at_provider else 'in this session'}{eta} …"
+    match queued.waits_for:
+        case "server":
+            return "Waiting for the model's server to be started …"
+        case "model":
+            return "Waiting for the model to be loaded …"
+        case "answer":
+            return "The model has not begun to answer yet; it may still be loading, or answering others first …"
+        case "place":
+            return waits_in_line(queued)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def waits_in_line(queued: AnswerQueued) -> str:
+    if not queued.position:
+        return "Next in line …" if queued.at_provider else "Taken in …"
+    eta = f", about {queued.eta_s:.0f} s" if queued.eta_s is not None else ""
+    where = "at the provider" if queued.at_provider else "in this session"
+    return f"Waiting: {queued.position} before it {where}{eta} …"
 
 
 def cost_of(ended: AnswerEnded) -> str:

@@ -82,7 +82,7 @@ def test_errors_in_the_stream() -> None:
 def test_messages_hold_no_foreign_words() -> None:
     """Only the kind of a foreign error is shown, never its text."""
     secret = OSError("the prompt itself")
-    failures = [failure_before_answer(secret), cut(secret), cut(None)]
+    failures = [failure_before_answer(secret, StreamDeadlines()), cut(secret), cut(None)]
 
     assert isinstance(failures[0], ProviderUnreachable)
     assert all("prompt" not in str(failure) for failure in failures)

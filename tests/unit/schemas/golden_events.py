@@ -147,7 +147,7 @@ SESSION_EVENTS: Final = (
     ),
     TurnHedged(turn="t1", attempt=3, run="r3", provider="groq", model="llama-3.3-70b-versatile", at_us=AT_US),
     ComparisonEnded(prompt_id="p1", mode="best", turn="t1", scores={"t1": 0.75, "t2": 0.5}, at_us=AT_US),
-    TurnWaiting(turn="t1", position=3, eta_s=2.5, at_us=AT_US),
+    TurnWaiting(turn="t1", position=3, eta_s=2.5, waits_for="model", at_us=AT_US),
     TurnStarted(
         turn="t1",
         attempt=2,
@@ -322,7 +322,7 @@ SERVER_MESSAGES: Final = (
         at_us=AT_US,
         c=CURSOR,
     ),
-    wire.Waiting(session="s1", turn="t1", position=3, eta_s=2.5, at_us=AT_US, c=CURSOR),
+    wire.Waiting(session="s1", turn="t1", position=3, eta_s=2.5, waits_for="model", at_us=AT_US, c=CURSOR),
     wire.Start(
         session="s1",
         turn="t1",

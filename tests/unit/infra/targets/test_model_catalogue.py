@@ -17,6 +17,7 @@ def target(name: str, weights: str, rank: int = 0) -> Target:
         rank=rank,
         context_tokens=1_000,
         connect_s=1,
+        leave_s=1,
         first_token_s=1,
         between_tokens_s=1,
         total_s=1,

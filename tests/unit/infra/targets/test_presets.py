@@ -68,19 +68,20 @@ def test_chain_goes_from_one_model_to_itself_elsewhere_to_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "weights", "first_token_s"),
+    ("model", "weights", "reasons"),
     [
-        ("meta-llama/Llama-3.3-70B-Instruct", "llama-3.3-70b", None),
-        ("openai/gpt-4o-mini", "gpt-4o-mini", None),
-        ("o4-mini", "o4-mini", 300),
-        ("gpt-5.2", "gpt-5.2", 300),
-        ("deepseek-ai/DeepSeek-R1", "deepseek-ai/deepseek-r1", 300),
-        ("o1000", "o1000", None),
-        ("Someone/Else", "someone/else", None),
+        ("meta-llama/Llama-3.3-70B-Instruct", "llama-3.3-70b", False),
+        ("openai/gpt-4o-mini", "gpt-4o-mini", False),
+        ("o4-mini", "o4-mini", True),
+        ("gpt-5.2", "gpt-5.2", True),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-ai/deepseek-r1", True),
+        ("deepseek-r1:8b", "deepseek-r1:8b", True),
+        ("o1000", "o1000", False),
+        ("Someone/Else", "someone/else", False),
     ],
 )
-def test_models_are_known_by_any_provider_s_name(model: str, weights: str, first_token_s: float | None) -> None:
+def test_models_are_known_by_any_provider_s_name(model: str, weights: str, *, reasons: bool) -> None:
     """A stranger is like none but itself; those that reason get time to."""
     known = known_model(model)
 
-    assert (known.weights, known.first_token_s) == (weights, first_token_s)
+    assert (known.weights, known.reasons) == (weights, reasons)

@@ -176,7 +176,10 @@ def test_gateway_names_models_without_any_key() -> None:
 
 
 def test_nearest_table_wins(load: Load) -> None:
-    """Target, then the model's deadlines, provider, known model, preset, settings."""
+    """Target, then the model's deadlines, provider, known model, preset, settings.
+
+    Of the first token's deadline the setting, where it is set, comes before what is known of models and presets.
+    """
     loaded = load(
         '[models.m]\ntargets = ["vllm:a", "vllm:b", "openai:o3", "ollama:x"]\nfirst_token_s = 7\n'
         '[models.n]\ntargets = ["vllm:a", "openai:o3", "ollama:x", "ollama:llama3.3"]\n'
@@ -189,7 +192,7 @@ def test_nearest_table_wins(load: Load) -> None:
     m, n = (loaded.catalogue.models[name].targets for name in ("m", "n"))
 
     assert [target.first_token_s for target in m] == [3, 7, 7, 7]
-    assert [target.first_token_s for target in n] == [3, 300, 120, 120]
+    assert [target.first_token_s for target in n] == [3, 11, 11, 11]
     assert [target.requests_per_minute for target in m] == [5, 600, None, None]
     assert [target.context_tokens for target in m] == [4_096, 4_096, 200_000, 4_096]
     assert [bool(target.prefix_fields) for target in m] == [True, False, False, False]

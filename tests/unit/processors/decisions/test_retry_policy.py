@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from processors.decisions.retry_policy import PASSING_CODES, FailureView, GiveUp, RetryAt, decide_retry, may_fail_over
+from processors.decisions.retry_policy import (
+    BLAMELESS_CODES,
+    PASSING_CODES,
+    WAITED_S_MAX,
+    FailureView,
+    GiveUp,
+    RetryAt,
+    decide_retry,
+    may_fail_over,
+)
 from processors.providers import provider
-from processors.providers.provider import ProviderDenied, ProviderError
+from processors.providers.provider import ProviderDenied, ProviderEmpty, ProviderError, ProviderLoading
 
 FAILED = FailureView("provider_failed", temporary=True)
 KINDS = [kind for kind in vars(provider).values() if isinstance(kind, type) and issubclass(kind, ProviderError)]
@@ -52,8 +61,21 @@ def test_lasting_failure(failure: FailureView) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not ProviderError])
 def test_every_kind_of_failure(kind: type[ProviderError]) -> None:
-    """What is temporary may fail over and be retried; a target that does not serve us only has others asked."""
-    assert may_fail_over(kind.code) == (kind.temporary or kind is ProviderDenied)
+    """What is temporary may fail over and be retried; one that does not serve us, or says nothing, has others asked."""
+    assert may_fail_over(kind.code) == (kind.temporary or kind in (ProviderDenied, ProviderEmpty))
+
+
+@pytest.mark.parametrize(("waited_s", "decision"), [(WAITED_S_MAX, GiveUp("waited")), (59.0, RetryAt(101, "backoff"))])
+def test_call_that_was_kept_for_minutes(waited_s: float, decision: object) -> None:
+    """It is not made again: the prompt would wait as long once more."""
+    failure = FailureView("provider_timed_out", temporary=True, waited_s=waited_s)
+
+    assert decide_retry(failure, attempt=1, draw=0, now_s=100, deadline_s=1_000) == decision
+
+
+def test_blameless_failures() -> None:
+    """A target is not blamed for loading its model, nor for a prompt that it has no words for."""
+    assert {ProviderLoading.code, ProviderEmpty.code} == BLAMELESS_CODES
 
 
 def test_no_code_is_made_up() -> None:
