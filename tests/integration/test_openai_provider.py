@@ -198,7 +198,8 @@ async def test_answer_spelled_differently(provider: OpenAIProvider, fault: str) 
 )
 async def test_answer_that_breaks(provider: OpenAIProvider, fault: str, kind: type[ProviderError]) -> None:
     """R26 to R28: the tokens before the fault are given, then its own failure, and never a finish reason."""
-    heard = await heard_from(provider, request_for(f"[[sim tokens=20 fault={fault}]] break"))
+    deadlines = DEADLINES if fault.startswith("stall") else StreamDeadlines()  # ten megabytes take a busy machine long
+    heard = await heard_from(provider, request_for(f"[[sim tokens=20 fault={fault}]] break", deadlines=deadlines))
 
     assert type(heard.failure) is kind
     assert heard.failure.temporary
@@ -431,7 +432,8 @@ async def test_fault_of_the_first_calls_only(provider: OpenAIProvider, simulated
 async def test_many_streams_at_once(provider: OpenAIProvider) -> None:
     """Streams do not mix."""
     prompts = [f"stream number {number}" for number in range(40)]
-    heard = await asyncio.gather(*(heard_from(provider, request_for(f"[[sim tokens=30]] {p}")) for p in prompts))
+    requests = [request_for(f"[[sim tokens=30]] {p}", deadlines=StreamDeadlines()) for p in prompts]
+    heard = await asyncio.gather(*(heard_from(provider, request) for request in requests))
 
     assert [h.texts for h in heard] == [expected(p, 30) for p in prompts]
     assert all(h.finish == ["stop"] for h in heard)
