@@ -10,15 +10,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["Settings", "SettingsError", "load_settings"]
+__all__ = ["OWN_MODEL", "Settings", "SettingsError", "load_settings"]
 
 ENVIRONMENT_PREFIX = "TOKENWIRE_"
 SIMULATED_MODEL = "simulated"
 DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
+OPENAI_HOST = "api.openai.com"
+OWN_MODEL = "default"
+"""How users name a server's own model, where the settings name none."""
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -133,7 +137,8 @@ class Settings(BaseSettings):
     provider_port: Port = 8090
     """Port of the simulated provider on 127.0.0.1; 0 = a free one, printed."""
     model: str = ""
-    """Model used where a prompt names none; empty = the provider's default."""
+    """Model used where a prompt names none; empty = the own model of the server at provider_url, else OpenAI's
+    gpt-4.1-mini."""
     models: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated models that prompts may name besides the default one."""
     config: Path | None = None
@@ -256,7 +261,16 @@ class Settings(BaseSettings):
     @property
     def default_model(self) -> str:
         """The model of a prompt that names none."""
-        return self.model or (SIMULATED_MODEL if self.simulated else DEFAULT_OPENAI_MODEL)
+        if self.model:
+            return self.model
+        if self.asks_server:
+            return OWN_MODEL
+        return SIMULATED_MODEL if self.simulated else DEFAULT_OPENAI_MODEL
+
+    @property
+    def asks_server(self) -> bool:
+        """Whether the server at `provider_url` is to be asked what it is; OpenAI's own is known."""
+        return bool(self.provider_url) and urlsplit(self.provider_url).hostname != OPENAI_HOST
 
     @property
     def known_models(self) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
 from infra.targets.catalogue_watch import CatalogueHolder, Refused, Reloaded
 from infra.targets.model_catalogue import Target
+from infra.targets.server_facts import ServerFacts
+from infra.targets.server_questions import ServerQuestions
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
 from processors.activity_teller import ActivityTeller
@@ -67,6 +69,8 @@ class Worker:
     parts: WorkerParts
     metrics: Metrics
     holder: CatalogueHolder
+    server: ServerQuestions | None
+    """For whoever answers without a file."""
 
 
 def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock: Clock | None = None) -> Worker:
@@ -75,8 +79,9 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     metrics = Metrics(WORKER_METRICS)
     appender = LogAppender(settings, clock)
     holder = CatalogueHolder(settings)
+    server = questions_to(settings, holder)
     pool = TargetPool(
-        lambda target: provider or provider_at(target, holder),
+        lambda target: provider or provider_at(target, holder, server),
         clock,
         calls_max=settings.turns_running_max,
         desk=PermitDesk(partial(send_permit, appender), clock, lambda name: holder.current.targets.get(name)),
@@ -119,19 +124,34 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     app.producer_transport.Producer = FaustProducer
     ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
     add_prompt_agent(app, ownership)
-    return Worker(app, ownership, parts, metrics, holder)
+    return Worker(app, ownership, parts, metrics, holder, server)
 
 
 async def send_permit(appender: LogAppender, partition: int, command: PermitCommand) -> None:
     await appender.append(PROMPTS, partition, encode(command), key=PERMITS_KEY)
 
 
-def provider_at(target: Target, holder: CatalogueHolder) -> OpenAIProvider:
+def questions_to(settings: Settings, holder: CatalogueHolder) -> ServerQuestions | None:
+    """For the server that the settings name, where there is one and no file."""
+    if holder.loaded.source is not None or not settings.asks_server:
+        return None
+
+    def learn(facts: ServerFacts) -> None:
+        holder.learn(facts)
+        log.info("server_answered", preset=facts.preset or "unknown", models=facts.models_shown)
+        if settings.model and facts.models and settings.model not in facts.models:
+            log.warning("model_not_listed", model=settings.model, listed=facts.models_shown)
+
+    return ServerQuestions(settings.provider_url, settings.provider_key.get_secret_value(), learn)
+
+
+def provider_at(target: Target, holder: CatalogueHolder, server: ServerQuestions | None) -> OpenAIProvider:
     """Whoever answers at a target: the simulated provider, OpenAI, or any that speaks its language."""
     return OpenAIProvider(
         name=target.provider,
         api_key=holder.loaded.key_of(target).get_secret_value(),
         base_url=target.base_url,
+        server=server if holder.loaded.source is None else None,
     )
 
 
@@ -221,7 +241,9 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
 
 
 async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
-    waits = {
+    server = worker.server
+    first_question = asyncio.create_task(server.facts()) if server is not None else None
+    waits: set[asyncio.Task[Any]] = {
         asyncio.create_task(stop.wait()),
         asyncio.create_task(worker.parts.broken.wait()),
         asyncio.create_task(worker.faust.wait_until_stopped()),
@@ -229,7 +251,7 @@ async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for wait in waits:
+        for wait in (*waits, *filter(None, (first_question,))):
             wait.cancel()
     if worker.parts.broken.is_set():
         raise RuntimeError("a partition could not be worked on; see the log")

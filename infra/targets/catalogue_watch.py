@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from infra.settings import Settings
 from infra.targets.model_catalogue import ModelCatalogue
+from infra.targets.server_facts import ServerFacts
 from infra.targets.targets_file import CatalogueError, LoadedCatalogue, load_catalogue, load_file
 
 __all__ = ["CatalogueHolder", "Refused", "ReloadOutcome", "Reloaded", "changes_between"]
@@ -48,18 +49,29 @@ class CatalogueHolder:
         self.environment = os.environ if environment is None else environment
         self.loaded: LoadedCatalogue = load_catalogue(settings, self.environment, keys_needed=keys_needed)
         """With warnings and keys."""
+        self.server: ServerFacts | None = None
 
     @property
     def current(self) -> ModelCatalogue:
         """The catalogue in force."""
         return self.loaded.catalogue
 
+    def learn(self, server: ServerFacts) -> None:
+        """Take in what the settings' one provider said of itself; beside a file it means nothing."""
+        self.server = server
+        if self.loaded.source is None:
+            self.loaded = load_catalogue(
+                self.settings, self.environment, keys_needed=self.keys_needed, server=self.server
+            )
+
     def reload(self) -> ReloadOutcome:
         """Read the file again (a file of a few KB, at once). One that has gone is a fault: nobody meant no models."""
         source = self.loaded.source
         try:
             if source is None:
-                loaded = load_catalogue(self.settings, self.environment, keys_needed=self.keys_needed)
+                loaded = load_catalogue(
+                    self.settings, self.environment, keys_needed=self.keys_needed, server=self.server
+                )
             else:
                 loaded = load_file(source, self.settings, self.environment, keys_needed=self.keys_needed)
         except CatalogueError as error:

@@ -101,6 +101,20 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             abilities=frozenset({"json", "prefix"}),
             prefix_fields=(("add_generation_prompt", False), ("continue_final_message", True)),
         ),
+        # https://github.com/ggml-org/llama.cpp/tree/master/tools/server; whether it calls functions depends on the
+        # model's template
+        "llama-server": Preset(
+            meaning="llama.cpp's llama-server",
+            base_url="http://127.0.0.1:8080/v1",
+            abilities=frozenset({"json"}),
+        ),
+        # https://llama-cpp-python.readthedocs.io/en/latest/server/; the context that it sets by itself
+        "llama-cpp-python": Preset(
+            meaning="the server of llama-cpp-python",
+            base_url="http://127.0.0.1:8000/v1",
+            abilities=frozenset({"json"}),
+            context_tokens=2_048,
+        ),
         # https://docs.ollama.com/api/openai-compatibility; the smallest context that the server sets by itself; the
         # first answer waits until the model is in memory
         "ollama": Preset(

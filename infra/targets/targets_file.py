@@ -21,6 +21,7 @@ from infra.targets.file_tables import FileTables, Findings, read_tables
 from infra.targets.file_values import did_you_mean, shown
 from infra.targets.model_catalogue import ModelCatalogue, Target
 from infra.targets.served_models import ServedModels
+from infra.targets.server_facts import ServerFacts
 from infra.targets.single_target import PROVIDER_KEY, single_target
 
 __all__ = ["CONFIG_FILE", "NO_KEY", "CatalogueError", "LoadedCatalogue", "load_catalogue", "load_file"]
@@ -56,12 +57,17 @@ class LoadedCatalogue:
 
 
 def load_catalogue(
-    settings: Settings, environment: Mapping[str, str] | None = None, *, keys_needed: bool = True
+    settings: Settings,
+    environment: Mapping[str, str] | None = None,
+    *,
+    keys_needed: bool = True,
+    server: ServerFacts | None = None,
 ) -> LoadedCatalogue:
     """The catalogue of the file that the settings name, else of the current folder, else of the settings themselves.
 
     `environment` replaces the process's own (for tests). Without `keys_needed` every target counts as usable: a
-    gateway names models and calls none, so it is given no keys. Raises CatalogueError with every fault found.
+    gateway names models and calls none, so it is given no keys. `server`: what the settings' one provider said of
+    itself; a file says that for itself. Raises CatalogueError with every fault found.
     """
     environment = os.environ if environment is None else environment
     here = Path(CONFIG_FILE)
@@ -69,7 +75,7 @@ def load_catalogue(
         return load_file(settings.config, settings, environment, keys_needed=keys_needed)
     if here.exists():
         return load_file(here, settings, environment, keys_needed=keys_needed)
-    return load_settings_alone(settings, environment)
+    return load_settings_alone(settings, environment, server)
 
 
 def load_file(
@@ -92,14 +98,16 @@ def load_file(
     return LoadedCatalogue(catalogue, tuple(findings.warnings), path.absolute(), keys if keys_needed else {})
 
 
-def load_settings_alone(settings: Settings, environment: Mapping[str, str]) -> LoadedCatalogue:
+def load_settings_alone(
+    settings: Settings, environment: Mapping[str, str], server: ServerFacts | None
+) -> LoadedCatalogue:
     key = settings.provider_key
     if not key.get_secret_value():
-        return LoadedCatalogue(single_target(settings, ""))
+        return LoadedCatalogue(single_target(settings, "", server))
     key_env = (
         "OPENAI_API_KEY" if not environment.get(PROVIDER_KEY) and environment.get("OPENAI_API_KEY") else PROVIDER_KEY
     )
-    catalogue = single_target(settings, key_env)
+    catalogue = single_target(settings, key_env, server)
     return LoadedCatalogue(catalogue, keys=dict.fromkeys(catalogue.targets, key))
 
 

@@ -20,10 +20,13 @@ from types import TracebackType
 from typing import Final, assert_never
 from urllib.parse import urlsplit
 
+import aiohttp
 import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
+from infra.targets.server_questions import ServerQuestions
+from processors.decisions.answer_room import answer_room
 from processors.decisions.chat_chunks import (
     Decoded,
     EndOfStream,
@@ -56,7 +59,7 @@ from processors.providers.openai_failures import (
     interrupted,
     timed_out,
 )
-from processors.providers.provider import ChatRequest, ProviderError, ProviderGarbled
+from processors.providers.provider import ChatRequest, ProviderAbsent, ProviderDenied, ProviderError, ProviderGarbled
 from processors.providers.wait_limit import WaitLimit
 from schemas.session_events import WaitsFor
 
@@ -81,9 +84,12 @@ class OpenAIProvider:
         api_key: str,
         base_url: str | None = None,
         connections_max: int = CONNECTIONS_MAX,
+        server: ServerQuestions | None = None,
     ) -> None:
+        """`server`: where it is to be asked what it is; its own model then serves calls that name none."""
         url = base_url or OPENAI_BASE_URL
         self.name = name
+        self.server = server
         self.speaks_newest = urlsplit(url).hostname == urlsplit(OPENAI_BASE_URL).hostname
         limits = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
         self.client = openai.AsyncOpenAI(
@@ -148,6 +154,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.splitter = SseSplitter()
         self.response: httpx2.Response | None = None
         self.network: AsyncIterator[bytes]
+        self.is_counted = False
         self.limit = WaitLimit(self.loop, self.later)
         self.stalled_at: Deadline = "first_token"
         self.is_left = False
@@ -206,14 +213,68 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             self.waits_for = "answer"
             try:
                 with self.limit.until(verdict.look_at_s):
-                    return (await self.provider.open_stream(self.request)).response
+                    self.request = await self.fitted()
+                    return await self.responded()
+            except ProviderAbsent as absent:
+                nobody_yet = absent
+                if not self.is_waited_for(absent):
+                    raise
             except (openai.OpenAIError, *CONNECTION_ERRORS) as error:  # our own TimeoutError is an OSError
                 if self.limit.expired:
                     raise self.given_up(self.timed_out(self.stalled_at)) from error
-                nobody_yet = failure_before_answer(error, self.deadlines, input_tokens=self.request.input_tokens)
+                nobody_yet = self.failure_of(error)
                 if not self.is_waited_for(nobody_yet):
                     raise nobody_yet from error
             await asyncio.sleep(min(LOOK_AGAIN_S, max(0.0, verdict.look_at_s - self.loop.time())))
+
+    async def fitted(self) -> ChatRequest:
+        """The request for what the server is: its own model where none is named, an answer that its context holds.
+
+        Raises ProviderAbsent where it has not said yet, ProviderDenied where it has several models.
+        """
+        server, request = self.provider.server, self.request
+        facts = await server.facts() if server is not None else None
+        if facts is None and (server is None or request.model):
+            return request
+        if facts is None:
+            raise ProviderAbsent("the server has not said yet which model it has; name one with TOKENWIRE_MODEL")
+        model = request.model or facts.own_model
+        if not model:
+            has = f"has several models ({facts.models_shown})" if facts.models else "does not say which models it has"
+            raise ProviderDenied(f"the server {has}; name one with TOKENWIRE_MODEL")
+        context_tokens = facts.context_of(model)
+        if context_tokens is None:
+            return replace(request, model=model)
+        room = answer_room(request.max_tokens, input_tokens=request.input_tokens, context_tokens=context_tokens)
+        return replace(request, model=model, max_tokens=room)
+
+    async def responded(self) -> httpx2.Response:
+        server = self.provider.server
+        if server is None:
+            return (await self.provider.open_stream(self.request)).response
+        server.calls_running += 1
+        self.is_counted = True
+        try:
+            return (await self.provider.open_stream(self.request)).response
+        except BaseException:
+            self.uncount()
+            raise
+
+    def uncount(self) -> None:
+        """The call no longer runs."""
+        if self.is_counted and self.provider.server is not None:
+            self.provider.server.calls_running -= 1
+        self.is_counted = False
+
+    def failure_of(self, error: openai.OpenAIError | OSError | aiohttp.ClientError | httpx2.HTTPError) -> ProviderError:
+        """Why nothing came; a model that the server does not have is named, with those it has."""
+        server = self.provider.server
+        if isinstance(error, openai.NotFoundError) and server is not None and server.known is not None:
+            models = server.known.models_shown
+            server.forget()
+            if models:
+                return ProviderDenied(f"the server has no model {self.request.model}; it has {models}")
+        return failure_before_answer(error, self.deadlines, input_tokens=self.request.input_tokens)
 
     def is_waited_for(self, failure: ProviderError) -> bool:
         """Whether the request is to be made again in a while, as part of this call.
@@ -348,6 +409,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
     async def close(self) -> None:
         """Close the response. A connection whose body has not ended is closed with it."""
         self.limit.close()
+        self.uncount()
         if self.response is not None:
             with contextlib.suppress(*CONNECTION_ERRORS):
                 async with asyncio.timeout(CLOSE_S):

@@ -191,7 +191,8 @@ def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions
     elif source is not None:
         answers_from = f"{', '.join(options.models.catalogue.known_models)} (as {source} says)"
     else:
-        answers_from = f"{settings.default_model} at {settings.provider_base_url or OPENAI_ADDRESS}"
+        model = "the server's own model" if settings.asks_server and not settings.model else settings.default_model
+        answers_from = f"{model} at {settings.provider_base_url or OPENAI_ADDRESS}"
     return LaunchPlan(
         settings=settings,
         ports=ports,

@@ -141,7 +141,8 @@ PIECES: Final = (
         "d1",
         "concurrent_max = 3",
         "has neither a preset nor a base_url; give it one of the two; "
-        "presets are openai, groq, together, openrouter, anthropic, vllm, ollama, simulated",
+        "presets are openai, groq, together, openrouter, anthropic, vllm, llama-server, llama-cpp-python, ollama, "
+        "simulated",
     ),
     on_provider("d2", 'preset = "olama"', "preset is 'olama', an unknown preset; did you mean ollama?"),
     on_provider("d3", f'preset = "vllm"\nkey_env = "{PASTED_KEY}"', f"key_env {VARIABLE}"),
@@ -166,12 +167,13 @@ PIECES: Final = (
         "e3",
         f'preset = "{PASTED_KEY}"',
         "preset is a text of 44 characters, an unknown preset; name one of: "
-        "openai, groq, together, openrouter, anthropic, vllm, ollama, simulated",
+        "openai, groq, together, openrouter, anthropic, vllm, llama-server, llama-cpp-python, ollama, simulated",
     ),
     on_provider(
         "e4",
         "preset = 3",
-        "preset is no text; name one of: openai, groq, together, openrouter, anthropic, vllm, ollama, simulated",
+        "preset is no text; name one of: "
+        "openai, groq, together, openrouter, anthropic, vllm, llama-server, llama-cpp-python, ollama, simulated",
     ),
     Piece(
         f"[models.{'n' * 70}]\n{SIMULATED}\ncolour = 1",

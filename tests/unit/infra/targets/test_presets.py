@@ -19,7 +19,7 @@ REMOTE = {"openai", "groq", "together", "openrouter", "anthropic"}
 def test_presets_are_those_that_are_promised() -> None:
     """Five services that need a key, two servers of one's own, and ours."""
     assert {name for name, preset in PRESETS.items() if preset.key_env} == REMOTE
-    assert set(PRESETS) - REMOTE == {"vllm", "ollama", "simulated"}
+    assert set(PRESETS) - REMOTE == {"vllm", "llama-server", "llama-cpp-python", "ollama", "simulated"}
 
 
 @pytest.mark.parametrize("name", sorted(set(PRESETS) - {"simulated"}))

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from infra.settings import load_settings
+from infra.targets.catalogue_watch import CatalogueHolder
 from infra.targets.model_catalogue import Target
+from infra.targets.server_facts import ServerFacts
 from infra.targets.targets_file import NO_KEY, LoadedCatalogue, load_catalogue
 
 __all__: list[str] = []
@@ -48,6 +50,57 @@ def test_openai_key_alone_is_openai() -> None:
     assert target.key_env == "OPENAI_API_KEY"
     assert loaded.key_of(target).get_secret_value() == "k1"
     assert loaded.catalogue.models["gpt-4.1-mini"].watch_repetition
+
+
+def test_server_that_has_not_said_what_it_is() -> None:
+    """Its own model has a name for users, no abilities, and the setting's context."""
+    loaded, target = loaded_from({"TOKENWIRE_PROVIDER_URL": "http://127.0.0.1:8000/v1"})
+
+    assert loaded.catalogue.known_models == ("default",)
+    assert (target.model, target.preset, target.abilities, target.context_tokens) == ("", "", frozenset(), 128_000)
+
+
+@pytest.mark.parametrize(
+    ("facts", "environment", "expected"),
+    [
+        (ServerFacts("vllm", ("m",), {"m": 8_192}), {}, ("m", "vllm", 8_192, True)),
+        (ServerFacts("llama-cpp-python", ("m",)), {}, ("m", "llama-cpp-python", 2_048, False)),
+        (ServerFacts("", ("m",)), {}, ("m", "", 128_000, False)),
+        (ServerFacts("vllm", ("m",), {"m": 8_192}), {"TOKENWIRE_MODEL": "x"}, ("x", "vllm", 128_000, True)),
+        (
+            ServerFacts("vllm", ("m",), {"m": 8_192}),
+            {"TOKENWIRE_CONTEXT_TOKENS": "4096"},
+            ("m", "vllm", 4_096, True),
+        ),
+    ],
+)
+def test_server_that_has_said_what_it_is(
+    facts: ServerFacts, environment: dict[str, str], expected: tuple[str, str, int, bool]
+) -> None:
+    """Model, preset, context, and whether it goes on from a text; settings that are set win."""
+    environment |= {"TOKENWIRE_PROVIDER_URL": "http://127.0.0.1:8000/v1"}
+    holder = CatalogueHolder(load_settings(environment), environment)
+    holder.learn(facts)
+    (target,) = holder.current.models[holder.current.default].targets
+
+    assert (target.model, target.preset, target.context_tokens, "prefix" in target.abilities) == expected
+    holder.reload()
+    assert holder.current.models[holder.current.default].targets == (target,)
+
+
+@pytest.mark.parametrize(
+    ("url", "preset", "model"),
+    [
+        ("https://api.groq.com/openai/v1", "groq", ""),
+        ("https://api.openai.com/v1", "openai", "gpt-4.1-mini"),
+        ("http://127.0.0.1:11434/v1", "", ""),
+    ],
+)
+def test_services_are_known_by_their_host(url: str, preset: str, model: str) -> None:
+    """A port says nothing, a service's host does; OpenAI's hosted models have their default."""
+    _, target = loaded_from({"TOKENWIRE_PROVIDER_URL": url, "OPENAI_API_KEY": "k"})
+
+    assert (target.preset, target.model) == (preset, model)
 
 
 def test_provider_of_the_settings_serves_every_model() -> None:
