@@ -29,7 +29,7 @@ export default {
 
   "a turn that waits for a provider says its place until it starts": () => {
     let talk = told(empty(), queued(1), { type: "waiting", turn: "t1", position: 3, eta_s: 2.4 });
-    equal(talk.entries[0].waiting, { position: 3, etaS: 2.4 });
+    equal(talk.entries[0].waiting, { position: 3, etaS: 2.4, waitsFor: "place" });
     talk = told(talk, start(1));
     equal(talk.entries[0].waiting, null);
   },
