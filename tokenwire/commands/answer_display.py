@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from producers.followed_answer import AnswerEnded, AnswerPiece, AnswerQueued, AnswersCompared
     from schemas.prompts import PromptSubmitted
 
-__all__ = ["AnswerDisplay", "ComparedAnswers", "SilentAnswers", "StreamedAnswer", "cost_of", "display_of", "summary"]
+__all__ = [
+    "AnswerDisplay",
+    "ComparedAnswers",
+    "SilentAnswers",
+    "StreamedAnswer",
+    "cost_of",
+    "display_of",
+    "summary",
+    "waits",
+]
 
 NANO: Final = 1_000_000_000
 STATES: Final = {"place": "waiting", "server": "waiting for its server", "model": "loading", "answer": "not begun yet"}

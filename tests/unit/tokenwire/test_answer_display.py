@@ -10,7 +10,7 @@ import pytest
 from producers.followed_answer import AnswerEnded, AnswerQueued, AnswersCompared, AnswerStarted, AnswerText
 from schemas.prompts import CompareMode, PromptSubmitted
 from schemas.session_events import TurnError, Usage
-from tokenwire.commands.answer_display import AnswerDisplay, display_of
+from tokenwire.commands.answer_display import AnswerDisplay, display_of, waits
 
 ONE = PromptSubmitted(user="u", session="s1", prompt_id="p", input="Hi")
 
@@ -86,3 +86,17 @@ def test_exit_code_says_whether_what_was_asked_for_is_there(mode: CompareMode, g
     display.take(AnswerEnded("t1", "cancelled", index=1))
 
     assert display.good is good
+
+
+@pytest.mark.parametrize(
+    ("queued", "words"),
+    [
+        (AnswerQueued(2, 3.0, at_provider=True), "Waiting: 2 before it at the provider, about 3 s …"),
+        (AnswerQueued(0, waits_for="server"), "Waiting for the model's server to be started …"),
+        (AnswerQueued(0, waits_for="model"), "Waiting for the model to be loaded …"),
+        (AnswerQueued(0, waits_for="answer"), "The model has not begun to answer yet;"),
+    ],
+)
+def test_what_a_prompt_waits_for(queued: AnswerQueued, words: str) -> None:
+    """In plain words, before and after it has started."""
+    assert waits(queued).startswith(words)
