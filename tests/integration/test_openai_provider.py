@@ -349,7 +349,7 @@ async def test_server_that_loads_its_model(provider: OpenAIProvider, simulated: 
     heard = await heard_from(provider, patient("[[sim tokens=3 fault=loading times=2]] load", told))
 
     assert heard.texts == expected("load", 3)
-    assert set(told) == {"model"}
+    assert "model" in told
     assert [call.status for call in simulated.call_log.for_prompt("load")] == [503, 503, 200]
 
 
