@@ -317,8 +317,7 @@ async def test_nobody_listens() -> None:
 
 async def test_server_that_begins_to_listen_later() -> None:
     """The same call waits for it, and tells what for; nobody would have taken it meanwhile."""
-    async with SimulatedProvider() as gone:
-        port = gone.port
+    port = find_free_port()
     adapter = OpenAIProvider(name="late", api_key="", base_url=f"http://127.0.0.1:{port}/v1")
     told: list[str] = []
     reading = asyncio.create_task(heard_from(adapter, patient("[[sim tokens=3]] you there?", told)))
@@ -333,8 +332,7 @@ async def test_server_that_begins_to_listen_later() -> None:
 
 async def test_nobody_listens_and_somebody_else_takes_the_call() -> None:
     """It is left at once."""
-    async with SimulatedProvider() as gone:
-        url = gone.base_url
+    url = f"http://127.0.0.1:{find_free_port()}/v1"
     adapter = OpenAIProvider(name="gone", api_key="", base_url=url)
     heard = await heard_from(adapter, replace(patient("anyone?", []), may_leave=lambda: True))
     await adapter.aclose()

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from infra.embedded.broker import EmbeddedBroker
+from infra.embedded.ports import find_free_port
 from infra.simulated_provider.server import SimulatedProvider
 from producers.sdk import Receipt
 from schemas.session_events import TurnWaiting
@@ -29,7 +30,7 @@ async def test_server_that_loads_its_model_for_the_first_call(broker: EmbeddedBr
         line.start_worker()
         prompt = f"[[sim fault=late_headers:{LOADS_S}]] slow"
         receipt = await line.producer.submit(prompt, user="local", session="slow")
-        turn = await line.ended(receipt)
+        turn = await line.ended(receipt, deadline_s=90)
 
         assert turn.ended is not None
         assert (turn.ended.reason, turn.attempt, turn.text) == ("complete", 1, answer_text("slow"))
@@ -39,16 +40,15 @@ async def test_server_that_loads_its_model_for_the_first_call(broker: EmbeddedBr
 
 async def test_server_that_is_started_after_the_prompt(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """The prompt waits for it, the server is asked what it has, and its own model answers; one attempt in all."""
-    async with SimulatedProvider() as gone:
-        port = gone.port
-    async with open_line(broker, tmp_path, provider_url=gone.base_url, model="") as line:
+    port = find_free_port()
+    async with open_line(broker, tmp_path, provider_url=f"http://127.0.0.1:{port}/v1", model="") as line:
         line.start_worker()
         receipt = await line.producer.submit("you there?", user="local", session="late")
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while await told(line, receipt) != ["server"]:  # noqa: ASYNC110  # a log is read, not an event awaited
                 await asyncio.sleep(POLL_S)
         async with SimulatedProvider(port=port, behaviour=PACE) as server:
-            turn = await line.ended(receipt)
+            turn = await line.ended(receipt, deadline_s=90)
 
         assert turn.ended is not None
         assert (turn.ended.reason, turn.attempt, turn.text) == ("complete", 1, answer_text("you there?"))
