@@ -1,4 +1,4 @@
-"""The chat page as a person uses it: a real browser, the real page, the whole line behind it."""
+"""The chat page as a person uses it: real browsers, the real page, the whole line behind it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from schemas.prompts import ChatMessage
 from schemas.session_events import EndReason
 from tests.integration.ledger import Asked, check_ledger
 from tests.integration.whole_line import WholeLine, running_line
-from tests.unit.gateway.headless_browser import new_page, require_browser
+from tests.unit.gateway.headless_browser import Browser, new_page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 TOKENS: Final = 150
 SLOWLY: Final = f"[[sim tokens={TOKENS} pace_ms=30]] "
@@ -27,15 +27,14 @@ ANSWERED_MS: Final = 30_000
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeLine]:
-    require_browser()
     with running_line(tmp_path_factory.mktemp("line")) as running:
         yield running
 
 
 @asynccontextmanager
-async def chat(line: WholeLine, user: str) -> AsyncIterator[Page]:
+async def chat(browser: Browser, line: WholeLine, user: str) -> AsyncIterator[Page]:
     """The page at the address that a user would open."""
-    async with new_page() as page:
+    async with new_page(browser) as page:
         await page.goto(f"{line.gateways[0]}/#token={line.token(user)}")
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
         yield page
@@ -63,11 +62,12 @@ def answer_to(text: str, tokens: int = TOKENS) -> str:
     return "".join(answer_for([ChatMessage(role="user", content=text)], tokens=tokens))
 
 
-async def test_reloaded_in_mid_answer_the_answer_is_there_once(line: WholeLine) -> None:
-    """Typed, seen to grow, reloaded while it grows: the whole answer, once, paid once."""
+async def test_reloaded_in_mid_answer_the_answer_is_there_once(browser: Browser, line: WholeLine) -> None:
+    """Made dark, typed, seen to grow, reloaded while it grows: the whole answer, once, paid once; and still dark."""
     user = f"user-{uuid4().hex}"
-    async with chat(line, user) as page:
+    async with chat(browser, line, user) as page:
         await expect(page.locator("#simulated")).to_be_visible()
+        await page.locator("#theme").click(click_count=2)
         await ask(page, SLOWLY + "Why do rivers bend?")
         answer = page.locator("[data-role=answer]")
         await expect(answer).to_be_visible()
@@ -75,7 +75,6 @@ async def test_reloaded_in_mid_answer_the_answer_is_there_once(line: WholeLine) 
         await expect(answer).not_to_have_text(early)
         (before,) = await entries(page)
         await page.reload()
-        await expect(page.locator("article[data-turn]")).to_have_attribute("data-state", "running")
         await expect(page.locator("article[data-turn]")).to_have_attribute("data-state", "ended", timeout=ANSWERED_MS)
         (after,) = await entries(page)
 
@@ -88,13 +87,14 @@ async def test_reloaded_in_mid_answer_the_answer_is_there_once(line: WholeLine) 
         await expect(page.locator("article[data-turn]")).to_have_count(1)
         await expect(page.locator("article[data-turn]")).to_have_attribute("data-reason", "complete")
         await expect(page.locator("[data-fact=cost]")).to_be_visible()
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
         await check_ledger(line, [await asked_of(page, user, after, expected)])
 
 
-async def test_prompts_in_line_and_the_stop_button(line: WholeLine) -> None:
+async def test_prompts_in_line_and_the_stop_button(browser: Browser, line: WholeLine) -> None:
     """While one answer streams two more wait; one is removed, stop ends the first, the last is answered."""
     user = f"user-{uuid4().hex}"
-    async with chat(line, user) as page:
+    async with chat(browser, line, user) as page:
         await ask(page, FOREVER + "Count to a million.")
         await expect(page.locator("[data-role=answer]")).to_be_visible()
         await ask(page, "Never to be asked.")

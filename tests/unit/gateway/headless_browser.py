@@ -1,4 +1,7 @@
-"""A headless Chromium for the tests of the page: found, or a reason to skip; pages served from the source folder."""
+"""Headless browsers for the tests of the page: each that is there, or a reason to skip; pages from the source folder.
+
+Playwright drives both as they come: Chromium over its own protocol, Firefox over WebDriver BiDi, no driver beside.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,22 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.async_api import BrowserContext, Page, Route, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Playwright, Route, async_playwright, expect
 
-__all__ = ["ORIGIN", "WEB_FOLDER", "new_page", "require_browser"]
+__all__ = ["ORIGIN", "SEEN_MS", "WEB_FOLDER", "Browser", "browser", "new_page"]
 
 ORIGIN: Final = "http://tokenwire.localhost"
 """Never resolved: every request is answered from the folders. A localhost name counts as a secure context."""
 WEB_FOLDER: Final = Path(__file__).parents[3] / "gateway" / "web"
+SEEN_MS: Final = 20_000
+"""How long a page on a busy machine may take to show what is expected of it."""
 SUITE_FOLDER: Final = Path(__file__).parent / "web"
-NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS: Final = (
+PROGRAMS: Final = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "firefox": ("firefox-esr", "firefox"),
+}
+CHROMIUM_FLAGS: Final = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -28,30 +37,52 @@ FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
+FIREFOX_SETTINGS: Final = {"layout.css.prefers-color-scheme.content-override": 0}
+"""Its system wishes dark pages. For Chromium a page says so (`color_scheme`); for Firefox that has no effect."""
 
 
-def require_browser() -> str:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=PROGRAMS)
+async def browser(request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
+    """One for a module's tests, each of which opens pages of its own; every test runs in each browser."""
+    name: str = request.param
+    path = require_browser(name)
+    expect.set_options(timeout=SEEN_MS)
+    async with async_playwright() as playwright:
+        launched = await launch(playwright, name, path)
+        try:
+            yield launched
+        finally:
+            await launched.close()
+
+
+def require_browser(name: str) -> str:
     """The browser's path; skips the test where there is none, saying what to install."""
-    for name in NAMES:
-        path = shutil.which(name)
+    for program in PROGRAMS[name]:
+        path = shutil.which(program)
         if path is not None:
             return path
-    pytest.skip("no Chromium on the PATH: install one (Debian, Ubuntu: apt-get install chromium)")
+    package = PROGRAMS[name][0]
+    pytest.skip(f"no {name.title()} on the PATH: install one (Debian: apt-get install {package})")
+
+
+async def launch(playwright: Playwright, name: str, path: str) -> Browser:
+    if name == "firefox":  # this channel is the stock Firefox; without it Playwright expects a build of its own
+        return await playwright.firefox.launch(
+            executable_path=path, channel="moz-firefox", headless=True, firefox_user_prefs=dict(FIREFOX_SETTINGS)
+        )
+    return await playwright.chromium.launch(executable_path=path, headless=True, args=list(CHROMIUM_FLAGS))
 
 
 @asynccontextmanager
-async def new_page(**context_options: object) -> AsyncIterator[Page]:
-    """A page of a browser of its own, whose origin serves the chat page and the suites."""
-    path = require_browser()
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, headless=True, args=list(FLAGS))
-        try:
-            context: BrowserContext = await browser.new_context(**context_options)  # type: ignore[arg-type]  # as given
-            context.set_default_timeout(10_000)
-            await context.route(f"{ORIGIN}/**", serve)
-            yield await context.new_page()
-        finally:
-            await browser.close()
+async def new_page(browser: Browser, **context_options: object) -> AsyncIterator[Page]:
+    """A page with cookies and storage of its own, whose origin serves the chat page and the suites."""
+    context = await browser.new_context(**context_options)  # type: ignore[arg-type]  # as given
+    try:
+        context.set_default_timeout(SEEN_MS)
+        await context.route(f"{ORIGIN}/**", serve)
+        yield await context.new_page()
+    finally:
+        await context.close()
 
 
 async def serve(route: Route) -> None:

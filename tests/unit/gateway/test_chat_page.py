@@ -1,7 +1,8 @@
-"""The chat page in a headless Chromium, against a scripted gateway. Skipped where there is no browser."""
+"""The chat page in headless browsers, against a scripted gateway. Skipped in a browser that is not there."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -12,11 +13,13 @@ from typing import Any, Final
 import pytest
 from playwright.async_api import Page, WebSocketRoute, expect
 
-from tests.unit.gateway.headless_browser import ORIGIN, WEB_FOLDER, new_page
+from tests.unit.gateway.headless_browser import ORIGIN, SEEN_MS, Browser, new_page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 MARKUP: Final = "Here is <img src=x onerror=alert(1)> and **bold**."
+LIGHT: Final = "rgb(251, 250, 247)"
+DARK: Final = "rgb(21, 24, 26)"
 Message = dict[str, Any]
 WELCOME: Final[Message] = {
     "type": "welcome",
@@ -123,9 +126,11 @@ class ScriptedGateway:
 
 
 @asynccontextmanager
-async def chat(gateway: ScriptedGateway, *, fragment: str | None = None, **options: object) -> AsyncIterator[Page]:
+async def chat(
+    browser: Browser, gateway: ScriptedGateway, *, fragment: str | None = None, **options: object
+) -> AsyncIterator[Page]:
     """The page, opened with a token in its address."""
-    async with new_page(**options) as page:
+    async with new_page(browser, **options) as page:
         await page.route_web_socket("**/v1/connect", gateway.accept)
         await page.goto(f"{ORIGIN}/{'#token=' + token_for('alice') if fragment is None else fragment}")
         yield page
@@ -138,17 +143,15 @@ async def ask(page: Page, text: str) -> None:
 
 async def eventually(page: Page, condition: Callable[[], bool]) -> None:
     """Until the scripted gateway has heard what the page did; the page's events drive it."""
-    for _ in range(200):
-        if condition():
-            return
-        await page.evaluate("() => new Promise((resolve) => requestAnimationFrame(resolve))")
-    raise AssertionError("the page never said it")
+    async with asyncio.timeout(SEEN_MS / 1_000):
+        while not condition():
+            await page.evaluate("() => new Promise((resolve) => requestAnimationFrame(resolve))")
 
 
-async def test_a_prompt_is_sent_and_its_answer_shown_with_its_facts() -> None:
+async def test_a_prompt_is_sent_and_its_answer_shown_with_its_facts(browser: Browser) -> None:
     """Enter sends; text, markup inert, and the footer appear; the token leaves the address bar."""
     gateway = ScriptedGateway()
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
         await expect(page.locator("#simulated")).to_be_visible()
         await ask(page, "Hello there")
@@ -164,10 +167,10 @@ async def test_a_prompt_is_sent_and_its_answer_shown_with_its_facts() -> None:
         assert page.url == f"{ORIGIN}/"
 
 
-async def test_a_reload_in_mid_answer_shows_the_whole_answer_once() -> None:
+async def test_a_reload_in_mid_answer_shows_the_whole_answer_once(browser: Browser) -> None:
     """The conversation is rebuilt from the log, and goes on."""
     gateway = ScriptedGateway()
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         await ask(page, "Tell me")
         await eventually(page, lambda: bool(gateway.heard_of("prompt")))
         gateway.answer("One two three", ends=False)
@@ -185,10 +188,10 @@ async def test_a_reload_in_mid_answer_shows_the_whole_answer_once() -> None:
         await expect(page.locator("[data-fact=ttft]")).to_have_count(0)
 
 
-async def test_answers_whose_questions_are_gone() -> None:
+async def test_answers_whose_questions_are_gone(browser: Browser) -> None:
     """A session that only the archive remembers is shown; there is nothing to send again."""
     gateway = ScriptedGateway()
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         await ask(page, "Tell me")
         await eventually(page, lambda: bool(gateway.heard_of("prompt")))
         gateway.answer("One two three")
@@ -219,10 +222,10 @@ async def test_answers_whose_questions_are_gone() -> None:
         await expect(page.locator("[data-action=retry]")).to_have_count(0)
 
 
-async def test_an_answer_that_changes_hands_goes_on() -> None:
+async def test_an_answer_that_changes_hands_goes_on(browser: Browser) -> None:
     """The text before the switch stands, the reader is told why, and the facts name who wrote which part."""
     gateway = ScriptedGateway()
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         await ask(page, "Tell me")
         await eventually(page, lambda: bool(gateway.heard_of("prompt")))
         gateway.answer("One two ", ends=False)
@@ -237,11 +240,11 @@ async def test_an_answer_that_changes_hands_goes_on() -> None:
         await expect(page.locator("[data-role=attempt-note]")).to_be_hidden()
 
 
-async def test_several_models_answer_side_by_side() -> None:
+async def test_several_models_answer_side_by_side(browser: Browser) -> None:
     """Chosen by keyboard, stopped together; each with its numbers, the winner marked, and all of it after a reload."""
     gateway = ScriptedGateway()
     gateway.welcome = {**WELCOME, "models": ["north", "south", "west"]}
-    async with chat(gateway, viewport={"width": 390, "height": 780}) as page:
+    async with chat(browser, gateway, viewport={"width": 390, "height": 780}) as page:
         await expect(page.locator("#compare")).to_be_visible()
         await page.locator("#compare").press("Enter")
         await page.keyboard.press("Space")
@@ -275,10 +278,10 @@ async def test_several_models_answer_side_by_side() -> None:
             await page.reload()
 
 
-async def test_a_prompt_may_take_the_running_one_back() -> None:
+async def test_a_prompt_may_take_the_running_one_back(browser: Browser) -> None:
     """What is to become of the running answer is offered while there is one; what is forgotten is folded away."""
     gateway = ScriptedGateway()
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         await ask(page, "first")
         await eventually(page, lambda: bool(gateway.heard_of("prompt")))
         gateway.answer("Going on", ends=False)
@@ -299,10 +302,10 @@ async def test_a_prompt_may_take_the_running_one_back() -> None:
         await expect(page.locator("#busy-field")).to_be_hidden()
 
 
-async def test_prompts_wait_in_line_while_an_answer_streams() -> None:
+async def test_prompts_wait_in_line_while_an_answer_streams(browser: Browser) -> None:
     """They go out at once, are listed, can be removed, and stop ends the running one."""
     gateway = ScriptedGateway()
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         await ask(page, "first")
         await eventually(page, lambda: bool(gateway.heard_of("prompt")))
         gateway.answer("Going on", ends=False)
@@ -321,10 +324,10 @@ async def test_prompts_wait_in_line_while_an_answer_streams() -> None:
         await expect(page.locator(f"[data-turn={turn}] [data-role=problem]")).to_have_text("Removed before it started.")
 
 
-async def test_a_lost_connection_is_resumed_and_said_so() -> None:
+async def test_a_lost_connection_is_resumed_and_said_so(browser: Browser) -> None:
     """The page says that it reconnects, comes back with its cursor, and shows what it missed once."""
     gateway = ScriptedGateway()
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         await ask(page, "first")
         await eventually(page, lambda: bool(gateway.heard_of("prompt")))
         gateway.answer("Going on", ends=False)
@@ -340,10 +343,10 @@ async def test_a_lost_connection_is_resumed_and_said_so() -> None:
         assert gateway.heard_of("hello")[-1]["resume"] == {place["session"]: "4"}
 
 
-async def test_a_reader_that_is_behind_is_said_to_be() -> None:
+async def test_a_reader_that_is_behind_is_said_to_be(browser: Browser) -> None:
     """How the connection is served stands beside its state, and goes with it."""
     gateway = ScriptedGateway()
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         words = page.locator("#connection-words")
         await expect(words).to_have_text("Live")
         for mode, said in (("rollup", "Live, joined"), ("log", "Catching up"), ("direct", "Live")):
@@ -352,11 +355,11 @@ async def test_a_reader_that_is_behind_is_said_to_be() -> None:
             await expect(words).to_have_text(said)
 
 
-async def test_a_refused_token_opens_the_panel_and_another_one_connects() -> None:
+async def test_a_refused_token_opens_the_panel_and_another_one_connects(browser: Browser) -> None:
     """The reason is said; a pasted address with a token is enough to go on."""
     gateway = ScriptedGateway()
     gateway.refusal = {"type": "disconnect", "code": 4401, "reason": "signature is wrong", "reconnect": False}
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         await eventually(page, lambda: bool(gateway.heard_of("hello")))
         assert gateway.socket is not None
         await gateway.socket.close(code=4401, reason="")
@@ -370,19 +373,19 @@ async def test_a_refused_token_opens_the_panel_and_another_one_connects() -> Non
         await expect(page.locator("#token-panel")).to_be_hidden()
 
 
-async def test_without_a_token_the_page_says_how_to_get_one() -> None:
+async def test_without_a_token_the_page_says_how_to_get_one(browser: Browser) -> None:
     """No connection is tried."""
     gateway = ScriptedGateway()
-    async with chat(gateway, fragment="") as page:
+    async with chat(browser, gateway, fragment="") as page:
         await expect(page.locator("#token-panel")).to_contain_text("tokenwire token --user you")
 
         assert gateway.socket is None
 
 
-async def test_several_sessions_stream_at_once_and_say_what_is_unread() -> None:
+async def test_several_sessions_stream_at_once_and_say_what_is_unread(browser: Browser) -> None:
     """A session in the background goes on; its answer is marked until it is opened."""
     gateway = ScriptedGateway()
-    async with chat(gateway) as page:
+    async with chat(browser, gateway) as page:
         await ask(page, "first chat")
         await eventually(page, lambda: bool(gateway.heard_of("prompt")))
         await page.locator("#new-session").click()
@@ -398,10 +401,25 @@ async def test_several_sessions_stream_at_once_and_say_what_is_unread() -> None:
         assert len({message["session"] for message in gateway.heard_of("prompt")}) == 2
 
 
-async def test_a_narrow_screen_keeps_everything_within_reach() -> None:
+async def test_dark_and_light(browser: Browser) -> None:
+    """Dark where the system wishes it, unless the button says otherwise, and so it stays over a reload."""
+    async with chat(browser, ScriptedGateway(), color_scheme="dark") as page:
+        ground, button = page.locator("body"), page.locator("#theme")
+        for name, colour in (("System", DARK), ("Light", LIGHT), ("Dark", DARK)):
+            await expect(button).to_have_text(f"{name} theme")
+            await expect(ground).to_have_css("background-color", colour)
+            if name == "Light":
+                await page.reload()
+                await expect(ground).to_have_css("background-color", colour)
+            await button.click()
+
+        await expect(button).to_have_text("System theme")
+
+
+async def test_a_narrow_screen_keeps_everything_within_reach(browser: Browser) -> None:
     """At 360 pixels nothing overflows, the list is a drawer, and Escape closes it."""
     gateway = ScriptedGateway()
-    async with chat(gateway, viewport={"width": 360, "height": 700}, has_touch=True) as page:
+    async with chat(browser, gateway, viewport={"width": 360, "height": 700}, has_touch=True) as page:
         await expect(page.locator("#sidebar")).not_to_be_in_viewport()
         await page.locator("#menu").click()
         await expect(page.locator("#new-session")).to_be_in_viewport()
@@ -409,20 +427,3 @@ async def test_a_narrow_screen_keeps_everything_within_reach() -> None:
 
         await expect(page.locator("#sidebar")).not_to_be_in_viewport()
         assert await page.evaluate("document.documentElement.scrollWidth") == 360
-
-
-def test_the_page_names_only_files_that_are_there() -> None:
-    """Works offline: every address in the page, the styles and the modules is one of ours."""
-    texts = {path.name: path.read_text() for path in WEB_FOLDER.iterdir() if path.is_file()}
-    page = texts["index.html"]
-
-    assert "<style" not in page
-    assert " style=" not in page
-    assert " onclick=" not in page
-    for name, text in texts.items():
-        assert "innerHTML" not in text, name
-        assert "url(" not in text, name
-        for line in text.splitlines():
-            if line.startswith(("import ", "} from ")):
-                imported = line.rsplit('"', 2)[1]
-                assert imported.removeprefix("./") in texts, f"{name} imports {imported}"

@@ -15,7 +15,7 @@ from gateway.client.errors import LineClosed
 from gateway.client.line import Hole, Line
 from schemas.client_messages import Attached, Delta, End, Snapshot, Start, Switch
 from tests.unit.gateway.client_scripts import SCRIPTS, FaultScript
-from tests.unit.gateway.headless_browser import new_page
+from tests.unit.gateway.headless_browser import Browser, new_page
 from tests.unit.gateway.scripted_gateway import WAIT_S, scripted
 
 IN_THE_BROWSER = """
@@ -59,9 +59,9 @@ async ({ url, asks, cancelAt, tokens, joins, waitMs }) => {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page() -> AsyncIterator[Page]:
-    """One page for all scripts."""
-    async with new_page() as shared:
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """One page for all scripts, in each browser."""
+    async with new_page(browser) as shared:
         yield shared
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.page_files import load_page_files
+from tests.unit.gateway.headless_browser import WEB_FOLDER
 
 
 def test_the_shipped_page_is_at_the_root_and_its_files_below_web() -> None:
@@ -28,3 +29,20 @@ def test_hidden_files_and_links_are_not_served(tmp_path: Path) -> None:
 def test_without_the_folder_nothing_is_served(tmp_path: Path) -> None:
     """The gateway also runs where the page was left out."""
     assert load_page_files(tmp_path / "absent") == {}
+
+
+def test_the_page_names_only_files_that_are_there() -> None:
+    """Works offline: every address in the page, the styles and the modules is one of ours."""
+    texts = {path.name: path.read_text() for path in WEB_FOLDER.iterdir() if path.is_file()}
+    page = texts["index.html"]
+
+    assert "<style" not in page
+    assert " style=" not in page
+    assert " onclick=" not in page
+    for name, text in texts.items():
+        assert "innerHTML" not in text, name
+        assert "url(" not in text, name
+        for line in text.splitlines():
+            if line.startswith(("import ", "} from ")):
+                imported = line.rsplit('"', 2)[1]
+                assert imported.removeprefix("./") in texts, f"{name} imports {imported}"

@@ -1,4 +1,4 @@
-"""The page's JavaScript modules, each suite run in a headless Chromium. Skipped where there is none."""
+"""The page's JavaScript modules, each suite run in headless browsers. Skipped in a browser that is not there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.unit.gateway.headless_browser import ORIGIN, new_page
+from tests.unit.gateway.headless_browser import ORIGIN, Browser, new_page
 
 SUITES: Final = sorted(path.name for path in (Path(__file__).parent / "web").glob("*_suite.js"))
 RUN_SUITES: Final = """
@@ -30,9 +30,10 @@ async (addresses) => {
 
 
 @pytest.mark.browser
-async def test_every_case_of_every_suite_holds() -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_case_of_every_suite_holds(browser: Browser) -> None:
     """All cases pass; each says the situation it tries in its name."""
-    async with new_page() as page:
+    async with new_page(browser) as page:
         await page.goto(f"{ORIGIN}/blank")
         outcome = await page.evaluate(RUN_SUITES, [f"/suites/{name}" for name in SUITES])
 
