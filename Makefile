@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 0-2999
 FAULTS ?= tests/faults
+FRESH ?=
 LITELLM := 1.108.7
 PEERS := .tokenwire/peers
 UNIT_TESTS := tests/unit tests/properties tests/architecture tests/simulation
@@ -15,7 +16,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers faults simulate lock schemas bench bench-gateway soak pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers test-fresh faults simulate lock schemas bench bench-gateway soak pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -40,6 +41,9 @@ test-integration: setup
 test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700 MB); never in CI
 	@test -x $(PEERS)/bin/litellm || { $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/pip install -q "litellm[proxy]==$(LITELLM)"; }
 	$(BIN)/python -m pytest -q -rs tests/peers
+
+test-fresh:  ## The README's commands on a bare Debian in a folder (root); FRESH="--suite sid", or --help for more; 30 minutes
+	@$(PYTHON) -m tests.fresh_machine $(FRESH)
 
 faults: setup  ## The fault tests at full size (docs/faults.md), some forty minutes; what they measure is printed
 	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)
