@@ -42,6 +42,8 @@ ADMIN_TIMEOUT_S: Final = 10.0
 DESCRIBE_PAUSE_S: Final = 0.1
 """Before nobody's answer is asked for again."""
 ASK_DEADLINE_S: Final = 15.0
+LAG_PAUSES_S: Final = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Between looks at metadata that is behind what the controller has said."""
 
 
 class SessionTopicsError(Exception):
@@ -127,11 +129,19 @@ class SessionTopics:
         return self.remember(key, epochs[place.topic]) if place.topic in epochs else None
 
     async def delete(self, key: SessionKey) -> None:
-        """Delete a session's own topic; nothing happens where it shares one. Raises SessionTopicsError."""
+        """Delete a session's own topic; nothing happens where it shares one. Raises SessionTopicsError.
+
+        Metadata lags behind the answer to a deletion as well: whoever asks next must not find what is gone.
+        """
         if self.layout == "dedicated":
-            refused = await asyncio.to_thread(self.delete_topic, session_place(key, self.layout).topic)
+            topic = session_place(key, self.layout).topic
+            refused = await asyncio.to_thread(self.delete_topic, topic)
             if refused is not None:
                 raise self.fault_of(refused.code(), words_of(refused))
+            for pause_s in LAG_PAUSES_S:
+                await asyncio.sleep(pause_s)
+                if topic not in await self.describe([topic]):
+                    break
         self.forget(key)
 
     def forget(self, key: SessionKey) -> None:
@@ -208,7 +218,7 @@ class SessionTopics:
     async def described(self, topics: set[str]) -> dict[str, str]:
         """Topic ids, asked again for a while: metadata lags behind the answer to a creation."""
         epochs: dict[str, str] = {}
-        for pause_s in (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0):
+        for pause_s in LAG_PAUSES_S:
             await asyncio.sleep(pause_s)
             epochs |= await self.describe(topics - epochs.keys())
             if topics <= epochs.keys():
