@@ -167,6 +167,8 @@ class Settings(BaseSettings):
     """Silence after which the group gives a worker's partitions to others."""
     turns_running_max: Annotated[int, Field(ge=1)] = 512
     """Calls that one worker makes at once; the rest wait in line."""
+    line_wait_s: Annotated[float, Field(ge=1, le=604_800)] = 86_400.0
+    """Longest time that a prompt stands in line for a place at a model; a line of a batch is awaited as long. A day."""
     session_queue_max: Annotated[int, Field(ge=0)] = 32
     """Prompts that may wait in one session behind the running turn."""
     session_parallel_max: Annotated[int, Field(ge=1, le=64)] = 4

@@ -94,6 +94,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         clock=clock,
         metrics=metrics,
         answer_cache_bytes_max=settings.answer_cache_bytes_max,
+        line_wait_s=settings.line_wait_s,
     )
     parts = WorkerParts(
         appender=appender,

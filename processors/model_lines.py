@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from infra.targets.model_catalogue import ServedModel, Target
+from processors.decisions.patience import Patience
 from processors.decisions.priority_line import PriorityLine, Standing
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.rate_window import Charge
@@ -45,6 +46,8 @@ class Call:
     permit: Ask | None = None
     """The permit of the limit's holder, where that is another worker."""
     finished: bool = False
+    patience: Patience | None = None
+    """What the wait for it has left of the search's; None: it was not waited for."""
 
     @property
     def provider(self) -> ChatProvider:
@@ -62,7 +65,7 @@ class Waiter:
     tried: frozenset[str]
     priority: Priority
     arrived_s: float
-    deadline_s: float
+    patience: Patience
     may_ask: bool = True
     """Whether it stays long enough to ask another worker."""
     outcome: Call | NoTarget | None = None

@@ -136,7 +136,8 @@ class PlaceDispatch:
                 return self.asked(line, waiter, name, kept, patient=patient)
             case WaitUntil(at_s, reason):
                 self.withdraw(line, waiter)
-                if at_s > waiter.deadline_s:
+                waiter.patience = waiter.patience.at(self.clock.monotonic_s())
+                if at_s > waiter.patience.deadline_s:
                     self.serve(line, waiter, NoTarget(reason))
                     return None
                 kept |= self.waited_for(waiter, kept)
@@ -150,6 +151,7 @@ class PlaceDispatch:
 
     def held_up(self, line: ModelLine, waiter: Waiter, at_s: float, reason: str) -> float:
         line.reason = reason
+        waiter.patience = waiter.patience.waiting(self.clock.monotonic_s(), in_line=reason != "breaker_open")
         line.not_before_s = at_s if reason == "rate_limited" else -math.inf
         if not waiter.was_next:
             waiter.was_next = True

@@ -17,6 +17,7 @@ import structlog
 from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel, Target
 from processors.decisions.circuit_breaker import BreakerEvent, after
+from processors.decisions.patience import Patience
 from processors.decisions.provider_router import CallNeeds, GiveUp
 from processors.decisions.rate_headers import LimitSeen, RateHeaders
 from processors.decisions.rate_shares import held_share
@@ -70,7 +71,8 @@ class TargetPool(PlaceDispatch):
         priority: Priority = "interactive",
     ) -> Call | None:
         """Reserve a call now if it is nobody else's turn and a target can take it."""
-        waiter = self.joined(served, needs, tokens, tried, priority=priority, deadline_s=math.inf, may_ask=False)
+        ever = Patience(math.inf, math.inf, self.clock.monotonic_s())
+        waiter = self.joined(served, needs, tokens, tried, priority=priority, patience=ever, may_ask=False)
         self.step_out(waiter)
         return waiter.outcome if isinstance(waiter.outcome, Call) else None
 
@@ -81,20 +83,22 @@ class TargetPool(PlaceDispatch):
         *,
         tokens: int,
         tried: frozenset[str],
-        deadline_s: float,
+        patience: Patience,
         on_wait: OnWait,
         priority: Priority = "interactive",
     ) -> Call:
-        """Reserve a call, waiting in line for it. `deadline_s`: monotonic moment. Raises NoTarget.
+        """Reserve a call, waiting in line for it. Its `patience` is what the wait has left of it. Raises NoTarget.
 
         Cancellation: leaves the line; nothing stays reserved.
         """
         hopeless = self.chosen(served, needs, tokens=tokens, tried=tried)
         if isinstance(hopeless, GiveUp):
             raise NoTarget(hopeless.reason)
-        waiter = self.joined(served, needs, tokens, tried, priority=priority, deadline_s=deadline_s)
+        waiter = self.joined(served, needs, tokens, tried, priority=priority, patience=patience)
         try:
-            return await self.waited(waiter, on_wait)
+            call = await self.waited(waiter, on_wait)
+            call.patience = waiter.patience.waiting(self.clock.monotonic_s(), in_line=False)
+            return call
         except BaseException:
             if isinstance(waiter.outcome, Call):
                 self.give_back(waiter.outcome)
@@ -163,13 +167,14 @@ class TargetPool(PlaceDispatch):
         tried: frozenset[str],
         *,
         priority: Priority,
-        deadline_s: float,
+        patience: Patience,
         may_ask: bool = True,
     ) -> Waiter:
         """Stand in line, and be served at once where that can be."""
         line = self.line_of(served)
         now_s = self.clock.monotonic_s()
-        waiter = Waiter(served, needs, tokens, tried, priority, now_s, deadline_s, may_ask)
+        patience = patience.waiting(now_s, in_line=True)
+        waiter = Waiter(served, needs, tokens, tried, priority, now_s, patience, may_ask)
         line.join(waiter, self.next_number())
         if line.first is waiter:
             self.dispatch()
@@ -194,14 +199,15 @@ class TargetPool(PlaceDispatch):
         while waiter.outcome is None:
             waiter.stirred.clear()
             now_s = self.clock.monotonic_s()
-            if now_s >= waiter.deadline_s:
+            waiter.patience = waiter.patience.at(now_s)
+            if waiter.patience.over:
                 raise NoTarget(line.reason)
             if worth_telling(told, line.before(waiter), now_s):
                 place = self.place_of(line, waiter)
                 told = Told(place.position, now_s, was_next=place.position == 0 or (told is not None and told.was_next))
                 await on_wait(place.position, place.eta_s)
             else:
-                await self.stirred(waiter, until_s=min(waiter.deadline_s, now_s + TELL_EVERY_S))
+                await self.stirred(waiter, until_s=min(waiter.patience.deadline_s, now_s + TELL_EVERY_S))
         if isinstance(waiter.outcome, NoTarget):
             raise waiter.outcome
         if told is not None and told.position:  # several places came free at once

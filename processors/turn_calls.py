@@ -12,6 +12,7 @@ from processors.answer_cache import AnswerCache
 from processors.conversation import Conversations
 from processors.decisions.answer_room import ANSWER_TOKENS_LEAST, answer_room, kept_for_answer
 from processors.decisions.history_cut import MESSAGE_OVERHEAD_TOKENS, CutHistory
+from processors.decisions.patience import Patience
 from processors.decisions.pricing import Price, cost_of
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.token_count import count_tokens
@@ -22,8 +23,9 @@ from processors.turn_route import ROUTE_S, TurnRoute
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import Usage
 
-__all__ = ["TurnCalls"]
+__all__ = ["LINE_WAIT_S", "TurnCalls"]
 
+LINE_WAIT_S: Final = 86_400.0
 PREPARING_MAX: Final = 64
 """Conversations read at once for turns that are to stand in line: any number of them may wait there."""
 
@@ -39,12 +41,14 @@ class TurnCalls:
         conversations: Conversations,
         answers: AnswerCache,
         clock: Clock,
+        line_wait_s: float = LINE_WAIT_S,
     ) -> None:
         self.catalogue = catalogue
         self.pool = pool
         self.conversations = conversations
         self.answers = answers
         self.clock = clock
+        self.line_wait_s = line_wait_s
         self.preparing = asyncio.Semaphore(PREPARING_MAX)
 
     async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
@@ -77,11 +81,18 @@ class TurnCalls:
         tokens = history.input_tokens + answer_room(
             answer_tokens, input_tokens=history.input_tokens, context_tokens=context_tokens
         )
-        deadline_s = self.clock.monotonic_s() + ROUTE_S
+        patience = self.patience_of(turn)
         cached = self.answers.call_for(turn.prompt, served, history.messages, answer_tokens)
         return TurnRoute(
-            self.pool, self.clock, served, needs, tokens, deadline_s, priority=turn.prompt.priority, cached=cached
+            self.pool, self.clock, served, needs, tokens, patience, priority=turn.prompt.priority, cached=cached
         )
+
+    def patience_of(self, turn: OpenTurn) -> Patience:
+        """How long it may look for a target: a line of a batch is in no hurry, nobody sits before it."""
+        now_s = self.clock.monotonic_s()
+        latest_s = now_s + max(self.line_wait_s, ROUTE_S)
+        deadline_s = latest_s if turn.prompt.priority == "batch" else now_s + ROUTE_S
+        return Patience(deadline_s, latest_s, now_s)
 
     def served_of(self, turn: OpenTurn) -> ServedModel:
         """The model that the turn asks for; one that is served no longer is answered by the default one."""

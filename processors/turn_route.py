@@ -18,6 +18,7 @@ from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel
 from processors.attempt_stream import StreamResult
 from processors.decisions.continuation import GoOn, decide_start
+from processors.decisions.patience import Patience
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry, may_fail_over
 from processors.decisions.turn_ending import Ending, no_target_ending
@@ -32,7 +33,7 @@ __all__ = ["ROUTE_S", "RouteStopped", "TurnRoute"]
 log = structlog.get_logger(__name__)
 
 ROUTE_S: Final = 900.0
-"""Longest time from a turn's first call to the beginning of its last."""
+"""Longest time from a turn's first call to the beginning of its last, the time that it stands in line left out."""
 CONTINUES: Final = frozenset({"prefix"})
 """What a target should be able to do, of several that can take over a turn which has text."""
 
@@ -43,14 +44,14 @@ class RouteStopped(Exception):
 
 @dataclass(slots=True)
 class TurnRoute:
-    """The search of one turn for somebody to answer it. `deadline_s`: monotonic moment."""
+    """The search of one turn for somebody to answer it."""
 
     pool: TargetPool
     clock: Clock
     served: ServedModel
     needs: CallNeeds
     tokens: int
-    deadline_s: float
+    patience: Patience
     priority: Priority = "interactive"
     tried: frozenset[str] = frozenset()
     rounds: int = 0
@@ -116,15 +117,17 @@ class TurnRoute:
                     return cached
                 if (stand_in := self.take_stand_in()) is not None:
                     return stand_in
-                return await self.pool.reserve(
+                call = await self.pool.reserve(
                     self.served,
                     replace(self.needs, preferred=CONTINUES if may_be_continued(turn) else frozenset()),
                     tokens=self.tokens,
                     tried=self.tried,
-                    deadline_s=self.deadline_s,
+                    patience=self.patience,
                     on_wait=on_wait,
                     priority=self.priority,
                 )
+                self.patience = call.patience or self.patience
+                return call
         except TimeoutError:
             raise RouteStopped from None
         finally:
@@ -160,7 +163,7 @@ class TurnRoute:
             attempt=self.rounds,
             draw=random.random(),
             now_s=now_s,
-            deadline_s=self.deadline_s,
+            deadline_s=self.patience.deadline_s,
         )
         if not isinstance(decision, RetryAt):
             log.info("retries_over", turn=turn.turn, rounds=self.rounds, reason=decision.reason)

@@ -47,7 +47,7 @@ from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
 from processors.target_pool import Call, TargetPool
 from processors.token_publisher import RunVoided
-from processors.turn_calls import TurnCalls
+from processors.turn_calls import LINE_WAIT_S, TurnCalls
 from processors.turn_records import Attempt, TurnRecords, first_offset_of
 from processors.turn_route import TurnRoute
 from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
@@ -74,6 +74,7 @@ class TurnRunner:
         pool: TargetPool,
         catalogue: Callable[[], ModelCatalogue],
         answer_cache_bytes_max: int = CACHE_BYTES_MAX,
+        line_wait_s: float = LINE_WAIT_S,
     ) -> None:
         self.appender = appender
         self.conversations = conversations
@@ -81,7 +82,12 @@ class TurnRunner:
         self.pool = pool
         self.answers = AnswerCache(bytes_max=answer_cache_bytes_max, clock=clock, metrics=metrics)
         self.calls = TurnCalls(
-            catalogue=catalogue, pool=pool, conversations=conversations, answers=self.answers, clock=clock
+            catalogue=catalogue,
+            pool=pool,
+            conversations=conversations,
+            answers=self.answers,
+            clock=clock,
+            line_wait_s=line_wait_s,
         )
         self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
         self.first_tokens: dict[str, FirstTokenTimes] = {}

@@ -114,10 +114,10 @@ class Batch:
     async def _answers(self, line: BatchLine, sending: Sending) -> LineAnswers:
         prompt = line.prompt
         start: AnswerStart = await sending.reader.locate(prompt.user, prompt.session, from_start=True)
-        if not sending.ledger.begin(line.number, prompt):
+        if not sending.ledger.begin(line.number, prompt, retry_of=line.retry_of):
             raise BatchStopped
         await sending.producer.submit(prompt)
-        sending.ledger.acknowledge(line.number, prompt)
+        sending.ledger.acknowledge(line.number, prompt, retry_of=line.retry_of)
         ended: dict[int, AnswerEnded] = {}
         compared: AnswersCompared | None = None
         async for piece in sending.reader.follow(prompt, start, deadline_s=self.line_s):
@@ -159,6 +159,7 @@ def result_of(line: BatchLine, answers: LineAnswers | None, error: TurnError | N
         user=prompt.user,
         session=prompt.session,
         prompt_id=prompt.prompt_id,
+        retry_of=line.retry_of or msgspec.UNSET,
         turn=told.turn if told else turns_of(prompt)[0],
         reason=told.reason if told else None,
         text=told.text if told else "",

@@ -45,6 +45,13 @@ class BatchLine:
 
     number: int
     prompt: PromptSubmitted
+    retry_of: str = ""
+    """The line's own prompt id, where another prompt is sent in its place."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names the line: its prompt's own id."""
+        return self.prompt.user, self.prompt.session, self.retry_of or self.prompt.prompt_id
 
 
 def read_batch(

@@ -72,6 +72,8 @@ class LineMark(msgspec.Struct, frozen=True, omit_defaults=True, tag="line", kw_o
     user: str
     session: str
     prompt_id: str
+    retry_of: str = ""
+    """The line's own prompt id, where this is another prompt in its place."""
     model: str = ""
     models: tuple[str, ...] = ()
     compare: CompareMode = "all"
@@ -83,6 +85,11 @@ class LineMark(msgspec.Struct, frozen=True, omit_defaults=True, tag="line", kw_o
     def key(self) -> LineKey:
         """What names the prompt."""
         return self.user, self.session, self.prompt_id
+
+    @property
+    def line_key(self) -> LineKey:
+        """What names the line, whichever prompt stands for it."""
+        return self.user, self.session, self.retry_of or self.prompt_id
 
     @property
     def prompt(self) -> PromptSubmitted:
@@ -185,14 +192,14 @@ class BatchLedger:
         """Whether no further line is to be sent."""
         return self.place.flag.exists()
 
-    def begin(self, line: int, prompt: PromptSubmitted) -> bool:
+    def begin(self, line: int, prompt: PromptSubmitted, *, retry_of: str = "") -> bool:
         """Mark a line that is about to be published; False: the batch was cancelled, leave it."""
-        self._append(mark_of(line, prompt))
+        self._append(mark_of(line, prompt, retry_of))
         return not self.cancelled
 
-    def acknowledge(self, line: int, prompt: PromptSubmitted) -> None:
+    def acknowledge(self, line: int, prompt: PromptSubmitted, *, retry_of: str = "") -> None:
         """Mark a line that the broker has."""
-        self._append(msgspec.structs.replace(mark_of(line, prompt), acknowledged=True))
+        self._append(msgspec.structs.replace(mark_of(line, prompt, retry_of), acknowledged=True))
 
     def _append(self, entry: LedgerEntry) -> None:
         if self._file is None:
@@ -220,6 +227,7 @@ class LedgerView:
     header: BatchHeader | None = None
     """The newest run's."""
     marks: dict[LineKey, LineMark] = field(default_factory=dict)
+    """By the line's key: of a line that was asked anew, the newest prompt's."""
     _offset: int = 0
 
     def refresh(self) -> None:
@@ -241,15 +249,16 @@ class LedgerView:
             case BatchHeader():
                 self.header = entry
             case LineMark():
-                self.marks[entry.key] = entry
+                self.marks[entry.line_key] = entry
 
 
-def mark_of(line: int, prompt: PromptSubmitted) -> LineMark:
+def mark_of(line: int, prompt: PromptSubmitted, retry_of: str = "") -> LineMark:
     return LineMark(
         line=line,
         user=prompt.user,
         session=prompt.session,
         prompt_id=prompt.prompt_id,
+        retry_of=retry_of,
         model=prompt.model,
         models=prompt.models,
         compare=prompt.compare,

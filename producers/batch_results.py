@@ -1,12 +1,14 @@
 """The results of a batch: one JSON object a line, appended as answers come, valid after any kill.
 
 A prompt's newest line counts. A line with a `reason` is final; one without (our own failure: no acknowledgement, no
-answer in time) is tried again when the batch is run again.
+answer in time) is tried again when the batch is run again. What ended otherwise than whole is asked anew only where
+that is wanted, under an id that follows from the last one's (`retried_id`): `retry_of` names the line it stands for.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -15,7 +17,7 @@ import msgspec
 
 from schemas.session_events import EndReason, TurnError, Usage
 
-__all__ = ["BatchAnswer", "BatchResult", "ResultsDamaged", "ResultsFile", "cut_unfinished_line"]
+__all__ = ["BatchAnswer", "BatchResult", "FinishedPrompt", "ResultsDamaged", "ResultsFile", "cut_unfinished_line"]
 
 TAIL_BYTES_MAX: Final = 4_194_304
 """More than any line of ours: how far back the end of the last whole line is looked for."""
@@ -45,6 +47,8 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     prompt_id: str
     turn: str
+    retry_of: str | msgspec.UnsetType = msgspec.UNSET
+    """The prompt id of the line, where this is the answer to a later prompt in its place."""
     reason: EndReason | None = None
     """None: not known; running the batch again finds out."""
     text: str = ""
@@ -56,8 +60,21 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What names the prompt."""
-        return self.user, self.session, self.prompt_id
+        """What names the line: its prompt's own id."""
+        return self.user, self.session, self.retry_of or self.prompt_id
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedPrompt:
+    """The newest prompt of a line that has ended, and how."""
+
+    prompt_id: str
+    reason: EndReason
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is a whole answer."""
+        return self.reason == "complete"
 
 
 class ResultsFile:
@@ -65,7 +82,8 @@ class ResultsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.finished: set[tuple[str, str, str]] = set()
+        self.finished: dict[tuple[str, str, str], FinishedPrompt] = {}
+        """By the line's key: its newest prompt that has ended."""
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -89,8 +107,11 @@ class ResultsFile:
         if self._file is None:
             raise ResultsDamaged(f"{self.path} is not open")
         self._file.write(msgspec.json.encode(result) + b"\n")
+        self._note(result)
+
+    def _note(self, result: BatchResult) -> None:
         if result.reason is not None:
-            self.finished.add(result.key)
+            self.finished[result.key] = FinishedPrompt(result.prompt_id, result.reason)
 
     def _read_finished(self) -> None:
         decoder = msgspec.json.Decoder(BatchResult)
@@ -102,8 +123,7 @@ class ResultsFile:
                     raise ResultsDamaged(
                         f"{self.path}, line {number}, is no result of a batch; name another results file"
                     ) from None
-                if result.reason is not None:
-                    self.finished.add(result.key)
+                self._note(result)
 
 
 def cut_unfinished_line(path: Path) -> None:

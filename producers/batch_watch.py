@@ -63,6 +63,7 @@ class FinishedLine(msgspec.Struct, frozen=True):
     user: str
     session: str
     prompt_id: str
+    retry_of: str = ""
     reason: str | None = None
     usage: Usage = Usage()
     cost_nano_usd: int = 0
@@ -83,11 +84,15 @@ class BatchWatch:
         """Read what ledger and results say by now. Raises OSError."""
         self.view.refresh()
         for mark in self.view.marks.values():
-            line = self.lines.setdefault(mark.key, WatchedLine(mark))
+            line = self.lines.get(mark.line_key)
+            if line is None or line.mark.key != mark.key:  # new, or asked anew
+                line = self.lines[mark.line_key] = WatchedLine(mark)
             line.mark = mark
         for finished in self._finished():
-            known = self.lines.get((finished.user, finished.session, finished.prompt_id))
-            if known is not None and known.state != "ended" and finished.reason is not None:
+            known = self.lines.get((finished.user, finished.session, finished.retry_of or finished.prompt_id))
+            if known is None or known.mark.prompt_id != finished.prompt_id:
+                continue
+            if known.state != "ended" and finished.reason is not None:
                 known.state, known.reason = "ended", finished.reason
                 known.output_tokens, known.cost_nano_usd = finished.usage.output_tokens, finished.cost_nano_usd
 

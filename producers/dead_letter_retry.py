@@ -21,7 +21,7 @@ from schemas.errors import SchemaError
 from schemas.identifiers import IDENTIFIER_CHARS_MAX
 from schemas.prompts import PromptSubmitted
 
-__all__ = ["NotRetriable", "retried_id", "retried_prompt"]
+__all__ = ["NotRetriable", "next_id", "retried_id", "retried_prompt"]
 
 RETRIED: Final = re.compile(r"(?P<id>.+)\.retry-(?P<number>[1-9][0-9]{0,5})\Z")
 DIGEST_CHARS: Final = 16
@@ -53,7 +53,20 @@ def retried_id(prompt_id: str, number: int | None = None) -> str:
     """The id of a retry: the original's, and the retry's number."""
     before = RETRIED.match(prompt_id)
     original, earlier = (before["id"], int(before["number"])) if before else (prompt_id, 0)
-    ending = f".retry-{earlier + 1 if number is None else number}"
+    return numbered_id(original, earlier + 1 if number is None else number)
+
+
+def next_id(prompt_id: str, failed_id: str) -> str:
+    """The id of the retry after the one that failed; `failed_id` is `prompt_id` itself before the first one.
+
+    Unlike `retried_id` it never leaves the ids that begin with `prompt_id`, whatever that looks like.
+    """
+    before = RETRIED.match(failed_id) if failed_id != prompt_id else None
+    return numbered_id(prompt_id, int(before["number"]) + 1 if before else 1)
+
+
+def numbered_id(original: str, number: int) -> str:
+    ending = f".retry-{number}"
     room = IDENTIFIER_CHARS_MAX - len(ending)
     if len(original) > room:
         digest = base64.b32encode(hashlib.sha256(original.encode()).digest()).decode().lower()[:DIGEST_CHARS]

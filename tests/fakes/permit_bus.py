@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from infra.targets.model_catalogue import ServedModel, Target
+from processors.decisions.patience import Patience
 from processors.decisions.provider_router import CallNeeds
 from processors.log_appender import AppendFailed
 from processors.permit_desk import PermitDesk
@@ -77,8 +78,10 @@ class PoolWorker:
 
     async def reserve(self, served: ServedModel, *, tokens: int = 10, **options: Any) -> Call:
         """A call, waited for."""
+        now_s = self.bus.clock.monotonic_s()
+        deadline_s = options.pop("deadline_s", now_s + PATIENCE_S)
         chosen: dict[str, Any] = {
-            "deadline_s": self.bus.clock.monotonic_s() + PATIENCE_S,
+            "patience": Patience(deadline_s, options.pop("latest_s", deadline_s), now_s),
             "tried": frozenset(),
             "on_wait": NOBODY,
         }

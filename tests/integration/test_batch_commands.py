@@ -12,7 +12,8 @@ from infra.embedded.broker import EmbeddedBroker
 from tests.integration.worker_line import POLL_S, WorkerLine, answer_text, open_line
 
 COMMAND_S = 60.0
-SLOW = "[[sim tokens=600 pace_ms=40]]"
+SLOW = "[[sim tokens=6000 pace_ms=40]]"
+"""Four minutes: commands take long to start on a busy machine."""
 
 
 class Typed:
@@ -147,3 +148,31 @@ async def test_several_models_are_asked_from_the_command_line(broker: EmbeddedBr
     assert (told["chosen"]["mode"], told["chosen"]["index"]) == ("best", 0)
     assert unknown[0] == 1
     assert {answer["reason"] for answer in json.loads(unknown[1])["answers"]} == {"rejected"}
+
+
+async def test_failed_lines_are_told_apart_and_asked_anew(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A second run asks no failed line and exits 1; `--retry failed` asks it alone, the results name it."""
+    lines = [
+        {"input": "[[sim tokens=3]] whole", "session": "talk"},
+        {"input": "[[sim status=400]] refused", "session": "talk"},
+        {"input": "[[sim tokens=3]] after it", "session": "talk"},
+    ]
+    file = batch_file(tmp_path, lines)
+    async with open_line(broker, tmp_path) as line:
+        line.start_worker()
+        first = await run(line, "send", "--file", file)
+        second = await run(line, "send", "--file", file)
+        retried = await run(line, "send", "--file", file, "--retry", "failed", "--json")
+        watched = await run(line, "batch", "watch", file, "--json")
+        turns = (await line.fold("local", "talk")).turns
+    results = [json.loads(raw) for raw in (tmp_path / "prompts.jsonl.results.jsonl").read_text().splitlines()]
+
+    assert (first[0], second[0], retried[0]) == (1, 1, 1), (first, second, retried)
+    assert "2 answered before, 1 failed before" in second[2]
+    assert "--retry failed" in second[2]
+    assert "middle of a conversation" in retried[2]
+    assert json.loads(retried[1])["answered_before"] == 2
+    assert len(turns) == 4
+    assert [each.get("retry_of", "") for each in results] == ["", "", "", results[1]["prompt_id"]]
+    assert results[3]["prompt_id"] == f"{results[1]['prompt_id']}.retry-1"
+    assert json.loads(watched[1])["ended"] == {"complete": 2, "error": 1}

@@ -21,6 +21,7 @@ __all__ = ["DEFAULT_USER", "send"]
 DEFAULT_USER: Final = "local"
 CONNECT_S: Final = 3.0
 SILENCE_S: Final = 8.0
+ANSWER_S: Final = 900.0
 SILENCE_HINT: Final = (
     "No answer yet: does a worker run with the same TOKENWIRE_TOPIC_LAYOUT? Waiting (ctrl-C to stop) …"
 )
@@ -80,13 +81,19 @@ class Names(click.ParamType):
     help="Place in a provider's line.  [default: interactive; batch with --file]",
 )
 @click.option(
-    "--timeout", "answer_s", type=click.FloatRange(min=0.1), default=900.0, show_default=True, help="Seconds."
+    "--timeout",
+    "answer_s",
+    type=click.FloatRange(min=0.1),
+    help="Seconds until the end of an answer.  [default: 900; with --file TOKENWIRE_LINE_WAIT_S, a day]",
 )
 @click.option("--no-wait", is_flag=True, help="Print the turn's id once the prompt is accepted; do not wait.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of streaming.")
 @click.option("--file", "file", type=click.Path(path_type=Path), help="Send every prompt of a file, one JSON a line.")
 @click.option("--results", type=click.Path(path_type=Path), help="Results of --file.  [default: FILE.results.jsonl]")
 @click.option("--lanes", type=click.IntRange(1, 256), default=16, show_default=True, help="Answers awaited at once.")
+@click.option(
+    "--retry", type=click.Choice(["failed"]), help="With --file: ask anew what earlier runs did not answer whole."
+)
 @click.option("--batch-name", help="Same name and line = same prompt, never paid for twice.  [default: FILE's path]")
 def send(text: str | None, file: Path | None, **options: Any) -> int:
     """Send a prompt and stream its answer; or a file of them.
@@ -98,6 +105,7 @@ def send(text: str | None, file: Path | None, **options: Any) -> int:
       tokenwire send --models fast,clever --compare best "Why is the sky blue?"
       tokenwire send --no-wait --user alice --session s1 "And at dusk?"
       tokenwire send --file prompts.jsonl --results answers.jsonl
+      tokenwire send --file prompts.jsonl --retry failed
 
     A line of the file is {"input": "…"} or a whole prompt as docs/prompts.md describes it. Lines of one session are
     a conversation and are sent one after the other. Run the command again to go on where it was stopped; `tokenwire
@@ -109,6 +117,8 @@ def send(text: str | None, file: Path | None, **options: Any) -> int:
         from tokenwire.commands.send_batch import BatchOptions, send_batch
 
         return send_batch(file, BatchOptions.chosen(file, options))
+    if options["retry"]:
+        raise click.UsageError("--retry goes with --file.")
     if text is None or text == "-":
         if text is None and sys.stdin.isatty():
             raise click.UsageError('Give a text, as in: tokenwire send "Why is the sky blue?"')
@@ -160,7 +170,7 @@ async def follow_answer(
         await reader.start()
         start = await reader.locate(prompt.user, prompt.session, from_start=options["prompt_id"] is not None)
         await producer.submit(prompt)
-        async for piece in reader.follow(prompt, start, deadline_s=options["answer_s"]):
+        async for piece in reader.follow(prompt, start, deadline_s=options["answer_s"] or ANSWER_S):
             hint.cancel()
             display.take(piece)
     finally:

@@ -17,6 +17,7 @@ import click
 
 if TYPE_CHECKING:
     from producers.batch_ledger import BatchLedger
+    from producers.batch_plan import BatchPlan
     from producers.batch_results import BatchResult
     from schemas.prompts import Priority
 
@@ -49,9 +50,11 @@ class BatchOptions:
     results: Path
     lanes: int
     name: str
-    line_s: float
+    line_s: float | None
+    """None: as long as a prompt may stand in line."""
     as_json: bool
     priority: Priority
+    retry_failed: bool
 
     @classmethod
     def chosen(cls, file: Path, options: dict[str, Any]) -> Self:
@@ -67,15 +70,17 @@ class BatchOptions:
             line_s=options["answer_s"],
             as_json=options["as_json"],
             priority=options["priority"] or "batch",
+            retry_failed=options["retry"] == "failed",
         )
 
 
 class BatchCount:
     """What has come of the lines so far."""
 
-    def __init__(self, total: int, finished_before: int) -> None:
+    def __init__(self, total: int, answered_before: int, failed_before: int = 0) -> None:
         self.total = total
-        self.finished_before = finished_before
+        self.answered_before = answered_before
+        self.failed_before = failed_before
         self.reasons: Counter[str] = Counter()
         self.output_tokens = 0
         self.cost_nano_usd = 0
@@ -88,17 +93,18 @@ class BatchCount:
     @property
     def done(self) -> int:
         """Lines with a result, those of earlier runs included."""
-        return self.finished_before + self.reasons.total()
+        return self.answered_before + self.failed_before + self.reasons.total()
 
     @property
     def all_complete(self) -> bool:
-        """Whether every line of this run was answered whole."""
-        return set(self.reasons) <= {"complete"}
+        """Whether every line so far was answered whole, in this run or before it."""
+        return not self.failed_before and set(self.reasons) <= {"complete"}
 
     def sentence(self) -> str:
         """For people."""
         parts = [f"{number} {reason}" for reason, number in self.reasons.most_common()]
-        parts += [f"{self.finished_before} answered before"] if self.finished_before else []
+        parts += [f"{self.answered_before} answered before"] if self.answered_before else []
+        parts += [f"{self.failed_before} failed before"] if self.failed_before else []
         cost = f", ${self.cost_nano_usd / NANO:.6f}" if self.cost_nano_usd else ""
         return f"{self.done} of {self.total}: {', '.join(parts) or 'nothing yet'}; {self.output_tokens} tokens{cost}"
 
@@ -107,6 +113,7 @@ def send_batch(file: Path, options: BatchOptions) -> int:
     """Send what is not finished; exit code 0 when every line was answered whole."""
     from producers.batch_file import read_batch
     from producers.batch_ledger import BatchHeader, BatchLedger, BatchPlace
+    from producers.batch_plan import plan_batch
     from producers.batch_results import ResultsFile
     from schemas.prompt_limits import PromptLimits
     from tokenwire.client_start import client_start
@@ -123,15 +130,12 @@ def send_batch(file: Path, options: BatchOptions) -> int:
     )
     ledger = BatchLedger(BatchPlace.of(settings.home, options.name), header)
     with ledger, ResultsFile(options.results) as results:
-        left = [
-            line
-            for line in lines
-            if (line.prompt.user, line.prompt.session, line.prompt.prompt_id) not in results.finished
-        ]
-        count = BatchCount(len(lines), len(lines) - len(left))
+        plan = plan_batch(lines, results.finished, retry_failed=options.retry_failed)
+        tell_retries(plan)
+        count = BatchCount(len(lines), plan.answered_before, plan.failed_before)
         try:
-            if left:
-                run_lines(settings, left, results, count, Sender(ledger, options))
+            if plan.send:
+                run_lines(settings, plan.send, results, count, Sender(ledger, options))
         except KeyboardInterrupt:
             click.echo(f"\nStopped at {count.sentence()}. Run the same command to go on.", err=True)
             return 130
@@ -140,6 +144,22 @@ def send_batch(file: Path, options: BatchOptions) -> int:
     if cancelled and count.done < count.total:
         click.echo(f"The batch was cancelled: {count.total - count.done} lines were not sent.", err=True)
     return 0 if count.all_complete and count.done == count.total else 1
+
+
+def tell_retries(plan: BatchPlan) -> None:
+    """Say what is asked anew, and where."""
+    if plan.retried:
+        click.echo(f"Asking {lines_of(plan.retried)} anew that earlier runs did not answer whole.", err=True)
+    if plan.retried_amid:
+        click.echo(
+            f"{plan.retried_amid} of them stand in the middle of a conversation: each is asked after everything that "
+            "was said since, and the lines behind it keep their answers.",
+            err=True,
+        )
+
+
+def lines_of(number: int) -> str:
+    return f"{number} {'line' if number == 1 else 'lines'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +180,7 @@ def run_lines(settings: Any, left: list[Any], results: Any, count: BatchCount, s
             count.add(result)
             advance()
 
-        lanes, line_s = sender.options.lanes, sender.options.line_s
+        lanes, line_s = sender.options.lanes, sender.options.line_s or settings.line_wait_s
         asyncio.run(Batch(lines=left, lanes=lanes, line_s=line_s).run(settings, sender.ledger, on_result))
 
 
@@ -169,7 +189,7 @@ def progress(count: BatchCount) -> Iterator[Any]:
     """A bar on a terminal; elsewhere a line every LINE_EVERY_S seconds."""
     if sys.stderr.isatty():
         with click.progressbar(length=count.total, label="Answered", file=sys.stderr, show_pos=True) as bar:
-            bar.update(count.finished_before)
+            bar.update(count.done)
             yield lambda: bar.update(1)
         return
     told_s = time.monotonic()
@@ -188,7 +208,8 @@ def tell(count: BatchCount, options: BatchOptions) -> None:
         summary = {
             "results": str(options.results),
             "lines": count.total,
-            "answered_before": count.finished_before,
+            "answered_before": count.answered_before,
+            "failed_before": count.failed_before,
             "reasons": dict(count.reasons),
             "output_tokens": count.output_tokens,
             "cost_nano_usd": count.cost_nano_usd,
@@ -196,5 +217,7 @@ def tell(count: BatchCount, options: BatchOptions) -> None:
         click.echo(json.dumps(summary))
     else:
         click.echo(f"{count.sentence()}. Results: {options.results}", err=True)
+        if count.failed_before or set(count.reasons) - {"complete", UNKNOWN}:
+            click.echo("`--retry failed` asks those anew that were not answered whole.", err=True)
         if UNKNOWN in count.reasons:
             click.echo("Run the same command again for those whose end is not known.", err=True)

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from infra.targets.model_catalogue import ServedModel
+from processors.decisions.circuit_breaker import BreakerLimits, BreakerPhase
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.waiting_line import TELL_EVERY_S
+from processors.providers.provider import ProviderError, ProviderUnreachable
 from processors.target_pool import Call, NoTarget
 from schemas.prompts import Priority
 from tests.fakes.permit_bus import PermitBus, PoolWorker, limited, model_of, on_virtual_loop
 
 EVERYTHING = tuple(range(12))
+FAILURES = BreakerLimits().consecutive_failures_max
+DOWN: ProviderError = ProviderUnreachable("down")
 
 
 class Told:
@@ -238,6 +242,40 @@ async def test_deadline_in_line(bus: PermitBus) -> None:
     await worker.call(limited_model)
     with pytest.raises(NoTarget, match="rate_limited"):
         await worker.reserve(limited_model, deadline_s=bus.clock.monotonic_s() + 5)
+
+
+@on_virtual_loop
+async def test_time_in_line_does_not_count(bus: PermitBus) -> None:
+    """An hour behind others is no reason to give up; what is left for a target that fails is left whole."""
+    worker, served = bus.add(*EVERYTHING), model_of(limited(concurrent_max=1))
+    first = await worker.reserve(served)
+    waiting = asyncio.ensure_future(worker.reserve(served, deadline_s=5.0, latest_s=10_000.0))
+    await asyncio.sleep(3_600.0)
+    worker.finish(first)
+    second = await waiting
+
+    assert second.patience is not None
+    assert second.patience.deadline_s == pytest.approx(3_605.0)
+    with pytest.raises(NoTarget, match="busy"):
+        await worker.reserve(served, deadline_s=3_605.0, latest_s=4_000.0)
+    assert bus.clock.monotonic_s() == pytest.approx(4_000.0)
+
+
+@on_virtual_loop
+async def test_target_that_fails_is_not_waited_for_longer(bus: PermitBus) -> None:
+    """Where its breaker is open the wait counts: no time is added to it."""
+    worker, served = bus.add(*EVERYTHING), model_of(limited())
+    for _ in range(FAILURES):
+        call = await worker.reserve(served)
+        worker.calls.remove(call)
+        worker.pool.finish(call, error=DOWN, tokens_used=0, spoke=False)
+    state = worker.pool.states["groq:llama"]
+    assert state.breaker.phase is BreakerPhase.OPEN
+    now_s = bus.clock.monotonic_s()
+
+    with pytest.raises(NoTarget, match="breaker_open"):
+        await worker.reserve(served, deadline_s=now_s + 0.5, latest_s=now_s + 10_000.0)
+    assert bus.clock.monotonic_s() <= now_s + 0.5
 
 
 @on_virtual_loop

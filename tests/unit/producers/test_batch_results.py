@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from producers.batch_results import BatchResult, ResultsDamaged, ResultsFile
+from producers.batch_results import BatchResult, FinishedPrompt, ResultsDamaged, ResultsFile
 from schemas.session_events import EndReason
 
 
@@ -22,11 +22,23 @@ def test_finished_prompts_are_known_to_the_next_run(tmp_path: Path) -> None:
         results.append(result("unknown", reason=None))
 
     with ResultsFile(tmp_path / "new" / "r.jsonl") as again:
-        assert again.finished == {("u", "s", "done")}
+        assert again.finished == {("u", "s", "done"): FinishedPrompt("done", "complete")}
         again.append(result("unknown"))
 
     lines = (tmp_path / "new" / "r.jsonl").read_bytes().splitlines()
     assert [msgspec.json.decode(line)["prompt_id"] for line in lines] == ["done", "unknown", "unknown"]
+
+
+def test_retry_stands_for_its_line(tmp_path: Path) -> None:
+    """A later prompt's result is the line's newest, under the line's own id; older files have no such field."""
+    path = tmp_path / "r.jsonl"
+    with ResultsFile(path) as results:
+        results.append(result("p", reason="error"))
+        results.append(msgspec.structs.replace(result("p.retry-1"), retry_of="p"))
+
+    with ResultsFile(path) as again:
+        assert again.finished == {("u", "s", "p"): FinishedPrompt("p.retry-1", "complete")}
+    assert "retry_of" not in msgspec.json.decode(path.read_bytes().splitlines()[0])
 
 
 def test_line_that_a_kill_left_unfinished_is_cut_off(tmp_path: Path) -> None:
@@ -36,7 +48,7 @@ def test_line_that_a_kill_left_unfinished_is_cut_off(tmp_path: Path) -> None:
     path.write_bytes(whole + b'{"line": 3, "us')
 
     with ResultsFile(path) as results:
-        assert results.finished == {("u", "s", "done")}
+        assert results.finished == {("u", "s", "done"): FinishedPrompt("done", "complete")}
 
     assert path.read_bytes() == whole
 

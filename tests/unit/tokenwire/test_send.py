@@ -34,6 +34,7 @@ OPTIONS = {
     "lanes": 4,
     "batch_name": None,
     "answer_s": 9.0,
+    "retry": None,
 }
 
 
@@ -68,7 +69,7 @@ def test_batch_has_its_results_beside_its_file(tmp_path: Path) -> None:
 
 def test_batch_counts_what_came_of_its_lines() -> None:
     """Earlier runs count as done; an end that is not known makes the run a failure."""
-    count = BatchCount(total=3, finished_before=1)
+    count = BatchCount(total=3, answered_before=1)
     answered = BatchResult(
         line=1, user="u", session="s", prompt_id="p", turn="t", reason="complete", usage=Usage(output_tokens=4)
     )
@@ -78,3 +79,11 @@ def test_batch_counts_what_came_of_its_lines() -> None:
 
     assert (complete_at_first, count.all_complete) == (True, False)
     assert count.sentence() == "3 of 3: 1 complete, 1 not known, 1 answered before; 4 tokens"
+
+
+def test_batch_tells_answered_and_failed_before_apart() -> None:
+    """What failed in an earlier run keeps this one from being a success, and is no answer."""
+    count = BatchCount(total=35, answered_before=24, failed_before=11)
+
+    assert count.sentence() == "35 of 35: 24 answered before, 11 failed before; 0 tokens"
+    assert not count.all_complete
