@@ -9,6 +9,7 @@ FAULTS ?= tests/faults
 FRESH ?=
 LITELLM := 1.108.7
 PEERS := .tokenwire/peers
+IMAGE := .tokenwire/image
 UNIT_TESTS := tests/unit tests/properties tests/architecture tests/simulation
 SLOW_TESTS := tests/integration tests/faults
 SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
@@ -16,7 +17,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers test-fresh faults simulate lock schemas bench bench-gateway soak pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers test-fresh test-image faults simulate lock schemas bench bench-gateway soak pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -44,6 +45,9 @@ test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700
 
 test-fresh:  ## The README's commands on a bare Debian in a folder (root); FRESH="--suite sid", or --help for more; 30 minutes
 	@$(PYTHON) -m tests.fresh_machine $(FRESH)
+
+test-image: setup  ## The image's build steps in a bare Debian, and a prompt through it (needs root and debootstrap)
+	TOKENWIRE_IMAGE=$(IMAGE) $(BIN)/python -m pytest -q -s -rs --timeout 3600 tests/image
 
 faults: setup  ## The fault tests at full size (docs/faults.md), some forty minutes; what they measure is printed
 	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)
