@@ -8,6 +8,7 @@ clients need, believes every token without looking at its signature, and answers
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 from collections import defaultdict
 from typing import Any, Final
@@ -27,11 +28,10 @@ from schemas.client_messages import SUBPROTOCOL, Attached, Delta, End, ServerMes
 from schemas.codec import decode_session_event, encode
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnStarted
-from schemas.topics import SHARED_PARTITIONS, SHARED_SESSIONS
+from schemas.topics import SHARED_PARTITIONS
 
 __all__: list[str] = []
 
-DEDICATED: Final = r"^tokenwire\.session\."
 METADATA_MS: Final = 5_000
 """How soon the consumer hears of new topics."""
 FETCH_WAIT_MS: Final = 100
@@ -45,9 +45,10 @@ async def consume(settings: Settings, queues: Queues) -> None:
         **aiokafka_options(settings), fetch_max_wait_ms=FETCH_WAIT_MS, metadata_max_age_ms=METADATA_MS
     )
     if settings.topic_layout == "shared":
-        consumer.assign([TopicPartition(SHARED_SESSIONS, number) for number in range(SHARED_PARTITIONS)])
+        topic = settings.topic_names.shared_sessions
+        consumer.assign([TopicPartition(topic, number) for number in range(SHARED_PARTITIONS)])
     else:
-        consumer.subscribe(pattern=DEDICATED)
+        consumer.subscribe(pattern=rf"^{re.escape(settings.topic_prefix)}\.session\.")
     await consumer.start()
     try:
         async for record in consumer:

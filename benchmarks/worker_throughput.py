@@ -50,7 +50,6 @@ from producers.sdk import Producer
 from schemas.codec import decode_session_event
 from schemas.identifiers import SessionId, UserId, session_key_of
 from schemas.prompts import ChatMessage
-from schemas.topics import fixed_topics
 from schemas.turn_fold import SessionFold
 
 __all__ = ["main"]
@@ -267,8 +266,8 @@ async def running_parts() -> AsyncIterator[Bench]:
             "TOKENWIRE_LOG_FORMAT": "json",
         }
         settings = load_settings(environment)
-        await ensure_topics(settings, fixed_topics("dedicated"))
-        topics, reader, producer = SessionTopics(settings), LogClient(settings, client_id="bench"), Producer(settings)
+        await ensure_topics(settings, settings.topic_names.fixed_topics("dedicated"))
+        topics, reader, producer = SessionTopics(settings), LogClient(settings, role="bench"), Producer(settings)
         for part in (topics, reader, producer):
             stack.push_async_callback(part.stop)
             await part.start()

@@ -20,7 +20,7 @@ from infra.clock import Clock
 from infra.connect_tickets import TICKET_S
 from infra.kafka.log_client import LogError, LogRecord, UnknownLog
 from schemas.identifiers import SessionKey
-from schemas.topics import ACCESS, TICKETS, LogPlace
+from schemas.topics import LogPlace, TopicNames
 
 __all__ = ["AccessReader", "TimedReader"]
 
@@ -44,12 +44,14 @@ class TimedReader(PastReader, Protocol):
 class AccessReader:
     """Keeps the desk up to date."""
 
-    def __init__(self, reader: LogReader, past: TimedReader, desk: AccessDesk, clock: Clock) -> None:
+    def __init__(self, reader: LogReader, past: TimedReader, desk: AccessDesk, clock: Clock, names: TopicNames) -> None:
         self.reader = reader
         self.past = past
         self.desk = desk
         self.clock = clock
-        self.missing = {ACCESS, TICKETS}
+        self.names = names
+        self.topics = (names.access, names.tickets)
+        self.missing = set(self.topics)
         self.wanted = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -63,7 +65,7 @@ class AccessReader:
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
-        for topic in (ACCESS, TICKETS):
+        for topic in self.topics:
             self.reader.unfollow(place_of(topic), EVERYBODY)
 
     async def keep_following(self) -> None:
@@ -90,7 +92,7 @@ class AccessReader:
     async def follow(self, topic: str) -> None:
         bounds = await self.past.bounds(topic, PARTITION)
         start = bounds.start
-        if topic == TICKETS:
+        if topic == self.names.tickets:
             since_ms = max(0, self.clock.now_us() // 1_000 - round(TICKETS_FROM_S * 1_000))
             start = await self.past.offset_at(topic, PARTITION, since_ms)
         async for records in self.past.read(topic, PARTITION, start, bounds.end):

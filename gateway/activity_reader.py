@@ -20,7 +20,7 @@ from infra.kafka.log_client import LogError, LogRecord
 from schemas.codec import decode_activity
 from schemas.errors import MalformedRecord
 from schemas.identifiers import SessionKey
-from schemas.topics import ACTIVITY, RECORD_PARTITIONS, LogPlace
+from schemas.topics import RECORD_PARTITIONS, LogPlace
 
 __all__ = ["ActivityReader"]
 
@@ -32,12 +32,13 @@ WHOLE_PARTITION: Final = SessionKey("activity")
 
 
 class ActivityReader:
-    """Tells `sessions` what it hears."""
+    """Tells `sessions` what it hears on `topic`."""
 
-    def __init__(self, reader: LogReader, past: PastReader, sessions: ActiveSessions) -> None:
+    def __init__(self, reader: LogReader, past: PastReader, sessions: ActiveSessions, topic: str) -> None:
         self.reader = reader
         self.past = past
         self.sessions = sessions
+        self.topic = topic
         self.missing = set(range(RECORD_PARTITIONS))
         """Partitions that are not followed yet, or not any more."""
         self.wanted = asyncio.Event()
@@ -54,7 +55,7 @@ class ActivityReader:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
         for partition in range(RECORD_PARTITIONS):
-            self.reader.unfollow(place_of(partition), WHOLE_PARTITION)
+            self.reader.unfollow(self.place_of(partition), WHOLE_PARTITION)
 
     async def follow_missing(self) -> None:
         while True:
@@ -62,8 +63,9 @@ class ActivityReader:
             self.wanted.clear()
             try:
                 for partition in sorted(self.missing):
-                    end = await self.past.end(ACTIVITY, partition)
-                    self.reader.follow(place_of(partition), WHOLE_PARTITION, end, Listener(self, partition))
+                    end = await self.past.end(self.topic, partition)
+                    place = self.place_of(partition)
+                    self.reader.follow(place, WHOLE_PARTITION, end, Listener(self, partition))
                     self.missing.discard(partition)
             except LogError as error:
                 log.info("activity_not_followed", error=type(error).__name__, partitions=len(self.missing))
@@ -87,6 +89,10 @@ class ActivityReader:
         else:
             self.sessions.heard(key, word.newest_offset)
 
+    def place_of(self, partition: int) -> LogPlace:
+        """Every record of the partition is for one follower, whatever its key."""
+        return LogPlace(self.topic, partition, shared=False)
+
 
 class Listener:
     """A `LogFollower` of one partition."""
@@ -109,8 +115,3 @@ class Listener:
     def expects_records(self) -> bool:
         """See `LogFollower.expects_records`."""
         return True
-
-
-def place_of(partition: int) -> LogPlace:
-    """Every record of the partition is for one follower, whatever its key."""
-    return LogPlace(ACTIVITY, partition, shared=False)

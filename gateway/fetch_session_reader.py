@@ -53,8 +53,9 @@ UNKNOWN_TOPIC_S: Final = 10.0
 class FetchSessionReader:
     """A `LogReader` over all brokers of a cluster."""
 
-    def __init__(self, settings: Settings, clock: Clock, *, client_id: str = "tokenwire-gateway-follow") -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         options = aiokafka_options(settings)
+        client_id = settings.topic_names.member("gateway-follow")
         self.options = connection_options(options, client_id=client_id, timeout_s=REQUEST_TIMEOUT_S)
         self.clock = clock
         self.partitions = FollowedPartitions()

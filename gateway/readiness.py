@@ -17,7 +17,6 @@ from confluent_kafka.admin import AdminClient
 from infra.clock import Clock
 from infra.kafka.connection import librdkafka_options
 from infra.settings import Settings
-from schemas.topics import PROMPTS, fixed_topics
 
 __all__ = ["Readiness"]
 
@@ -33,8 +32,9 @@ class Readiness:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.options = librdkafka_options(settings)
-        self.group = settings.worker_group
-        self.topics = {spec.name for spec in fixed_topics(settings.topic_layout)}
+        self.group = settings.worker_group_name
+        self.prompts = settings.topic_names.prompts
+        self.topics = {spec.name for spec in settings.fixed_topics}
         self.clock = clock
         self.admin: AdminClient | None = None
         self.asking = asyncio.Lock()
@@ -68,7 +68,7 @@ class Readiness:
         """A group that never was, or whose coordinator is still being chosen, has no worker either."""
         try:
             future = admin.describe_consumer_groups([self.group], request_timeout=ASK_S)[self.group]
-            return no_worker(future.result(timeout=ASK_S))
+            return no_worker(future.result(timeout=ASK_S), self.prompts)
         except KafkaException as error:
             log.info("not_ready", kafka_error=error.args[0].name())
             return NO_WORKER
@@ -76,9 +76,9 @@ class Readiness:
             return "Kafka does not answer about the workers"
 
 
-def no_worker(group: Any) -> str | None:
-    """Why the group can't answer prompts; None where members own partitions of the prompts."""
+def no_worker(group: Any, prompts: str) -> str | None:
+    """Why the group can't answer prompts; None where members own partitions of the topic `prompts`."""
     for member in group.members:
-        if member.assignment and any(part.topic == PROMPTS for part in member.assignment.topic_partitions):
+        if member.assignment and any(part.topic == prompts for part in member.assignment.topic_partitions):
             return None
     return NO_WORKER

@@ -131,21 +131,18 @@ class Gateway:
         """The way to Kafka: started in order, stopped in the opposite one."""
         settings = self.settings
         async with contextlib.AsyncExitStack() as stack:
-            topics, log_client = SessionTopics(settings), LogClient(settings, client_id="tokenwire-gateway-log")
+            topics, log_client = SessionTopics(settings), LogClient(settings, role="gateway-log")
             fetching = FetchSessionReader(settings, self.clock)
             reader = self.sessions = ActiveSessions(fetching, self.clock)
             reader.on_return = self.metrics.returned
             producer = PromptProducer(settings, limits=self.rules.prompt_limits, clock=self.clock)
-            past = [
-                LogClient(settings, client_id=f"tokenwire-gateway-past-{number}")
-                for number in range(CATCH_UP_CONNECTIONS)
-            ]
+            past = [LogClient(settings, role=f"gateway-past-{number}") for number in range(CATCH_UP_CONNECTIONS)]
             access = AccessDesk(self.rules.tokens, ticket_issuer(settings), producer, self.clock)
             access.on_logged_out = self.log_out
             parts: list[Part] = [topics, log_client, *past, fetching, producer]
-            parts.append(AccessReader(fetching, log_client, access, self.clock))
+            parts.append(AccessReader(fetching, log_client, access, self.clock, settings.topic_names))
             if settings.topic_layout == "dedicated":
-                parts.append(ActivityReader(fetching, log_client, reader))
+                parts.append(ActivityReader(fetching, log_client, reader, settings.topic_names.activity))
             for part in parts:
                 await part.start()
                 stack.push_async_callback(part.stop)

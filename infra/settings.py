@@ -7,6 +7,7 @@ Objects built from these settings receive the numbers they need; nothing imports
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from schemas.topics import PREFIX, PREFIX_CHARS_MAX, PREFIX_PATTERN, TopicNames, TopicSpec
 
 __all__ = ["OWN_MODEL", "Settings", "SettingsError", "load_settings"]
 
@@ -72,6 +75,9 @@ class Settings(BaseSettings):
     """Client certificate (PEM), where the brokers ask for one."""
     kafka_ssl_keyfile: str = ""
     """Private key (PEM) of the client certificate."""
+    topic_prefix: str = PREFIX
+    """What the name of every topic, consumer group and client begins with, the same for all processes of a line; on a
+    cluster that is shared with others, a name of your own, such as `team-a.chat`."""
     topic_layout: Literal["dedicated", "shared"] = "dedicated"
     """A topic per session, or sessions as keys of a fixed set of partitions."""
     session_retention_h: Annotated[int, Field(ge=1, le=24 * 365)] = 24
@@ -158,8 +164,8 @@ class Settings(BaseSettings):
     """Longest time an attempt may take in all."""
 
     # ---- Worker
-    worker_group: str = "tokenwire-worker"
-    """Consumer group of the workers (Faust's app id)."""
+    worker_group: str = ""
+    """Consumer group of the workers (Faust's app id); empty = topic_prefix and `-worker`."""
     worker_instance: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._-]*$")] = ""
     """A name that this worker alone has and keeps over restarts: back within session_timeout_s, it finds its partitions
     as it left them. Empty = a restart hands them to others and back."""
@@ -217,6 +223,16 @@ class Settings(BaseSettings):
     def empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
 
+    @field_validator("topic_prefix")
+    @classmethod
+    def check_topic_prefix(cls, value: str) -> str:
+        if len(value) > PREFIX_CHARS_MAX or re.fullmatch(PREFIX_PATTERN, value) is None:
+            raise ValueError(
+                f"must be 1 to {PREFIX_CHARS_MAX} characters of a-z, A-Z, 0-9, '.', '_' and '-', the first and the "
+                "last of them a letter or a digit"
+            )
+        return value
+
     @field_validator("provider_url")
     @classmethod
     def check_provider_url(cls, value: str) -> str:
@@ -247,6 +263,21 @@ class Settings(BaseSettings):
     def topic_replication(self) -> int:
         """Replicas that are asked for with a new topic; -1 = what the brokers give by default."""
         return self.kafka_replication or (-1 if self.kafka else 1)
+
+    @property
+    def topic_names(self) -> TopicNames:
+        """What this line's topics are called."""
+        return TopicNames(self.topic_prefix)
+
+    @property
+    def fixed_topics(self) -> tuple[TopicSpec, ...]:
+        """Every topic that must exist before a process starts."""
+        return self.topic_names.fixed_topics(self.topic_layout, session_retention_h=self.session_retention_h)
+
+    @property
+    def worker_group_name(self) -> str:
+        """The workers' consumer group."""
+        return self.worker_group or self.topic_names.member("worker")
 
     @property
     def simulated(self) -> bool:

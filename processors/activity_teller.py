@@ -17,7 +17,7 @@ from processors.log_appender import AppendFailed, AppendRefused, LogAppender
 from schemas.activity import ActivityKind, SessionActivity
 from schemas.codec import encode
 from schemas.identifiers import SessionKey
-from schemas.topics import ACTIVITY, record_partition
+from schemas.topics import record_partition
 
 __all__ = ["RUNNING_EVERY_S", "ActivityTeller"]
 
@@ -81,7 +81,8 @@ class ActivityTeller:
     async def deliver(self, word: SessionActivity) -> bool:
         key = SessionKey(word.key)
         try:
-            await self.appender.append(ACTIVITY, record_partition(key), encode(word), key=key.encode())
+            topic = self.appender.names.activity
+            await self.appender.append(topic, record_partition(key), encode(word), key=key.encode())
         except (AppendFailed, AppendRefused):
             return False
         return True

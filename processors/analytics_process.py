@@ -105,7 +105,7 @@ async def patiently_started(
     stop: asyncio.Event,
 ) -> AnalyticsWriter | None:
     consumer = RecordsConsumer(settings)
-    appender = LogAppender(settings, clock, client_id="tokenwire-analytics")
+    appender = LogAppender(settings, clock, role="analytics")
     stack.push_async_callback(appender.stop)
     stack.push_async_callback(consumer.stop)
     if not await patiently(appender.start, stop, "kafka_awaited"):

@@ -42,7 +42,6 @@ from processors.turn_table import TurnTable
 from schemas.codec import decode_record
 from schemas.errors import MalformedRecord
 from schemas.records import TurnRecord
-from schemas.topics import RECORDS
 
 __all__ = ["AnalyticsWriter", "ReadRecord", "read_record"]
 
@@ -136,7 +135,7 @@ class AnalyticsWriter:
         found = await self.consumer.read_range(partition, plan.first, plan.last)
         records = [read_record(record) for record in found]
         kept = kept_records(plan, [record.planned for record in records])
-        if token_of(place_of(partition), plan.first, plan.last, kept) != plan.token:
+        if token_of(self.place_of(partition), plan.first, plan.last, kept) != plan.token:
             # The log no longer holds the planned range: what it does hold is planned anew, and what an earlier
             # insert brought is found by its identity.
             log.warning("plan_not_repeatable", partition=partition, first=plan.first, last=plan.last)
@@ -153,7 +152,7 @@ class AnalyticsWriter:
             planned = [record.planned for record in head]
             identities = [each.identity for each in planned if each.identity is not None]
             present = await self.patiently(lambda: self.table.present(identities), epoch) if identities else set()  # noqa: B023 - awaited before the next round
-            plan = make_plan(planned, present, place=place_of(partition), first=self.marks[partition])
+            plan = make_plan(planned, present, place=self.place_of(partition), first=self.marks[partition])
             taken = [record for record in head if record.offset <= plan.last]
             await self.bury(partition, taken)
             if kept_records(plan, planned):
@@ -199,12 +198,15 @@ class AnalyticsWriter:
             await self.dead_letters.write(
                 reason=record.reason,
                 message=record.message,
-                topic=RECORDS,
+                topic=self.consumer.topic,
                 partition=partition,
                 offset=record.offset,
                 key=record.key,
                 value=record.value,
             )
+
+    def place_of(self, partition: int) -> str:
+        return f"{self.consumer.topic}/{partition}"
 
     def show_lag(self) -> None:
         self.lag.set(self.consumer.backlog(self.marks))
@@ -233,7 +235,3 @@ def head_length(records: Sequence[ReadRecord]) -> int:
         if size > INSERT_BYTES_MAX and count:
             return count
     return min(len(records), INSERT_ROWS_MAX)
-
-
-def place_of(partition: int) -> str:
-    return f"{RECORDS}/{partition}"

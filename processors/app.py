@@ -46,7 +46,6 @@ from processors.turn_runner import TurnRunner
 from schemas.codec import encode
 from schemas.permits import PermitCommand
 from schemas.prompt_limits import PromptLimits
-from schemas.topics import PROMPTS
 
 __all__ = ["Worker", "build_app", "run_worker", "serve_worker"]
 
@@ -98,7 +97,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     )
     parts = WorkerParts(
         appender=appender,
-        reader=LogClient(settings, client_id="tokenwire-worker-reads"),
+        reader=LogClient(settings, role="worker-reads"),
         topics=SessionTopics(settings),
         runner=runner,
         dead_letters=DeadLetterWriter(appender, clock, metrics),
@@ -120,7 +119,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     ownership = Ownership(parts)
     app = faust_app(settings)
     app.transport.Consumer = type(
-        "PromptsConsumer", (OrderedCommitsConsumer,), {"listener": ownership, "topic": PROMPTS}
+        "PromptsConsumer", (OrderedCommitsConsumer,), {"listener": ownership, "topic": parts.names.prompts}
     )
     app.producer_transport.Producer = FaustProducer
     ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
@@ -129,7 +128,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
 
 
 async def send_permit(appender: LogAppender, partition: int, command: PermitCommand) -> None:
-    await appender.append(PROMPTS, partition, encode(command), key=PERMITS_KEY)
+    await appender.append(appender.names.prompts, partition, encode(command), key=PERMITS_KEY)
 
 
 def questions_to(settings: Settings, holder: CatalogueHolder) -> ServerQuestions | None:
@@ -170,8 +169,9 @@ def faust_app(settings: Settings) -> Any:
     folder = settings.home.absolute() / "faust"  # faust keeps nothing there without tables, but insists on it
     folder.mkdir(parents=True, exist_ok=True)
     return faust.App(
-        settings.worker_group,
+        settings.worker_group_name,
         broker="kafka://" + ";".join(settings.bootstrap_servers.split(",")),
+        broker_client_id=settings.topic_names.member("worker-prompts"),
         broker_credentials=faust_credentials(settings),
         broker_commit_interval=COMMIT_EVERY_S,
         broker_session_timeout=settings.session_timeout_s,
@@ -234,7 +234,7 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
         await worker.faust.start()
         if on_ready is not None:
             on_ready(port)
-        log.info("worker_ready", metrics_port=port, group=settings.worker_group)
+        log.info("worker_ready", metrics_port=port, group=settings.worker_group_name)
         await until_stopped(worker, stop)
     finally:
         await stop_worker(worker)

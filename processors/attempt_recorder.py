@@ -16,7 +16,7 @@ from schemas.codec import encode
 from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
 from schemas.records import RECORD_PART_TEXT_BYTES_MAX, AttemptOutcome, TurnRecord
-from schemas.topics import RECORDS, record_partition
+from schemas.topics import record_partition
 
 __all__ = ["AttemptRecorder"]
 
@@ -110,4 +110,5 @@ class AttemptRecorder:
         self.parts_sent += 1
         self.seq += len(self.texts)
         self.texts, self.gaps_us, self.text_bytes, self.json_bytes = [], [], 0, 0
-        await self.appender.append(RECORDS, record_partition(self.key), encode(record), key=self.key.encode())
+        topic = self.appender.names.records
+        await self.appender.append(topic, record_partition(self.key), encode(record), key=self.key.encode())

@@ -30,7 +30,7 @@ from schemas.identifiers import (
 from schemas.journal import JournalEntry
 from schemas.permits import check_permit
 from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted, SessionWatched
-from schemas.topics import PROMPTS, user_partition
+from schemas.topics import user_partition
 
 if TYPE_CHECKING:
     from processors.partition_owner import Delivery, PartitionOwner
@@ -168,7 +168,8 @@ class CommandIntake:
         """Re-publish a command that a producer put on another user's partition."""
         right = user_partition(command.user)
         log.warning("command_misplaced", partition=self.owner.partition, right_partition=right)
-        await self.owner.parts.appender.append(PROMPTS, right, delivery.value or b"", key=command.user.encode())
+        parts, value = self.owner.parts, delivery.value or b""
+        await parts.appender.append(parts.names.prompts, right, value, key=command.user.encode())
 
     async def end_in_error(self, delivery: Delivery) -> None:
         """Tell the session of a prompt that could not be taken in, so that nobody waits for its answer."""
@@ -184,7 +185,7 @@ class CommandIntake:
         await self.owner.parts.dead_letters.write(
             reason=code,
             message=message,
-            topic=PROMPTS,
+            topic=self.owner.parts.names.prompts,
             partition=self.owner.partition,
             offset=delivery.offset,
             key=delivery.key,

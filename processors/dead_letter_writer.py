@@ -12,7 +12,6 @@ from infra.telemetry.metrics import Metrics
 from processors.log_appender import LogAppender
 from schemas.codec import encode
 from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter
-from schemas.topics import DEAD_LETTERS
 
 __all__ = ["DeadLetterWriter"]
 
@@ -58,6 +57,6 @@ class DeadLetterWriter:
             prompt_id=prompt_id,
             at_us=self.clock.now_us(),
         )
-        await self.appender.append(DEAD_LETTERS, 0, encode(letter))
+        await self.appender.append(self.appender.names.dead_letters, 0, encode(letter))
         self.counted.labels(reason=reason).inc()
         log.warning("dead_letter", reason=reason, topic=topic, partition=partition, offset=offset)

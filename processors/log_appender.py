@@ -53,10 +53,12 @@ class AppendRefused(Exception):
 class LogAppender:
     """One producer, replaced when it breaks."""
 
-    def __init__(self, settings: Settings, clock: Clock, *, client_id: str = "tokenwire-worker") -> None:
+    def __init__(self, settings: Settings, clock: Clock, *, role: str = "worker") -> None:
         self.options = aiokafka_options(settings)
         self.clock = clock
-        self.client_id = client_id
+        self.names = settings.topic_names
+        """What the topics of this line are called."""
+        self.client_id = self.names.member(role)
         self.producer: Any = None
         self.replacing = asyncio.Lock()
 

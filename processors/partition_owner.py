@@ -44,7 +44,7 @@ from processors.weather import WEATHER
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 from schemas.permits import is_permit
 from schemas.prompt_limits import PromptLimits
-from schemas.topics import PROMPTS
+from schemas.topics import TopicNames
 
 __all__ = ["Delivery", "OwnerLimits", "PartitionOwner", "WorkerParts"]
 
@@ -120,6 +120,11 @@ class WorkerParts:
     """Chooses among the answers of a comparison with `best`."""
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a partition can't be worked on any more for a fault of ours: the process must end and begin anew."""
+
+    @property
+    def names(self) -> TopicNames:
+        """What the line's topics are called."""
+        return self.appender.names
 
 
 class PartitionOwner:
@@ -277,7 +282,7 @@ class PartitionOwner:
 
     async def take_hole(self, start: int, end: int, window: AckWindow) -> None:
         """Take what lies between two offsets from the log: the consumer passed it over. Raises LogError."""
-        async for records in self.parts.reader.read(PROMPTS, self.partition, start, end):
+        async for records in self.parts.reader.read(self.parts.names.prompts, self.partition, start, end):
             log.warning(
                 "commands_passed_over", partition=self.partition, offset=records[0].offset, commands=len(records)
             )

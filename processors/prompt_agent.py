@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from processors.ownership import Ownership
-from schemas.topics import PROMPTS
 
 __all__ = ["add_prompt_agent"]
 
 
 def add_prompt_agent(app: Any, ownership: Ownership) -> Any:
     """Wire the agent to the prompts topic; returns it."""
-    topic = app.topic(PROMPTS, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    prompts = ownership.parts.names.prompts
+    topic = app.topic(prompts, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     async def answer_prompts(stream: Any) -> None:
         async for event in stream.noack().events():

@@ -20,13 +20,12 @@ from aiokafka.structs import OffsetAndMetadata
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.sparse_metadata import without_creation
 from infra.settings import Settings
-from schemas.topics import RECORDS
 
-__all__ = ["GROUP", "Batch", "CommitMark", "ConsumerLimits", "OwnershipLost", "RecordsConsumer"]
+__all__ = ["Batch", "CommitMark", "ConsumerLimits", "OwnershipLost", "RecordsConsumer"]
 
 log = structlog.get_logger(__name__)
 
-GROUP: Final = "tokenwire-analytics"
+ROLE: Final = "analytics"
 CALL_S: Final = 30.0
 STOP_S: Final = 2.0
 RETRY_PAUSE_S: Final = 0.5
@@ -72,11 +71,13 @@ class RecordsConsumer:
     """One member of the group `tokenwire-analytics` on `tokenwire.records`."""
 
     def __init__(self, settings: Settings, limits: ConsumerLimits | None = None) -> None:
+        names = settings.topic_names
+        self.topic = names.records
         self.limits = limits or ConsumerLimits()
         self.watch = AssignmentWatch()
         self.consumer: Any = AIOKafkaConsumer(
-            group_id=GROUP,
-            client_id="tokenwire-analytics",
+            group_id=names.member(ROLE),
+            client_id=names.member(ROLE),
             enable_auto_commit=False,
             retry_backoff_ms=RETRY_BACKOFF_MS,
             auto_offset_reset="earliest",
@@ -96,7 +97,7 @@ class RecordsConsumer:
 
     async def start(self) -> None:
         """Join the group. Raises aiokafka's KafkaConnectionError where no broker answers."""
-        self.consumer.subscribe([RECORDS], listener=self.watch)
+        self.consumer.subscribe([self.topic], listener=self.watch)
         await self.consumer.start()
 
     async def stop(self) -> None:
@@ -114,7 +115,7 @@ class RecordsConsumer:
 
     async def place(self, partition: int) -> CommitMark:
         """Seek to the commit of a partition, or to its beginning, and say what the commit holds."""
-        place = TopicPartition(RECORDS, partition)
+        place = TopicPartition(self.topic, partition)
         coordinator = self.consumer._coordinator  # the public call returns the offset without its metadata
         committed = await self.guarded(coordinator.fetch_committed_offsets([place]))
         mark = committed.get(place)
@@ -150,7 +151,7 @@ class RecordsConsumer:
 
         Raises OwnershipLost.
         """
-        epoch, place = self.epoch, TopicPartition(RECORDS, partition)
+        epoch, place = self.epoch, TopicPartition(self.topic, partition)
         records: list[Any] = []
         self.consumer.seek(place, first)
         ends = await self.guarded(self.consumer.end_offsets([place]))
@@ -166,7 +167,7 @@ class RecordsConsumer:
 
         Cancellation: the commit may have been taken.
         """
-        mark = {TopicPartition(RECORDS, partition): OffsetAndMetadata(offset, metadata)}
+        mark = {TopicPartition(self.topic, partition): OffsetAndMetadata(offset, metadata)}
         while True:
             self.require(epoch)
             try:
@@ -182,7 +183,7 @@ class RecordsConsumer:
         """Records on the log of the given partitions behind their marks, as far as known."""
         behind = 0
         for partition, offset in marks.items():
-            place = TopicPartition(RECORDS, partition)
+            place = TopicPartition(self.topic, partition)
             if place in self.consumer.assignment():
                 behind += max(0, (self.consumer.highwater(place) or 0) - offset)
         return behind

@@ -21,7 +21,6 @@ from processors.reader_brake import ReaderBrake
 from processors.session_lane import OpenTurn, SessionLane
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 from schemas.prompts import SessionWatched
-from schemas.topics import PROMPTS
 
 if TYPE_CHECKING:
     from processors.partition_owner import PartitionOwner
@@ -118,7 +117,7 @@ class SessionWatchers:
         owner, begun_s = self.owner, self.owner.parts.clock.monotonic_s()
         try:
             async with asyncio.timeout(HEARING_S):
-                end = await owner.parts.reader.end(PROMPTS, owner.partition)
+                end = await owner.parts.reader.end(owner.parts.names.prompts, owner.partition)
         except (LogError, TimeoutError) as error:
             log.info("watchers_deaf", partition=owner.partition, reason=repr(error))
             self.end_before = None

@@ -24,7 +24,6 @@ from processors.log_appender import LogAppender
 from schemas.codec import decode_journal_entry, encode
 from schemas.errors import MalformedRecord
 from schemas.journal import ENDED_KEPT_S, JournalEntry
-from schemas.topics import TURNS
 
 __all__ = ["TurnJournal"]
 
@@ -40,6 +39,7 @@ class TurnJournal:
     """The entries of one partition."""
 
     def __init__(self, partition: int, *, appender: LogAppender, reader: LogClient, clock: Clock) -> None:
+        self.topic = appender.names.turns
         self.partition = partition
         self.appender = appender
         self.reader = reader
@@ -53,8 +53,8 @@ class TurnJournal:
 
     async def load(self) -> None:
         """Read the whole partition. Raises LogError."""
-        bounds = await self.reader.bounds(TURNS, self.partition)
-        async for records in self.reader.read(TURNS, self.partition, bounds.start, bounds.end):
+        bounds = await self.reader.bounds(self.topic, self.partition)
+        async for records in self.reader.read(self.topic, self.partition, bounds.start, bounds.end):
             for record in records:
                 turn = (record.key or b"").decode(errors="replace")
                 if record.value is None:
@@ -83,14 +83,14 @@ class TurnJournal:
 
         Cancellation: the entry may be on the topic and not in memory; the next owner reads it.
         """
-        await self.appender.append(TURNS, self.partition, encode(entry), key=entry.turn.encode())
+        await self.appender.append(self.topic, self.partition, encode(entry), key=entry.turn.encode())
         self.remember(newer_entry(self.get(entry.turn), entry))
 
     async def sweep(self) -> int:
         """Forget up to SWEEP_BATCH_MAX turns that ended more than ENDED_KEPT_S ago; returns how many those were."""
         old = list(islice(self.old_turns(), SWEEP_BATCH_MAX))
         for turn in old:
-            await self.appender.append(TURNS, self.partition, None, key=turn.encode())
+            await self.appender.append(self.topic, self.partition, None, key=turn.encode())
             self.forget(turn)
         return len(old)
 

@@ -36,7 +36,6 @@ from processors.weather import WEATHER
 from schemas.codec import encode
 from schemas.journal import StopKind
 from schemas.session_events import TurnError, TurnWaiting
-from schemas.topics import PROMPTS
 
 if TYPE_CHECKING:
     from processors.partition_owner import PartitionOwner
@@ -298,7 +297,7 @@ class TurnLines:
         await self.owner.parts.dead_letters.write(
             reason=code,
             message=message,
-            topic=PROMPTS,
+            topic=self.owner.parts.names.prompts,
             partition=self.owner.partition,
             offset=-1,
             key=turn.prompt.user.encode(),

@@ -16,7 +16,6 @@ from processors.session_lane import OpenTurn, SessionLane
 from processors.turn_records import closed
 from schemas.codec import encode
 from schemas.session_events import TurnEnded, TurnError, Usage
-from schemas.topics import PROMPTS
 
 if TYPE_CHECKING:
     from processors.partition_owner import PartitionOwner
@@ -48,7 +47,7 @@ class UnloggedEndings:
         await parts.dead_letters.write(
             reason=CODE,
             message=str(refusal),
-            topic=PROMPTS,
+            topic=parts.names.prompts,
             partition=self.owner.partition,
             offset=-1,
             key=prompt.user.encode(),

@@ -65,7 +65,7 @@ class AnswerReader:
 
     def __init__(self, settings: Settings, topics: SessionTopics) -> None:
         self._topics = topics
-        self._log = LogClient(settings, client_id="tokenwire-answers")
+        self._log = LogClient(settings, role="answers")
 
     async def start(self) -> None:
         """Connect. Raises AnswerUnavailable."""

@@ -19,7 +19,6 @@ from infra.settings import Settings
 from schemas.codec import decode_dead_letter
 from schemas.dead_letters import DeadLetter
 from schemas.errors import SchemaError
-from schemas.topics import DEAD_LETTERS
 
 __all__ = ["DeadLetterBox", "DeadLetterError", "FoundLetter", "LetterFilter", "LettersUnavailable", "NoSuchLetter"]
 
@@ -69,7 +68,8 @@ class DeadLetterBox:
     """Reads letters over one connection. Start it, or use `async with`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._log = LogClient(settings, client_id="tokenwire-deadletters")
+        self._topic = settings.topic_names.dead_letters
+        self._log = LogClient(settings, role="deadletters")
 
     async def __aenter__(self) -> DeadLetterBox:
         """Connect. Raises LettersUnavailable."""
@@ -88,7 +88,7 @@ class DeadLetterBox:
         try:
             oldest = bounds.start
             if wanted.since_ms:
-                oldest = max(oldest, await self._log.offset_at(DEAD_LETTERS, PARTITION, wanted.since_ms))
+                oldest = max(oldest, await self._log.offset_at(self._topic, PARTITION, wanted.since_ms))
             end = bounds.end
             while end > oldest:
                 begin = max(oldest, end - WINDOW_LETTERS)
@@ -109,19 +109,19 @@ class DeadLetterBox:
             except LogError as error:
                 raise LettersUnavailable(f"the dead letters cannot be read now: {error}") from error
         held = f"it holds {bounds.start} to {bounds.end - 1}" if bounds.end > bounds.start else "it is empty"
-        raise NoSuchLetter(f"no dead letter at offset {offset} of {DEAD_LETTERS}: {held}")
+        raise NoSuchLetter(f"no dead letter at offset {offset} of {self._topic}: {held}")
 
     async def _bounds(self) -> LogBounds:
         try:
-            return await self._log.bounds(DEAD_LETTERS, PARTITION)
+            return await self._log.bounds(self._topic, PARTITION)
         except UnknownLog as error:
-            raise LettersUnavailable(f"there is no topic {DEAD_LETTERS}; `tokenwire migrate` makes it") from error
+            raise LettersUnavailable(f"there is no topic {self._topic}; `tokenwire migrate` makes it") from error
         except LogError as error:
             raise LettersUnavailable(f"the dead letters cannot be read now: {error}") from error
 
     async def _window(self, begin: int, end: int) -> list[FoundLetter]:
         found: list[FoundLetter] = []
-        async for records in self._log.read(DEAD_LETTERS, PARTITION, begin, end):
+        async for records in self._log.read(self._topic, PARTITION, begin, end):
             for record in records:
                 try:
                     found.append(FoundLetter(record.offset, decode_dead_letter(record.value or b"")))

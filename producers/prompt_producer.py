@@ -26,7 +26,7 @@ from schemas.codec import encode
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, turn_id_of
 from schemas.prompt_limits import PromptLimits, check_prompt
 from schemas.prompts import PromptCancelled, PromptSubmitted, SessionWatched, turns_of
-from schemas.topics import ACCESS, PROMPTS, TICKETS, USER_PARTITIONS
+from schemas.topics import USER_PARTITIONS
 
 __all__ = ["Acknowledged", "BlockingPromptProducer", "PromptProducer"]
 
@@ -52,32 +52,33 @@ class PromptForm:
     def __init__(self, settings: Settings, limits: PromptLimits | None, clock: Clock | None) -> None:
         self._limits = limits or PromptLimits(prompt_bytes_max=settings.prompt_bytes_max)
         self._clock = clock or SystemClock()
+        self.names = settings.topic_names
 
     def submitted(self, prompt: PromptSubmitted) -> OutgoingRecord:
         """Raises InvalidField."""
         check_prompt(prompt, self._limits)
         if not prompt.submitted_at_us:
             prompt = msgspec.structs.replace(prompt, submitted_at_us=self._clock.now_us())
-        return OutgoingRecord(PROMPTS, prompt.user.encode(), encode(prompt))
+        return OutgoingRecord(self.names.prompts, prompt.user.encode(), encode(prompt))
 
     def cancelled(self, command: PromptCancelled) -> OutgoingRecord:
         """Raises InvalidField."""
         check_user_id(command.user)
         check_session_id(command.session)
         check_prompt_id(command.prompt_id)
-        return OutgoingRecord(PROMPTS, command.user.encode(), encode(command))
+        return OutgoingRecord(self.names.prompts, command.user.encode(), encode(command))
 
     def access(self, event: UserLoggedOut | TicketUsed) -> OutgoingRecord:
         """Where it is read by every gateway, in one order."""
         if isinstance(event, TicketUsed):
-            return OutgoingRecord(TICKETS, event.ticket.encode(), encode(event))
-        return OutgoingRecord(ACCESS, event.user.encode(), encode(event))
+            return OutgoingRecord(self.names.tickets, event.ticket.encode(), encode(event))
+        return OutgoingRecord(self.names.access, event.user.encode(), encode(event))
 
     def watched(self, command: SessionWatched) -> OutgoingRecord:
         """Raises InvalidField."""
         check_user_id(command.user)
         check_session_id(command.session)
-        return OutgoingRecord(PROMPTS, command.user.encode(), encode(command))
+        return OutgoingRecord(self.names.prompts, command.user.encode(), encode(command))
 
 
 class PromptProducer:
@@ -105,7 +106,8 @@ class PromptProducer:
         """
         self._publisher.open()
         try:
-            await asyncio.to_thread(self._publisher.require_topic, PROMPTS, USER_PARTITIONS, deadline_s)
+            prompts = self._form.names.prompts
+            await asyncio.to_thread(self._publisher.require_topic, prompts, USER_PARTITIONS, deadline_s)
         except BaseException:
             await asyncio.to_thread(self._publisher.close)
             raise
@@ -196,7 +198,7 @@ class BlockingPromptProducer:
         """Connect and see that the topic is there. Raises BrokerUnavailable, AccessDenied, TopicMissing."""
         self._publisher.open()
         try:
-            self._publisher.require_topic(PROMPTS, USER_PARTITIONS, deadline_s)
+            self._publisher.require_topic(self._form.names.prompts, USER_PARTITIONS, deadline_s)
         except BaseException:
             self._publisher.close()
             raise

@@ -3,6 +3,9 @@
 Everything keyed by a user is partitioned by murmur2 of the user id, as Java clients and librdkafka's
 `murmur2_random` do, so that one worker is the single writer of a user: quotas, order and idempotency then need no
 other store. Partition counts are fixed for life: changing one would move users to other partitions.
+
+Every name begins with a line's prefix, so that lines can share a cluster. The names are a value that is handed to
+whoever reads or writes a topic, never a global: tests and tools have to do with several lines in one process.
 """
 
 from __future__ import annotations
@@ -10,39 +13,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from schemas.identifiers import SessionKey
+from schemas.identifiers import SESSION_KEY_CHARS, SessionKey
 
 __all__ = [
-    "ACCESS",
-    "ACTIVITY",
-    "DEAD_LETTERS",
-    "PROMPTS",
+    "PREFIX",
+    "PREFIX_CHARS_MAX",
+    "PREFIX_PATTERN",
     "PROMPT_CARRIER_BYTES_MAX",
-    "RECORDS",
-    "SHARED_SESSIONS",
-    "TICKETS",
-    "TURNS",
     "USER_PARTITIONS",
     "Layout",
     "LogPlace",
+    "TopicNames",
     "TopicSpec",
-    "fixed_topics",
     "murmur2",
     "record_partition",
-    "session_place",
-    "session_topic",
     "user_partition",
 ]
 
-PROMPTS: Final = "tokenwire.prompts"
-TURNS: Final = "tokenwire.turns"
-ACTIVITY: Final = "tokenwire.activity"
-RECORDS: Final = "tokenwire.records"
-ACCESS: Final = "tokenwire.access"
-TICKETS: Final = "tokenwire.tickets"
-DEAD_LETTERS: Final = "tokenwire.deadletters"
-SHARED_SESSIONS: Final = "tokenwire.sessions"
-DEDICATED_PREFIX: Final = "tokenwire.session."
+PREFIX: Final = "tokenwire"
+"""What every name begins with unless the operator says otherwise."""
+PREFIX_PATTERN: Final = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+"""Kafka's own letters; it leads to no name that Kafka's tools take for an internal one (`__…`)."""
+TOPIC_CHARS_MAX: Final = 249  # Kafka's own limit
+DEDICATED: Final = ".session."
+PREFIX_CHARS_MAX: Final = TOPIC_CHARS_MAX - len(DEDICATED) - SESSION_KEY_CHARS
+"""The name of a session's own topic is the longest."""
 
 USER_PARTITIONS: Final = 12
 RECORD_PARTITIONS: Final = 12
@@ -78,33 +73,81 @@ class LogPlace:
     shared: bool
 
 
-def fixed_topics(layout: Layout, *, session_retention_h: int = 24) -> tuple[TopicSpec, ...]:
-    """Every topic that must exist before a process starts (dedicated session topics come later, one by one)."""
-    topics = (
-        TopicSpec(PROMPTS, USER_PARTITIONS, retained(7 * DAY_MS, bytes_max=FOREIGN_PROMPT_BYTES_MAX)),
-        TopicSpec(TURNS, USER_PARTITIONS, {"cleanup.policy": "compact", "segment.ms": str(HOUR_MS)} | sized()),
-        TopicSpec(ACTIVITY, RECORD_PARTITIONS, retained(HOUR_MS)),
-        TopicSpec(RECORDS, RECORD_PARTITIONS, retained(7 * DAY_MS)),
-        TopicSpec(ACCESS, 1, {"cleanup.policy": "compact", "segment.ms": str(DAY_MS)} | sized()),
-        TopicSpec(TICKETS, 1, retained(HOUR_MS)),
-        TopicSpec(DEAD_LETTERS, 1, retained(30 * DAY_MS)),
-    )
-    if layout == "shared":
-        sessions = TopicSpec(SHARED_SESSIONS, SHARED_PARTITIONS, retained(session_retention_h * HOUR_MS))
-        return (*topics, sessions)
-    return topics
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """The names of one line's topics, and those that its processes go by at the brokers."""
 
+    prefix: str = PREFIX
 
-def session_topic(key: SessionKey, *, session_retention_h: int = 24) -> TopicSpec:
-    """The topic of one session in the dedicated layout."""
-    return TopicSpec(DEDICATED_PREFIX + key, 1, retained(session_retention_h * HOUR_MS))
+    @property
+    def prompts(self) -> str:
+        """Prompts and other commands, by user."""
+        return f"{self.prefix}.prompts"
 
+    @property
+    def turns(self) -> str:
+        """The workers' journal, by user."""
+        return f"{self.prefix}.turns"
 
-def session_place(key: SessionKey, layout: Layout) -> LogPlace:
-    """Session → topic and partition; the one function that knows the layouts."""
-    if layout == "dedicated":
-        return LogPlace(DEDICATED_PREFIX + key, 0, shared=False)
-    return LogPlace(SHARED_SESSIONS, positive_murmur2(key.encode()) % SHARED_PARTITIONS, shared=True)
+    @property
+    def activity(self) -> str:
+        """In which sessions something happens."""
+        return f"{self.prefix}.activity"
+
+    @property
+    def records(self) -> str:
+        """What analytics keeps, by session."""
+        return f"{self.prefix}.records"
+
+    @property
+    def access(self) -> str:
+        """Logouts."""
+        return f"{self.prefix}.access"
+
+    @property
+    def tickets(self) -> str:
+        """Tickets that were used."""
+        return f"{self.prefix}.tickets"
+
+    @property
+    def dead_letters(self) -> str:
+        """What could not be processed."""
+        return f"{self.prefix}.deadletters"
+
+    @property
+    def shared_sessions(self) -> str:
+        """The logs of all sessions, in the shared layout."""
+        return f"{self.prefix}.sessions"
+
+    def member(self, role: str) -> str:
+        """How processes of a role show themselves to the brokers: their consumer group, their client id."""
+        return f"{self.prefix}-{role}"
+
+    def fixed_topics(self, layout: Layout, *, session_retention_h: int = 24) -> tuple[TopicSpec, ...]:
+        """Every topic that must exist before a process starts (dedicated session topics come later, one by one)."""
+        topics = (
+            TopicSpec(self.prompts, USER_PARTITIONS, retained(7 * DAY_MS, bytes_max=FOREIGN_PROMPT_BYTES_MAX)),
+            TopicSpec(self.turns, USER_PARTITIONS, {"cleanup.policy": "compact", "segment.ms": str(HOUR_MS)} | sized()),
+            TopicSpec(self.activity, RECORD_PARTITIONS, retained(HOUR_MS)),
+            TopicSpec(self.records, RECORD_PARTITIONS, retained(7 * DAY_MS)),
+            TopicSpec(self.access, 1, {"cleanup.policy": "compact", "segment.ms": str(DAY_MS)} | sized()),
+            TopicSpec(self.tickets, 1, retained(HOUR_MS)),
+            TopicSpec(self.dead_letters, 1, retained(30 * DAY_MS)),
+        )
+        if layout == "shared":
+            sessions = TopicSpec(self.shared_sessions, SHARED_PARTITIONS, retained(session_retention_h * HOUR_MS))
+            return (*topics, sessions)
+        return topics
+
+    def session_topic(self, key: SessionKey, *, session_retention_h: int = 24) -> TopicSpec:
+        """The topic of one session in the dedicated layout."""
+        return TopicSpec(self.prefix + DEDICATED + key, 1, retained(session_retention_h * HOUR_MS))
+
+    def session_place(self, key: SessionKey, layout: Layout) -> LogPlace:
+        """Session → topic and partition; the one function that knows the layouts."""
+        if layout == "dedicated":
+            return LogPlace(self.prefix + DEDICATED + key, 0, shared=False)
+        return LogPlace(self.shared_sessions, positive_murmur2(key.encode()) % SHARED_PARTITIONS, shared=True)
 
 
 def user_partition(user: str) -> int:

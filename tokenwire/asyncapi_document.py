@@ -13,34 +13,26 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from schemas.client_messages import SUBPROTOCOL
-from schemas.topics import (
-    ACCESS,
-    ACTIVITY,
-    DEAD_LETTERS,
-    PROMPTS,
-    RECORDS,
-    SHARED_SESSIONS,
-    TopicSpec,
-    fixed_topics,
-    session_topic,
-)
+from schemas.topics import TopicNames, TopicSpec
 
 __all__ = ["asyncapi_document"]
 
 SCHEMA_FORMAT: Final = "application/schema+json;version=draft-2020-12"
 SCHEMA_FOLDER: Final = "../../schemas/json_schema"
+NAMES: Final = TopicNames()
+"""Those of a line without a prefix of its own."""
 SESSION_PARAMETER: Final = "{session_key}"
 LISTS: Final = frozenset({"cleanup.policy"})
 NOT_IN_BINDING: Final = frozenset({"segment.ms", "message.timestamp.type"})
 """Configuration that version 0.5.0 of the Kafka binding has no place for."""
 
 TOPIC_SCHEMAS: Final = {
-    PROMPTS: ("prompts", "permits"),
-    RECORDS: ("records",),
-    ACTIVITY: ("activity",),
-    ACCESS: ("access",),
-    DEAD_LETTERS: ("dead_letters",),
-    SHARED_SESSIONS: ("session_events",),
+    NAMES.prompts: ("prompts", "permits"),
+    NAMES.records: ("records",),
+    NAMES.activity: ("activity",),
+    NAMES.access: ("access",),
+    NAMES.dead_letters: ("dead_letters",),
+    NAMES.shared_sessions: ("session_events",),
 }
 OWN_TAGS: Final = frozenset({"session.watched", "session.expired"})
 """Records of a channel with operations that only Tokenwire's own processes write."""
@@ -96,11 +88,12 @@ def message_tags(name: str, schema: Mapping[str, Any]) -> dict[str, str]:
 
 def topic_channels(tags: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for topic in fixed_topics("shared"):
+    for topic in NAMES.fixed_topics("shared"):
         names = TOPIC_SCHEMAS.get(topic.name)
         if names is not None:
             found[topic.name.rpartition(".")[2]] = topic_channel(topic, channel_messages(names, tags))
-    session = topic_channel(session_topic(cast("Any", SESSION_PARAMETER)), channel_messages(("session_events",), tags))
+    key = cast("Any", SESSION_PARAMETER)
+    session = topic_channel(NAMES.session_topic(key), channel_messages(("session_events",), tags))
     words = "Of user and session, as `schemas/identifiers.py` makes it."
     return {**found, "session": session | {"parameters": {"session_key": {"description": words}}}}
 

@@ -28,7 +28,7 @@ from infra.targets.file_keys import TABLES, TOP_LEVEL, KeyRule
 from infra.targets.presets import CHAINS, PRESETS
 from infra.telemetry.metric_names import METRICS
 from schemas import access, activity, client_messages, dead_letters, permits, prompts, records, session_events
-from schemas.topics import TopicSpec, fixed_topics, session_topic
+from schemas.topics import TopicNames, TopicSpec
 from tokenwire.asyncapi_document import asyncapi_document
 from tokenwire.state_machines_page import machine_blocks
 from tokenwire.typescript_types import typescript_types
@@ -154,21 +154,21 @@ def protocol_page() -> str:
 
 
 def events_page() -> str:
-    session_log = session_topic(typing.cast("Any", "<session key>"))
-    shared = next(topic for topic in fixed_topics("shared") if topic not in fixed_topics("dedicated"))
+    names = TopicNames()
+    fixed = names.fixed_topics("dedicated")
+    session_log = names.session_topic(typing.cast("Any", "<session key>"))
+    shared = next(topic for topic in names.fixed_topics("shared") if topic not in fixed)
     return page(
         "Topics and their records",
         "the modules of `schemas/`: `topics.py`, `prompts.py`, `session_events.py`, `records.py` and others",
         "## Topics",
         table(
             ("topic", "partitions", "kept"),
-            [
-                (f"`{topic.name}`", str(topic.partitions), kept(topic))
-                for topic in (*fixed_topics("dedicated"), session_log, shared)
-            ],
+            [(f"`{topic.name}`", str(topic.partitions), kept(topic)) for topic in (*fixed, session_log, shared)],
         ),
         "A session's log is a topic of its own (layout `dedicated`) or lies among others in "
-        f"`{shared.name}` (layout `shared`). Values are JSON; fields at their default are left out. JSON Schema: "
+        f"`{shared.name}` (layout `shared`). `TOKENWIRE_TOPIC_PREFIX` puts another word in the place of the "
+        f"`{names.prefix}` of every name. Values are JSON; fields at their default are left out. JSON Schema: "
         "`schemas/json_schema/`.",
         "## Prompts and other commands",
         paragraphs(prompts.__doc__),

@@ -29,7 +29,7 @@ from schemas.activity import ActivityKind, SessionActivity
 from schemas.codec import encode
 from schemas.identifiers import SessionKey
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
-from schemas.topics import ACTIVITY, record_partition, session_place
+from schemas.topics import record_partition
 
 __all__: list[str] = []
 
@@ -49,10 +49,11 @@ class LogWriter:
         self.acknowledged_us: list[int] = []
         self.newest = [0] * load.streaming
         """Per session, the offset of the newest record that is known to be on its log."""
+        self.activity = settings.topic_names.activity
         self.places = []
         for number in range(load.streaming):
             key = key_of(load.run, number)
-            self.places.append((session_place(key, settings.topic_layout), key.encode()))
+            self.places.append((settings.topic_names.session_place(key, settings.topic_layout), key.encode()))
 
     async def send(self, number: int, event: SessionEvent) -> asyncio.Future[Any]:
         place, key = self.places[number]
@@ -77,7 +78,7 @@ class LogWriter:
             if not place.shared:
                 key = SessionKey(raw_key.decode())
                 word = encode(SessionActivity(key=key, kind=kind, newest_offset=newest, at_us=time.time_ns() // 1_000))
-                await self.producer.send(ACTIVITY, word, key=raw_key, partition=record_partition(key))
+                await self.producer.send(self.activity, word, key=raw_key, partition=record_partition(key))
         if kind == "started":
             await self.producer.flush()
 

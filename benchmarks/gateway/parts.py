@@ -24,7 +24,6 @@ from infra.interpreter_settings import RETURNING_ALLOCATOR
 from infra.kafka.session_topics import SessionTopics, SessionTopicsUnavailable
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
-from schemas.topics import fixed_topics
 
 __all__ = ["Design", "Ground", "RunningGateway", "measuring_ground", "prepared_topics", "running_gateway"]
 
@@ -103,7 +102,7 @@ async def measuring_ground(layout: str, kafka: str = "", folder: str = "") -> As
             stack.push_async_callback(broker.stop)
             kafka, pid = broker.bootstrap_servers, broker.pid
         ground = Ground(kafka=kafka, layout=layout, folder=own, broker_pid=pid)
-        await ensure_topics(ground.settings, fixed_topics(ground.settings.topic_layout))
+        await ensure_topics(ground.settings, ground.settings.fixed_topics)
         yield ground
 
 

@@ -21,13 +21,11 @@ from infra.kafka.decisions.broker_offer import lacking
 from infra.kafka.node_connection import NodeAddress, NodeConnection, connection_options
 from infra.kafka.topic_ids import TopicIdMissing, TopicIdsRequest, read_topic_ids
 from infra.settings import Settings
-from schemas.topics import PROMPTS
 
 __all__ = ["BrokersUnfit", "check_brokers"]
 
 ASK_S: Final = 2.0
 """For one broker, connecting included."""
-CLIENT_ID: Final = "tokenwire-check"
 
 
 class BrokersUnfit(Exception):
@@ -43,11 +41,12 @@ async def check_brokers(settings: Settings) -> None:
 
     Cancellation: nothing has happened.
     """
-    options = connection_options(aiokafka_options(settings), client_id=CLIENT_ID, timeout_s=ASK_S)
+    names = settings.topic_names
+    options = connection_options(aiokafka_options(settings), client_id=names.member("check"), timeout_s=ASK_S)
     for host, port, _ in collect_hosts(settings.bootstrap_servers):
         try:
             async with asyncio.timeout(ASK_S), connection_to((host, port), options) as connection:
-                faults = await faults_of(connection)
+                faults = await faults_of(connection, names.prompts)
         except (KafkaError, OSError, TimeoutError):
             continue
         if faults:
@@ -64,13 +63,13 @@ async def connection_to(address: NodeAddress, options: dict[str, Any]) -> AsyncI
         await connection.close()
 
 
-async def faults_of(connection: NodeConnection) -> list[str]:
+async def faults_of(connection: NodeConnection, prompts: str) -> list[str]:
     response = await connection.send(ApiVersionRequest())
     faults = lacking({key: (oldest, newest) for key, oldest, newest, *_ in response.api_versions})
     if faults:
         return faults
     try:
-        read_topic_ids(await connection.send(TopicIdsRequest([PROMPTS])))
+        read_topic_ids(await connection.send(TopicIdsRequest([prompts])))
     except TopicIdMissing as error:
         return [error.args[0]]
     return []

@@ -33,6 +33,7 @@ def librdkafka_options(settings: Settings) -> dict[str, Any]:
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
         "allow.auto.create.topics": False,
+        "client.id": settings.topic_names.prefix,
     }
     if settings.kafka_security_protocol.endswith("SSL"):
         files = {

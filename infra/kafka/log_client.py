@@ -122,9 +122,9 @@ class LeaderFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # ai
 class LogClient:
     """Sessionless reads over one connection of its own."""
 
-    def __init__(self, settings: Settings, *, client_id: str = "tokenwire-log") -> None:
+    def __init__(self, settings: Settings, *, role: str = "log") -> None:
         self.options = aiokafka_options(settings)
-        self.client_id = client_id
+        self.client_id = settings.topic_names.member(role)
         self.client: SparseMetadataClient | None = None
 
     async def start(self) -> None:

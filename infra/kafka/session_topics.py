@@ -29,13 +29,12 @@ from infra.kafka.node_connection import connection_options
 from infra.kafka.topic_admin import new_topic
 from infra.settings import Settings
 from schemas.identifiers import SessionKey
-from schemas.topics import SHARED_SESSIONS, LogPlace, TopicSpec, session_place, session_topic
+from schemas.topics import LogPlace, TopicSpec
 
 __all__ = ["SessionLog", "SessionTopicRefused", "SessionTopics", "SessionTopicsError", "SessionTopicsUnavailable"]
 
 log = structlog.get_logger(__name__)
 
-CLIENT_ID: Final = "tokenwire-topics"
 CREATE_BATCH_MAX: Final = 500
 REMEMBERED_MAX: Final = 20_000
 ADMIN_TIMEOUT_S: Final = 10.0
@@ -70,13 +69,15 @@ class SessionTopics:
     """Finds and creates session topics. One asker task gathers what arrives while a batch is under way."""
 
     def __init__(self, settings: Settings) -> None:
+        self.names = settings.topic_names
         self.layout = settings.topic_layout
         self.replication = settings.topic_replication
         self.retention_h = settings.session_retention_h
         self.options = librdkafka_options(settings)
         asking = aiokafka_options(settings)
+        client_id = self.names.member("topics")
         self.directory = ClusterDirectory(
-            settings.bootstrap_servers, connection_options(asking, client_id=CLIENT_ID, timeout_s=ADMIN_TIMEOUT_S)
+            settings.bootstrap_servers, connection_options(asking, client_id=client_id, timeout_s=ADMIN_TIMEOUT_S)
         )
         self.known: OrderedDict[str, SessionLog] = OrderedDict()
         self.waiting: dict[SessionKey, asyncio.Future[SessionLog]] = {}
@@ -124,7 +125,7 @@ class SessionTopics:
         found = self.remembered(key)
         if found is not None:
             return found
-        place = session_place(key, self.layout)
+        place = self.names.session_place(key, self.layout)
         epochs = await self.describe([place.topic])
         return self.remember(key, epochs[place.topic]) if place.topic in epochs else None
 
@@ -134,7 +135,7 @@ class SessionTopics:
         Metadata lags behind the answer to a deletion as well: whoever asks next must not find what is gone.
         """
         if self.layout == "dedicated":
-            topic = session_place(key, self.layout).topic
+            topic = self.names.session_place(key, self.layout).topic
             refused = await asyncio.to_thread(self.delete_topic, topic)
             if refused is not None:
                 raise self.fault_of(refused.code(), words_of(refused))
@@ -153,17 +154,17 @@ class SessionTopics:
         if found is None:
             return None
         self.known.move_to_end(self.memory_key(key))
-        return found if not found.place.shared else SessionLog(session_place(key, self.layout), found.epoch)
+        return found if not found.place.shared else SessionLog(self.names.session_place(key, self.layout), found.epoch)
 
     def remember(self, key: SessionKey, epoch: str) -> SessionLog:
-        found = SessionLog(session_place(key, self.layout), epoch)
+        found = SessionLog(self.names.session_place(key, self.layout), epoch)
         self.known[self.memory_key(key)] = found
         while len(self.known) > REMEMBERED_MAX:
             self.known.popitem(last=False)
         return found
 
     def memory_key(self, key: SessionKey) -> str:
-        return SHARED_SESSIONS if self.layout == "shared" else key
+        return self.names.shared_sessions if self.layout == "shared" else key
 
     async def create_what_waits(self) -> None:
         while True:
@@ -183,7 +184,7 @@ class SessionTopics:
 
     async def answer(self, futures: dict[SessionKey, asyncio.Future[SessionLog]]) -> None:
         """Most are there, and to ask about them is cheap; to create each is work for the controller."""
-        places = {key: session_place(key, self.layout) for key in futures}
+        places = {key: self.names.session_place(key, self.layout) for key in futures}
         epochs = await self.describe({place.topic for place in places.values()})
         missing = [key for key, place in places.items() if place.topic not in epochs]
         faults = await self.created(missing) if missing and self.layout == "dedicated" else {}
@@ -198,7 +199,7 @@ class SessionTopics:
 
     async def created(self, keys: list[SessionKey]) -> dict[str, SessionTopicsError]:
         """Create these sessions' topics; why not, for each that was not created. Raises SessionTopicsUnavailable."""
-        specs = [session_topic(key, session_retention_h=self.retention_h) for key in keys]
+        specs = [self.names.session_topic(key, session_retention_h=self.retention_h) for key in keys]
         refused = await asyncio.to_thread(self.create, specs)
         if len(refused) < len(specs):
             self.spell = None

@@ -19,7 +19,8 @@ from infra.kafka.session_topics import SessionLog
 from schemas.codec import encode
 from schemas.identifiers import SessionKey
 from schemas.session_events import SessionEvent
-from schemas.topics import Layout, LogPlace, session_place
+from schemas.topics import Layout, LogPlace
+from tests.fakes.topic_names import session_place
 
 __all__ = ["FollowedLog", "FollowedLogReader"]
 

@@ -20,7 +20,8 @@ from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable
 from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics
 from processors.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
 from schemas.identifiers import SessionKey
-from schemas.topics import PROMPT_CARRIER_BYTES_MAX, Layout, fixed_topics, session_place
+from schemas.topics import PROMPT_CARRIER_BYTES_MAX, Layout
+from tests.fakes.topic_names import NAMES, fixed_topics, session_place
 
 __all__ = ["CALM", "Fate", "MemoryAppender", "MemoryLog", "MemoryReader", "MemoryTopics", "Weather"]
 
@@ -100,6 +101,8 @@ class MemoryLog:
 
 class MemoryAppender(LogAppender):
     """Appends of one worker. Appends to one partition land in the order in which they were sent."""
+
+    names = NAMES
 
     def __init__(self, log: MemoryLog, weather: Callable[[str], Weather] = lambda _: CALM) -> None:
         self.memory = log

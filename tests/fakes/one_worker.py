@@ -22,11 +22,12 @@ from schemas.prompt_limits import PromptLimits
 from schemas.prompts import PromptCommand, PromptSubmitted
 from schemas.records import TurnRecord
 from schemas.session_events import SessionEvent
-from schemas.topics import DEAD_LETTERS, PROMPTS, RECORDS, TURNS, Layout, LogPlace, session_place, user_partition
+from schemas.topics import Layout, LogPlace, user_partition
 from schemas.turn_fold import FoldedTurn, SessionFold
 from tests.fakes.memory_log import CALM, Fate, MemoryAppender, MemoryLog, MemoryReader, MemoryTopics, Weather
 from tests.fakes.one_target import one_model, pool_to
 from tests.fakes.scripted_provider import ScriptedProvider
+from tests.fakes.topic_names import DEAD_LETTERS, PROMPTS, RECORDS, TURNS, session_place
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__ = ["SESSION", "USER", "OneWorker", "Scene", "on_virtual_time", "prompt", "turn_of"]

@@ -15,7 +15,7 @@ from typing import Final
 from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Prompt
 from schemas.codec import encode
 from schemas.identifiers import SessionId, UserId, session_key_of
-from schemas.topics import DEDICATED_PREFIX
+from tests.fakes.topic_names import session_topic
 from tests.faults.line_gateway import LineGateway, gateway_process
 from tests.faults.raw_websocket import FIN, TEXT, RawWebsocket, raw_frame
 from tests.integration.chat_client import ChatClient
@@ -65,7 +65,7 @@ async def test_S4_foreign_and_absent_sessions_are_the_same(line: WorkerLine) -> 
             assert told[0] == told[1], name
             assert told[0], name
         key = session_key_of(UserId(OWNER), SessionId(SECRET_SESSION))
-        for guess in (key, DEDICATED_PREFIX + key, f"{OWNER}:{SECRET_SESSION}", f"{OWNER}.{SECRET_SESSION}"):
+        for guess in (key, session_topic(key).name, f"{OWNER}:{SECRET_SESSION}", f"{OWNER}.{SECRET_SESSION}"):
             seen.of(guess, await snooped(gateway, owner, turn, [Attach(session=guess, from_="start")]))
         for path in ("/metrics", "/healthz", "/readyz", f"/v1/sessions/{SECRET_SESSION}", f"/?s={SECRET_SESSION}"):
             seen.raw.append((await http(gateway.port, path))[1].encode())

@@ -21,7 +21,8 @@ from producers.sdk import Receipt
 from schemas.codec import decode_permit, decode_session_event
 from schemas.permits import PermitGranted, is_permit
 from schemas.session_events import SessionEvent, TurnEnded, TurnStarted, TurnWaiting
-from schemas.topics import PROMPTS, SHARED_PARTITIONS, SHARED_SESSIONS, USER_PARTITIONS
+from schemas.topics import SHARED_PARTITIONS, USER_PARTITIONS
+from tests.fakes.topic_names import PROMPTS, SHARED_SESSIONS
 from tests.integration.process_probe import resident_mb, until
 from tests.integration.worker_line import WorkerLine, open_line
 

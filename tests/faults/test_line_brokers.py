@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from infra.simulated_provider.answer_text import answer_for
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
 from schemas.prompts import ChatMessage
-from schemas.topics import fixed_topics, session_topic
+from tests.fakes.topic_names import fixed_topics, session_topic
 from tests.integration.chat_client import ChatClient
 from tests.integration.ledger import Asked, check_ledger
 from tests.integration.whole_line import WholeLine, running_line

@@ -20,7 +20,7 @@ from schemas.client_messages import Attach, Hello, Prompt
 from schemas.codec import decode_session_event
 from schemas.identifiers import SessionId, UserId, session_key_of
 from schemas.session_events import TurnEnded
-from schemas.topics import session_place
+from tests.fakes.topic_names import session_place
 from tests.faults.full_size import sized
 from tests.faults.line_gateway import gateway_process, receipt_of, until_still
 from tests.faults.slow_socket import SlowSocket

@@ -21,7 +21,8 @@ from schemas.codec import decode_session_event
 from schemas.errors import InvalidField
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.session_events import PromptRefused
-from schemas.topics import PROMPTS, session_place, user_partition
+from schemas.topics import user_partition
+from tests.fakes.topic_names import PROMPTS, session_place
 from tests.integration.worker_line import WorkerLine, answer_text, open_line
 
 

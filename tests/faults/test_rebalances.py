@@ -15,7 +15,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 from infra.embedded.broker import EmbeddedBroker
-from schemas.topics import RECORD_PARTITIONS, RECORDS, USER_PARTITIONS
+from schemas.topics import RECORD_PARTITIONS, USER_PARTITIONS
+from tests.fakes.topic_names import RECORDS
 from tests.faults.full_size import sized
 from tests.faults.worker_ledger import WorkerLedger, check_worker_ledger, until_no_lag
 from tests.integration.ledger import Asked

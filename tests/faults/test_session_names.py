@@ -14,7 +14,7 @@ from infra.kafka.connection import librdkafka_options
 from infra.settings import Settings
 from schemas.client_messages import Attach, Delta
 from schemas.identifiers import SessionId, UserId, session_key_of
-from schemas.topics import DEDICATED_PREFIX, PROMPTS
+from tests.fakes.topic_names import PROMPTS, session_topic
 from tests.integration.gateway_line import (
     SessionWriter,
     WireClient,
@@ -63,7 +63,7 @@ async def test_S6_session_ids_never_become_names_of_topics(broker: EmbeddedBroke
     new = await topics(settings) - before
 
     assert texts == [f"of {session[:20]}" for session in TAKEN]
-    assert new == {DEDICATED_PREFIX + session_key_of(UserId("namer"), SessionId(session)) for session in TAKEN}
+    assert new == {session_topic(session_key_of(UserId("namer"), SessionId(session))).name for session in TAKEN}
 
 
 def asks(session: str) -> list[dict[str, Any]]:

@@ -23,7 +23,8 @@ from producers.sdk import Producer, Receipt
 from schemas.codec import decode_dead_letter
 from schemas.dead_letters import DeadLetter
 from schemas.session_events import EndReason
-from schemas.topics import DEAD_LETTERS, PROMPTS, LogPlace, user_partition
+from schemas.topics import LogPlace, user_partition
+from tests.fakes.topic_names import DEAD_LETTERS, PROMPTS
 from tests.faults.full_size import sized
 from tests.faults.worker_ledger import check_worker_ledger, until_no_lag
 from tests.integration.ledger import Asked, read_places

@@ -19,8 +19,9 @@ from schemas.codec import decode_journal_entry, decode_record, decode_session_ev
 from schemas.identifiers import SessionKey
 from schemas.records import TurnRecord
 from schemas.session_events import SessionEvent, TokensEmitted
-from schemas.topics import PROMPTS, RECORD_PARTITIONS, RECORDS, TURNS, USER_PARTITIONS, LogPlace, session_place
+from schemas.topics import RECORD_PARTITIONS, USER_PARTITIONS, LogPlace
 from schemas.turn_fold import FoldedTurn, SessionFold
+from tests.fakes.topic_names import PROMPTS, RECORDS, TURNS, session_place
 from tests.integration.ledger import Asked, SessionLog, log_problems, read_places, runs_of
 from tests.integration.worker_line import WorkerLine
 
@@ -161,8 +162,9 @@ def lag_of(line: WorkerLine) -> int:
     kafka = line.broker.bootstrap_servers
     partitions = [TopicPartition(PROMPTS, partition) for partition in range(USER_PARTITIONS)]
     admin = AdminClient({"bootstrap.servers": kafka})
-    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(line.settings.worker_group, partitions)])
-    committed = asked[line.settings.worker_group].result(KAFKA_S).topic_partitions
+    group = line.settings.worker_group_name
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, partitions)])
+    committed = asked[group].result(KAFKA_S).topic_partitions
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "lag", "enable.auto.commit": False})
     try:
         ends = [consumer.get_watermark_offsets(TopicPartition(PROMPTS, each.partition), KAFKA_S) for each in committed]

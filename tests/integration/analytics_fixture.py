@@ -27,7 +27,8 @@ from processors.turn_table import ClickHouseTurnTable, TurnTable
 from schemas.codec import encode
 from schemas.records import AttemptOutcome, TurnRecord
 from schemas.session_events import Usage
-from schemas.topics import RECORD_PARTITIONS, RECORDS, fixed_topics
+from schemas.topics import RECORD_PARTITIONS
+from tests.fakes.topic_names import RECORDS, fixed_topics
 
 __all__ = [
     "DyingTable",
@@ -90,7 +91,7 @@ def attempt_records(user: str, count: int, *, parts: int = 1) -> list[TurnRecord
 async def publish(settings: Settings, values: Sequence[bytes | TurnRecord]) -> None:
     """Append to the records topic, each user's session on one partition."""
     await ensure_topics(settings, fixed_topics("dedicated"))
-    appender = LogAppender(settings, SystemClock(), client_id="test")
+    appender = LogAppender(settings, SystemClock(), role="test")
     await appender.start()
     try:
         for number, value in enumerate(values):
@@ -128,7 +129,7 @@ async def writing(
             stack.push_async_callback(connection.close)
             await connection.open()
             await migrate(connection)
-        appender = LogAppender(settings, SystemClock(), client_id="test-analytics")
+        appender = LogAppender(settings, SystemClock(), role="test-analytics")
         stack.push_async_callback(appender.stop)
         await appender.start()
         consumer = RecordsConsumer(settings)

@@ -31,7 +31,8 @@ from schemas.client_messages import SUBPROTOCOL, ClientMessage, Disconnect, Hell
 from schemas.codec import decode_server_messages, encode
 from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
-from schemas.topics import ACTIVITY, Layout, fixed_topics, record_partition
+from schemas.topics import Layout, record_partition
+from tests.fakes.topic_names import ACTIVITY, fixed_topics
 
 __all__ = [
     "SECRET",

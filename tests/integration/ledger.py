@@ -23,8 +23,9 @@ from schemas.codec import decode_dead_letter, decode_session_event
 from schemas.dead_letters import DeadLetter
 from schemas.identifiers import PromptId, SessionId, SessionKey, UserId, session_key_of, turn_id_of
 from schemas.session_events import EndReason, SessionEvent, TokensEmitted, TurnEnded
-from schemas.topics import DEAD_LETTERS, Layout, LogPlace, session_place
+from schemas.topics import Layout, LogPlace
 from schemas.turn_fold import FoldedRun, FoldedTurn, SessionFold, Verdict, text_hash
+from tests.fakes.topic_names import DEAD_LETTERS, session_place
 from tests.integration.chat_client import ChatClient
 from tests.integration.whole_line import POLL_S, WholeLine
 

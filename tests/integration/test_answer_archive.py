@@ -20,7 +20,7 @@ from schemas.client_messages import Attach, Delta
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
 from schemas.records import AttemptOutcome, AttemptReason, TurnRecord
 from schemas.session_events import Usage
-from schemas.topics import session_place
+from tests.fakes.topic_names import session_place
 from tests.integration.analytics_fixture import WriterParts, publish, stored, until, writing
 from tests.integration.gateway_line import SessionWriter, WireClient, answer_events, gateway_settings, running_gateway
 from tests.integration.test_gateway import cut_log, told_answer

@@ -20,8 +20,9 @@ from schemas.codec import encode
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
 from schemas.prompts import PromptSubmitted
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted, Usage
-from schemas.topics import Layout, fixed_topics
+from schemas.topics import Layout
 from schemas.turn_fold import text_hash
+from tests.fakes.topic_names import fixed_topics
 
 FOLLOW_S = 20.0
 

@@ -28,7 +28,7 @@ from processors.records_consumer import RecordsConsumer
 from producers.errors import ProducerError
 from schemas.client_messages import Prompt
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
-from schemas.topics import PROMPTS, fixed_topics, session_place
+from tests.fakes.topic_names import NAMES, PROMPTS, fixed_topics, session_place
 from tests.integration.broker_fixture import new_broker
 from tests.integration.gateway_line import SECRET, WireClient, running_gateway
 from tests.integration.request_recorder import RequestRecorder, recording
@@ -43,8 +43,8 @@ POLL_S = 0.05
 ADMIN_S = 10.0
 REFRESHES = 3
 """Requests of each client about a topic that is gone, before the broker's topics are looked at."""
-WORKER = "faust"
-"""What Faust's consumer and producer call themselves begins so."""
+WORKER = "tokenwire-worker-prompts"
+"""What Faust's consumer and producer call themselves."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -128,8 +128,8 @@ async def test_session_topic_deleted_under_readers_and_appender(
     key, follower = SessionKey("deletedunderreaders"), Follower()
     async with open_line(broker, tmp_path, kafka=f"127.0.0.1:{recorder.port}") as line, AsyncExitStack() as stack:
         topics, settings = Topics(line.settings), line.settings
-        session_topics, reader = SessionTopics(settings), LogClient(settings, client_id="deleted-reader")
-        appender = LogAppender(settings, SystemClock(), client_id="deleted-appender")
+        session_topics, reader = SessionTopics(settings), LogClient(settings, role="deleted-reader")
+        appender = LogAppender(settings, SystemClock(), role="deleted-appender")
         fetching = FetchSessionReader(settings, SystemClock())
         for part in (session_topics, reader, appender, fetching):
             await part.start()
@@ -145,8 +145,8 @@ async def test_session_topic_deleted_under_readers_and_appender(
             await reader.bounds(topic, 0)
         appending = asyncio.create_task(appender.append(topic, 0, b"{}"))
         stack.callback(appending.cancel)
-        for client in ("deleted-reader", "deleted-appender", "tokenwire-gateway-follow"):
-            await until(partial(recorder.has_asked, client, topic, REFRESHES))
+        for role in ("deleted-reader", "deleted-appender", "gateway-follow"):
+            await until(partial(recorder.has_asked, NAMES.member(role), topic, REFRESHES))
         await until(lambda: follower.reasons)
         assert await topics.is_gone(topic)
         assert await topics.names() == {spec.name for spec in fixed_topics("dedicated")}
@@ -200,4 +200,4 @@ async def test_whole_line_on_a_broker_that_creates_topics(
         assert await topics.names() == (fixed - {PROMPTS}) | {place.topic}
         assert recorder.may_create() == []
         assert {"tokenwire-worker", "tokenwire-worker-reads", "tokenwire-topics"} <= recorder.clients()
-        assert {"tokenwire-gateway-log", "tokenwire-analytics", "rdkafka"} <= recorder.clients()
+        assert {"tokenwire-gateway-log", "tokenwire-analytics", "tokenwire"} <= recorder.clients()

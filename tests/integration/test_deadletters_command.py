@@ -19,7 +19,8 @@ from infra.settings import Settings, load_settings
 from schemas.codec import decode_prompt_command, encode
 from schemas.dead_letters import DeadLetter
 from schemas.prompts import PromptSubmitted
-from schemas.topics import DEAD_LETTERS, PROMPTS, fixed_topics, user_partition
+from schemas.topics import user_partition
+from tests.fakes.topic_names import DEAD_LETTERS, PROMPTS, fixed_topics
 from tokenwire.command_line import main
 
 SECRET = "canary-4711"

@@ -25,7 +25,8 @@ from infra.kafka.log_client import LogClient, LogRecord
 from infra.kafka.node_connection import NodeConnection
 from infra.settings import Settings
 from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
-from schemas.topics import Layout, session_place
+from schemas.topics import Layout
+from tests.fakes.topic_names import session_place
 from tests.integration.broker_fixture import new_broker
 from tests.integration.gateway_line import SessionWriter, answer_events, gateway_settings
 

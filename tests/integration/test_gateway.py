@@ -25,7 +25,8 @@ from schemas.codec import decode_prompt_command
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
 from schemas.prompts import SessionWatched
 from schemas.session_events import PromptRefused, TurnQueued
-from schemas.topics import PROMPTS, Layout, session_place, user_partition
+from schemas.topics import Layout, user_partition
+from tests.fakes.topic_names import PROMPTS, session_place
 from tests.integration.gateway_line import (
     SECRET,
     SessionWriter,

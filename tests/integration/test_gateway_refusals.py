@@ -19,7 +19,7 @@ from infra.settings import Settings
 from schemas.client_messages import Attach, Hello, Prompt
 from schemas.codec import decode_prompt_command
 from schemas.prompts import PromptSubmitted
-from schemas.topics import PROMPTS
+from tests.fakes.topic_names import PROMPTS
 from tests.integration.gateway_line import (
     SessionWriter,
     WireClient,

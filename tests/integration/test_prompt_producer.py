@@ -27,7 +27,8 @@ from schemas.codec import decode_prompt_command
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, turn_id_of
 from schemas.prompt_limits import PromptLimits, check_prompt
 from schemas.prompts import PromptCancelled, PromptSubmitted
-from schemas.topics import PROMPTS, USER_PARTITIONS, fixed_topics, user_partition
+from schemas.topics import USER_PARTITIONS, user_partition
+from tests.fakes.topic_names import PROMPTS, fixed_topics
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "prompts.md"
 REFUSAL_S_MAX = 2.0

@@ -15,7 +15,8 @@ from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import TopicsUnavailable, TopicsUnfit, ensure_topics
 from infra.settings import Settings, load_settings
 from schemas.identifiers import SessionKey
-from schemas.topics import TopicSpec, fixed_topics
+from schemas.topics import TopicSpec
+from tests.fakes.topic_names import fixed_topics
 
 QUERY_S = 10
 

@@ -22,7 +22,8 @@ from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.call_log import prompt_sha256
 from schemas.client_messages import Attach, Cancel, ClientMessage, Delta, Error, Hello, Prompt, ServerMessage
 from schemas.prompts import ChatMessage
-from schemas.topics import PROMPTS, fixed_topics, user_partition
+from schemas.topics import user_partition
+from tests.fakes.topic_names import PROMPTS, fixed_topics
 from tests.integration.chat_client import ChatClient
 from tests.integration.ledger import Asked, check_ledger, letters_of
 from tests.integration.process_probe import other_server_on, until

@@ -34,8 +34,9 @@ from schemas.identifiers import SessionId, UserId, session_key_of
 from schemas.prompts import ChatMessage
 from schemas.records import TurnRecord
 from schemas.session_events import SessionEvent
-from schemas.topics import DEAD_LETTERS, PROMPTS, RECORD_PARTITIONS, RECORDS, TURNS, Layout, fixed_topics, session_place
+from schemas.topics import RECORD_PARTITIONS, Layout
 from schemas.turn_fold import FoldedTurn, SessionFold
+from tests.fakes.topic_names import DEAD_LETTERS, PROMPTS, RECORDS, TURNS, fixed_topics, session_place
 
 __all__ = ["WORKER_SESSION_TIMEOUT_S", "WorkerLine", "answer_text", "open_line"]
 
@@ -234,7 +235,7 @@ async def open_line(
     settings = load_settings(environment)
     await asyncio.to_thread(forget_commands, settings)
     await ensure_topics(settings, fixed_topics(layout))
-    reader = LogClient(settings, client_id="test-reader")
+    reader = LogClient(settings, role="test-reader")
     await reader.start()
     producer = Producer(settings)
     await producer.start()

@@ -14,10 +14,11 @@ from schemas.codec import decode_dead_letter, decode_journal_entry, decode_recor
 from schemas.journal import JournalEntry
 from schemas.prompts import CompareMode
 from schemas.session_events import ComparisonEnded, TokensEmitted, TurnEnded, TurnHedged, TurnStarted
-from schemas.topics import DEAD_LETTERS, TURNS, LogPlace
+from schemas.topics import LogPlace
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict, text_hash
 from tests.fakes.memory_log import MemoryLog
 from tests.fakes.scripted_provider import answer_chunks
+from tests.fakes.topic_names import DEAD_LETTERS, TURNS
 from tests.simulation.simulated_group import SimulatedGroup
 
 __all__ = ["Accepted", "Ledger"]

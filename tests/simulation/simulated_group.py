@@ -28,10 +28,10 @@ from processors.turn_runner import TurnRunner
 from schemas.codec import decode_session_event
 from schemas.prompt_limits import PromptLimits
 from schemas.session_events import TurnHedged, TurnStarted
-from schemas.topics import PROMPTS, RECORDS, SHARED_SESSIONS
 from tests.fakes.memory_log import CALM, Fate, MemoryAppender, MemoryLog, MemoryReader, MemoryTopics, Weather
 from tests.fakes.one_target import one_model, pool_to
 from tests.fakes.scripted_provider import Script, ScriptedProvider, question_of
+from tests.fakes.topic_names import PROMPTS, RECORDS, SHARED_SESSIONS
 
 __all__ = ["Climate", "PaidCall", "SimulatedGroup", "SimulatedProcess"]
 

@@ -14,10 +14,11 @@ from processors.providers.provider import ChatRequest
 from schemas.codec import decode_dead_letter, encode
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.prompts import PromptSubmitted
-from schemas.topics import PROMPTS, session_place, user_partition
+from schemas.topics import user_partition
 from schemas.turn_fold import FoldedTurn
 from tests.fakes.memory_log import MemoryLog
 from tests.fakes.scripted_provider import Script, answer_chunks
+from tests.fakes.topic_names import PROMPTS, session_place
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tests.simulation.ledger import Accepted, Ledger, dead_letter_records
 from tests.simulation.simulated_group import Climate, SimulatedGroup

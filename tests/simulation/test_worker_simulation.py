@@ -23,10 +23,11 @@ from processors.providers.provider import ChatRequest, ProviderCut, ProviderUnre
 from schemas.codec import encode
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.prompts import CompareMode, OnBusy, PromptCancelled, PromptSubmitted, turns_of
-from schemas.topics import PROMPTS, Layout, session_place, user_partition
+from schemas.topics import Layout, user_partition
 from tests.fakes.memory_log import MemoryLog
 from tests.fakes.one_target import COMPARED, one_model, some_targets
 from tests.fakes.scripted_provider import Script, question_of
+from tests.fakes.topic_names import PROMPTS, session_place
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tests.simulation.ledger import Accepted, Ledger
 from tests.simulation.simulated_group import Climate, SimulatedGroup

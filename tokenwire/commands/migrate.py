@@ -35,14 +35,12 @@ async def run_migrate(*, topics_only: bool) -> tuple[list[str], list[str]]:
     from infra.clickhouse.connection import ClickHouseConnection
     from infra.clickhouse.migrate import migrate as migrate_tables
     from infra.kafka.topic_admin import ensure_topics
-    from schemas.topics import fixed_topics
     from tokenwire.client_start import client_start
 
     settings = client_start()
-    specs = fixed_topics(settings.topic_layout, session_retention_h=settings.session_retention_h)
-    topics = [spec.name for spec in specs]
+    topics = [spec.name for spec in settings.fixed_topics]
     connection = None if topics_only else ClickHouseConnection(settings)  # says what is missing before anything is made
-    await ensure_topics(settings, specs)
+    await ensure_topics(settings, settings.fixed_topics)
     if connection is None:
         return topics, []
     await connection.open()

@@ -107,7 +107,6 @@ async def run_broker(settings: Settings) -> None:
     from infra.embedded.broker import EmbeddedBroker
     from infra.kafka.topic_admin import ensure_topics
     from infra.settings import load_settings
-    from schemas.topics import fixed_topics
     from tokenwire.jars_progress import show_jars_progress
 
     stopping = asyncio.Event()
@@ -118,8 +117,7 @@ async def run_broker(settings: Settings) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopping.set)
         reached = load_settings(None, kafka=embedded.bootstrap_servers)
-        specs = fixed_topics(settings.topic_layout, session_retention_h=settings.session_retention_h)
-        await ensure_topics(reached, specs)
+        await ensure_topics(reached, settings.fixed_topics)
         click.echo(f"Kafka is ready at {embedded.bootstrap_servers}")
         ended = asyncio.ensure_future(embedded.wait())
         asked = asyncio.ensure_future(stopping.wait())

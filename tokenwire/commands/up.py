@@ -225,11 +225,9 @@ async def supervise(plan: LaunchPlan, brokers: Sequence[BrokerStart], held: Held
 
 async def ensure_line_topics(plan: LaunchPlan) -> None:
     from infra.kafka.topic_admin import ensure_topics
-    from schemas.topics import fixed_topics
 
     settings = plan.settings.model_copy(update={"kafka": plan.kafka})
-    specs = fixed_topics(settings.topic_layout, session_retention_h=settings.session_retention_h)
-    await ensure_topics(settings, specs)
+    await ensure_topics(settings, settings.fixed_topics)
 
 
 def line_of(plan: LaunchPlan) -> RunningLine:

@@ -18,9 +18,9 @@ from producers.errors import ProducerError
 from schemas.access import TicketUsed
 from schemas.codec import encode
 from schemas.identifiers import UserId
-from schemas.topics import ACCESS, TICKETS
 from tests.fakes.access_log import AccessLog
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
+from tests.fakes.topic_names import ACCESS, NAMES, TICKETS
 from tests.fakes.virtual_clock import VirtualClock
 from tests.unit.gateway.gateway_parts import settled
 
@@ -215,7 +215,7 @@ async def test_reader_reads_logouts_from_the_start_and_follows(monkeypatch: pyte
     monkeypatch.setattr("gateway.access_reader.RETRY_S", 0.0)
     gateways, log = Gateways(), TimedLog()
     fetching, desk = FollowedLogReader(log), gateways.desk()
-    reader = AccessReader(fetching, log, desk, gateways.clock)
+    reader = AccessReader(fetching, log, desk, gateways.clock, NAMES)
     log.absent = {(ACCESS, 0)}
     await gateways.first.log_out(ALICE, deadline_s=1)
     (said,) = gateways.log.records

@@ -14,8 +14,9 @@ from infra.kafka.log_client import LogRecord
 from schemas.activity import SessionActivity
 from schemas.codec import encode
 from schemas.session_events import TurnWaiting
-from schemas.topics import ACTIVITY, Layout, LogPlace, record_partition
+from schemas.topics import Layout, LogPlace, record_partition
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
+from tests.fakes.topic_names import ACTIVITY
 from tests.fakes.virtual_clock import VirtualClock
 from tests.unit.gateway.gateway_parts import key_of, settled
 
@@ -172,7 +173,7 @@ def test_shared_partitions_are_fetched_all_the_time() -> None:
 async def test_word_of_the_worker_is_heard() -> None:
     """Of a session that is known here; what does not decode, or concerns nobody, is passed over."""
     scene = Scene()
-    reader = ActivityReader(scene.fetching, scene.log, scene.sessions)
+    reader = ActivityReader(scene.fetching, scene.log, scene.sessions, ACTIVITY)
     scene.log.reachable = False
     await reader.start()
     await settled()

@@ -8,7 +8,7 @@ from gateway.decisions.resume_cursor import GapReason
 from gateway.followed_partitions import UNKNOWN_AGAIN_S, FollowedPartitions
 from infra.kafka.log_client import LogRecord
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
-from schemas.topics import session_place
+from tests.fakes.topic_names import session_place
 
 KEY = session_key_of(check_user_id("alice"), check_session_id("s1"))
 PLACE = session_place(KEY, "dedicated")

@@ -10,9 +10,10 @@ from schemas.codec import decode_record
 from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
 from schemas.records import AttemptOutcome, TurnRecord
-from schemas.topics import RECORD_BYTES_MAX, RECORDS, record_partition
+from schemas.topics import RECORD_BYTES_MAX, record_partition
 from schemas.turn_fold import text_hash
 from tests.fakes.memory_log import MemoryAppender, MemoryLog
+from tests.fakes.topic_names import RECORDS
 from tests.fakes.virtual_clock import VirtualClock
 from tests.fakes.virtual_loop import VirtualLoop, run_virtual
 

@@ -10,10 +10,11 @@ from processors.decisions.admission import CANCEL_REMEMBERED_S
 from schemas.codec import decode_session_event
 from schemas.prompts import ExpireSession, PromptCancelled, PromptSubmitted
 from schemas.session_events import PromptRefused
-from schemas.topics import TURNS, user_partition
+from schemas.topics import user_partition
 from tests.fakes.memory_log import Fate
 from tests.fakes.one_worker import PARTITION, SESSION, USER, OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script, answer_chunks
+from tests.fakes.topic_names import TURNS
 
 __all__: list[str] = []
 

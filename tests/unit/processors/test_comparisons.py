@@ -15,12 +15,12 @@ from schemas.codec import decode_session_event
 from schemas.identifiers import PromptId, SessionId, UserId, turn_id_of
 from schemas.prompts import ChatMessage, CompareMode, OnBusy, PromptCancelled, PromptSubmitted
 from schemas.session_events import ComparisonEnded
-from schemas.topics import TURNS
 from schemas.turn_fold import FoldedTurn
 from tests.fakes.memory_log import Fate
 from tests.fakes.one_target import COMPARED
 from tests.fakes.one_worker import PARTITION, SESSION, USER, OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script, answer_chunks
+from tests.fakes.topic_names import TURNS
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__: list[str] = []

@@ -9,8 +9,9 @@ from infra.telemetry.metrics import Metrics
 from processors.dead_letter_writer import DeadLetterWriter
 from schemas.codec import decode_dead_letter
 from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter
-from schemas.topics import DEAD_LETTERS, PROMPT_CARRIER_BYTES_MAX
+from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 from tests.fakes.memory_log import MemoryAppender, MemoryLog
+from tests.fakes.topic_names import DEAD_LETTERS
 from tests.fakes.virtual_clock import VirtualClock
 from tests.fakes.virtual_loop import VirtualLoop, run_virtual
 

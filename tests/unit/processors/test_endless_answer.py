@@ -19,6 +19,7 @@ from schemas.prompts import ChatMessage, PromptSubmitted
 from schemas.session_events import SessionEvent, Usage
 from schemas.turn_fold import Verdict
 from tests.fakes.scripted_provider import ScriptedProvider
+from tests.fakes.topic_names import NAMES
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__: list[str] = []
@@ -44,6 +45,8 @@ class Endless(ScriptedProvider):
 
 class Sink:
     """Takes every record and keeps none: the session's log, and the topic of records."""
+
+    names = NAMES
 
     async def append(self, *record: object, **_: object) -> Any:
         """As `SessionWriter.append` and `LogAppender.append`."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from processors.ownership import Ownership
 from schemas.codec import encode
-from schemas.topics import PROMPTS
 from tests.fakes.memory_log import Fate
 from tests.fakes.one_worker import PARTITION, USER, OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script
+from tests.fakes.topic_names import PROMPTS
 
 __all__: list[str] = []
 

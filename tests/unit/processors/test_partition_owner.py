@@ -10,11 +10,11 @@ from schemas.codec import encode
 from schemas.journal import ENDED_KEPT_S
 from schemas.permits import PermitAsked, PermitCommand, PermitGranted
 from schemas.prompts import PromptCancelled
-from schemas.topics import TURNS
 from tests.fakes.memory_log import Fate
 from tests.fakes.one_target import one_model
 from tests.fakes.one_worker import PARTITION, SESSION, USER, OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script
+from tests.fakes.topic_names import TURNS
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__: list[str] = []

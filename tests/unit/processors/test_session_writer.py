@@ -12,9 +12,10 @@ from processors.session_writer import LogReplaced, SessionWriter
 from schemas.codec import encode
 from schemas.identifiers import SessionKey
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
-from schemas.topics import Layout, session_place
+from schemas.topics import Layout
 from schemas.turn_fold import Verdict
 from tests.fakes.memory_log import Fate, MemoryAppender, MemoryLog, MemoryReader, Weather
+from tests.fakes.topic_names import session_place
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__: list[str] = []

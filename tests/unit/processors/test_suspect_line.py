@@ -15,10 +15,10 @@ from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, tur
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptCancelled
 from schemas.session_events import TurnWaiting
-from schemas.topics import TURNS
 from tests.fakes.memory_log import Fate
 from tests.fakes.one_worker import PARTITION, USER, OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script
+from tests.fakes.topic_names import TURNS
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__: list[str] = []

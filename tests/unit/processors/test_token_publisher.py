@@ -14,8 +14,9 @@ from processors.token_publisher import PENDING_BYTES_MAX, RunVoided, TokenPublis
 from schemas.codec import decode_session_event
 from schemas.identifiers import SessionKey
 from schemas.session_events import TokensEmitted, TurnQueued, TurnStarted
-from schemas.topics import RECORD_BYTES_MAX, session_place
+from schemas.topics import RECORD_BYTES_MAX
 from tests.fakes.memory_log import Fate, MemoryAppender, MemoryLog, MemoryReader, Weather
+from tests.fakes.topic_names import session_place
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__: list[str] = []

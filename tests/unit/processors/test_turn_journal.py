@@ -11,8 +11,8 @@ from processors.log_appender import AppendFailed
 from processors.turn_journal import SWEEP_BATCH_MAX, TurnJournal
 from schemas.codec import encode
 from schemas.journal import ENDED_KEPT_S, JournalEntry
-from schemas.topics import TURNS
 from tests.fakes.memory_log import Fate, MemoryAppender, MemoryLog, MemoryReader, Weather
+from tests.fakes.topic_names import TURNS
 from tests.fakes.virtual_clock import VirtualClock
 from tests.fakes.virtual_loop import VirtualLoop, run_virtual
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -8,18 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.identifiers import SessionId, UserId, session_key_of
-from schemas.topics import (
+from schemas.topics import PREFIX_CHARS_MAX, PREFIX_PATTERN, USER_PARTITIONS, TopicNames, murmur2, user_partition
+from tests.fakes.topic_names import (
     DEAD_LETTERS,
     PROMPTS,
     RECORDS,
     SHARED_SESSIONS,
     TURNS,
-    USER_PARTITIONS,
     fixed_topics,
-    murmur2,
     session_place,
     session_topic,
-    user_partition,
 )
 
 __all__: list[str] = []
@@ -110,3 +109,45 @@ def test_shared_session_has_a_partition_of_the_shared_topic() -> None:
     assert {place.topic for place in places} == {SHARED_SESSIONS}
     assert {place.partition for place in places} == set(range(shared.partitions))
     assert all(place.shared for place in places)
+
+
+def every_name(names: TopicNames) -> list[str]:
+    """All topics of a line in both layouts, a session's own among them."""
+    return [*(topic.name for topic in names.fixed_topics("shared")), names.session_topic(KEY).name]
+
+
+def test_names_without_a_prefix_of_ones_own() -> None:
+    """They are what they always were: a new version finds the topics and groups of an old one."""
+    assert every_name(TopicNames()) == [
+        "tokenwire.prompts",
+        "tokenwire.turns",
+        "tokenwire.activity",
+        "tokenwire.records",
+        "tokenwire.access",
+        "tokenwire.tickets",
+        "tokenwire.deadletters",
+        "tokenwire.sessions",
+        f"tokenwire.session.{KEY}",
+    ]
+    assert [TopicNames().member(role) for role in ("worker", "analytics")] == [
+        "tokenwire-worker",
+        "tokenwire-analytics",
+    ]
+
+
+@given(st.from_regex(PREFIX_PATTERN, fullmatch=True).map(lambda text: text[:PREFIX_CHARS_MAX]))
+def test_every_name_is_one_that_kafka_takes(prefix: str) -> None:
+    """Kafka's letters, at most 249 of them, beginning with the prefix."""
+    for name in every_name(TopicNames(prefix)):
+        assert re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", name)
+        assert name.startswith(prefix)
+
+
+@given(
+    st.lists(st.from_regex(r"[ab]([.]?(session|prompts|[ab]))*", fullmatch=True), min_size=2, max_size=4, unique=True)
+)
+def test_lines_of_different_prefixes_share_no_name(prefixes: list[str]) -> None:
+    """Also where one prefix begins with another, or ends like a topic."""
+    names = [name for prefix in prefixes for name in every_name(TopicNames(prefix))]
+
+    assert len(names) == len(set(names))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas.topics import TICKETS, TURNS, fixed_topics
+from tests.fakes.topic_names import TICKETS, TURNS, fixed_topics
 from tokenwire.generated_references import ROOT, references
 
 PLACE = Path("docs/reference/asyncapi.json")

@@ -15,8 +15,8 @@ from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
 from processors.app import serve_worker
 from schemas.identifiers import SessionKey
-from schemas.topics import PROMPTS, fixed_topics, session_place
 from tests.fakes.scripted_broker import MODERN, ScriptedBroker, scripted_broker
+from tests.fakes.topic_names import PROMPTS, fixed_topics, session_place
 
 __all__: list[str] = []
 

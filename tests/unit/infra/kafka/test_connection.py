@@ -19,6 +19,7 @@ def test_plain() -> None:
         "bootstrap.servers": "a:1,b:2",
         "security.protocol": "PLAINTEXT",
         "allow.auto.create.topics": False,
+        "client.id": "tokenwire",
     }
 
 
