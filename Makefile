@@ -10,6 +10,13 @@ FRESH ?=
 LITELLM := 1.108.7
 PEERS := .tokenwire/peers
 IMAGE := .tokenwire/image
+BROKERS ?= 3.3.2 3.9.1 4.2.0
+CLUSTER_BROKER ?= 3.9.1
+CLUSTER_TESTS := tests/integration/test_whole_line.py tests/faults/test_line_crashes.py -k "whole_line or r7_ or as_before"
+BROKER_TESTS := tests/integration/test_whole_line.py tests/integration/test_lines_side_by_side.py \
+  tests/faults/test_line_crashes.py tests/faults/test_line_brokers.py tests/faults/test_worker_crashes.py \
+  tests/faults/test_prompts_and_poison.py tests/faults/test_stops_and_duplicates.py \
+  -k "whole_line or side_by_side or r1_ or r7_ or r18_ or as_before"
 UNIT_TESTS := tests/unit tests/properties tests/architecture tests/simulation
 SLOW_TESTS := tests/integration tests/faults
 SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
@@ -17,7 +24,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers test-fresh test-image faults simulate lock schemas bench bench-gateway soak pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers test-fresh test-image test-brokers faults simulate lock schemas bench bench-gateway soak pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -48,6 +55,14 @@ test-fresh:  ## The README's commands on a bare Debian in a folder (root); FRESH
 
 test-image: setup  ## The image's build steps in a bare Debian, and a prompt through it (needs root and debootstrap)
 	TOKENWIRE_IMAGE=$(IMAGE) $(BIN)/python -m pytest -q -s -rs --timeout 3600 tests/image
+
+test-brokers: setup  ## The line, a worker's death, both layouts and rows R1, R7, R18 on Kafka 3.3, 3.9 and 4.2; BROKERS="3.9.1" for one
+	@for release in $(BROKERS); do \
+	  echo "Apache Kafka $$release, one broker; row R1 also with three"; \
+	  TOKENWIRE_TEST_BROKER=$$release $(BIN)/python -m pytest -q --timeout 600 $(BROKER_TESTS) || exit 1; \
+	done
+	@echo "Apache Kafka $(CLUSTER_BROKER), three brokers, min.insync.replicas=2"
+	TOKENWIRE_TEST_BROKER=$(CLUSTER_BROKER) TOKENWIRE_TEST_BROKERS=3 $(BIN)/python -m pytest -q --timeout 600 $(CLUSTER_TESTS)
 
 faults: setup  ## The fault tests at full size (docs/faults.md), some forty minutes; what they measure is printed
 	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)

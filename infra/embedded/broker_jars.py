@@ -41,10 +41,8 @@ __all__ = [
 ]
 
 LOCK_LIST: Final = Path(__file__).with_name("broker_jars.lock")
-LIST_HEADER: Final = (
-    "# The broker's jars: Maven coordinate, bytes, SHA-256; checked after every download.\n"
-    "# Made by `python -m infra.embedded.broker_jars --write-list`.\n"
-)
+LIST_HEADER: Final = "# The broker's jars: Maven coordinate, bytes, SHA-256; checked after every download.\n"
+LIST_MAKER: Final = "python -m infra.embedded.broker_jars --write-list"
 ROOTS: Final = ("org.apache.kafka:kafka_2.13:4.2.0",)
 RAW_ROOTS: Final = ("org.apache.logging.log4j:log4j-slf4j-impl:2.25.3",)
 DOWNLOADS_AT_ONCE: Final = 4
@@ -207,23 +205,30 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_list(folder: Path) -> None:
+def write_list(
+    folder: Path,
+    list_file: Path = LOCK_LIST,
+    *,
+    roots: Sequence[str] = ROOTS,
+    raw_roots: Sequence[str] = RAW_ROOTS,
+    maker: str = LIST_MAKER,
+) -> None:
     """Resolve the roots anew and write the list: run this after changing a version above, and read the difference."""
     context = maven_context(folder)
     from jgo.parse import Coordinate
 
-    roots = [
-        context.create_dependency(replace(Coordinate.parse(text), scope="compile", raw=text in RAW_ROOTS))
-        for text in (*ROOTS, *RAW_ROOTS)
+    dependencies = [
+        context.create_dependency(replace(Coordinate.parse(text), scope="compile", raw=text in raw_roots))
+        for text in (*roots, *raw_roots)
     ]
-    inputs, transitive = context.resolver.resolve(roots)
+    inputs, transitive = context.resolver.resolve(dependencies)
     lines = []
     for dependency in (*inputs, *transitive):
         if dependency.scope in ("compile", "runtime"):
             path = Path(dependency.artifact.resolve())
             coordinate = f"{dependency.groupId}:{dependency.artifactId}:{dependency.version}"
             lines.append(f"{coordinate} {path.stat().st_size} {digest(path)}\n")
-    LOCK_LIST.write_text(LIST_HEADER + "".join(sorted(lines)))
+    list_file.write_text(f"{LIST_HEADER}# Made by `{maker}`.\n{''.join(sorted(lines))}")
 
 
 def show_progress(progress: JarsProgress) -> None:

@@ -1,6 +1,7 @@
 """Real brokers for the tests: one shared by a whole session of pytest, one of a test's own that it may kill, or three.
 
-The jars are kept between runs in TOKENWIRE_TEST_CACHE, or in the checkout's own `.tokenwire/cache`.
+The jars are kept between runs in TOKENWIRE_TEST_CACHE, or in the checkout's own `.tokenwire/cache`. With
+TOKENWIRE_TEST_BROKER all of them are of another release of Kafka (`broker_release.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pytest_asyncio
 
 from infra.embedded.broker import NO_PROPERTIES, EmbeddedBroker
 from infra.embedded.cluster import EmbeddedCluster
+from tests.integration.broker_release import use_chosen_release
 
 __all__ = ["TEST_HEAP_MB", "broker", "cache_folder", "new_broker", "private_broker", "three_brokers"]
 
@@ -24,6 +26,8 @@ SOON_BALANCED = {"leader.imbalance.check.interval.seconds": "1", "leader.imbalan
 QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """A test's broker lives for seconds: a start costs 3 s of CPU instead of 5 without the optimising compiler."""
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+use_chosen_release()
 
 
 def cache_folder() -> Path:

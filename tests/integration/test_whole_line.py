@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 from urllib.request import urlopen
 from uuid import uuid4
@@ -24,10 +26,11 @@ from schemas.client_messages import Attach, Cancel, ClientMessage, Delta, Error,
 from schemas.prompts import ChatMessage
 from schemas.topics import user_partition
 from tests.fakes.topic_names import PROMPTS, fixed_topics
+from tests.integration.broker_release import chosen_release
 from tests.integration.chat_client import ChatClient
 from tests.integration.ledger import Asked, check_ledger, letters_of
 from tests.integration.process_probe import other_server_on, until
-from tests.integration.whole_line import WholeLine, running_line
+from tests.integration.whole_line import BROKERS_VARIABLE, WholeLine, running_line
 
 STRANGE_SESSIONS: Final = {
     "a path": "../x",
@@ -74,6 +77,15 @@ def without_names(message: ServerMessage) -> dict[str, Any]:
     """What a message says besides which session it is about."""
     fields: dict[str, Any] = msgspec.to_builtins(message)
     return {name: value for name, value in fields.items() if name not in ("session", "head")}
+
+
+def test_its_brokers_are_of_the_release_that_was_asked_for(line: WholeLine) -> None:
+    """Whatever TOKENWIRE_TEST_BROKER says, or the product's own: seen in the class path of the running brokers."""
+    brokers = [pid for name, pid in line.children().items() if name.startswith("kafka")]
+    commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in brokers]
+
+    assert len(brokers) == int(os.environ.get(BROKERS_VARIABLE, "1"))
+    assert all(f"kafka_2.13-{chosen_release()}.jar" in command for command in commands)
 
 
 async def test_one_prompt_through_the_whole_line(line: WholeLine, user: str) -> None:

@@ -26,10 +26,11 @@ import pytest
 from infra.settings import Settings, load_settings
 from infra.simulated_provider.call_log import Call
 from tests.integration.broker_fixture import cache_folder
+from tests.integration.broker_release import RELEASE_VARIABLE, line_module
 from tests.integration.process_probe import is_alive
 from tokenwire.commands.access_token import issue_page_token
 
-__all__ = ["POLL_S", "Killed", "WholeLine", "running_line"]
+__all__ = ["BROKERS_VARIABLE", "POLL_S", "Killed", "WholeLine", "running_line"]
 
 READY_S: Final = 120.0
 STOP_S: Final = 20.0
@@ -41,6 +42,8 @@ LOG_TAIL_CHARS: Final = 4_000
 PORTS: Final = {f"TOKENWIRE_{name}_PORT": "0" for name in ("KAFKA", "GATEWAY", "PROVIDER", "ANALYTICS", "METRICS")}
 OURS: Final = ("TOKENWIRE_", "OPENAI_")
 HEAP_MB: Final = "512"
+SMALL_HEAP_MB: Final = "192"
+BROKERS_VARIABLE: Final = "TOKENWIRE_TEST_BROKERS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class WholeLine:
         self.home = folder / "home"
         clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         own = {"TOKENWIRE_HOME": str(self.home), "TOKENWIRE_KAFKA_HEAP_MB": HEAP_MB, "TOKENWIRE_LOG_FORMAT": "json"}
-        self.environment = clean | own | PORTS | settings
+        release = {name: value for name, value in os.environ.items() if name == RELEASE_VARIABLE}
+        self.environment = clean | own | PORTS | brokers() | release | settings
         self.addresses: dict[str, Any] = {}
         self.process: subprocess.Popen[str] | None = None
 
@@ -75,7 +79,7 @@ class WholeLine:
             jars.symlink_to(cache_folder() / "jars")
         with (self.folder / "up.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tokenwire", "up", "--json", *options],
+                [sys.executable, "-P", "-m", line_module(), "up", "--json", *options],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=subprocess.PIPE,
@@ -243,6 +247,12 @@ def running_line(folder: Path, *options: str, **settings: object) -> Iterator[Wh
             line.end()
         raise
     line.stop()
+
+
+def brokers() -> dict[str, str]:
+    """Settings of a line whose test asks for no brokers of its own: three where TOKENWIRE_TEST_BROKERS says so."""
+    count = os.environ.get(BROKERS_VARIABLE)
+    return {"TOKENWIRE_KAFKA_BROKERS": count, "TOKENWIRE_KAFKA_HEAP_MB": SMALL_HEAP_MB} if count else {}
 
 
 def child_ids(parent: int) -> list[int]:

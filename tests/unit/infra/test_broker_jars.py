@@ -12,6 +12,7 @@ from jgo.parse import Coordinate
 
 from infra.embedded import broker_jars
 from infra.embedded.broker_jars import BrokerJar, BrokerJarsUnavailable, digest, fetch, read_list, resolve_broker_jars
+from tests.integration.broker_release import RELEASE_LISTS
 
 
 class NoNetwork:
@@ -41,12 +42,14 @@ def jar_of(content: bytes, folder: Path) -> BrokerJar:
     return BrokerJar("org.example:thing:1.0", len(content), digest(folder / "content"))
 
 
-def test_list_of_jars() -> None:
+@pytest.mark.parametrize("release", RELEASE_LISTS)
+def test_list_of_jars(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One Kafka, all of one version, with a log binding; every line has a digest."""
+    monkeypatch.setattr(broker_jars, "LOCK_LIST", RELEASE_LISTS[release])
     jars = read_list()
     kafka_versions = {jar.coordinate.split(":")[2] for jar in jars if jar.coordinate.startswith("org.apache.kafka:")}
 
-    assert kafka_versions == {"4.2.0"}
+    assert kafka_versions == {release}
     assert any("log4j-slf4j-impl" in jar.coordinate for jar in jars)
     assert all(len(jar.sha256) == 64 and jar.size_bytes > 0 for jar in jars)
     assert len({jar.coordinate for jar in jars}) == len(jars)
