@@ -65,20 +65,20 @@ class RequestRecorder:
         """Serve one connection until either side ends it."""
         try:
             broker_reader, broker_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
-        except OSError:
-            writer.close()
+            ways = [
+                asyncio.create_task(self.requests(reader, broker_writer)),
+                asyncio.create_task(answers(broker_reader, writer)),
+            ]
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+                broker_writer.close()
+        except OSError:  # the broker is not up yet, or has gone
             return
-        ways = [
-            asyncio.create_task(self.requests(reader, broker_writer)),
-            asyncio.create_task(answers(broker_reader, writer)),
-        ]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            broker_writer.close()
             writer.close()
 
     async def requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -111,20 +111,20 @@ async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 async def recording(target_port: int, port: int) -> AsyncIterator[RequestRecorder]:
     """A recorder that listens on `port`."""
     recorder = RequestRecorder(port, target_port)
-    serving: set[asyncio.Task[None]] = set()
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        task.add_done_callback(serving.discard)
-        await recorder.pass_on(reader, writer)
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(recorder.pass_on(reader, writer))
+        serving[task] = writer
+        task.add_done_callback(lambda done: serving.pop(done, None))
 
     server = await asyncio.start_server(serve, "127.0.0.1", port)
     try:
         yield recorder
     finally:
         server.close()
-        for task in list(serving):
+        left = dict(serving)
+        for task, writer in left.items():
             task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+            writer.close()  # one that was cancelled before its first step does not
+        await asyncio.gather(*left, return_exceptions=True)
