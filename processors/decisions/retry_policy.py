@@ -6,8 +6,9 @@ whole after 2ⁿ s (1, 2, 4, 8 after the first, second, third, fourth) and up to
 together would come back together. A provider's Retry-After replaces the pause where it is longer, and is never cut
 short: where it reaches beyond the turn's one deadline, the turn ends at once instead of waiting for nothing.
 
-What may pass elsewhere may also pass later, with one exception: a target that does not serve us at all (a bad key, an
-unknown model, no money: the operator's fault, not the prompt's) has others asked at once, but is no reason to wait.
+What may pass elsewhere may also pass later, except where the operator is at fault and not the prompt: a target that
+does not serve us at all (a bad key, an unknown model, no money), or that cannot be reached as it is set up (its host
+name does not exist, its certificate is not trusted). Others are asked at once, but it is no reason to wait.
 So it is with an answer that ended without a word, which says that the prompt is too long for that server.
 A round is retried if any of its failures may pass. What a provider refuses for the prompt's own sake (malformed, too
 long) the next one would refuse as well: it ends the turn. After the first token none of this is asked.
@@ -17,7 +18,8 @@ prompt would wait as long once more, and an error after two minutes is worth mor
 
 Codes are those of `processors/providers/provider.py`; statuses 408, 409 and 5xx arrive as `provider_failed`, 429 as
 `provider_overloaded`, 401, 402, 403 and 404 as `provider_denied`, other 4xx as `provider_refused`, connect errors as
-`provider_unreachable`, read errors before the finish as `provider_cut`.
+`provider_unreachable` or, where waiting cannot mend them, as `provider_misplaced`, read errors before the finish as
+`provider_cut`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Final, Literal, TypeAlias
 __all__ = [
     "ATTEMPTS_MAX",
     "BLAMELESS_CODES",
+    "ELSEWHERE_CODES",
     "JITTER_S",
     "PASSING_CODES",
     "WAITED_S_MAX",
@@ -58,7 +61,7 @@ PASSING_CODES: Final = frozenset(
     }
 )
 """Failures that may pass, elsewhere at once or here in a while."""
-ELSEWHERE_CODES: Final = frozenset({"provider_denied", "provider_empty"})
+ELSEWHERE_CODES: Final = frozenset({"provider_denied", "provider_empty", "provider_misplaced"})
 """May pass elsewhere, and not by waiting."""
 BLAMELESS_CODES: Final = frozenset({"provider_loading", "provider_empty"})
 """Say nothing of how well the target is: its breaker does not hear of them."""

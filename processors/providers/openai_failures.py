@@ -13,6 +13,7 @@ import aiohttp
 import httpx2
 import openai
 
+from infra.connection_faults import connection_fault
 from processors.decisions.chat_chunks import InBandError, safe_code
 from processors.decisions.rate_headers import RateHeaders, read_rate_headers
 from processors.decisions.sse_events import SseFault
@@ -26,6 +27,7 @@ from processors.providers.provider import (
     ProviderFailed,
     ProviderGarbled,
     ProviderLoading,
+    ProviderMisplaced,
     ProviderOverloaded,
     ProviderRefused,
     ProviderTimedOut,
@@ -56,6 +58,14 @@ LOADING: Final = re.compile(r"\bloading\b.*\bmodel\b|\bmodel\b.*\b(?:loading|loa
 TOO_LONG_CODES: Final = ("context_length_exceeded", "exceed_context_size_error")
 TOO_LONG: Final = re.compile(r"\bcontext (?:length|size|window)\b|\bmaximum context\b|\bn_ctx\b", re.IGNORECASE)
 """What a 400 says of a prompt beyond the context where its code does not."""
+UNTRUSTED: Final = (
+    "the provider's certificate is not trusted here: check its base_url, or set SSL_CERT_FILE to a file of "
+    "certificates with its authority among them"
+)
+NO_SUCH_HOST: Final = (
+    "the provider's host name does not exist: check its base_url (TOKENWIRE_PROVIDER_URL), and HTTPS_PROXY where only "
+    "a proxy leads out"
+)
 
 
 def failure_before_answer(
@@ -72,7 +82,13 @@ def failure_before_answer(
         return timed_out("connect", deadlines)
     if any(isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED for cause in causes):
         return ProviderAbsent("nobody listens at the provider's address; is its server started?")
-    return ProviderUnreachable(f"the provider cannot be reached: {type(causes[-1]).__name__}")
+    match connection_fault(error):
+        case "certificate":
+            return ProviderMisplaced(UNTRUSTED)
+        case "unknown_host":
+            return ProviderMisplaced(NO_SUCH_HOST)
+        case None:
+            return ProviderUnreachable(f"the provider cannot be reached: {type(causes[-1]).__name__}")
 
 
 def failure_of_response(error: openai.APIStatusError, input_tokens: int) -> ProviderError:

@@ -25,6 +25,7 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
+from infra.network_environment import is_on_this_machine, trusted_certificates
 from infra.targets.server_questions import ServerQuestions
 from processors.decisions.answer_room import answer_room
 from processors.decisions.chat_chunks import (
@@ -70,7 +71,6 @@ CONNECTIONS_MAX: Final = 1_024
 DRAIN_S: Final = 0.25  # how long a finished answer's connection may take to its proper end, to be used again
 DRAIN_BYTES_MAX: Final = 65_536
 CLOSE_S: Final = 0.5
-LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
 HEADERS: Final = {"Accept-Encoding": "identity"}  # compressing would hold tokens back
 
 
@@ -100,7 +100,8 @@ class OpenAIProvider:
             http_client=openai.DefaultAioHttpClient(
                 limits=limits,
                 timeout=httpx2.Timeout(None),
-                trust_env=urlsplit(url).hostname not in LOOPBACK_HOSTS,  # no proxy stands before this machine
+                trust_env=not is_on_this_machine(url),  # no proxy stands before this machine
+                verify=trusted_certificates(),  # which trust_env would decide as well
             ),
         )
 

@@ -12,6 +12,7 @@ ProviderError                 an attempt failed; says whose fault, whether it ma
 ├── ProviderFailed            it failed by its own account: 5xx, or in the stream   provider              temporary
 ├── ProviderDenied            not with this key, model or account: 401 402 403 404  operator              lasting
 ├── ProviderEmpty             it ended its answer without a word                    prompt, perhaps       lasting
+├── ProviderMisplaced         no such host, or a certificate that is not trusted    operator              lasting
 ├── ProviderRefused           it will not answer this: other 4xx                    caller                lasting
 ├── ProviderGarbled           it said something that is no answer                   provider              temporary
 ├── ProviderBabbled           its answer goes round in circles, or is noise         provider              temporary
@@ -48,6 +49,7 @@ __all__ = [
     "ProviderFailed",
     "ProviderGarbled",
     "ProviderLoading",
+    "ProviderMisplaced",
     "ProviderOverloaded",
     "ProviderRefused",
     "ProviderTimedOut",
@@ -178,6 +180,13 @@ class ProviderDenied(ProviderError):
     """The provider does not serve us: a bad key, no money left, an unknown model. The prompt has no part in it."""
 
     code = "provider_denied"
+    temporary = False
+
+
+class ProviderMisplaced(ProviderError):
+    """No connection comes about until a setting changes: there is no such host, or its certificate is not trusted."""
+
+    code = "provider_misplaced"
     temporary = False
 
 

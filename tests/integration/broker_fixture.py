@@ -7,7 +7,7 @@ TOKENWIRE_TEST_BROKER all of them are of another release of Kafka (`broker_relea
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TOKENWIRE_TEST_CACHE") or REPOSITORY / ".tokenwire" / "cache")
 
 
-def new_broker(folder: Path, *, port: int = 0, extra_properties: Mapping[str, str] = NO_PROPERTIES) -> EmbeddedBroker:
+def new_broker(
+    folder: Path,
+    *,
+    port: int = 0,
+    extra_properties: Mapping[str, str] = NO_PROPERTIES,
+    java_options: Sequence[str] = (),
+) -> EmbeddedBroker:
     """A broker in a folder of its own, not yet started; whoever starts it stops it."""
     return EmbeddedBroker(
         folder=folder,
@@ -43,7 +49,7 @@ def new_broker(folder: Path, *, port: int = 0, extra_properties: Mapping[str, st
         port=port,
         heap_mb=TEST_HEAP_MB,
         extra_properties=extra_properties,
-        java_options=QUICK_START,
+        java_options=(*QUICK_START, *java_options),
     )
 
 

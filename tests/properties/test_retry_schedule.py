@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from processors.decisions.retry_policy import (
     ATTEMPTS_MAX,
+    ELSEWHERE_CODES,
     JITTER_S,
     PASSING_CODES,
     WAITED_S_MAX,
@@ -16,7 +17,7 @@ from processors.decisions.retry_policy import (
     decide_retry,
 )
 
-codes = st.sampled_from([*sorted(PASSING_CODES), "provider_denied", "provider_refused", "provider_error"])
+codes = st.sampled_from([*sorted(PASSING_CODES | ELSEWHERE_CODES), "provider_refused", "provider_error"])
 failures = st.builds(FailureView, codes, st.booleans(), st.one_of(st.none(), st.floats(0, 1e5)), st.floats(0, 200))
 draws = st.floats(0, 1, exclude_max=True)
 

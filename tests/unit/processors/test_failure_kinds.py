@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from processors.providers.provider import ProviderDenied, ProviderFailed, ProviderRefused
+from processors.providers.provider import ProviderDenied, ProviderFailed, ProviderMisplaced, ProviderRefused
 from tests.fakes.one_worker import OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script, answer_chunks
 from tests.fakes.several_targets import UNABLE, Named, with_targets
@@ -12,6 +12,7 @@ from tests.fakes.several_targets import UNABLE, Named, with_targets
 __all__: list[str] = []
 
 DENIED = Script(fails_at=0, failure=ProviderDenied("401"))
+MISPLACED = Script(fails_at=0, failure=ProviderMisplaced("no such host"))
 FAILED = Script(fails_at=0, failure=ProviderFailed("503"))
 REFUSED = Script(fails_at=0, failure=ProviderRefused("400"))
 TEXT = "".join(answer_chunks("ask p1"))
@@ -45,6 +46,15 @@ async def test_no_target_serves_us(worker: OneWorker) -> None:
 
     assert await answered(worker) == "provider_denied"
     assert [len(provider.calls) for provider in providers] == [1, 1]
+
+
+@on_virtual_time
+async def test_target_that_is_set_up_wrongly(worker: OneWorker) -> None:
+    """One attempt and the next target; with no other, the turn ends at once with what to set."""
+    providers = with_targets(worker, (UNABLE, MISPLACED), (UNABLE, MISPLACED))
+
+    assert await answered(worker) == "provider_misplaced"
+    assert ([len(provider.calls) for provider in providers], worker.clock.monotonic_s() < 1.0) == ([1, 1], True)
 
 
 @on_virtual_time

@@ -6,6 +6,7 @@ import pytest
 
 from processors.decisions.retry_policy import (
     BLAMELESS_CODES,
+    ELSEWHERE_CODES,
     PASSING_CODES,
     WAITED_S_MAX,
     FailureView,
@@ -15,7 +16,13 @@ from processors.decisions.retry_policy import (
     may_fail_over,
 )
 from processors.providers import provider
-from processors.providers.provider import ProviderDenied, ProviderEmpty, ProviderError, ProviderLoading
+from processors.providers.provider import (
+    ProviderDenied,
+    ProviderEmpty,
+    ProviderError,
+    ProviderLoading,
+    ProviderMisplaced,
+)
 
 FAILED = FailureView("provider_failed", temporary=True)
 KINDS = [kind for kind in vars(provider).values() if isinstance(kind, type) and issubclass(kind, ProviderError)]
@@ -52,7 +59,7 @@ def test_deadline_before_the_pause_ends() -> None:
 
 @pytest.mark.parametrize(
     "failure",
-    [FailureView(code, temporary=False) for code in ("provider_refused", "provider_denied", "provider_failed")],
+    [FailureView(code, temporary=False) for code in ("provider_refused", *sorted(ELSEWHERE_CODES), "provider_failed")],
 )
 def test_lasting_failure(failure: FailureView) -> None:
     """It is not tried again."""
@@ -62,7 +69,7 @@ def test_lasting_failure(failure: FailureView) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not ProviderError])
 def test_every_kind_of_failure(kind: type[ProviderError]) -> None:
     """What is temporary may fail over and be retried; one that does not serve us, or says nothing, has others asked."""
-    assert may_fail_over(kind.code) == (kind.temporary or kind in (ProviderDenied, ProviderEmpty))
+    assert may_fail_over(kind.code) == (kind.temporary or kind in (ProviderDenied, ProviderEmpty, ProviderMisplaced))
 
 
 @pytest.mark.parametrize(("waited_s", "decision"), [(WAITED_S_MAX, GiveUp("waited")), (59.0, RetryAt(101, "backoff"))])
@@ -80,4 +87,4 @@ def test_blameless_failures() -> None:
 
 def test_no_code_is_made_up() -> None:
     """Each is one of the provider's."""
-    assert {kind.code for kind in KINDS} >= PASSING_CODES
+    assert {kind.code for kind in KINDS} >= PASSING_CODES | ELSEWHERE_CODES
