@@ -15,7 +15,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from infra.clock import Clock
-from infra.kafka.connection import librdkafka_options
+from infra.kafka.connection import librdkafka_options, new_admin
+from infra.kafka.token_source import BrokerTokenUnavailable
 from infra.settings import Settings
 
 __all__ = ["Readiness"]
@@ -55,10 +56,12 @@ class Readiness:
     def ask(self) -> str | None:
         try:
             if self.admin is None:
-                self.admin = AdminClient(self.options)
+                self.admin = new_admin(self.options)
             missing = self.topics - self.admin.list_topics(timeout=ASK_S).topics.keys()
             if missing:
                 return f"topics are missing: {', '.join(sorted(missing))}"
+        except BrokerTokenUnavailable as error:
+            return str(error)
         except KafkaException as error:
             log.info("not_ready", kafka_error=error.args[0].name())
             return "Kafka does not answer"

@@ -10,12 +10,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from infra.kafka.decisions.broker_tokens import extension_fault
+from infra.network_environment import is_on_this_machine
 from schemas.topics import PREFIX, PREFIX_CHARS_MAX, PREFIX_PATTERN, TopicNames, TopicSpec
 
 __all__ = ["OWN_MODEL", "Settings", "SettingsError", "load_settings"]
@@ -63,12 +65,27 @@ class Settings(BaseSettings):
     topic by default; of the embedded broker, 1."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How to talk to the brokers."""
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    """SASL mechanism, with a SASL_ protocol."""
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"] = "PLAIN"
+    """SASL mechanism, with a SASL_ protocol. AWS_MSK_IAM is OAUTHBEARER with tokens by AWS's signer, which the extra
+    `aws` installs."""
     kafka_sasl_username: str = ""
     """SASL user name."""
     kafka_sasl_password: SecretStr = SecretStr("")
     """SASL password."""
+    kafka_oauth_url: str = ""
+    """Token endpoint for OAUTHBEARER (client credentials), https, or http on this machine."""
+    kafka_oauth_client_id: str = ""
+    """Client id at the token endpoint."""
+    kafka_oauth_client_secret: SecretStr = SecretStr("")
+    """Client secret at the token endpoint."""
+    kafka_oauth_scope: str = ""
+    """Scopes to ask the token endpoint for, separated by spaces; empty = none."""
+    kafka_oauth_audience: str = ""
+    """Audience to ask the token endpoint for, where it wants one."""
+    kafka_oauth_extensions: Annotated[tuple[tuple[str, str], ...], NoDecode] = ()
+    """Comma-separated name=value pairs that go to the broker with each token, such as logicalCluster=lkc-1."""
+    kafka_aws_region: str = ""
+    """Region of the cluster, with AWS_MSK_IAM; empty = AWS_REGION, AWS_DEFAULT_REGION."""
     kafka_ssl_cafile: str = ""
     """File of CA certificates that the brokers' certificates are checked against; empty = the system's."""
     kafka_ssl_certfile: str = ""
@@ -217,6 +234,45 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("kafka_oauth_extensions", mode="before")
+    @classmethod
+    def split_pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = (part.partition("=") for part in value.split(",") if part.strip())
+        pairs = tuple((name.strip(), content.strip()) for name, _, content in parts)
+        for pair in pairs:
+            if fault := extension_fault(*pair):
+                raise ValueError(fault)
+        return pairs
+
+    @field_validator("kafka_oauth_url")
+    @classmethod
+    def check_token_endpoint(cls, value: str) -> str:
+        secret_is_safe = value.startswith("https://") or (value.startswith("http://") and is_on_this_machine(value))
+        if value and (not secret_is_safe or "@" in value):
+            raise ValueError("must begin with https:// (http:// on this machine alone) and hold no password")
+        return value
+
+    @model_validator(mode="after")
+    def check_sasl(self) -> Self:
+        """What a mechanism needs must be there, and a mechanism needs a protocol that has room for it."""
+        bearer = self.kafka_sasl_mechanism in ("OAUTHBEARER", "AWS_MSK_IAM")
+        faults = []
+        if bearer and not self.kafka_security_protocol.startswith("SASL"):
+            faults.append("TOKENWIRE_KAFKA_SECURITY_PROTOCOL: must be SASL_SSL with this mechanism")
+        if self.kafka_sasl_mechanism == "OAUTHBEARER":
+            needed = {
+                "URL": self.kafka_oauth_url,
+                "CLIENT_ID": self.kafka_oauth_client_id,
+                "CLIENT_SECRET": self.kafka_oauth_client_secret.get_secret_value(),
+            }
+            absent = (name for name, value in needed.items() if not value)
+            faults += [f"TOKENWIRE_KAFKA_OAUTH_{name}: must be set with OAUTHBEARER" for name in absent]
+        if faults:
+            raise SettingsError(faults)
+        return self
 
     @field_validator("config", "auth_jwks", "first_token_s", mode="before")
     @classmethod

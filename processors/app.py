@@ -13,6 +13,7 @@ from typing import Any, Final
 import faust
 import structlog
 import uvloop
+from faust.auth import OAuthCredentials
 from faust.types import TP  # noqa: F401  # faust resolves it lazily, which fails inside its own consumer thread
 
 from infra.clock import Clock, SystemClock
@@ -195,6 +196,8 @@ def faust_app(settings: Settings) -> Any:
 def faust_credentials(settings: Settings) -> Any:
     options = aiokafka_options(settings)
     context: ssl.SSLContext | None = options.get("ssl_context")
+    if "sasl_oauth_token_provider" in options:
+        return OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
     if "sasl_mechanism" in options:
         return faust.SASLCredentials(
             mechanism=options["sasl_mechanism"],

@@ -21,7 +21,9 @@ from typing import Final, TypeAlias
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from producers.errors import BrokerUnavailable, ProducerBusy, ProducerClosed, ProducerError, TopicMissing
+from infra.kafka.connection import TOKENS_OPTION, LibrdkafkaTokens
+from infra.kafka.token_source import BrokerTokenUnavailable
+from producers.errors import AccessDenied, BrokerUnavailable, ProducerBusy, ProducerClosed, ProducerError, TopicMissing
 from producers.kafka_faults import ACCESS_CODES, fault_of
 from producers.kafka_log import KafkaLog
 from schemas.topics import FOREIGN_PROMPT_BYTES_MAX
@@ -85,7 +87,10 @@ class KafkaPublisher:
         self._guard = threading.Lock()
 
     def open(self) -> None:
-        """Start the producer and its thread. Returns at once: connecting goes on behind."""
+        """Start the producer and its thread. Connecting goes on behind; blocks for an access token where one is needed.
+
+        Raises AccessDenied: there is none.
+        """
         with self._guard:
             if self._line is None:
                 self._line = PolledProducer(self._options)
@@ -120,6 +125,8 @@ class KafkaPublisher:
             if self._line is None:
                 raise ProducerClosed("the producer is not running; start it first")
             if self._line.broken:
+                if (tokens := tokens_of(self._options)) is not None and not tokens.source.at_hand():
+                    raise BrokerUnavailable("there is no access token for Kafka at the moment; try again in a second")
                 log.warning("kafka_producer_replaced")
                 self._line.retire(self._bounds.drain_s)
                 self._line = PolledProducer(self._options)
@@ -136,6 +143,7 @@ class PolledProducer:
         self._servers = options["bootstrap.servers"]
         self._closing = threading.Event()
         self._drain_s = 0.0
+        require_token(options)
         try:
             self._kafka = Producer({**options, "error_cb": self._noticed}, logger=KafkaLog())
         except KafkaException as error:
@@ -203,6 +211,20 @@ class PolledProducer:
             log.warning("kafka_access_denied", kafka_error=error.name(), message=error.str())
         else:
             log.warning("kafka_trouble", kafka_error=error.name(), message=error.str())
+
+
+def tokens_of(options: Mapping[str, object]) -> LibrdkafkaTokens | None:
+    tokens = options.get(TOKENS_OPTION)
+    return tokens if isinstance(tokens, LibrdkafkaTokens) else None
+
+
+def require_token(options: Mapping[str, object]) -> None:
+    """Block until the access token is there, where one is needed: its absence is a sentence, librdkafka's is none."""
+    if (tokens := tokens_of(options)) is not None:
+        try:
+            tokens.source.token_blocking()
+        except BrokerTokenUnavailable as error:
+            raise AccessDenied(str(error)) from error
 
 
 def tuning(bounds: PublishBounds) -> dict[str, object]:

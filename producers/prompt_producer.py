@@ -104,8 +104,8 @@ class PromptProducer:
 
         Cancellation: the producer is left stopped (a look-up on its way ends behind).
         """
-        self._publisher.open()
         try:
+            await asyncio.to_thread(self._publisher.open)
             prompts = self._form.names.prompts
             await asyncio.to_thread(self._publisher.require_topic, prompts, USER_PARTITIONS, deadline_s)
         except BaseException:

@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.error import KafkaError as AdminError
 
 from infra.kafka.cluster_directory import ClusterDirectory
-from infra.kafka.connection import aiokafka_options, librdkafka_options
+from infra.kafka.connection import aiokafka_options, librdkafka_options, new_admin
 from infra.kafka.decisions.topic_refusal import RefusalSpell, remedy, spell_of
 from infra.kafka.node_connection import connection_options
 from infra.kafka.topic_admin import new_topic
@@ -88,8 +88,8 @@ class SessionTopics:
         """The cluster's newest refusal, and for how long it has been repeated; None since the last success."""
 
     async def start(self) -> None:
-        """Connect lazily and start the asker."""
-        self.admin = await asyncio.to_thread(AdminClient, self.options)
+        """Connect lazily and start the asker. Raises BrokerTokenUnavailable."""
+        self.admin = await asyncio.to_thread(new_admin, self.options)
         self.asker = asyncio.create_task(self.create_what_waits(), name="session-topics")
 
     async def stop(self) -> None:

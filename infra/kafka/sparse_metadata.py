@@ -13,7 +13,7 @@ import random
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, UnknownTopicOrPartitionError, for_code
 from aiokafka.structs import PartitionMetadata, TopicPartition
 
 from infra.kafka.existing_topics import ExistingTopicsRequest
@@ -33,12 +33,9 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
         """Refresh brokers and the topics in use; an empty list means "brokers only", None "everything"."""
         request = ExistingTopicsRequest(topics)
         for node_id in self.nodes_to_ask():
-            connection = await self._get_conn(node_id)
-            if connection is None:
-                continue
             try:
-                metadata = await connection.send(request)
-            except (TimeoutError, KafkaError):
+                metadata = await self.send_again(node_id, request)
+            except KafkaError:
                 continue
             if not metadata.brokers:
                 return False
@@ -79,13 +76,24 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
         fault = KafkaError("no broker is known")
         for node_id in self.nodes_to_ask():
             try:
-                response = await self.send(node_id, request)
+                response = await self.send_again(node_id, request)
             except KafkaError as error:
                 fault = error
                 continue
             self.answered_last = node_id
             return response
         raise fault
+
+    async def send_again(self, node_id: int, request: ExistingTopicsRequest) -> Any:
+        """Send a request that may be repeated.
+
+        A connection that has ended meanwhile, with its access token or for being idle, is no sign that the broker has:
+        the request goes once more, over a new one.
+        """
+        try:
+            return await self.send(node_id, request)
+        except KafkaConnectionError:
+            return await self.send(node_id, request)
 
     def nodes_to_ask(self) -> list[int]:
         """The one that answered last comes first: a broker that is gone or hangs is not waited for each time."""

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 from confluent_kafka.error import KafkaError
 
 from infra.kafka.broker_check import check_brokers
-from infra.kafka.connection import librdkafka_options
+from infra.kafka.connection import librdkafka_options, new_admin, require_token
 from infra.kafka.decisions.durability import durability_hint
 from infra.settings import Settings
 from schemas.topics import TopicSpec
@@ -58,13 +58,15 @@ class TopicsUnfit(TopicSetupError):
 
 
 async def ensure_topics(settings: Settings, specs: Sequence[TopicSpec], deadline_s: float = SETUP_DEADLINE_S) -> None:
-    """Create what is missing, wait until it can be used, check it all. Raises TopicSetupError, BrokersUnfit.
+    """Create what is missing, wait until it can be used, check it all.
+
+    Raises TopicSetupError, BrokersUnfit, BrokerTokenUnavailable.
 
     Cancellation: the request under way goes on in its thread until its own deadline; topics may have been created.
     """
+    await require_token(settings)
     await check_brokers(settings)
-    setup = TopicSetup(settings, deadline_s)
-    await asyncio.to_thread(setup.run, tuple(specs))
+    await asyncio.to_thread(lambda: TopicSetup(settings, deadline_s).run(tuple(specs)))
     await check_brokers(settings)  # now there are topics, which must have ids
 
 
@@ -80,8 +82,7 @@ class TopicSetup:
     """One run of `ensure_topics`, in a thread: confluent-kafka's calls block."""
 
     def __init__(self, settings: Settings, deadline_s: float) -> None:
-        quiet = {"log_level": 2}  # connection faults reach us as exceptions; librdkafka would print them as well
-        self._client = AdminClient(librdkafka_options(settings) | quiet)
+        self._client = new_admin(librdkafka_options(settings))
         self._servers = settings.bootstrap_servers
         self._replication = settings.topic_replication
         self._give_up_s = time.monotonic() + deadline_s

@@ -36,6 +36,7 @@ def gateway(processes: int) -> None:
       TOKENWIRE_KAFKA=kafka-1:9092 tokenwire gateway --processes 4
     """
     settings = process_settings("gateway")
+    require_broker_token(settings)
     if processes > 1:
         from tokenwire.one_port import serve_on_one_port
 
@@ -55,6 +56,7 @@ def worker() -> None:
       TOKENWIRE_KAFKA=kafka-1:9092 OPENAI_API_KEY=… tokenwire worker
     """
     settings = process_settings("worker")
+    require_broker_token(settings)
     from processors.app import run_worker
 
     run_worker(settings)
@@ -69,6 +71,7 @@ def analytics() -> None:
       TOKENWIRE_CLICKHOUSE=https://writer:…@clickhouse:8443/tokenwire tokenwire analytics
     """
     settings = process_settings("analytics")
+    require_broker_token(settings)
     if not settings.clickhouse:
         os.nice(EMBEDDED_NICENESS)
     from processors.analytics_process import run_analytics
@@ -127,6 +130,18 @@ async def run_broker(settings: Settings) -> None:
             raise click.ClickException(f"the broker ended with code {ended.result()}; see {embedded.log_file}")
     finally:
         await embedded.stop()
+
+
+def require_broker_token(settings: Settings) -> None:
+    """Without an access token no client gets anywhere: say so at once, and in one place.
+
+    Raises BrokerTokenUnavailable.
+    """
+    from infra.kafka.connection import token_source
+
+    source = token_source(settings)
+    if source is not None:
+        source.token_blocking()
 
 
 def process_settings(name: str) -> Settings:

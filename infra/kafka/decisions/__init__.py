@@ -1,4 +1,5 @@
-"""What is decided about Kafka without asking it: whether a cluster can serve us, and what a refused topic means."""
+"""What is decided about Kafka without asking it: whether a cluster can serve us, what a refused topic means, what an
+access token is worth."""
 
 from __future__ import annotations
 

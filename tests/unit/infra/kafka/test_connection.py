@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ssl
 
+import pytest
+
 from infra.kafka.connection import aiokafka_options, librdkafka_options
-from infra.settings import load_settings
+from infra.settings import SettingsError, load_settings
 
 __all__: list[str] = []
 
@@ -43,6 +45,56 @@ def test_tls_and_sasl() -> None:
     described = librdkafka_options(settings)
     assert (described["sasl.username"], described["sasl.password"]) == ("worker", "a secret")
     assert "ssl.ca.location" not in described
+
+
+def test_access_tokens() -> None:
+    """Every client of a process is handed the tokens of one source; the secret goes to none of them."""
+    access = {
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_sasl_mechanism": "OAUTHBEARER",
+        "kafka_oauth_url": "https://login.example/token",
+        "kafka_oauth_client_id": "line",
+        "kafka_oauth_client_secret": "a secret",
+        "kafka_oauth_extensions": "logicalCluster=lkc-1, identityPoolId=pool-2",
+    }
+    python, native = aiokafka_options(load_settings({}, **access)), librdkafka_options(load_settings({}, **access))
+    provider, tokens = python["sasl_oauth_token_provider"], native["oauth_cb"]
+
+    assert (python["sasl_mechanism"], native["sasl.mechanism"]) == ("OAUTHBEARER", "OAUTHBEARER")
+    assert provider.source is tokens.source
+    assert provider.extensions() == tokens.extensions == {"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}
+    assert not {"sasl_plain_password", "sasl.password"} & (python.keys() | native.keys())
+    other = aiokafka_options(load_settings({}, **access | {"kafka_oauth_client_id": "another"}))
+    assert other["sasl_oauth_token_provider"].source is not provider.source
+
+
+def test_tokens_of_aws() -> None:
+    """The broker is told OAUTHBEARER: our name for it is ours alone."""
+    settings = load_settings(
+        {}, kafka_security_protocol="SASL_SSL", kafka_sasl_mechanism="AWS_MSK_IAM", kafka_aws_region="eu-west-1"
+    )
+
+    assert aiokafka_options(settings)["sasl_mechanism"] == "OAUTHBEARER"
+    assert librdkafka_options(settings)["sasl.mechanism"] == "OAUTHBEARER"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"kafka_oauth_url": "http://login.example/token"}, "KAFKA_OAUTH_URL"),
+        ({"kafka_oauth_url": "https://user:word@login.example/token"}, "KAFKA_OAUTH_URL"),
+        ({"kafka_oauth_extensions": "auth=x"}, "KAFKA_OAUTH_EXTENSIONS"),
+        ({"kafka_oauth_extensions": "pool"}, "KAFKA_OAUTH_EXTENSIONS"),
+        ({"kafka_sasl_mechanism": "OAUTHBEARER", "kafka_security_protocol": "SASL_SSL"}, "KAFKA_OAUTH_CLIENT_SECRET"),
+        ({"kafka_sasl_mechanism": "AWS_MSK_IAM"}, "KAFKA_SECURITY_PROTOCOL"),
+    ],
+)
+def test_settings_that_lead_nowhere(changes: dict[str, str], named: str) -> None:
+    """They are refused at the start, by name."""
+    with pytest.raises(SettingsError) as refused:
+        load_settings({}, **changes)
+
+    assert any(f"TOKENWIRE_{named}" in fault for fault in refused.value.faults)
 
 
 def test_files_of_certificates() -> None:
