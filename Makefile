@@ -67,7 +67,7 @@ test-brokers: setup  ## The line, a worker's death, both layouts and rows R1, R7
 faults: setup  ## The fault tests at full size (docs/faults.md), some forty minutes; what they measure is printed
 	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)
 
-simulate: setup  ## Thousands of simulated worker crashes; SEEDS=1234 repeats one, SEEDS=0-9999 runs a range
+simulate: setup  ## Thousands of simulated worker crashes, servers with hidden limits; SEEDS=1234 repeats one, SEEDS=0-9999 runs a range
 	TOKENWIRE_SIMULATION_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -s --timeout 7200 tests/simulation
 
 check: setup  ## Formatting, lint and types, as CI runs them

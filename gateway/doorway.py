@@ -9,15 +9,14 @@ there goes when the line is too long.
 
 from __future__ import annotations
 
-import contextlib
 import random
-import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.decisions.client_outbox import HeldBytes
 from gateway.decisions.connection_limits import ConnectionLimits
+from infra.interpreter_settings import raise_file_limit
 
 __all__ = [
     "TURNED_AWAY_AT_ONCE_MAX",
@@ -108,9 +107,5 @@ class Doorway:
 
 def files_for_sockets() -> int:
     """How many sockets the process may accept, by its limit of open files, which is raised as far as it may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return max(1, soft - FILES_KEPT_BACK) if soft != resource.RLIM_INFINITY else 1_000_000
+    files = raise_file_limit()
+    return max(1, files - FILES_KEPT_BACK) if files is not None else 1_000_000

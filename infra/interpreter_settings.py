@@ -20,8 +20,10 @@ with `RETURNING_ALLOCATOR` in its environment (decision 37 has the figures).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
+import resource
 import sys
 from typing import Final
 
@@ -31,6 +33,7 @@ __all__ = [
     "collect_on_request",
     "collect_young",
     "give_back",
+    "raise_file_limit",
     "settle_interpreter",
     "trim",
 ]
@@ -52,6 +55,16 @@ def settle_interpreter() -> None:
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
+
+
+def raise_file_limit() -> int | None:
+    """Let the process open as many files, sockets among them, as it may; how many that is, None: any number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft if soft != resource.RLIM_INFINITY else None
 
 
 def collect_on_request() -> None:

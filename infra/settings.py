@@ -188,7 +188,7 @@ class Settings(BaseSettings):
     as it left them. Empty = a restart hands them to others and back."""
     session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
     """Silence after which the group gives a worker's partitions to others."""
-    turns_running_max: Annotated[int, Field(ge=1)] = 512
+    turns_running_max: Annotated[int, Field(ge=1)] = 4_096
     """Calls that one worker makes at once; the rest wait in line."""
     line_wait_s: Annotated[float, Field(ge=1, le=604_800)] = 86_400.0
     """Longest time that a prompt stands in line for a place at a model; a line of a batch is awaited as long. A day."""

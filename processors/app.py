@@ -17,7 +17,7 @@ from faust.auth import OAuthCredentials
 from faust.types import TP  # noqa: F401  # faust resolves it lazily, which fails inside its own consumer thread
 
 from infra.clock import Clock, SystemClock
-from infra.interpreter_settings import settle_interpreter
+from infra.interpreter_settings import raise_file_limit, settle_interpreter
 from infra.kafka.broker_check import check_brokers
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.log_client import LogClient
@@ -81,7 +81,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     holder = CatalogueHolder(settings)
     server = questions_to(settings, holder)
     pool = TargetPool(
-        lambda target: provider or provider_at(target, holder, server),
+        lambda target: provider or provider_at(target, holder, server, connections_max=settings.turns_running_max),
         clock,
         calls_max=settings.turns_running_max,
         desk=PermitDesk(partial(send_permit, appender), clock, lambda name: holder.current.targets.get(name)),
@@ -146,13 +146,16 @@ def questions_to(settings: Settings, holder: CatalogueHolder) -> ServerQuestions
     return ServerQuestions(settings.provider_url, settings.provider_key.get_secret_value(), learn)
 
 
-def provider_at(target: Target, holder: CatalogueHolder, server: ServerQuestions | None) -> OpenAIProvider:
+def provider_at(
+    target: Target, holder: CatalogueHolder, server: ServerQuestions | None, *, connections_max: int
+) -> OpenAIProvider:
     """Whoever answers at a target: the simulated provider, OpenAI, or any that speaks its language."""
     return OpenAIProvider(
         name=target.provider,
         api_key=holder.loaded.key_of(target).get_secret_value(),
         base_url=target.base_url,
         server=server if holder.loaded.source is None else None,
+        connections_max=connections_max,
     )
 
 
@@ -220,6 +223,7 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
     Raises BrokersUnfit, and what stopped it where it can't go on: the supervisor starts another.
     """
     await check_brokers(settings)
+    raise_file_limit()  # a socket for each call
     worker = build_app(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

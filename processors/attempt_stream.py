@@ -20,6 +20,7 @@ from infra.clock import Clock
 from processors.attempt_recorder import AttemptRecorder
 from processors.decisions.answer_text import AnswerText
 from processors.decisions.answer_watch import AnswerWatch
+from processors.decisions.call_limit import REVIEW_S
 from processors.decisions.rate_headers import RateHeaders
 from processors.decisions.token_count import estimated_usage
 from processors.decisions.turn_ending import Ending, ending_of_failure, ending_of_finish, ending_of_stop
@@ -87,11 +88,13 @@ class AttemptStream:
         watch: AnswerWatch,
         from_seq: int = 0,
         on_limits: Callable[[RateHeaders], None] = lambda _: None,
+        on_heard: Callable[[int], None] = lambda _: None,
         before_first: Callable[[], Awaitable[None]] | None = None,
         may_leave: Callable[[], bool] = lambda: False,
         leads: bool = True,
     ) -> None:
-        """`on_limits` is told what the provider's headers say is left of its limits.
+        """`on_limits` is told what the provider's headers say is left of its limits; `on_heard`, with the first chunk
+        and then about every REVIEW_S, how many have come (`paced_chunks`).
 
         `before_first` is awaited before the first chunk is written; what it raises ends the call. `may_leave` is asked
         while the first token is late: whether somebody else takes the call. `leads`: a cancel of the turn ends this
@@ -104,6 +107,10 @@ class AttemptStream:
         self.watch = watch
         self.from_seq = from_seq
         self.on_limits = on_limits
+        self.on_heard = on_heard
+        self.tell_from_s = 0.0
+        self.is_held_back = False
+        """Whether a reader's pace may hold the answer back."""
         self.before_first = before_first
         self.may_leave = may_leave
         self.leads = leads
@@ -127,6 +134,11 @@ class AttemptStream:
         """How many it has said."""
         return self.answer.chunks
 
+    @property
+    def paced_chunks(self) -> int:
+        """How many have come at the provider's own pace: none where a reader's may hold them back."""
+        return 0 if self.is_held_back else self.chunks
+
     async def run(self, turn: OpenTurn, request: ChatRequest, *, attempt: int, run: str) -> StreamResult:
         """Call the provider and publish until it ends, fails or is stopped. Raises RunVoided, AppendFailed.
 
@@ -142,6 +154,7 @@ class AttemptStream:
             from_seq=self.from_seq,
             brake=turn.brake,
         )
+        self.is_held_back = turn.brake is not None
         request = replace(
             request,
             may_leave=self.may_leave,
@@ -212,6 +225,9 @@ class AttemptStream:
             if not texts:
                 continue
             gaps_us = self.gaps_of(texts)
+            if self.last_s >= self.tell_from_s:
+                self.tell_from_s = self.last_s + REVIEW_S
+                self.on_heard(0 if self.is_held_back else self.chunks + len(texts))
             if self.before_first is not None and not self.chunks:
                 await self.before_first()
             self.answer.add(texts)

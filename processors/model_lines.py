@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from infra.targets.model_catalogue import ServedModel, Target
+from processors.decisions.call_limit import SeenCall
 from processors.decisions.patience import Patience
 from processors.decisions.priority_line import PriorityLine, Standing
 from processors.decisions.provider_router import CallNeeds
@@ -45,6 +46,10 @@ class Call:
     started_s: float = 0.0
     permit: Ask | None = None
     """The permit of the limit's holder, where that is another worker."""
+    seen: SeenCall | None = None
+    """What the target's limit knows of it; None where that is another worker's, or nobody is called."""
+    stood_in_queue: bool = False
+    """It ran out of time before its first token, while the target answered other calls of ours."""
     finished: bool = False
     patience: Patience | None = None
     """What the wait for it has left of the search's; None: it was not waited for."""

@@ -15,7 +15,7 @@ from uuid import uuid4
 from infra.clock import Clock
 from processors.decisions.permit_rules import RENEW_S
 from processors.permit_courier import PermitCourier
-from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitReturned
+from schemas.permits import CallOutcome, PermitAsked, PermitGranted, PermitRefused, PermitReturned
 from schemas.prompts import Priority
 
 __all__ = ["Ask", "PermitAsks"]
@@ -38,6 +38,10 @@ class Ask:
     asked_at_s: float
     renew_at_s: float
     phase: AskPhase = "pending"
+    first_token_s: float | None = None
+    """From the call's request to its first token."""
+    input_tokens: int = 0
+    outcome: CallOutcome = "ended"
 
 
 class PermitAsks:
@@ -83,7 +87,14 @@ class PermitAsks:
     def end(self, ask: Ask, tokens_used: int = 0) -> None:
         """The call has ended, or the permit is not wanted any more."""
         if self.open.pop(ask.permit, None) is not None:
-            returned = PermitReturned(permit=ask.permit, target=ask.target, tokens_used=tokens_used)
+            returned = PermitReturned(
+                permit=ask.permit,
+                target=ask.target,
+                tokens_used=tokens_used,
+                outcome=ask.outcome,
+                first_token_s=ask.first_token_s,
+                input_tokens=ask.input_tokens,
+            )
             self.courier.carry(ask.holder, returned)
 
     def on_granted(self, command: PermitGranted) -> bool:

@@ -11,12 +11,14 @@ import math
 from dataclasses import dataclass, field
 
 from infra.clock import Clock
+from processors.decisions.call_limit import SeenCall
 from processors.decisions.permit_rules import LEASE_S, PermitPhase, on_asked
 from processors.decisions.priority_line import PriorityLine, Standing
 from processors.decisions.rate_window import Charge, settle
 from processors.permit_courier import PermitCourier
 from processors.target_states import TargetState
 from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitReturned
+from schemas.prompts import Priority
 
 __all__ = ["ForeignCall", "PermitGrants", "PermitLine"]
 
@@ -34,9 +36,12 @@ class ForeignCall:
     patient: bool
     until_s: float
     """Without another word it is forgotten then."""
+    priority: Priority = "interactive"
     standing: Standing | None = None
     charges: tuple[Charge, ...] = ()
     phase: PermitPhase = "waiting"
+    seen: SeenCall | None = None
+    """What the target's limit knows of it, once it has a place."""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +78,7 @@ class PermitGrants:
         act = on_asked(known.phase if known else None, held=asked.held)
         now_s = self.clock.monotonic_s()
         call = known or ForeignCall(
-            asked.permit, state, asked.tokens, partition, asked.reply_partition, asked.patient, now_s
+            asked.permit, state, asked.tokens, partition, asked.reply_partition, asked.patient, now_s, asked.priority
         )
         self.calls[asked.permit] = call
         call.until_s = now_s + LEASE_S
@@ -87,8 +92,7 @@ class PermitGrants:
                 self.tell_granted(call)
             case "adopt":
                 self.step_out(call)
-                call.phase = "granted"
-                state.in_flight += 1
+                self.place(call)
             case "renew":
                 pass
         return call
@@ -96,9 +100,15 @@ class PermitGrants:
     def grant(self, call: ForeignCall, charges: tuple[Charge, ...]) -> None:
         """Let the first in line through: it was charged, and takes a place from now on."""
         self.step_out(call)
-        call.charges, call.phase = charges, "granted"
-        call.state.in_flight += 1
+        call.charges = charges
+        self.place(call)
         self.tell_granted(call)
+
+    def place(self, call: ForeignCall) -> None:
+        """It takes a place from now on."""
+        call.phase = "granted"
+        call.state.in_flight += 1
+        call.seen = call.state.limit.begin(self.clock.monotonic_s(), batch=call.priority == "batch")
 
     def refuse(self, call: ForeignCall, retry_after_s: float) -> None:
         """Send it away."""
@@ -112,7 +122,7 @@ class PermitGrants:
         call = self.calls.get(returned.permit)
         if call is None:
             return False
-        self.forget(call, used=returned.tokens_used)
+        self.forget(call, used=returned.tokens_used, returned=returned)
         return True
 
     def expire(self) -> None:
@@ -137,16 +147,33 @@ class PermitGrants:
         for call in [call for call in self.calls.values() if call.state is state]:
             self.forget(call, used=None)
 
-    def forget(self, call: ForeignCall, *, used: int | None) -> None:
-        """`used`: tokens, where that is known; otherwise the charge stands."""
+    def forget(self, call: ForeignCall, *, used: int | None, returned: PermitReturned | None = None) -> None:
+        """`used`: tokens, where that is known; otherwise the charge stands. `returned`: how it went, likewise."""
         del self.calls[call.permit]
         self.step_out(call)
         if call.phase == "waiting":
             return
         call.state.in_flight -= 1
+        self.settle_limit(call, returned)
         if call.charges and used is not None:
             now_s = self.clock.monotonic_s()
             call.state.tokens = settle(call.state.tokens, call.charges[1], used, now_s)
+
+    def settle_limit(self, call: ForeignCall, returned: PermitReturned | None) -> None:
+        """Give the place back to the target's limit, and what its call has shown."""
+        now_s, limit = self.clock.monotonic_s(), call.state.limit
+        if call.seen is None:
+            return
+        if returned is None:
+            limit.end(call.seen, now_s)
+            return
+        limit.returned(
+            call.seen,
+            now_s,
+            returned.outcome,
+            first_token_s=returned.first_token_s,
+            input_tokens=returned.input_tokens,
+        )
 
     def step_out(self, call: ForeignCall) -> None:
         line = self.lines.get(call.state.target.name)

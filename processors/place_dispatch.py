@@ -19,6 +19,7 @@ from typing import Final
 
 from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel, Target
+from processors.decisions.call_limit import SeenCall
 from processors.decisions.permit_rules import ANSWER_S
 from processors.decisions.provider_router import (
     LOOK_AGAIN_S,
@@ -194,8 +195,10 @@ class PlaceDispatch:
             return math.inf
         state, now_s = call.state, self.clock.monotonic_s()
         name, places = state.target.name, state.limits.concurrent_max
+        learned = state.limit.places(now_s, batch=call.priority == "batch")
         at_s = now_s + LOOK_AGAIN_S
-        if name not in kept and (places is None or state.in_flight < places):
+        has_place = (places is None or state.in_flight < places) and (learned is None or state.limit.running < learned)
+        if name not in kept and has_place:
             match self.targets.charge(state, call.tokens):
                 case NeverFits():
                     self.desk.grants.refuse(call, REFUSED_FOR_GOOD_S)
@@ -226,8 +229,9 @@ class PlaceDispatch:
 
     def views(self, served: ServedModel, tokens: int, *, waiter: Waiter | None, kept: Set[str]) -> list[TargetView]:
         permitted = waiter.permitted if waiter is not None else ""
+        batch = waiter is not None and waiter.priority == "batch"
         return [
-            self.targets.view(target, tokens, kept=target.name in kept, permitted=target.name == permitted)
+            self.targets.view(target, tokens, kept=target.name in kept, permitted=target.name == permitted, batch=batch)
             for target in served.targets
         ]
 
@@ -239,6 +243,7 @@ class PlaceDispatch:
         target = target_named(waiter.served, name)
         state, now_s = self.targets.of(target), self.clock.monotonic_s()
         permit: Ask | None = None
+        seen: SeenCall | None = None
         charges: tuple[Charge, ...] = ()
         if waiter.permitted == name and waiter.ask is not None:
             permit, waiter.ask = waiter.ask, None
@@ -248,10 +253,11 @@ class PlaceDispatch:
             if not isinstance(charged, tuple):
                 raise RuntimeError(f"{name} was chosen without room")
             charges = charged
+            seen = state.limit.begin(now_s, batch=waiter.priority == "batch")
         state.in_flight += 1
         self.calls += 1
         is_probe = self.targets.started_probe(state)
-        return Call(state, target, waiter.served, reason, charges, is_probe, now_s, permit)
+        return Call(state, target, waiter.served, reason, charges, is_probe, now_s, permit, seen)
 
     def set_timer(self, at_s: float) -> None:
         """Look again at a moment."""

@@ -27,8 +27,9 @@ from processors.decisions.waiting_line import TELL_EVERY_S, LinePlace, Told, pac
 from processors.model_lines import Call, ModelLine, NoTarget, Waiter
 from processors.permit_desk import PermitDesk
 from processors.place_dispatch import TIMER_S_MIN, PlaceDispatch
-from processors.providers.provider import ChatProvider, ProviderError
+from processors.providers.provider import ChatProvider, ProviderError, ProviderOverloaded, ProviderTimedOut
 from processors.target_states import limits_of
+from schemas.permits import CallOutcome
 from schemas.prompts import Priority
 
 __all__ = ["CALLS_MAX", "Call", "NoTarget", "OnWait", "TargetPool"]
@@ -38,7 +39,7 @@ log = structlog.get_logger(__name__)
 OnWait = Callable[[int, float | None], Awaitable[None]]
 """Told the position in line (0: next) and the expected wait in seconds, where it is known."""
 
-CALLS_MAX: Final = 512
+CALLS_MAX: Final = 4_096
 
 
 class TargetPool(PlaceDispatch):
@@ -123,8 +124,23 @@ class TargetPool(PlaceDispatch):
             state.tokens = tightened(state.tokens, seen.tokens, share, now_s, tokens)
         self.dispatch()
 
-    def finish(self, call: Call, *, error: ProviderError | None, tokens_used: int, spoke: bool) -> None:
-        """Give the place back: settle the tokens, tell the breaker. `spoke`: at least one chunk came."""
+    def heard(self, call: Call, *, sent_s: float, chunks: int, input_tokens: int) -> None:
+        """A call's first text has come, or more of it: about every REVIEW_S. `sent_s`: when it was made, monotonic;
+        `chunks`: all so far, 0 where they come at another pace than the target's."""
+        now_s, limit = self.clock.monotonic_s(), call.state.limit
+        if call.seen is not None:
+            before = limit.limit
+            limit.heard(call.seen, now_s, sent_s=sent_s, chunks=chunks, input_tokens=input_tokens)
+            if limit.limit != before:
+                self.dispatch()
+        elif call.permit is not None and call.permit.first_token_s is None:
+            call.permit.first_token_s, call.permit.input_tokens = now_s - sent_s, input_tokens
+
+    def finish(
+        self, call: Call, *, error: ProviderError | None, tokens_used: int, spoke: bool, chunks: int = 0
+    ) -> None:
+        """Give the place back: settle the tokens, tell the breaker. `spoke`: at least one chunk came; `chunks` as for
+        `heard`."""
         if call.finished:
             return
         if error is not None and error.limits is not None:
@@ -133,6 +149,7 @@ class TargetPool(PlaceDispatch):
         state, now_s = call.state, self.clock.monotonic_s()
         self.calls -= 1
         state.in_flight -= 1
+        self.tell_limit(call, outcome_of(error, spoke=spoke), chunks)
         if call.permit is not None and self.desk is not None:
             self.desk.end(call.permit, tokens_used)
         else:
@@ -146,6 +163,18 @@ class TargetPool(PlaceDispatch):
             if state.breaker.phase is not before:
                 log.warning("breaker_changed", target=call.target.name, phase=state.breaker.phase.value)
         self.dispatch()
+
+    def tell_limit(self, call: Call, outcome: CallOutcome, chunks: int) -> None:
+        """The end of a call, to whoever learns how many the target takes."""
+        now_s, limit = self.clock.monotonic_s(), call.state.limit
+        call.stood_in_queue = outcome == "timed_out" and limit.heard_lately(now_s)
+        if call.permit is not None:
+            call.permit.outcome = outcome
+        if call.seen is not None:
+            before = limit.limit
+            limit.end(call.seen, now_s, outcome, chunks=chunks)
+            if before is None and limit.limit is not None:
+                log.info("call_limit_learned", target=call.target.name, calls=limit.limit, outcome=outcome)
 
     def give_back(self, call: Call) -> None:
         """Finish a call that was never made."""
@@ -240,9 +269,22 @@ def tightened(state: RateState, seen: LimitSeen, share: float, now_s: float, ans
     return headers_seen(state, left, seen.reset_s, now_s, answered=answered, limit=limit)
 
 
+def outcome_of(error: ProviderError | None, *, spoke: bool) -> CallOutcome:
+    """What a call's end may say about how many calls its target takes. A 429 whose headers name a limit per minute
+    that is used up says nothing about calls at once."""
+    if spoke or error is None:
+        return "ended"
+    if isinstance(error, ProviderTimedOut) and error.deadline == "first_token":
+        return "timed_out"
+    seen = error.limits
+    by_minute = seen is not None and any(one is not None and one.remaining <= 0 for one in (seen.requests, seen.tokens))
+    return "overloaded" if isinstance(error, ProviderOverloaded) and not by_minute else "ended"
+
+
 def verdict(call: Call, error: ProviderError | None, *, spoke: bool) -> BreakerEvent | None:
-    """What a call's end says about its target; None: nothing (it was stopped, or the prompt was refused)."""
-    if error is not None and error.code in BLAMELESS_CODES and not spoke:
+    """What a call's end says about its target; None: nothing (it was stopped, the prompt was refused, or it stood in
+    the target's own queue)."""
+    if call.stood_in_queue or (error is not None and error.code in BLAMELESS_CODES and not spoke):
         return BreakerEvent.PROBE_ABANDONED if call.is_probe else None
     failed = error is not None and may_fail_over(error.code)
     if call.is_probe:

@@ -76,7 +76,7 @@ class TurnCalls:
             history = await self.history_of(lane, turn, None)
         answer_tokens = self.answer_tokens(turn, served)
         least = tokens_of_prompt(turn.prompt) + min(answer_tokens, ANSWER_TOKENS_LEAST)
-        needs = CallNeeds(context_tokens=least, substitute=served.substitute)
+        needs = CallNeeds(context_tokens=least, substitute=served.substitute, overflow=served.overflow)
         context_tokens = max(target.context_tokens for target in served.targets)
         tokens = history.input_tokens + answer_room(
             answer_tokens, input_tokens=history.input_tokens, context_tokens=context_tokens

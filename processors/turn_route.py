@@ -152,15 +152,18 @@ class TurnRoute:
             return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
         if result.from_seq + result.chunks:
             return None
-        return await self.next_round(turn, self.passing or failure)
+        return await self.next_round(turn, self.passing or failure, counts=not call.stood_in_queue)
 
-    async def next_round(self, turn: OpenTurn, failure: ProviderError) -> StartCause | None:
-        self.rounds += 1
-        view = FailureView(failure.code, failure.temporary, failure.retry_after_s, failure.waited_s)
+    async def next_round(self, turn: OpenTurn, failure: ProviderError, *, counts: bool) -> StartCause | None:
+        """Every target anew after a pause. `counts`: as one of the rounds that a turn has; a call that stood in a
+        target's own queue until its time was up is asked again however often, until the turn's own deadline."""
+        self.rounds += counts
+        waited_s = failure.waited_s if counts else 0.0
+        view = FailureView(failure.code, failure.temporary, failure.retry_after_s, waited_s)
         now_s = self.clock.monotonic_s()
         decision = decide_retry(
             view,
-            attempt=self.rounds,
+            attempt=max(1, self.rounds),
             draw=random.random(),
             now_s=now_s,
             deadline_s=self.patience.deadline_s,

@@ -13,6 +13,7 @@ The order, and what a death between two lines leaves behind:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -24,6 +25,7 @@ import structlog
 from infra.clock import Clock
 from infra.targets.model_catalogue import ModelCatalogue, ServedModel
 from infra.telemetry.metric_names import (
+    WORKER_CALL_LIMIT,
     WORKER_PROVIDER_TTFT_SECONDS,
     WORKER_TOKENS,
     WORKER_TURNS,
@@ -46,6 +48,7 @@ from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
 from processors.side_by_side import both
 from processors.target_pool import Call, TargetPool
+from processors.target_states import TargetState
 from processors.token_publisher import RunVoided
 from processors.turn_calls import LINE_WAIT_S, TurnCalls
 from processors.turn_records import Attempt, TurnRecords, first_offset_of
@@ -96,6 +99,15 @@ class TurnRunner:
         self.turns = metrics.counter(WORKER_TURNS)
         self.tokens = metrics.counter(WORKER_TOKENS)
         self.ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)
+        self.call_limit = metrics.gauge(WORKER_CALL_LIMIT)
+        pool.targets.on_new = self.show_limit
+
+    def show_limit(self, state: TargetState) -> None:
+        """Have a target's learned limit among the metrics."""
+        limit = state.limit
+        self.call_limit.labels(target=state.target.name).set_function(
+            lambda: math.inf if limit.limit is None else limit.limit
+        )
 
     async def begin(
         self, lane: SessionLane, turn: OpenTurn, call: Call, *, queued: TurnQueued | None = None
@@ -235,7 +247,12 @@ class TurnRunner:
     ) -> AttemptStream:
         """The call of an attempt, not made yet."""
         call = attempt.call
-        return AttemptStream(
+
+        def heard(chunks: int) -> None:
+            tokens = attempt.history.input_tokens
+            self.pool.heard(call, sent_s=stream.requested_s, chunks=chunks, input_tokens=tokens)
+
+        stream = AttemptStream(
             provider=call.provider,
             writer=lane.log(),
             clock=self.clock,
@@ -243,10 +260,12 @@ class TurnRunner:
             watch=watch_of(call.served),
             from_seq=attempt.from_seq,
             on_limits=lambda seen: self.pool.headers_seen(call, seen),
+            on_heard=heard,
             before_first=before_first,
             may_leave=may_leave,
             leads=leads,
         )
+        return stream
 
     async def run_call(self, turn: OpenTurn, attempt: Attempt, stream: AttemptStream) -> StreamResult:
         """Make a call and finish it. Raises and is cancelled as `stream`."""
@@ -264,7 +283,8 @@ class TurnRunner:
             if stream.beaten:  # it was asked, if in vain
                 used = attempt.input_usage.input_tokens
                 self.spoke_after(attempt, self.clock.monotonic_s() - stream.requested_s)
-            self.pool.finish(attempt.call, error=error, tokens_used=used, spoke=stream.chunks > 0)
+            spoke, chunks = stream.chunks > 0, stream.paced_chunks
+            self.pool.finish(attempt.call, error=error, tokens_used=used, spoke=spoke, chunks=chunks)
         return result
 
     def spoke_after(self, attempt: Attempt, first_token_s: float) -> None:

@@ -7,7 +7,7 @@ whose permit it is: nothing is changed by a repetition, and whoever hears nothin
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,7 @@ from schemas.prompts import Priority
 from schemas.topics import USER_PARTITIONS
 
 __all__ = [
+    "CallOutcome",
     "PermitAsked",
     "PermitCommand",
     "PermitGranted",
@@ -27,6 +28,8 @@ __all__ = [
 
 TARGET_CHARS_MAX: Final = 512
 PERMIT_CHARS_MAX: Final = 64
+CallOutcome: TypeAlias = Literal["ended", "overloaded", "timed_out"]
+"""`overloaded`: refused as one too many; `timed_out`: the deadline of the first token ran out."""
 TAG_PREFIX: Final = b'{"type":"permit.'
 
 
@@ -73,6 +76,12 @@ class PermitReturned(msgspec.Struct, frozen=True, omit_defaults=True, tag="permi
     permit: str
     target: str
     tokens_used: int = 0
+    outcome: CallOutcome = "ended"
+    """How its call went, as far as it tells how many calls the target takes at once."""
+    first_token_s: float | None = None
+    """From the request to the first token, where one came."""
+    input_tokens: int = 0
+    """Size of the prompt that it was the first token for."""
 
 
 PermitCommand: TypeAlias = PermitAsked | PermitGranted | PermitRefused | PermitReturned
@@ -98,6 +107,8 @@ def check_permit(command: PermitCommand) -> None:
             require("retry_after_s", command.retry_after_s >= 0, "must not be negative")
         case PermitReturned():
             require("tokens_used", command.tokens_used >= 0, "must not be negative")
+            require("first_token_s", (command.first_token_s or 0) >= 0, "must not be negative")
+            require("input_tokens", command.input_tokens >= 0, "must not be negative")
 
 
 def require_partition(field: str, value: int) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from infra.simulated_provider.behaviour import Behaviour
@@ -30,11 +30,21 @@ RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # linger for zero seconds: clos
 class AnswerPlayer:
     """One answer on its way. `finished` gives what the script's last beat led to."""
 
-    def __init__(self, transport: asyncio.Transport, script: Iterator[Beat], behaviour: Behaviour, call: Call) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        script: Iterator[Beat],
+        behaviour: Behaviour,
+        call: Call,
+        *,
+        slowness: Callable[[], float] = lambda: 1.0,
+    ) -> None:
+        """`slowness`: how many times as long as it should each token takes now."""
         self.loop = asyncio.get_running_loop()
         self.transport = transport
         self.script = script
         self.call = call
+        self.slowness = slowness
         self.pace_s = behaviour.pace_ms / 1_000
         self.jitter = behaviour.jitter
         self.draw = random.Random(behaviour.seed)
@@ -79,8 +89,8 @@ class AnswerPlayer:
         if beat.gap_s is not None:
             return beat.gap_s
         if not self.jitter or not self.pace_s:
-            return self.pace_s
-        return self.pace_s * (1 + self.jitter * (2 * self.draw.random() - 1))
+            return self.pace_s * self.slowness()
+        return self.pace_s * self.slowness() * (1 + self.jitter * (2 * self.draw.random() - 1))
 
     def reset(self) -> None:
         """Close the connection so that the client sees a reset, not an end."""

@@ -22,6 +22,7 @@ from infra.simulated_provider.answer_player import AnswerPlayer
 from infra.simulated_provider.behaviour import Behaviour, DirectiveError, Fault
 from infra.simulated_provider.call_log import Call, CallLog
 from infra.simulated_provider.chat_exchange import CompletionRequest, Exchange, exchange_of
+from infra.simulated_provider.crowding import Beyond, Crowding
 from infra.simulated_provider.request_quota import RequestQuota
 from infra.simulated_provider.wire_script import Then, error_body, wire_script
 
@@ -50,7 +51,8 @@ log = structlog.get_logger(__name__)
 class SimulatedProvider:
     """The server. `port` is known after `start`; `calls` is what `GET /calls` shows.
 
-    `concurrent_max`: calls beyond it are answered 429 at once, as a provider does whose limit is passed.
+    `concurrent_max`: calls answered at once; what becomes of more of them `beyond` says: refused with 429, left to
+    wait, or all answered more slowly (`crowding`). Its `crowding` may be changed while it runs.
     """
 
     def __init__(
@@ -60,12 +62,12 @@ class SimulatedProvider:
         behaviour: Behaviour | None = None,
         api_key: str = "",
         concurrent_max: int | None = None,
+        beyond: Beyond = "429",
     ) -> None:
         self.port = port
         self.behaviour = behaviour or Behaviour()
         self.api_key = api_key
-        self.concurrent_max = concurrent_max
-        self.running = 0
+        self.crowding = Crowding(concurrent_max, beyond)
         self.call_log = CallLog()
         self.quota = RequestQuota(self.behaviour.quota)
         self.runner: web.AppRunner | None = None
@@ -138,26 +140,21 @@ class SimulatedProvider:
             return error_response(400, str(error), "invalid_request_error", None)
         call = exchange.call
         headers = self.quota.charged(time.monotonic())
-        with noting_end(call), self.running_call():
-            early = self.overload_response() or await fault_response(exchange.fault)
+        with noting_end(call):
+            early = self.overload_response()
             if early is not None:
-                early.headers.update(headers)
-                call.state, call.status = "faulted", early.status
-                return early
-            return await (stream_answer(request, exchange, headers) if wanted.stream else whole_answer(exchange))
-
-    @contextlib.contextmanager
-    def running_call(self) -> Iterator[None]:
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
+                return noted_early(early, call, headers)
+            async with self.crowding.place():
+                early = await fault_response(exchange.fault)
+                if early is not None:
+                    return noted_early(early, call, headers)
+                if wanted.stream:
+                    return await stream_answer(request, exchange, headers, self.crowding)
+                return await whole_answer(exchange)
 
     def overload_response(self) -> web.Response | None:
         """A 429, where more calls run than may, or more have come than the quota holds; this one counts."""
-        crowded = self.concurrent_max is not None and self.running > self.concurrent_max
-        if not crowded and not self.quota.exceeded:
+        if not self.crowding.refuses and not self.quota.exceeded:
             return None
         return error_response(*STATUS_FAULTS["429"])
 
@@ -220,7 +217,16 @@ async def fault_response(fault: Fault | None) -> web.Response | None:
     return response
 
 
-async def stream_answer(request: web.Request, exchange: Exchange, headers: Mapping[str, str]) -> web.StreamResponse:
+def noted_early(response: web.Response, call: Call, headers: Mapping[str, str]) -> web.Response:
+    """An answer without a stream, and its note."""
+    response.headers.update(headers)
+    call.state, call.status = "faulted", response.status
+    return response
+
+
+async def stream_answer(
+    request: web.Request, exchange: Exchange, headers: Mapping[str, str], crowding: Crowding
+) -> web.StreamResponse:
     """Cancellation: the client has left; nothing more is written and the call is noted as aborted."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache", **headers})
     response.enable_chunked_encoding()
@@ -229,7 +235,7 @@ async def stream_answer(request: web.Request, exchange: Exchange, headers: Mappi
     if transport is None:
         raise ConnectionResetError("the client left before the answer began")
     script = wire_script(exchange.head, exchange.pieces, exchange.fault)
-    player = AnswerPlayer(transport, script, exchange.behaviour, exchange.call)
+    player = AnswerPlayer(transport, script, exchange.behaviour, exchange.call, slowness=lambda: crowding.slowness)
     try:
         then = await asyncio.wait_for(player.finished, STALL_S_MAX + exchange.length_s)
     finally:

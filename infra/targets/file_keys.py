@@ -60,6 +60,11 @@ LIMITS: Final[Mapping[str, KeyRule]] = {
     "requests_per_minute": limit("Requests that may begin in a minute, over all workers."),
     "tokens_per_minute": limit("Input and output tokens in a minute, over all workers."),
     "concurrent_max": limit("Requests under way at once, over all workers."),
+    "concurrent_start": KeyRule(
+        kind="whole",
+        meaning="Requests of one worker under way at once until it has learned how many the target takes.",
+        default="1 with the presets `vllm` and `ollama`, else any number until there is evidence",
+    ),
     "abilities": KeyRule(
         kind="abilities",
         meaning="What it can do besides text, in place of the preset's: `vision`, `tools`, `json`, and `prefix` where "
@@ -87,6 +92,12 @@ MODEL_KEYS: Final[Mapping[str, KeyRule]] = {
         meaning="Whether another model may answer when the first target's cannot. With `false` only targets of the "
         "same weights are used.",
         default="`true`",
+    ),
+    "overflow": KeyRule(
+        kind="flag",
+        meaning="Whether targets of lower rank, and paid ones beside one that costs nothing, take what is more than a "
+        "target was seen to answer at once. With `false` it waits.",
+        default="`false`",
     ),
     "hedge": KeyRule(
         kind="flag",

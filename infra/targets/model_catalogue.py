@@ -52,6 +52,8 @@ class Target:
     """Input and output tokens in a minute, over all workers; None = as many as the provider takes."""
     concurrent_max: int | None = None
     """Requests under way at once, over all workers; None = as many as the provider takes."""
+    concurrent_start: int | None = None
+    """Requests of one worker under way at once until it has learned how many are right; None = any number."""
     abilities: frozenset[Ability] = frozenset()
     """What it can do besides text; a prompt that needs more goes elsewhere."""
     prefix_fields: tuple[tuple[str, bool], ...] = ()
@@ -83,6 +85,8 @@ class ServedModel:
     """The model that was asked for: the weights of the first target that the file lists, usable or not."""
     substitute: bool = True
     """Whether another model may answer when this one cannot."""
+    overflow: bool = False
+    """Whether a target of lower rank, or a paid one, takes what is over the learned limit of a better one."""
     hedge: bool = False
     """Whether a second target is asked when the first is slower to begin than it usually is."""
     watch_repetition: bool = True

@@ -19,6 +19,9 @@ __all__ = ["CHAINS", "PRESETS", "SIMULATED", "KnownModel", "Preset", "is_simulat
 
 SIMULATED: Final = "simulated"
 MODEL_LOADING_S: Final = 120.0
+LOCAL_CALLS: Final = 1
+"""Calls at once to begin with, at a server on a machine of one's own: whether it answers two, and as fast, is seen from
+how it answers one. Each second doubles them as long as nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Preset:
     """How the price list calls it; empty = what it costs is the operator's own affair."""
     context_tokens: int | None = None
     """Context window where neither file nor model say; None = the setting's."""
+    concurrent_start: int | None = None
+    """Calls of one worker at once until it has learned how many are right, where the file does not say; None = any."""
     loads_s: float | None = None
     """How long a call may wait for its model to be loaded before another target is given it; None = it is in memory."""
 
@@ -100,6 +105,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             base_url="http://127.0.0.1:8000/v1",
             abilities=frozenset({"json", "prefix"}),
             prefix_fields=(("add_generation_prompt", False), ("continue_final_message", True)),
+            concurrent_start=LOCAL_CALLS,
         ),
         # https://github.com/ggml-org/llama.cpp/tree/master/tools/server; whether it calls functions depends on the
         # model's template
@@ -107,6 +113,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             meaning="llama.cpp's llama-server",
             base_url="http://127.0.0.1:8080/v1",
             abilities=frozenset({"json"}),
+            concurrent_start=LOCAL_CALLS,
         ),
         # https://llama-cpp-python.readthedocs.io/en/latest/server/; the context that it sets by itself
         "llama-cpp-python": Preset(
@@ -114,6 +121,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             base_url="http://127.0.0.1:8000/v1",
             abilities=frozenset({"json"}),
             context_tokens=2_048,
+            concurrent_start=LOCAL_CALLS,
         ),
         # https://docs.ollama.com/api/openai-compatibility; the smallest context that the server sets by itself; the
         # first answer waits until the model is in memory
@@ -123,6 +131,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             abilities=frozenset({"tools", "json"}),
             context_tokens=4_096,
             loads_s=MODEL_LOADING_S,
+            concurrent_start=LOCAL_CALLS,
         ),
         # our own; its address is made from TOKENWIRE_PROVIDER_PORT
         SIMULATED: Preset(

@@ -25,7 +25,7 @@ from infra.targets.presets import CHAINS, PRESETS, SIMULATED, KnownModel, Preset
 
 __all__ = ["Provider", "ServedModels", "deadlines_of", "deadlines_stated"]
 
-MODEL_FLAGS: Final = ("substitute", "hedge", "watch_repetition", "watch_gibberish")
+MODEL_FLAGS: Final = ("substitute", "overflow", "hedge", "watch_repetition", "watch_gibberish")
 PLAIN: Final = Preset(meaning="any OpenAI-compatible API", base_url="")
 
 
@@ -213,6 +213,7 @@ class ServedModels:
             requests_per_minute=said.get("requests_per_minute"),
             tokens_per_minute=said.get("tokens_per_minute"),
             concurrent_max=said.get("concurrent_max"),
+            concurrent_start=said.get("concurrent_start"),
             abilities=abilities,
             prefix_fields=provider.preset.prefix_fields if "prefix" in abilities else (),
             context_tokens=said["context_tokens"],

@@ -34,6 +34,7 @@ __all__ = [
     "METRICS",
     "WORKER_ANSWER_CACHE",
     "WORKER_APPEND_SECONDS",
+    "WORKER_CALL_LIMIT",
     "WORKER_DEAD_LETTERS",
     "WORKER_METRICS",
     "WORKER_PROVIDER_TTFT_SECONDS",
@@ -205,6 +206,13 @@ WORKER_PROVIDER_TTFT_SECONDS: Final = Metric(
     meaning="From the request to the provider to the first content chunk of its answer.",
     rise="The provider is slow or queues our requests.",
 )
+WORKER_CALL_LIMIT: Final = Metric(
+    name="tokenwire_worker_call_limit",
+    kind="gauge",
+    labels=("target",),
+    meaning="Calls at once that a target was seen to take from this worker; +Inf: no limit was seen.",
+    rise="The target takes more; a fall: it queues, slows down or refuses, and what is over the limit waits in line.",
+)
 WORKER_DEAD_LETTERS: Final = Metric(
     name="tokenwire_worker_dead_letters_total",
     kind="counter",
@@ -273,6 +281,7 @@ WORKER_METRICS: Final = (
     WORKER_TOKENS,
     WORKER_APPEND_SECONDS,
     WORKER_PROVIDER_TTFT_SECONDS,
+    WORKER_CALL_LIMIT,
     WORKER_DEAD_LETTERS,
     WORKER_ANSWER_CACHE,
 )

@@ -11,14 +11,19 @@ the first named among the same. A target is passed over for the first of these r
     breaker_open       its breaker lets nothing through
     rate_limited       its requests or tokens of this minute are used up, or the holder of its limit said so
     no_permit          another worker holds the limit, and has to be asked
+    crowded            as many calls run as it was seen to take at once (`call_limit`)
     busy               as many calls run as it may have, or somebody who came before waits for it
 
-The last four pass with time. A permit is asked for a target that goes before everything that could be used at once
+The last five pass with time. A permit is asked for a target that goes before everything that could be used at once
 (not patiently: where the holder has no room, the next one is used), or where nothing else can be used (patiently: in
 the holder's line). Where nothing can be used now but something can later, the call waits for it rather than
 burn a 429; an open breaker is waited for only by a call that has tried nothing yet in this round, since one that has
 is the retry policy's to pace. Slots of concurrency come free unannounced: whoever waits is woken by the end of any
 call, and looks again after LOOK_AGAIN_S at the latest.
+
+A crowded target is waited for: that it answers so many at once and no more was learned and not stated, and somebody
+who lists targets in an order wants the first of them. So what is over it goes to its equals, if they cost no money
+where it costs none, and to lower ranks only where the model says so (`overflow`).
 
 What the first in line waits for is kept for it (`waited_for`), so that a smaller call of another line does not take it
 away for ever.
@@ -56,7 +61,7 @@ __all__ = [
 LOOK_AGAIN_S: Final = 1.0
 
 LastingObstacle: TypeAlias = Literal["failover", "other_model", "no_ability", "context_too_small", "never_fits"]
-PassingObstacle: TypeAlias = Literal["breaker_open", "rate_limited", "no_permit", "busy"]
+PassingObstacle: TypeAlias = Literal["breaker_open", "rate_limited", "no_permit", "crowded", "busy"]
 Obstacle: TypeAlias = LastingObstacle | PassingObstacle
 
 
@@ -83,6 +88,10 @@ class TargetView:
     """None: unlimited; 0: nothing may run."""
     needs_permit: bool = False
     """Another worker holds its limit."""
+    crowded: bool = False
+    """As many calls run as it was seen to take at once."""
+    paid: bool = False
+    """Its calls cost money."""
     kept: bool = False
     """Somebody who came before waits for it."""
 
@@ -98,6 +107,9 @@ class CallNeeds:
     """Input and the longest answer."""
     substitute: bool = True
     """Whether a target with another model than the first one's will do."""
+    overflow: bool = False
+    """Whether a target of lower rank, or a paid one in place of one that is not, takes what is too much for a crowded
+    one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +155,12 @@ def choose_target(
     ordered = sorted(views, key=lambda view: view.rank)
     model = ordered[0].model
     obstacles = [(view, obstacle_of(view, needs, model=model, tried=tried, now_s=now_s)) for view in ordered]
+    first, first_obstacle = obstacles[0]
+    if not needs.overflow:
+        crowded = [view for view, obstacle in obstacles if obstacle == "crowded"]
+        obstacles = [
+            (view, obstacle) for view, obstacle in obstacles if all(relieves(view, other) for other in crowded)
+        ]
     usable = [view for view, obstacle in obstacles if obstacle is None]
 
     def in_order(view: TargetView) -> tuple[bool, int, float]:
@@ -154,10 +172,14 @@ def choose_target(
     chosen = min(usable, key=in_order)
     if held_elsewhere is not None and in_order(held_elsewhere)[:2] < in_order(chosen)[:2]:
         return AskPermit(held_elsewhere.name, patient=False)
-    first, first_obstacle = obstacles[0]
     if chosen is first:
         return UseTarget(chosen.name, "first_choice")
     return UseTarget(chosen.name, first_obstacle or ("headroom" if needs.preferred <= first.abilities else "preferred"))
+
+
+def relieves(view: TargetView, crowded: TargetView) -> bool:
+    """Whether a target may take what is too much for a crowded one: it is that one's equal."""
+    return view.rank < crowded.rank or (view.rank == crowded.rank and (crowded.paid or not view.paid))
 
 
 def obstacle_of(
@@ -173,7 +195,7 @@ def waited_for(views: Sequence[TargetView], needs: CallNeeds, *, tried: frozense
     return frozenset(
         view.name
         for view in views
-        if obstacle_of(view, needs, model=model, tried=tried, now_s=now_s) in ("rate_limited", "busy")
+        if obstacle_of(view, needs, model=model, tried=tried, now_s=now_s) in ("rate_limited", "crowded", "busy")
     )
 
 
@@ -200,6 +222,8 @@ def passing_obstacle(view: TargetView, now_s: float) -> PassingObstacle | None:
         return "rate_limited"
     if view.needs_permit:
         return "no_permit"
+    if view.crowded:
+        return "crowded"
     if view.kept or (view.concurrent_max is not None and view.in_flight >= view.concurrent_max):
         return "busy"
     return None
@@ -213,7 +237,7 @@ def wait_or_give_up(obstacles: Sequence[tuple[TargetView, Obstacle | None]], now
         match obstacle:
             case "rate_limited":
                 waits.append(WaitUntil(view.free_at_s, obstacle))
-            case "busy":
+            case "crowded" | "busy":
                 waits.append(WaitUntil(now_s + LOOK_AGAIN_S, obstacle))
             case "breaker_open" if not was_tried:
                 waits.append(WaitUntil(probe_at_s(view, now_s), obstacle))

@@ -67,7 +67,7 @@ from schemas.session_events import WaitsFor
 __all__ = ["OPENAI_BASE_URL", "OpenAIProvider", "OpenAIStream"]
 
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
-CONNECTIONS_MAX: Final = 1_024
+CONNECTIONS_MAX: Final = 4_096
 DRAIN_S: Final = 0.25  # how long a finished answer's connection may take to its proper end, to be used again
 DRAIN_BYTES_MAX: Final = 65_536
 CLOSE_S: Final = 0.5

@@ -139,14 +139,14 @@ def check_positions(events: dict[str, list[SessionEvent]]) -> int:
 async def test_five_hundred_prompts_at_one_instant(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """Against a limit of 50 that the provider enforces: all are answered, nobody meets a 429, positions are true."""
     async with limited_line(broker, tmp_path, "concurrent_max = 50") as line:
-        line.provider.concurrent_max = 50
+        line.provider.crowding.limit = 50
         worker = line.start_worker()
         warm = await submit_all(line, ["hello"], users=1)
         await line.ended(warm[0])
         before_mb = resident_mb(worker.pid)
         texts = [f"[[sim tokens=20 pace_ms=150]] question {number}" for number in range(500)]
         receipts = await submit_all(line, texts, users=100)
-        await until(lambda: line.provider.running == 50, 60)
+        await until(lambda: line.provider.crowding.running == 50, 60)
         waiting_mb = resident_mb(worker.pid)
         events = await all_ended(line, receipts, 120)
         after_mb = resident_mb(worker.pid)
@@ -167,7 +167,7 @@ async def test_r10_two_workers_join_under_a_limit(broker: EmbeddedBroker, tmp_pa
         line.start_worker()
         texts = [f"[[sim tokens=40 pace_ms=80]] question {number}" for number in range(200)]
         receipts = await submit_all(line, texts, users=60)
-        await until(lambda: line.provider.running >= 50, 60)
+        await until(lambda: line.provider.crowding.running >= 50, 60)
         line.start_worker()
         line.start_worker()
         events = await all_ended(line, receipts, 120)
@@ -183,7 +183,7 @@ async def test_limit_that_one_worker_holds(broker: EmbeddedBroker, tmp_path: Pat
     """Two workers, a limit too small to be cut: users of both are answered, never beyond the limit."""
     async with limited_line(broker, tmp_path, limits) as line:
         if "concurrent" in limits:
-            line.provider.concurrent_max = 1
+            line.provider.crowding.limit = 1
         workers = [line.start_worker(), line.start_worker()]
         await until(lambda: all(owned_by(line, worker) == USER_PARTITIONS // 2 for worker in workers), 40)
         texts = [f"[[sim tokens=10 pace_ms=5]] question {number}" for number in range(36)]

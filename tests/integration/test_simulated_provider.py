@@ -15,6 +15,7 @@ from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.call_log import prompt_sha256
 from infra.simulated_provider.server import SimulatedProvider, serve
+from tests.integration.process_probe import until
 
 READY_S_MAX = 20.0
 FAST = Behaviour(first_ms=1, pace_ms=0)
@@ -107,3 +108,47 @@ async def settled_tokens(server: SimulatedProvider) -> int:
             unchanged = unchanged + 1 if sent == before else 0
             before = sent
     return before
+
+
+async def answer_times(server: SimulatedProvider, calls: int) -> list[tuple[int, float, float]]:
+    """Status, first token and end of so many calls at once, in seconds from then."""
+    begun_s = asyncio.get_running_loop().time()
+
+    async def one(client: aiohttp.ClientSession, number: int) -> tuple[int, float, float]:
+        url = f"{server.base_url}/chat/completions"
+        async with client.post(url, json=body_for(f"question {number}")) as response:
+            first_s = 0.0
+            async for line in response.content:
+                if not first_s and b'"content":"' in line.replace(b'"content":""', b""):
+                    first_s = asyncio.get_running_loop().time() - begun_s
+            return response.status, first_s, asyncio.get_running_loop().time() - begun_s
+
+    async with aiohttp.ClientSession() as client:
+        return await asyncio.gather(*(one(client, number) for number in range(calls)))
+
+
+async def test_more_calls_than_it_answers_wait() -> None:
+    """One after another; nobody is refused, and one that leaves the queue keeps no place."""
+    behaviour = Behaviour(first_ms=100, pace_ms=10, jitter=0, tokens=20)
+    async with SimulatedProvider(behaviour=behaviour, concurrent_max=1, beyond="queue") as server:
+        leaving = asyncio.ensure_future(answer_times(server, 2))
+        await until(lambda: bool(server.crowding.waiting), READY_S_MAX)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        told = await answer_times(server, 4)
+
+        assert [status for status, _, _ in told] == [200] * 4
+        ends_s = sorted(end_s for _, _, end_s in told)
+        firsts_s = sorted(first_s for _, first_s, _ in told)
+        assert all(first_s >= end_s for first_s, end_s in zip(firsts_s[1:], ends_s, strict=False))
+        assert server.crowding.running == len(server.crowding.waiting) == 0
+
+
+async def test_more_calls_than_it_answers_are_slower() -> None:
+    """Four share the power for one: each takes four times as long, and its first token does not."""
+    behaviour = Behaviour(first_ms=10, pace_ms=10, jitter=0, tokens=20)
+    async with SimulatedProvider(behaviour=behaviour, concurrent_max=1, beyond="slower") as server:
+        told = await answer_times(server, 4)
+
+        assert [status for status, _, _ in told] == [200] * 4
+        assert min(end_s - first_s for _, first_s, end_s in told) >= 0.6

@@ -14,9 +14,11 @@ from typing import Any
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from infra.targets.model_catalogue import ServedModel
 from processors.decisions.permit_rules import LEASE_S
 from processors.decisions.priority_line import PriorityLine, Standing
 from processors.decisions.rate_window import WINDOW_S
+from processors.providers.provider import ProviderError, ProviderOverloaded, ProviderTimedOut
 from processors.target_pool import NoTarget
 from schemas.prompts import Priority
 from tests.fakes.permit_bus import BusWeather, PermitBus, PoolWorker, limited, model_of
@@ -30,6 +32,9 @@ arrivals = st.tuples(st.just("call"), gaps_s, st.integers(0, 2), priorities, st.
 cancels = st.tuples(st.just("cancel"), gaps_s, st.integers(0, 99))
 moves = st.tuples(st.just("move"), gaps_s, st.lists(st.integers(0, 2), min_size=12, max_size=12))
 new_limits = st.tuples(st.just("limit"), gaps_s, st.integers(1, 4))
+ends: st.SearchStrategy[ProviderError | None] = st.sampled_from(
+    [None, None, None, ProviderTimedOut("first_token", 5.0), ProviderOverloaded("slow down")]
+)
 fates = st.lists(st.sampled_from(["", "", "", "lost", "twice", "fails"]), max_size=60)
 
 
@@ -173,6 +178,59 @@ def test_moving_parts(workers: int, limit: int, acts: list[Any], fates: list[str
 
     assert not scene.was_passed
     event(f"beyond the limit: {scene.most > limit}")
+
+
+@given(
+    st.integers(1, 3),
+    st.one_of(st.none(), st.integers(1, 3)),
+    st.lists(
+        st.tuples(gaps_s, st.integers(0, 2), priorities, st.floats(0, 20), st.floats(0, 20), ends),
+        min_size=5,
+        max_size=40,
+    ),
+    fates,
+)
+@settings(deadline=None)
+def test_learned_limits(workers: int, start: int | None, calls: list[Any], fates: list[str]) -> None:
+    """However late first tokens are and however calls end, alone or with another worker's permit: each call has its
+    place in the end, and no place and no permit is lost."""
+    loop = VirtualLoop()
+    clock = LoopClock(loop)
+
+    async def play() -> list[PoolWorker]:
+        bus = PermitBus(clock, BusWeather(list(fates)))
+        target = limited(concurrent_start=start)
+        for number in range(workers):
+            bus.add(*PARTITIONS[number::workers], targets=[target])
+        scene = Scene(bus, 1, bound=1)
+        scene.served = model_of(target)
+        async with asyncio.TaskGroup() as group:
+            for gap_s, number, *story in calls:
+                await asyncio.sleep(gap_s)
+                group.create_task(told_call(bus.workers[number % workers], scene.served, *story))
+        await scene.nothing_is_left()
+        for worker in bus.workers:
+            assert all(state.limit.running == 0 for state in worker.pool.states.values())
+        return bus.workers
+
+    played_workers = run_virtual(loop, play())
+    limits = [state.limit for worker in played_workers for state in worker.pool.states.values()]
+    assert all(limit.limit is None or limit.limit >= 1 for limit in limits)
+    event(f"learned: {any(limit.limit != start for limit in limits)}")
+    event(f"asked another: {any(limit.shared_until_s > 0 for limit in limits)}")
+
+
+async def told_call(worker: PoolWorker, served: ServedModel, *story: Any) -> None:
+    """A call whose pool is told how it goes."""
+    priority, first_s, length_s, error = story
+    call = await worker.reserve(served, priority=priority, tokens=1)
+    sent_s = worker.bus.clock.monotonic_s()
+    await asyncio.sleep(first_s)
+    if error is None:
+        worker.pool.heard(call, sent_s=sent_s, chunks=1, input_tokens=100)
+        await asyncio.sleep(length_s)
+    worker.calls.remove(call)
+    worker.pool.finish(call, error=error, tokens_used=1, spoke=error is None, chunks=int(length_s * 10))
 
 
 @given(st.integers(1, 3), st.lists(st.one_of(arrivals, cancels), min_size=1, max_size=25), st.integers(1, 400))

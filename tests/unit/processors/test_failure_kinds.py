@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
-from processors.providers.provider import ProviderDenied, ProviderFailed, ProviderMisplaced, ProviderRefused
+from processors.decisions.circuit_breaker import BreakerPhase
+from processors.decisions.retry_policy import ATTEMPTS_MAX
+from processors.providers.provider import (
+    ProviderDenied,
+    ProviderFailed,
+    ProviderMisplaced,
+    ProviderRefused,
+    ProviderTimedOut,
+)
 from tests.fakes.one_worker import OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script, answer_chunks
 from tests.fakes.several_targets import UNABLE, Named, with_targets
@@ -85,3 +94,35 @@ async def test_breaker_of_a_target_that_does_not_serve_us(worker: OneWorker) -> 
 
     assert len(providers[0].calls) < 10
     assert len(providers[1].calls) == 10
+
+
+SILENT = Script(fails_at=0, fails_s=5.0, failure=ProviderTimedOut("first_token", 5.0))
+
+
+@on_virtual_time
+async def test_time_out_while_others_are_answered(worker: OneWorker) -> None:
+    """It stood in the target's own queue: no failure of the target, and no round of the turn, however often."""
+    silences = ATTEMPTS_MAX + 2
+    (provider,) = with_targets(worker, (UNABLE, Named("t0", *[SILENT] * silences, Script())))
+    flowing = worker.parts.runner.pool.states
+    await worker.send(prompt())
+    await worker.until(lambda: "t0" in flowing)
+
+    async def others_are_answered() -> None:
+        while worker.reason() == "":
+            flowing["t0"].limit.heard_s = worker.clock.monotonic_s()
+            await asyncio.sleep(1.0)
+
+    await others_are_answered()
+    assert worker.reason() == "complete"
+    assert len(provider.calls) == silences + 1
+    assert flowing["t0"].breaker.phase is BreakerPhase.CLOSED
+
+
+@on_virtual_time
+async def test_time_out_of_a_silent_target(worker: OneWorker) -> None:
+    """Each is a round, and the last one stands."""
+    (provider,) = with_targets(worker, (UNABLE, SILENT))
+
+    assert await answered(worker) == "provider_timed_out"
+    assert len(provider.calls) == ATTEMPTS_MAX

@@ -126,7 +126,14 @@ PERMITS: Final = (
     ),
     PermitGranted(permit="w1-7", target="groq:llama", holder=11),
     PermitRefused(permit="w1-7", target="groq:llama", retry_after_s=1.5),
-    PermitReturned(permit="w1-7", target="groq:llama", tokens_used=900),
+    PermitReturned(
+        permit="w1-7",
+        target="groq:llama",
+        tokens_used=900,
+        outcome="timed_out",
+        first_token_s=0.5,
+        input_tokens=700,
+    ),
 )
 
 SESSION_EVENTS: Final = (

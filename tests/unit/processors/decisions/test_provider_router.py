@@ -179,3 +179,37 @@ def test_target_that_would_go_on_is_not_waited_for() -> None:
 
     assert choose(GROQ, busy, needs=CAN_GO_ON) == UseTarget("groq", "first_choice")
     assert choose(GROQ, busy, OPENAI, needs=CAN_GO_ON, tried=frozenset({"groq"})) == UseTarget("openai", "failover")
+
+
+def test_crowded() -> None:
+    """What was learned makes nobody change the model: the call waits for the first choice, not for a lower rank."""
+    crowded = replace(GROQ, crowded=True)
+
+    assert choose(crowded, TOGETHER, OPENAI) == WaitUntil(NOW_S + LOOK_AGAIN_S, "crowded")
+    assert choose(crowded, replace(TOGETHER, needs_permit=True)) == WaitUntil(NOW_S + LOOK_AGAIN_S, "crowded")
+    assert waited_for((crowded, TOGETHER), CallNeeds(), tried=frozenset(), now_s=NOW_S) == {"groq"}
+
+
+def test_crowded_equals() -> None:
+    """What is over one goes to the other; not to a paid one beside one that costs nothing."""
+    equal = replace(TOGETHER, rank=0)
+
+    assert choose(replace(GROQ, crowded=True), equal) == UseTarget("together", "crowded")
+    assert choose(replace(GROQ, crowded=True, paid=True), replace(equal, paid=True)) == UseTarget("together", "crowded")
+    assert choose(replace(GROQ, crowded=True, paid=True), equal) == UseTarget("together", "crowded")
+    assert choose(replace(GROQ, crowded=True), replace(equal, paid=True)) == WaitUntil(NOW_S + LOOK_AGAIN_S, "crowded")
+
+
+def test_crowded_with_overflow() -> None:
+    """Where the file says so, whoever has room."""
+    overflow = CallNeeds(overflow=True)
+
+    assert choose(replace(GROQ, crowded=True), TOGETHER, needs=overflow) == UseTarget("together", "crowded")
+
+
+def test_crowded_and_failed() -> None:
+    """A target that failed this call, or whose breaker is open, is waited for by nobody."""
+    failed, ill = replace(GROQ, crowded=True), replace(GROQ, crowded=True, breaker_allows=False)
+
+    assert choose(failed, TOGETHER, tried=frozenset({"groq"})) == UseTarget("together", "failover")
+    assert choose(ill, TOGETHER) == UseTarget("together", "breaker_open")
