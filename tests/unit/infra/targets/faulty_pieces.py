@@ -177,7 +177,7 @@ PIECES: Final = (
     ),
     Piece(
         f"[models.{'n' * 70}]\n{SIMULATED}\ncolour = 1",
-        f'[models."{"n" * 60}…"] colour is no key here; name one of: targets, chain, substitute, hedge, '
+        f'[models."{"n" * 60}…"] colour is no key here; name one of: targets, chain, substitute, overflow, hedge, '
         "watch_repetition, watch_gibberish, answer_tokens_max, cache_s, cache_tenants, "
         "connect_s, first_token_s, between_tokens_s, total_s",
     ),
