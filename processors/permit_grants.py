@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
 from infra.clock import Clock
 from processors.decisions.call_limit import SeenCall
@@ -21,6 +22,9 @@ from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitRet
 from schemas.prompts import Priority
 
 __all__ = ["ForeignCall", "PermitGrants", "PermitLine"]
+
+SEEN_S: Final = 600.0
+"""How long a worker that asks for nothing is remembered: longer than one that asks goes without asking (`SHARED_S`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +75,8 @@ class PermitGrants:
         self.clock = clock
         self.calls: dict[str, ForeignCall] = {}
         self.lines: dict[str, PermitLine] = {}
+        self.seen: dict[tuple[str, str], float] = {}
+        """When each worker was last given a permit, by target and worker; forgotten after SEEN_S."""
 
     def on_asked(self, asked: PermitAsked, state: TargetState, partition: int, number: int) -> ForeignCall:
         """Take an ask in that came on a partition of ours. `number`: for its place in line."""
@@ -108,7 +114,13 @@ class PermitGrants:
         """It takes a place from now on."""
         call.phase = "granted"
         call.state.in_flight += 1
-        call.seen = call.state.limit.begin(self.clock.monotonic_s(), batch=call.priority == "batch")
+        now_s, limit = self.clock.monotonic_s(), call.state.limit
+        worker = (call.state.target.name, call.permit.rpartition("-")[0])
+        if worker not in self.seen:
+            self.seen = {one: at_s for one, at_s in self.seen.items() if now_s - at_s <= SEEN_S}
+            limit.see_more()
+        self.seen[worker] = now_s
+        call.seen = limit.begin(now_s, batch=call.priority == "batch", foreign=True)
 
     def refuse(self, call: ForeignCall, retry_after_s: float) -> None:
         """Send it away."""

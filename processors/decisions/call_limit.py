@@ -39,7 +39,7 @@ our line, no longer; a batch prompt in it would let those after it wait for one 
 
 Other workers. Each learns for its own calls. One whose limit is 1, and whose calls are late although nothing of its own
 runs there, shares the target with others that it cannot see: for SHARED_S it asks one of them for each call
-(`asks_another`).
+(`asks_another`). That one begins anew with each worker that comes to ask (`see_more`).
 
 Invariants: a limit is at least 1; it grows at most twofold at once; `running` is the number of begun and not ended
 calls; the same events in the same order lead to the same limit. Cost: a few comparisons a call, and a walk over the
@@ -99,8 +99,10 @@ class SeenCall:
 
     began_s: float
     load: int
-    """Calls under way when it began, itself included."""
+    """Calls under way when it began, itself included; of them those that are answered, once it has spoken in time."""
     cold: bool
+    foreign: bool = False
+    """Another worker makes it: what it says is not heard before it has ended."""
     """It began when the target had not been heard for long."""
     in_time: bool = False
     spoke: bool = False
@@ -113,6 +115,9 @@ class CallLimit:
     """One target's, at one worker. Times are any monotonic clock's seconds."""
 
     def __init__(self, start: int | None = None) -> None:
+        self.limit: int | None = start
+        self.confirmed: int | None = start
+        """The limit before a raise that has not been seen to be right."""
         self.start = start
         """Calls at once to begin with; None: no limit until there is evidence for one."""
         self.has_neighbours = False
@@ -141,11 +146,19 @@ class CallLimit:
             if not learned:
                 self.forget()
 
+    def see_more(self) -> None:
+        """From now on another worker's calls are seen here, which were in the way of ours unseen: what was learned
+        beside them is wrong."""
+        if self.limit is not None:
+            self.forget()
+            self.limit = self.confirmed = 1
+            self.usual = UsualFirstToken()
+            for call in self.silent:
+                call.cold = True  # whatever they wait for, it is no sample
+
     def forget(self) -> None:
         """Begin anew with the limit."""
-        self.limit = self.start
-        self.confirmed = self.start
-        """The limit before a raise that has not been seen to be right."""
+        self.limit = self.confirmed = self.start
         self.pace = PaceLevels()
         self.proven: deque[tuple[float, int]] = deque(maxlen=PROVEN_MAX)
         """When calls in time began, and which load they were."""
@@ -176,8 +189,8 @@ class CallLimit:
 
     # ---- What happens
 
-    def begin(self, now_s: float, *, batch: bool = False) -> SeenCall:
-        """A call takes a place. It is `end`ed exactly once."""
+    def begin(self, now_s: float, *, batch: bool = False, foreign: bool = False) -> SeenCall:
+        """A call takes a place. It is `end`ed exactly once, or, a foreign one, `returned`."""
         is_cold = now_s - self.heard_s > IDLE_S
         if is_cold and not self.running:
             self.forget()
@@ -185,7 +198,7 @@ class CallLimit:
             self.interactive_s = now_s
         self.pass_time(now_s)
         self.running += 1
-        call = SeenCall(now_s, self.running, is_cold)
+        call = SeenCall(now_s, self.running, is_cold, foreign)
         self.silent[call] = None
         return call
 
@@ -247,12 +260,20 @@ class CallLimit:
             self.note_late(call, now_s, due_s)
         else:
             call.in_time = True
+            call.load = self.answered_beside(call)
             self.lone_lates = 0
             self.lates = 0
             self.proven.append((call.began_s, call.load))
 
+    def answered_beside(self, call: SeenCall) -> int:
+        """How many calls are known to be answered at once, now that this one has spoken in time: it may have passed
+        those that began before it, and a word that a call has ended takes a while."""
+        passed = sum(other.began_s <= call.began_s for other in self.silent)
+        return max(1, min(call.load, self.running) - passed)
+
     def note_late(self, call: SeenCall, now_s: float, due_s: float) -> None:
-        if call.load <= 1:
+        found = max(call.load, 2) if self.running > 1 else call.load
+        if found <= 1:
             self.lone_lates += 1
             if self.limit == 1 and self.lone_lates >= LONE_LATES:
                 self.shared_until_s = now_s + SHARED_S
@@ -263,10 +284,11 @@ class CallLimit:
             self.lates += 1
             if self.lates < EVIDENCE_CALLS:
                 return
-        answered = self.running - sum(other.began_s < now_s - due_s for other in self.silent)
-        being_read_s = max(0.0, due_s - SLACK_S) / LATE_FACTOR
-        answered += sum(released_s >= now_s - being_read_s for released_s in self.released_s)
-        self.lower(max(self.proven_since(call.began_s), min(call.load - 1, answered)), now_s)
+        answered = self.running - sum(other.began_s < now_s - due_s and not other.foreign for other in self.silent)
+        being_read_s = max(due_s - SLACK_S, LATE_FACTOR * self.waking_took_s if due_s == 0 else 0.0)
+        let_in = sum(released_s >= now_s - being_read_s for released_s in self.released_s)
+        answered += max(0, let_in - 1)  # one of them let this call in
+        self.lower(max(self.proven_since(call.began_s), min(found - 1, answered)), now_s)
 
     def review(self, call: SeenCall, now_s: float, chunks: int) -> None:
         """Look at what a call has brought since the last time, and raise the limit where it is right to."""

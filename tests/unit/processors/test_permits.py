@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from infra.targets.model_catalogue import ServedModel
 from processors.decisions.permit_rules import LEASE_S, RENEW_S
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.rate_shares import RateLimits, parts_of
@@ -386,3 +387,60 @@ async def test_worker_without_partitions(bus: PermitBus) -> None:
     bus.share({HOLDER: holder, **dict.fromkeys(OTHERS, asker)})
 
     asker.finish(await waiting)
+
+
+class ServerForOne:
+    """Answers one caller at a time and lets the others wait, unseen."""
+
+    FIRST_S = 0.2
+
+    def __init__(self, bus: PermitBus) -> None:
+        self.bus = bus
+        self.place = asyncio.Semaphore(1)
+        self.waited_s: list[float] = []
+
+    async def call(self, worker: PoolWorker, served: ServedModel, length_s: float) -> None:
+        """One answer, from the place in line to its end."""
+        call = await worker.reserve(served)
+        sent_s = self.bus.clock.monotonic_s()
+        async with self.place:
+            self.waited_s.append(self.bus.clock.monotonic_s() - sent_s)
+            await asyncio.sleep(self.FIRST_S)
+            worker.pool.heard(call, sent_s=sent_s, chunks=1, input_tokens=100)
+            await asyncio.sleep(length_s)
+        worker.finish(call)
+
+
+@on_virtual_loop
+async def test_learned_limit_below_the_number_of_workers(bus: PermitBus) -> None:
+    """A target that takes one call, and two workers that learn so: one of them asks the other before each call, and
+    nobody waits at the target any more. What the asker's calls show, the other one learns from."""
+    target = limited(concurrent_start=1)
+    here = parts_of(RateLimits(), 12, target=target.name)[0]
+    holder = bus.add(here, targets=[target])
+    asker = bus.add(*(partition for partition in range(12) if partition != here), targets=[target])
+    server, served = ServerForOne(bus), model_of(target)
+    await server.call(holder, served, 1.0)
+    await server.call(asker, served, 1.0)
+    await server.call(asker, served, 1.0)
+
+    async def ask(worker: PoolWorker, lengths_s: list[float]) -> None:
+        for length_s in lengths_s:
+            await server.call(worker, served, length_s)
+
+    async with asyncio.TaskGroup() as group:
+        for worker in (holder, asker):
+            for number in range(3):
+                group.create_task(ask(worker, [1.5 + 0.3 * number] * 12))
+
+    assert asker.pool.states[target.name].limit.asks_another(bus.clock.monotonic_s())
+    assert not holder.pool.states[target.name].limit.asks_another(bus.clock.monotonic_s())
+    assert words(bus, PermitGranted) >= 12
+    returned = [word for _, word in bus.words if isinstance(word, PermitReturned) and word.first_token_s]
+    assert returned
+    assert {word.outcome for word in returned} == {"ended"}
+    late = [waited_s for waited_s in server.waited_s[-30:] if waited_s > 0.25]
+    assert len(late) <= 12  # more is tried out every 10 s, and then two calls wait
+    assert holder.pool.states[target.name].limit.limit in (1, 2)
+    await later()
+    assert holder.desk.grants.calls == {}
