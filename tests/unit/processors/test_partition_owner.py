@@ -208,8 +208,8 @@ async def test_a_day_of_turns(worker: OneWorker) -> None:
 @on_virtual_time
 async def test_quiet_sessions_are_forgotten(worker: OneWorker) -> None:
     """With their conversations and topics; a busy one is not, and one that comes back is read again."""
-    whole = Script(first_s=1_000.0)
-    worker.provider.script_of = lambda request: whole if "p0" in request.messages[-1].content else Script()
+    slow = Script(pace_s=1_000.0)
+    worker.provider.script_of = lambda request: slow if "p0" in request.messages[-1].content else Script()
     idle_s = worker.owner.parts.limits.lane_idle_s
     await worker.send(prompt("p0", session="busy"), prompt("p1", session="quiet"))
     await worker.until(lambda: len(worker.outcomes()) == 1)
