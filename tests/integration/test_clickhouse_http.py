@@ -181,7 +181,7 @@ REFUSED = {
     "SELECT * FROM s3('http://127.0.0.1:1/bucket/x.csv', CSV, 'a Int8')": "497",
     "SELECT * FROM remote('127.0.0.1:1', system.one)": "497",
     "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')": "497",
-    "SELECT * FROM sqlite('FILE', 't')": "497",
+    "SELECT * FROM sqlite('FILE', 't')": "164",
     "SELECT * FROM filesystem('/etc')": "497",
     "SELECT * FROM icebergLocal('/tmp')": "497",
     "SELECT * FROM executable('id', TSV, 'a String')": "164",

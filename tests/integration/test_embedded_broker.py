@@ -20,7 +20,7 @@ from tests.integration.broker_fixture import cache_folder, new_broker
 from tests.integration.process_probe import is_alive, other_server_on, run_script, until, wait_for_line
 
 KILL_WAIT_S = 10.0
-READ_WAIT_S = 20.0
+READ_WAIT_S = 60.0
 STOP_SECONDS_MAX = 10.0
 OWNER = """
 import asyncio, sys

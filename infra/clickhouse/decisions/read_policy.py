@@ -6,8 +6,8 @@ Three walls, each sufficient for most of what is refused:
 2. A reader's session has readonly = 2, which it can't leave, and limits with bounds: INSERT, CREATE, DROP, ALTER,
    SYSTEM and `SETTINGS readonly = 0` fail.
 3. This policy, for what the engine embedded in a process lets through all the same: the scalar function file(), the
-   table functions Python() (objects of this process) and executable(), INTO OUTFILE, KILL, SET, USE, temporary
-   tables, and further statements after a semicolon.
+   table functions Python() (objects of this process), executable() and sqlite() (which makes its file before the
+   first wall refuses it), INTO OUTFILE, KILL, SET, USE, temporary tables, and further statements after a semicolon.
 
 The canonical text comes from the engine's `formatQuerySingleLine`, which accepts exactly one statement, drops
 comments, writes every string in single quotes with backslash escapes and quotes identifiers with backquotes only
@@ -29,7 +29,7 @@ READONLY_CODE: Final = 164
 
 READING_VERBS: Final = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "EXISTS", "EXPLAIN"})
 EXPLAINED_VERBS: Final = frozenset({"INSERT", "CREATE", "ALTER", "DROP", "SYSTEM", "ANALYZE"})
-FORBIDDEN_NAMES: Final = frozenset({"file", "python", "executable", "executablepool"})
+FORBIDDEN_NAMES: Final = frozenset({"file", "python", "executable", "executablepool", "sqlite"})
 FORBIDDEN_PAIRS: Final = frozenset({("INTO", "OUTFILE"), ("PARALLEL", "WITH"), ("EXECUTE", "AS")})
 TOKEN: Final = re.compile(
     r"""
