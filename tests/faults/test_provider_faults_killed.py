@@ -28,7 +28,7 @@ TOKENS: Final = 60
 COPIES: Final = sized(1, 10)
 KILLS: Final = sized(2, 6)
 DEADLINE_S: Final = 1.0
-ENDED_S: Final = sized(90.0, 240.0)
+ENDED_S: Final = sized(150.0, 240.0)
 FAULTS: Final = {
     "no fault": "",
     "no headers": "fault=stall_headers times=1",
