@@ -17,7 +17,7 @@ from string import Template
 from typing import Final, assert_never
 
 from tests.architecture.source_tree import ROOT, tracked_files
-from tests.image.bare_debian import CERTIFICATES, inside, make_bare_debian, take_machine_files
+from tests.fresh_machine.__main__ import CERTIFICATES, COPIED, BareDebian, possible
 from tests.image.dockerfile import Copy, Environment, Run, Stage, Step, User, WorkFolder, read_stages
 
 __all__ = ["BuiltImage", "build_image", "differences", "folder_mb", "python_of"]
@@ -26,9 +26,16 @@ BASE: Final = re.compile(r"python:(\d+\.\d+)-slim-([a-z]+)")
 BASE_PACKAGES: Final = ("python3", "python3-venv", "python3-dev", "python-is-python3", "ca-certificates")
 """What the image's base brings: a Python called `python`, able to make environments and to have C built for it."""
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-BUILD_ONLY: Final = {"PIP_CERT": CERTIFICATES, "SSL_CERT_FILE": CERTIFICATES, "PIP_DEFAULT_TIMEOUT": "180"}
+BUILD_ONLY: Final = {
+    "PIP_CERT": str(CERTIFICATES),
+    "SSL_CERT_FILE": str(CERTIFICATES),
+    "PIP_DEFAULT_TIMEOUT": "180",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
 """How a step gets through this machine's network; the image's processes have none of it."""
 STEP_S: Final = 1_500.0
+ENTER: Final = 'root=$1; shift; mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" && exec chroot "$@"'
+"""In a mount namespace of its own: what is mounted is gone with the process, however it ends."""
 
 
 @dataclass(slots=True)
@@ -58,8 +65,22 @@ class BuiltImage:
         return f"{entry[2]}:{entry[3]}", entry[5]
 
 
+def inside(
+    root: Path, argv: Sequence[str], *, environment: Mapping[str, str], ids: str = "0:0", work_folder: str = "/"
+) -> list[str]:
+    """The command that runs a program in the folder, with this environment alone, as this user and group.
+
+    It keeps its process id through all of it: signals reach the program itself.
+    """
+    folder = str(root.absolute())
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    enter = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "sh", folder]
+    chroot = [f"--userspec={ids}", "--groups=", folder]
+    return [*enter, *chroot, "/usr/bin/env", "-i", f"--chdir={work_folder}", *variables, *argv]
+
+
 def build_image(dockerfile: Path, work: Path, say: Callable[[str], None]) -> BuiltImage:
-    """Build every stage below `work`; the last one. The bare Debian there is kept for the next time."""
+    """Build every stage below `work`; the last one. The bare Debian there is kept for the next time. Raises Skipped."""
     built: dict[str | None, BuiltImage] = {}
     image = None
     for number, stage in enumerate(read_stages(dockerfile)):
@@ -77,12 +98,15 @@ def build_image(dockerfile: Path, work: Path, say: Callable[[str], None]) -> Bui
 def begin_stage(image: BuiltImage, work: Path, say: Callable[[str], None]) -> None:
     base = BASE.fullmatch(image.stage.base)
     assert base is not None, f"the base of a stage must be python:N.N-slim-SUITE, not {image.stage.base}"
-    debian = work / f"debian-{base[2]}"
+    debian = BareDebian(work / f"debian-{base[2]}")
     started_s = time.monotonic()
-    make_bare_debian(debian, base[2], BASE_PACKAGES)
-    shutil.rmtree(image.root, ignore_errors=True)
-    subprocess.run(["cp", "--archive", "--reflink=auto", f"{debian}/.", image.root], check=True, timeout=STEP_S)
-    take_machine_files(image.root)
+    mirror = possible(base[2])
+    with debian.taken():
+        debian.make(base[2], BASE_PACKAGES, mirror)
+        shutil.rmtree(image.root, ignore_errors=True)
+        copying = ["cp", "--archive", "--reflink=auto", f"{debian.folder}/.", str(image.root)]
+        subprocess.run(copying, check=True, timeout=STEP_S)
+    BareDebian(image.root).bring(COPIED)
     say(f"{time.monotonic() - started_s:6.1f} s  FROM {image.stage.base}: a bare Debian {base[2]}")
     python = python_of(image)
     assert python.startswith(f"{base[1]}."), f"Debian {base[2]} brings Python {python}, the image's is {base[1]}"

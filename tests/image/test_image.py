@@ -27,7 +27,7 @@ from infra.embedded.ports import find_free_port
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.server import SimulatedProvider
 from processors.analytics_process import AnalyticsReady, run_analytics
-from tests.image.bare_debian import reason_against
+from tests.fresh_machine.__main__ import Skipped
 from tests.image.built_image import BuiltImage, build_image, differences, folder_mb
 from tests.integration.analytics_fixture import analytics_settings
 from tests.integration.broker_fixture import new_broker
@@ -37,7 +37,6 @@ from tests.integration.worker_line import answer_text
 __all__: list[str] = []
 
 WORK: Final = os.environ.get("TOKENWIRE_IMAGE")
-REASON: Final = reason_against() if WORK else "the image is built and tried by `make test-image`"
 DOCKERFILE: Final = Path(__file__).parents[2] / "infra" / "deploy" / "Dockerfile"
 PACKAGES_MB_MAX: Final = 400.0
 SECRET: Final = "a-secret-of-the-tests-that-is-long-enough-0123456789"
@@ -47,14 +46,17 @@ RUN_S: Final = 180.0
 STOP_S: Final = 30.0
 POLL_S: Final = 0.1
 
-pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+pytestmark = pytest.mark.skipif(WORK is None, reason="the image is built and tried by `make test-image`")
 
 
 @pytest.fixture(scope="module")
 def image() -> BuiltImage:
     """Built once; the folder stays for a look at it."""
     assert WORK is not None
-    return build_image(DOCKERFILE, Path(WORK).absolute(), say)
+    try:
+        return build_image(DOCKERFILE, Path(WORK).absolute(), say)
+    except Skipped as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="module", autouse=True)
