@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -28,6 +30,23 @@ async def all_of(consumer: Any, places: list[TopicPartition]) -> dict[int, list[
     return found
 
 
+@asynccontextmanager
+async def reading(broker: EmbeddedBroker, group: str, places: list[TopicPartition]) -> AsyncIterator[Any]:
+    """A consumer of the group that reads these partitions, from their commits on."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker.bootstrap_servers,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    consumer.assign(places)
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
 async def test_fetched_but_dropped(broker: EmbeddedBroker) -> None:
     """What came and was dropped comes again: from the commit where it is above 0, else from the beginning."""
     topic = f"read-on-{uuid4().hex[:8]}"
@@ -39,21 +58,14 @@ async def test_fetched_but_dropped(broker: EmbeddedBroker) -> None:
             for _ in range(3):
                 await producer.send_and_wait(topic, b"a prompt", partition=partition)
     places = [TopicPartition(topic, partition) for partition in range(3)]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker.bootstrap_servers,
-        group_id=topic,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
-    consumer.assign(places)
-    await consumer.start()
-    try:
-        await consumer.commit({places[COMMITTED]: 1, places[COMMITTED_AT_0]: 0})
+    async with reading(
+        broker, topic, places
+    ) as before:  # a consumer that reads already may have begun without the commit
+        await before.commit({places[COMMITTED]: 1, places[COMMITTED_AT_0]: 0})
+    async with reading(broker, topic, places) as consumer:
         first = await all_of(consumer, places)
         sought = await seek_to_committed(consumer)
         again = await all_of(consumer, places)
-    finally:
-        await consumer.stop()
 
     assert first == {COMMITTED: [1, 2], COMMITTED_AT_0: [0, 1, 2], NOT_COMMITTED: [0, 1, 2]}
     assert sought == {places[COMMITTED]: 1, places[COMMITTED_AT_0]: 0, places[NOT_COMMITTED]: 0}
