@@ -1,36 +1,44 @@
 """The data of one event of a chat completion stream, read into what a turn is made of.
 
 An event gives zero or more items: text, the finish reason, usage (what is left of the limits comes beside them, from
-the answer's headers). It may also say that the stream is at its end,
-that the provider failed after it had said 200, or show that nothing more can be trusted. Only what matters is
-decoded (msgspec skips the rest), which costs a fifth of building the client library's models; nothing in here can be
-part of a cycle, so the garbage collector is told to leave it alone (`gc=False`). Refusals are text: the reader should
-see them. Reasoning gives no item, but it is a sign of life.
+the answer's headers). Beside them it may tell of an error, which never takes the text of its own event with it; it may
+also say that the stream is at its end, or be nothing that can be read.
+
+The reading is lenient, by one rule: a field that the answer does not need never ends the answer. Whatever stands where
+a count, an index, a reason or an error is expected, of any type, says nothing if it is not one; an object that is no
+chunk (a ping, `{}`) says nothing either. Only text is needed: what stands in its place and is none (a number) cannot be
+read, since the answer would lack it. Where providers put things is in the tables below, and nowhere else.
+
+Reading into plain values costs a tenth of a microsecond more than into typed ones, and half of what the client
+library's models cost. Items can be no part of a cycle, so the garbage collector is told to leave them alone
+(`gc=False`). Refusals are text: the reader should see them. Reasoning gives no item, but it is a sign of life.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import msgspec
 
+from processors.decisions.finish_reasons import FinishMeaning, meaning_of
+from processors.decisions.json_values import UNREADABLE, count_in, decode_json, objects_in, says_something
 from processors.decisions.rate_headers import RateHeaders
+from processors.decisions.stated_error import StatedError, bare_error, read_error, safe_code
+from processors.decisions.usage_reading import read_usage
 from schemas.session_events import Usage
 
 __all__ = [
     "Decoded",
     "EndOfStream",
     "FinishChunk",
-    "InBandError",
     "LimitsChunk",
     "NotAChunk",
     "ProviderChunk",
     "TextChunk",
     "UsageChunk",
     "decode_chunk",
-    "safe_code",
+    "read_chunk",
 ]
 
 
@@ -41,7 +49,7 @@ class TextChunk(msgspec.Struct, frozen=True, gc=False):
 
 
 class FinishChunk(msgspec.Struct, frozen=True, gc=False):
-    """The provider's own reason for ending: `stop`, `length`, `content_filter` …"""
+    """The provider's own reason for ending: `stop`, `length`, `content_filter` … (`finish_reasons`)."""
 
     reason: str
 
@@ -63,10 +71,17 @@ ProviderChunk: TypeAlias = TextChunk | FinishChunk | UsageChunk | LimitsChunk
 
 
 class Decoded(msgspec.Struct, frozen=True, gc=False):
-    """What an event held, in order. `alive`: it is progress, even if only the model's own reasoning."""
+    """What an event held, in order."""
 
     items: tuple[ProviderChunk, ...]
     alive: bool
+    """It is progress, even if only the model's own reasoning."""
+    error: StatedError | None = None
+    """The provider failed in the middle of its answer."""
+    acts: bool = False
+    """The model calls a tool."""
+    in_message: bool = False
+    """Its text stands where a whole answer's does, not a stream's next piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,136 +90,144 @@ class EndOfStream:
 
 
 @dataclass(frozen=True, slots=True)
-class InBandError:
-    """The provider failed in the middle of its answer. `code` is safe to show, `status` as HTTP would have it."""
-
-    code: str
-    status: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class NotAChunk:
     """JSON that is broken or of another shape."""
 
 
 DONE: Final = b"[DONE]"
-CODE_CHARS_MAX: Final = 64
-SAFE_CODE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{CODE_CHARS_MAX}}}\Z")
-STATUS_CODES: Final = range(400, 600)
-STATUS_OF_CODE: Final = {
-    "rate_limit_exceeded": 429,
-    "requests": 429,
-    "tokens": 429,
-    "insufficient_quota": 429,
-    "overloaded_error": 503,
-    "server_error": 500,
-    "invalid_request_error": 400,
-    "context_length_exceeded": 400,
-    "invalid_api_key": 401,
-    "model_not_found": 404,
-}
+NOTHING: Final[dict[str, object]] = {}
+THOUGHT_FIELDS: Final = (
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "thinking",
+    "thinking_blocks",
+    "thoughts",
+)
+"""Where reasoning stands beside the text, of any type."""
+ACT_FIELDS: Final = ("tool_calls", "function_call")
+THOUGHT_KINDS: Final = frozenset({"thinking", "reasoning", "thought", "redacted_thinking", "reasoning_text"})
+"""What parts of a content are called that are no text of the answer."""
+PART_FIELDS: Final = ("text", "refusal", "content", "value")
+"""Where the text of a part stands."""
+PART_DEPTH_MAX: Final = 4
+FINISH_FIELDS: Final = ("type", "reason", "name", "value")
+"""Where the word stands in a finish reason that is an object."""
+ORDINARY_FIELDS: Final = frozenset({"index", "delta", "finish_reason", "logprobs"})
+"""A choice that has no others, and no reason, says nothing but its delta."""
+USAGE_HOLDERS: Final = ("usage", "x_groq")
+"""The chunk's own usage, and what holds another one."""
 
 
-class WireDelta(msgspec.Struct, gc=False):
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-
-
-class WireChoice(msgspec.Struct, gc=False):
-    delta: WireDelta | None = None
-    finish_reason: str | None = None
-    index: int = 0
-
-
-class WirePromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-
-
-class WireCompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
-
-
-class WireUsage(msgspec.Struct, gc=False):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    prompt_tokens_details: WirePromptDetails | None = None
-    completion_tokens_details: WireCompletionDetails | None = None
-
-
-class WireError(msgspec.Struct, gc=False):
-    type: str | None = None
-    code: str | int | None = None
-    status: str | int | None = None
-
-
-class WireChunk(msgspec.Struct, gc=False):
-    choices: list[WireChoice] | None = None
-    usage: WireUsage | None = None
-    error: WireError | str | None = None
-
-
-DECODER: Final = msgspec.json.Decoder(WireChunk)
-
-
-def decode_chunk(data: bytes) -> Decoded | EndOfStream | InBandError | NotAChunk:
+def decode_chunk(data: bytes) -> Decoded | EndOfStream | NotAChunk:
     """Read the data of one event."""
     if not data.startswith(b"{") and data.strip() == DONE:
         return EndOfStream()
-    try:
-        chunk = DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    value = decode_json(data)
+    return NotAChunk() if value is UNREADABLE else read_chunk(value)
+
+
+def read_chunk(value: object) -> Decoded | NotAChunk:
+    """Read the value of one event: a chunk, or several in a list."""
+    if isinstance(value, dict):
+        return read_object(value)
+    parts = [read_object(item) for item in objects_in(value)]
+    read = [part for part in parts if isinstance(part, Decoded)]
+    if not read or len(read) < len(parts):
         return NotAChunk()
-    if chunk.error is not None:
-        return in_band_error(chunk.error)
-    if chunk.choices is None and chunk.usage is None:
-        return NotAChunk()
-    return decoded(chunk)
-
-
-def safe_code(value: object) -> str:
-    """A provider's error code, if it looks like one; anything else may hold private text and is left out."""
-    text = str(value) if isinstance(value, str | int) else ""
-    return text if SAFE_CODE.match(text) else ""
-
-
-def decoded(chunk: WireChunk) -> Decoded:
-    items: list[ProviderChunk] = []
-    alive = False
-    for choice in chunk.choices or ():
-        if choice.index != 0:
-            continue
-        if choice.delta is not None:
-            delta = choice.delta
-            text = delta.content or delta.refusal
-            if text:
-                items.append(TextChunk(text))
-            alive = bool(text or delta.reasoning_content or delta.reasoning)
-        if choice.finish_reason:
-            items.append(FinishChunk(choice.finish_reason))
-    if chunk.usage is not None:
-        items.append(UsageChunk(usage_of(chunk.usage)))
-    return Decoded(tuple(items), alive)
-
-
-def usage_of(wire: WireUsage) -> Usage:
-    prompt, completion = wire.prompt_tokens_details, wire.completion_tokens_details
-    return Usage(
-        input_tokens=max(0, wire.prompt_tokens),
-        output_tokens=max(0, wire.completion_tokens),
-        cached_tokens=max(0, prompt.cached_tokens or 0) if prompt else 0,
-        reasoning_tokens=max(0, completion.reasoning_tokens or 0) if completion else 0,
+    return Decoded(
+        tuple(item for part in read for item in part.items),
+        any(part.alive for part in read),
+        next((part.error for part in read if part.error is not None), None),
+        any(part.acts for part in read),
+        any(part.in_message for part in read),
     )
 
 
-def in_band_error(error: WireError | str) -> InBandError:
-    if isinstance(error, str):
-        return InBandError("", None)
-    for value in (error.code, error.status, error.type):
-        status = int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else None
-        if status in STATUS_CODES:
-            return InBandError(safe_code(error.type) or f"{status}", status)
-        if isinstance(value, str) and value in STATUS_OF_CODE:
-            return InBandError(value, STATUS_OF_CODE[value])
-    return InBandError(safe_code(error.code) or safe_code(error.type), None)
+def read_object(chunk: dict[str, object]) -> Decoded | NotAChunk:
+    items: list[ProviderChunk] = []
+    alive = acts = in_message = False
+    error = read_error(chunk["error"]) if "error" in chunk else None
+    choices = objects_in(chunk.get("choices"))
+    for choice in choices:
+        index = choice.get("index")
+        if index and count_in(index):
+            continue  # another answer, which nobody asked for
+        said = choice.get("delta")
+        if not isinstance(said, dict):
+            said = said_elsewhere(choice)
+            in_message = bool(said)
+        text = said.get("content")
+        if not isinstance(text, str) and (text := text_of(text)) is None:
+            return NotAChunk()
+        text = text or text_of(said.get("refusal")) or ""
+        if not text or len(said) > 1:  # the usual delta is looked at no further
+            acts = acts or has_any(said, ACT_FIELDS)
+            alive = alive or acts or has_any(said, THOUGHT_FIELDS) or is_thought(said.get("content"))
+        if text:
+            items.append(TextChunk(text))
+            alive = True
+        if not choice.keys() <= ORDINARY_FIELDS or choice.get("finish_reason") is not None:
+            error = take_rest(choice, items) or error
+    if not choices:
+        error = error or bare_error(chunk)
+    for holder in USAGE_HOLDERS:
+        if holder in chunk:
+            items += usage_in(chunk if holder == "usage" else chunk[holder])
+    return Decoded(tuple(items), alive, error, acts, in_message)
+
+
+def take_rest(choice: dict[str, object], items: list[ProviderChunk]) -> StatedError | None:
+    """What a choice holds beside what the model says: its end, usage and errors."""
+    error = read_error(choice.get("error"))
+    word = finish_word(choice.get("finish_reason"))
+    if word:
+        items.append(FinishChunk(word))
+        if error is None and meaning_of(word) is FinishMeaning.FAILED:
+            error = StatedError(safe_code(word))
+    items += usage_in(choice)
+    return error
+
+
+def said_elsewhere(choice: dict[str, object]) -> dict[str, object]:
+    """What the model says where it is no stream's delta: a whole answer's message, a bare text."""
+    message, text = choice.get("message"), choice.get("text")
+    if isinstance(message, dict):
+        return message
+    return {"content": text} if isinstance(text, str) else NOTHING
+
+
+def text_of(value: object, depth: int = PART_DEPTH_MAX) -> str | None:
+    """The text of a content that is no plain string: its parts joined, thoughts left out; None where it is none."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(text_of(part, depth - 1) or "" for part in value) if depth else ""
+    if isinstance(value, dict):
+        if value.get("type") in THOUGHT_KINDS or not depth:
+            return ""
+        return next((text for name in PART_FIELDS if (text := text_of(value.get(name), depth - 1))), "")
+    return None if value else ""
+
+
+def has_any(said: dict[str, object], fields: tuple[str, ...]) -> bool:
+    return any(field in said and says_something(said[field]) for field in fields)
+
+
+def is_thought(content: object) -> bool:
+    """Whether a content that is no plain string has parts: the model's thoughts, if they are no text."""
+    return isinstance(content, list | dict) and says_something(content)
+
+
+def finish_word(value: object) -> str:
+    """The provider's word; empty where the answer goes on."""
+    if isinstance(value, dict):
+        value = next((word for name in FINISH_FIELDS if isinstance(word := value.get(name), str)), None)
+    if not isinstance(value, str) or meaning_of(value) is FinishMeaning.NONE:
+        return ""
+    return value
+
+
+def usage_in(holder: object) -> list[UsageChunk]:
+    usage = read_usage(holder.get("usage")) if isinstance(holder, dict) else None
+    return [] if usage is None else [UsageChunk(usage)]

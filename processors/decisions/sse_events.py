@@ -3,8 +3,9 @@
 Follows the rules of server-sent events: lines end in LF, CR or CRLF; a blank line ends an event; several `data`
 lines are joined by LF; comments and other known fields are passed over. It works on bytes, so a character cut in
 two is never an issue. Two things are stricter than the rules, because here a lost event is a lost token: a line
-that is no field at all is a fault, and so is a line or event above `event_bytes_max`. One thing is laxer: an event
-that the end of the stream left without its blank line still counts.
+that is no field at all is a fault, and so is a line or event above `event_bytes_max`. Two things are laxer: an event
+that the end of the stream left without its blank line still counts, and a body that is no event stream but JSON from
+its first character on (an error that is sent with status 200, an answer that is not streamed) is one event.
 
 The events of all calls together are the same for any cutting of the same bytes; after a fault there are none.
 The usual case (whole events, one line each) costs one split and one comparison per event.
@@ -21,6 +22,7 @@ EVENT_BYTES_MAX: Final = 1_048_576
 SseFault: TypeAlias = Literal["oversized_line", "foreign_line"]
 
 DATA: Final = b"data: "
+JSON_BEGINS: Final = (b"{", b"[")
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 KNOWN_FIELDS: Final = frozenset({b"", b"data", b"event", b"id", b"retry"})  # b"": a comment
 LINE_ENDS: Final = (b"\n", b"\r")
@@ -29,7 +31,7 @@ LINE_ENDS: Final = (b"\n", b"\r")
 class SseSplitter:
     """Takes bytes as they come and gives the data of each event. `fault` says why it stopped, if it did."""
 
-    __slots__ = ("data_bytes", "data_lines", "event_bytes_max", "fault", "rest", "skip_line_feed", "started")
+    __slots__ = ("data_bytes", "data_lines", "event_bytes_max", "fault", "is_json", "rest", "skip_line_feed", "started")
 
     def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self.event_bytes_max = event_bytes_max
@@ -39,6 +41,8 @@ class SseSplitter:
         self.data_bytes = 0
         self.skip_line_feed = False
         self.started = False
+        self.is_json = False
+        """The body is JSON, one event as a whole."""
 
     def feed(self, received: bytes) -> list[bytes]:
         """The data of every event that these bytes complete."""
@@ -48,6 +52,8 @@ class SseSplitter:
             received = self.without_leading_marks(received)
         if not received:
             return []
+        if self.is_json:
+            return self.take_json(received)
         if not self.rest and not self.data_lines and received.endswith(b"\n\n"):
             plain = self.plain_events(received)
             if plain is not None:
@@ -59,10 +65,18 @@ class SseSplitter:
         if self.fault is not None:
             return []
         last, self.rest = self.rest, b""
+        if self.is_json:
+            return [last]
         events: list[bytes] = []
         for line in (last, b"") if last else (b"",):
             self.take_line(line, events)
         return events
+
+    def take_json(self, received: bytes) -> list[bytes]:
+        self.rest += received
+        if len(self.rest) > self.event_bytes_max:
+            self.fail("oversized_line")
+        return []
 
     def plain_events(self, received: bytes) -> list[bytes] | None:
         """The events, if they are all of one short `data: ` line, and None if anything is out of the ordinary."""
@@ -127,4 +141,5 @@ class SseSplitter:
                 return b""
             self.started = True
             received, self.rest = self.rest.removeprefix(BYTE_ORDER_MARK), b""
+            self.is_json = received.startswith(JSON_BEGINS)
         return received

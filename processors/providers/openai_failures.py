@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
@@ -14,9 +13,9 @@ import httpx2
 import openai
 
 from infra.connection_faults import connection_fault
-from processors.decisions.chat_chunks import InBandError, safe_code
 from processors.decisions.rate_headers import RateHeaders, read_rate_headers
 from processors.decisions.sse_events import SseFault
+from processors.decisions.stated_error import StatedError, read_error
 from processors.decisions.stream_watchdog import Deadline, StreamDeadlines
 from processors.providers.provider import (
     ProviderAbsent,
@@ -52,12 +51,6 @@ TEMPORARY_STATUSES: Final = (408, 409)
 DENIED_STATUSES: Final = (401, 402, 403, 404)
 DENIED_CODES: Final = ("insufficient_quota", "billing_not_active")  # said with 429, but waiting does not help
 RETRY_AFTER_S_MAX: Final = 86_400.0
-TEXT_CHARS_LOOKED_AT: Final = 2_000
-LOADING: Final = re.compile(r"\bloading\b.*\bmodel\b|\bmodel\b.*\b(?:loading|loaded yet)\b", re.IGNORECASE)
-"""What a 503 says while the model is on its way into memory: llama-server's "Loading model", others' "… is loading"."""
-TOO_LONG_CODES: Final = ("context_length_exceeded", "exceed_context_size_error")
-TOO_LONG: Final = re.compile(r"\bcontext (?:length|size|window)\b|\bmaximum context\b|\bn_ctx\b", re.IGNORECASE)
-"""What a 400 says of a prompt beyond the context where its code does not."""
 UNTRUSTED: Final = (
     "the provider's certificate is not trusted here: check its base_url, or set SSL_CERT_FILE to a file of "
     "certificates with its authority among them"
@@ -93,17 +86,28 @@ def failure_before_answer(
 
 def failure_of_response(error: openai.APIStatusError, input_tokens: int) -> ProviderError:
     """A response with an error status: what its few known words mean is told, the words themselves never are."""
-    body = error.body if isinstance(error.body, dict) else {}
-    code = safe_code(body.get("code")) or safe_code(body.get("type"))
-    text = str(body.get("message") or error.body or "")[:TEXT_CHARS_LOOKED_AT]
     headers, now_s = error.response.headers, time.time()
-    after_s, limits = retry_after_s(headers, now_s), read_rate_headers(headers, now_s)
-    if error.status_code == 503 and LOADING.search(text):
+    stated = read_error(error.body) or StatedError()
+    after_s = retry_after_s(headers, now_s)
+    return failure_stated(
+        stated,
+        status=error.status_code,
+        after_s=stated.retry_after_s if after_s is None else after_s,
+        limits=read_rate_headers(headers, now_s),
+        input_tokens=input_tokens,
+    )
+
+
+def failure_stated(
+    stated: StatedError, *, status: int, after_s: float | None, limits: RateHeaders | None, input_tokens: int
+) -> ProviderError:
+    """An error that the provider states, with its response or inside the stream."""
+    if status == 503 and stated.concerns == "loading":
         return ProviderLoading("the server still loads its model", retry_after_s=after_s)
-    if error.status_code in (400, 413) and (code in TOO_LONG_CODES or TOO_LONG.search(text)):
+    if status in (400, 413) and stated.concerns == "context":
         message = f"the prompt{size_of(input_tokens)} is too long for the model's context; shorten it, or begin anew"
         return ProviderRefused(message, provider_code="context_length_exceeded", limits=limits)
-    return failure_of_status(error.status_code, code, after_s, limits)
+    return failure_of_status(status, stated.code, after_s, limits)
 
 
 def failure_of_status(
@@ -124,11 +128,13 @@ def kind_of_status(status: int, code: str) -> tuple[type[ProviderError], str]:
     return ProviderRefused, f"the provider refused with status {status}"
 
 
-def failure_in_band(error: InBandError) -> ProviderError:
+def failure_in_band(stated: StatedError, input_tokens: int = 0) -> ProviderError:
     """The provider said 200 and failed afterwards."""
-    if error.status is not None:
-        return failure_of_status(error.status, error.code, None)
-    return ProviderFailed("the provider failed in the middle of its answer", provider_code=error.code)
+    after_s, code = stated.retry_after_s, stated.code
+    if stated.status is not None:
+        return failure_stated(stated, status=stated.status, after_s=after_s, limits=None, input_tokens=input_tokens)
+    message = "the provider failed in the middle of its answer"
+    return ProviderFailed(message, provider_code=code, retry_after_s=after_s)
 
 
 def garbled_line(fault: SseFault) -> ProviderGarbled:

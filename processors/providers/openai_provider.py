@@ -27,16 +27,14 @@ from openai.types.chat import ChatCompletionChunk
 
 from infra.network_environment import is_on_this_machine, trusted_certificates
 from infra.targets.server_questions import ServerQuestions
+from processors.decisions.answer_reading import AnswerReading
 from processors.decisions.answer_room import answer_room
 from processors.decisions.chat_chunks import (
     Decoded,
     EndOfStream,
-    FinishChunk,
-    InBandError,
     LimitsChunk,
     NotAChunk,
     ProviderChunk,
-    TextChunk,
     decode_chunk,
 )
 from processors.decisions.rate_headers import RateHeaders, read_rate_headers
@@ -153,6 +151,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.loop = asyncio.get_running_loop()
         self.progress = StreamProgress(requested_s=self.loop.time())
         self.splitter = SseSplitter()
+        self.reading = AnswerReading()
         self.response: httpx2.Response | None = None
         self.network: AsyncIterator[bytes]
         self.is_counted = False
@@ -335,13 +334,13 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             if self.limit.expired:
                 return self.stalled(self.stalled_at, error)
             self.body_ended = True
-            if self.progress.finished_s is None:
+            if not self.reading.is_finished:
                 raise cut(error) from error
         return b""
 
     def stalled(self, deadline: Deadline, error: BaseException | None) -> bytes:
         """A deadline ran out: an answer that had its finish reason is whole, any other has failed."""
-        if self.progress.finished_s is None:
+        if not self.reading.is_finished:
             raise self.given_up(self.timed_out(deadline)) from error
         return b""
 
@@ -356,8 +355,16 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             if self.splitter.fault is not None:
                 self.failure = garbled_line(self.splitter.fault)
         if not received:
-            self.take_end(empty(self.request.input_tokens) if self.is_empty else cut(None))
+            self.take_end(self.unfinished(), is_whole=self.reading.is_finished)
+        if self.answer_ended or self.failure is not None:
+            batch += self.reading.rest()
         return batch
+
+    def unfinished(self) -> ProviderError:
+        """Why a body that has ended is no whole answer."""
+        if self.is_empty:
+            return empty(self.request.input_tokens)
+        return garbled_line("foreign_line") if self.splitter.is_json else cut(None)
 
     @property
     def is_empty(self) -> bool:
@@ -369,32 +376,28 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.events += 1
         match decode_chunk(data):
             case Decoded() as decoded:  # without a pattern for its fields, which would cost as much as decoding it
-                if decoded.alive:
-                    self.progress.alive_s, self.progress.away_s = self.loop.time(), 0.0
-                for item in decoded.items:
-                    if isinstance(item, TextChunk):
-                        batch.append(item)
-                    else:
-                        self.take_item(item, batch)
+                batch += self.reading.take(decoded)
+                self.note_progress(alive=decoded.alive)
+                if decoded.error is not None:
+                    self.failure = failure_in_band(decoded.error, self.request.input_tokens)
             case EndOfStream():
-                self.take_end(interrupted())
-            case InBandError() as error:
-                self.failure = failure_in_band(error)
+                self.take_end(interrupted(), is_whole=self.reading.reason != "")
             case NotAChunk():
                 self.failure = ProviderGarbled("the provider sent a chunk that cannot be read")
             case unreachable:
                 assert_never(unreachable)
 
-    def take_item(self, item: ProviderChunk, batch: list[ProviderChunk]) -> None:
-        if isinstance(item, FinishChunk):
-            if self.progress.finished_s is not None:
-                return  # some providers repeat it
-            self.progress.finished_s, self.progress.away_s = self.loop.time(), 0.0
-        batch.append(item)
+    def note_progress(self, *, alive: bool) -> None:
+        """An event has been read: what is waited for from now on."""
+        progress, reading = self.progress, self.reading
+        if alive:
+            progress.alive_s, progress.away_s, progress.finished_s = self.loop.time(), 0.0, None
+        if reading.is_finished and not reading.is_doubtful and progress.finished_s is None:
+            progress.finished_s, progress.away_s = self.loop.time(), 0.0
 
-    def take_end(self, unfinished: ProviderError) -> None:
+    def take_end(self, unfinished: ProviderError, *, is_whole: bool) -> None:
         """`[DONE]` or the body's end. Without a finish reason the answer has failed, whatever its last bytes were."""
-        if self.progress.finished_s is not None:
+        if is_whole:
             self.answer_ended = self.failure is None
         elif self.failure is None or (isinstance(self.failure, ProviderGarbled) and self.progress.alive_s is not None):
             self.failure = unfinished

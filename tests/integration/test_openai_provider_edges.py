@@ -17,6 +17,7 @@ from processors.providers.provider import (
     ProviderCut,
     ProviderError,
     ProviderGarbled,
+    ProviderOverloaded,
     ProviderTimedOut,
     ProviderUnreachable,
     TextChunk,
@@ -25,8 +26,11 @@ from schemas.prompts import ChatMessage
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+BOTH = b'data: {"choices":[{"index":0,"delta":{"content":" you"},"finish_reason":"stop"}]}\n\n'
 FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+JSON_HEAD = HEAD.replace(b"text/event-stream", b"application/json")
 DEADLINES = StreamDeadlines(connect_s=2, first_token_s=0.3, between_tokens_s=0.3, total_s=5, trailer_s=0.3)
+SHORT_TRAILER = StreamDeadlines(connect_s=2, first_token_s=2, between_tokens_s=2, total_s=9, trailer_s=0.1)
 
 Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -53,9 +57,11 @@ async def scripted(script: Script) -> AsyncIterator[OpenAIProvider]:
         await server.wait_closed()
 
 
-async def heard_from(adapter: OpenAIProvider) -> tuple[list[ProviderChunk], ProviderError | None]:
+async def heard_from(
+    adapter: OpenAIProvider, deadlines: StreamDeadlines = DEADLINES
+) -> tuple[list[ProviderChunk], ProviderError | None]:
     request = ChatRequest(
-        model="m", messages=(ChatMessage("user", "x"),), max_tokens=10, temperature=0.5, deadlines=DEADLINES
+        model="m", messages=(ChatMessage("user", "x"),), max_tokens=10, temperature=0.5, deadlines=deadlines
     )
     items: list[ProviderChunk] = []
     try:
@@ -80,6 +86,15 @@ def then_silence(*parts: bytes) -> Script:
     async def script(writer: asyncio.StreamWriter) -> None:
         await writing(*parts)(writer)
         await asyncio.wait_for(writer.wait_closed(), DEADLINES.total_s)
+
+    return script
+
+
+def with_pauses(pause_s: float, *parts: bytes) -> Script:
+    async def script(writer: asyncio.StreamWriter) -> None:
+        for part in parts:
+            await writing(part)(writer)
+            await asyncio.sleep(pause_s)
 
     return script
 
@@ -140,6 +155,76 @@ async def test_answer_that_is_none(script: Script, kind: type[ProviderError]) ->
         _, failure = await heard_from(adapter)
 
     assert type(failure) is kind
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (BOTH, BOTH, BOTH, b"data: [DONE]\n\n"),
+        (BOTH, TEXT, FINISH, b"data: [DONE]\n\n"),
+        (TEXT, FINISH + TEXT, BOTH),
+        (BOTH.replace(b"content", b"reasoning"), BOTH, BOTH),
+    ],
+)
+async def test_text_long_after_a_finish_reason(parts: tuple[bytes, ...]) -> None:
+    """Where a reason came with text, or text after one, the rest is waited for as long as any token."""
+    texts = b"".join(parts).count(b'"content"')
+    async with scripted(with_pauses(0.3, HEAD, *parts)) as adapter:
+        items, failure = await heard_from(adapter, SHORT_TRAILER)
+
+    assert failure is None
+    assert len([item for item in items if isinstance(item, TextChunk)]) == texts
+    assert items[-1] == FinishChunk("stop") or isinstance(items[-1], TextChunk)
+
+
+async def test_text_after_the_finish_reason_and_then_silence() -> None:
+    """Nobody can tell whether more would have come: the answer is not whole."""
+    async with scripted(then_silence(HEAD, FINISH, TEXT)) as adapter:
+        items, failure = await heard_from(adapter)
+
+    assert items == [FinishChunk("stop"), TextChunk("hi")]
+    assert isinstance(failure, ProviderTimedOut)
+
+
+async def test_character_in_two_chunks() -> None:
+    """The halves are joined; one that stays alone is replaced at the end."""
+    halves = [TEXT.replace(b"hi", half) for half in (b"\\ud83d", b"\\ude00", b"!\\ud83d")]
+    async with scripted(writing(HEAD, *halves, FINISH, b"data: [DONE]\n\n")) as adapter:
+        items, failure = await heard_from(adapter)
+
+    assert failure is None
+    assert "".join(item.text for item in items if isinstance(item, TextChunk)) == "\U0001f600!\ufffd"
+
+
+async def test_error_beside_text() -> None:
+    """The text comes first, then the failure with its code and the time to come back."""
+    error = b'data: {"choices":[{"delta":{"content":"lo"}}],"error":{"code":429,"status":"BUSY","retry_after":7}}\n\n'
+    async with scripted(writing(HEAD, TEXT, error)) as adapter:
+        items, failure = await heard_from(adapter)
+
+    assert items == [TextChunk("hi"), TextChunk("lo")]
+    assert isinstance(failure, ProviderOverloaded)
+    assert (failure.provider_code, failure.retry_after_s) == ("BUSY", 7)
+
+
+@pytest.mark.parametrize("head", [HEAD, JSON_HEAD])
+async def test_error_as_the_whole_body(head: bytes) -> None:
+    """A body that is JSON is read as such, whatever its type is said to be."""
+    async with scripted(writing(head, b'{"error": {"code": 429,\n\n "message": "x"}}\n')) as adapter:
+        items, failure = await heard_from(adapter)
+
+    assert items == []
+    assert isinstance(failure, ProviderOverloaded)
+
+
+async def test_answer_that_is_not_streamed() -> None:
+    """It is an answer all the same."""
+    body = b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}'
+    async with scripted(writing(JSON_HEAD, body)) as adapter:
+        items, failure = await heard_from(adapter)
+
+    assert failure is None
+    assert items == [TextChunk("hi"), FinishChunk("stop")]
 
 
 async def test_comments_are_no_sign_of_life() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processors.decisions.chat_chunks import InBandError
+from processors.decisions.stated_error import StatedError
 from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_failures import (
     cut,
@@ -75,8 +75,8 @@ def test_statuses(status: int, code: str, kind: type[ProviderError]) -> None:
 
 def test_errors_in_the_stream() -> None:
     """With a status they are as that status, without one the provider has failed."""
-    assert isinstance(failure_in_band(InBandError("x", 429)), ProviderOverloaded)
-    assert isinstance(failure_in_band(InBandError("x", None)), ProviderFailed)
+    assert isinstance(failure_in_band(StatedError("x", 429)), ProviderOverloaded)
+    assert isinstance(failure_in_band(StatedError("x", None)), ProviderFailed)
 
 
 def test_messages_hold_no_foreign_words() -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from processors.decisions.chat_chunks import (
     Decoded,
     EndOfStream,
     FinishChunk,
-    InBandError,
     NotAChunk,
     TextChunk,
     UsageChunk,
     decode_chunk,
-    safe_code,
 )
+from processors.decisions.stated_error import StatedError
 from schemas.session_events import Usage
 
 
@@ -36,6 +37,16 @@ from schemas.session_events import Usage
         (b'{"choices":[{"index":1,"delta":{"content":"other"}}]}', Decoded((), False)),
         (b'{"choices":[{"delta":null}],"usage":null}', Decoded((), False)),
         (b'{"choices":[]}', Decoded((), False)),
+        (b"{}", Decoded((), False)),
+        (b'{"type":"ping"}', Decoded((), False)),
+        (b'{"choices":null,"error":{}}', Decoded((), False)),
+        (b'[{"choices":[{"delta":{"content":"x"}}]},{"choices":[]}]', Decoded((TextChunk("x"),), True)),
+        (b'{"choices":{"index":null,"delta":{"content":"x"}}}', Decoded((TextChunk("x"),), True)),
+        (b'{"choices":[{"text":"x","index":0}]}', Decoded((TextChunk("x"),), True, in_message=True)),
+        (
+            b'{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}',
+            Decoded((TextChunk("x"), FinishChunk("stop")), True, in_message=True),
+        ),
         (b"[DONE]", EndOfStream()),
         (b" [DONE] ", EndOfStream()),
     ],
@@ -46,12 +57,12 @@ def test_chunks(data: bytes, expected: object) -> None:
 
 
 def test_usage() -> None:
-    """Tokens as the provider counted them, none of them estimated or negative."""
+    """Tokens as the provider counted them, none of them estimated or negative; a total beyond the prompt is output."""
     data = (
         b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":-1,"total_tokens":11,'
         b'"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":null}}}'
     )
-    assert decode_chunk(data) == Decoded((UsageChunk(Usage(input_tokens=9, cached_tokens=4)),), False)
+    assert decode_chunk(data) == Decoded((UsageChunk(Usage(input_tokens=9, output_tokens=2, cached_tokens=4)),), False)
 
 
 @pytest.mark.parametrize(
@@ -61,37 +72,133 @@ def test_usage() -> None:
         b"",
         b"null",
         b"[]",
-        b"{}",
         b'{"choices":[{"delta":{"content":5}}]}',
-        b'{"choices":"\xff"}',
+        b'[{"choices":[]},{"choices":[{"delta":{"content":true}}]}]',
         b"\xff",
+        b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )
 def test_what_is_no_chunk(data: bytes) -> None:
-    """Broken or foreign JSON and broken UTF-8 are told apart from a chunk."""
+    """JSON that is broken, too deep or no object, and a text that cannot be read, are told apart from a chunk."""
     assert decode_chunk(data) == NotAChunk()
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"),
+    ("content", "text"),
     [
-        (b'{"error":{"message":"m","type":"server_error","code":null}}', InBandError("server_error", 500)),
-        (b'{"error":{"message":"m","code":429}}', InBandError("429", 429)),
-        (b'{"error":{"message":"m","code":"503","type":"overloaded"}}', InBandError("overloaded", 503)),
-        (b'{"error":{"message":"m","code":"rate_limit_exceeded"}}', InBandError("rate_limit_exceeded", 429)),
-        (b'{"error":{"message":"m","code":"odd_thing"}}', InBandError("odd_thing", None)),
-        (b'{"error":{"message":"m","code":"a sentence about the prompt"}}', InBandError("", None)),
-        (b'{"error":"it broke"}', InBandError("", None)),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a"}], "a"),
+        ([{"type": "reasoning", "text": "hm"}], ""),
+        (["a", {"text": {"value": "b"}}, None, 5], "ab"),
+        ([{"type": "refusal", "refusal": "No."}], "No."),
+        ({"type": "text", "text": "a"}, "a"),
+        ([{"type": "image_url", "image_url": {"url": "x"}}], ""),
     ],
 )
-def test_errors_in_the_stream(data: bytes, expected: InBandError) -> None:
-    """The code is kept if it looks like one, the message never."""
-    assert decode_chunk(data) == expected
+def test_content_in_parts(content: object, text: str) -> None:
+    """Texts are joined, thoughts are no text; any part is a sign of life."""
+    data = json.dumps({"choices": [{"delta": {"content": content}}]}).encode()
+
+    assert decode_chunk(data) == Decoded((TextChunk(text),) if text else (), True)
 
 
-def test_codes_that_are_safe_to_show() -> None:
-    """Short words of plain letters only."""
-    assert safe_code("model_not_found") == "model_not_found"
-    assert safe_code(404) == "404"
-    assert safe_code("x" * 65) == ""
-    assert safe_code(None) == ""
+@pytest.mark.parametrize(
+    ("delta", "alive"),
+    [
+        ({"reasoning": "hm"}, True),
+        ({"reasoning": {"text": "hm"}}, True),
+        ({"reasoning_content": ["hm"]}, True),
+        ({"reasoning_details": [{"type": "reasoning.encrypted", "data": "a"}]}, True),
+        ({"thinking": "hm"}, True),
+        ({"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}, True),
+        ({"reasoning": None, "reasoning_details": [], "thinking": {}, "tool_calls": [None]}, False),
+        ({"content": []}, False),
+        ({"content": None, "refusal": 7, "audio": None}, False),
+    ],
+)
+def test_signs_of_life(delta: dict[str, object], alive: bool) -> None:
+    """Thoughts in any shape and tool calls are some; fields with nothing in them are none."""
+    decoded = decode_chunk(json.dumps({"choices": [{"delta": {"role": "assistant", **delta}}]}).encode())
+
+    assert isinstance(decoded, Decoded)
+    assert (decoded.items, decoded.alive, decoded.acts) == ((), alive, alive and "tool_calls" in delta)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"choices":[{"index":0,"delta":{"content":"x"},"logprobs":{"content":[{"logprob":-Infinity}]}}]}',
+        b'{"choices":[{"delta":{"content":"x","role":"\xff"}}],"created":1e999,"seed":' + b"9" * 5_000 + b"}",
+        b'{"choices":[{"delta":{"content":"x","name":"a\tb"}}]}',
+        b'{"choices":[{"delta":{"content":"x","name":"\\ud83d"}}]}',
+        b'{"choices":[{"delta":{"content":"x"},"index":"0"}],"usage":"none"}',
+        b'{"choices":[null,{"delta":{"content":"x"},"finish_reason":{"type":null}},[]],"usage":{"prompt_tokens":[]}}',
+    ],
+)
+def test_what_the_standard_forbids(data: bytes) -> None:
+    """It is read all the same where the text can be told."""
+    assert decode_chunk(data) == Decoded((TextChunk("x"),), True)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"a\tb", "a\tb"), (b"a\xffb", "a\ufffdb"), (b"\\ud83d", "\ud83d"), (b"\\ude00!", "\ude00!")],
+)
+def test_odd_text(content: bytes, text: str) -> None:
+    """A raw tab is one, broken UTF-8 is U+FFFD, halves of surrogate pairs are left to whoever joins them."""
+    assert decode_chunk(b'{"choices":[{"delta":{"content":"%b"}}]}' % content) == Decoded((TextChunk(text),), True)
+
+
+@pytest.mark.parametrize(
+    ("finish", "items"),
+    [
+        ('"end_turn"', (FinishChunk("end_turn"),)),
+        ('{"type":"stop"}', (FinishChunk("stop"),)),
+        ('{"type":null}', ()),
+        ('"null"', ()),
+        ("true", ()),
+        ("[]", ()),
+        ("0", ()),
+    ],
+)
+def test_finish_reasons(finish: str, items: tuple[FinishChunk, ...]) -> None:
+    """A word, wherever it stands; anything else is none."""
+    assert decode_chunk(b'{"choices":[{"delta":{},"finish_reason":%b}]}' % finish.encode()) == Decoded(items, False)
+
+
+@pytest.mark.parametrize(
+    ("data", "items", "error"),
+    [
+        (b'{"error":{"code":429},"choices":[{"delta":{"content":"x"}}]}', (TextChunk("x"),), StatedError("429", 429)),
+        (
+            b'{"choices":[{"delta":{"content":"x"},"finish_reason":"error","error":{"code":504,"message":"m"}}]}',
+            (TextChunk("x"), FinishChunk("error")),
+            StatedError("504", 504),
+        ),
+        (
+            b'{"choices":[{"delta":{},"finish_reason":"insufficient_system_resource"}]}',
+            (FinishChunk("insufficient_system_resource"),),
+            StatedError("insufficient_system_resource"),
+        ),
+        (
+            b'{"object":"error","message":"maximum context length is 1024","type":"BadRequestError","code":400}',
+            (),
+            StatedError("BadRequestError", 400, concerns="context"),
+        ),
+        (b'{"type":"error","error":{"type":"overloaded_error"}}', (), StatedError("overloaded_error", 503)),
+        (b'{"message":"slow down","status":429}', (), StatedError("429", 429)),
+        (b'[{"error":{"code":429}}]', (), StatedError("429", 429)),
+    ],
+)
+def test_errors_beside_text(data: bytes, items: tuple[object, ...], error: StatedError) -> None:
+    """Wherever the error stands, what the model has said comes out with it."""
+    decoded = decode_chunk(data)
+
+    assert isinstance(decoded, Decoded)
+    assert (decoded.items, decoded.error) == (items, error)
+
+
+@pytest.mark.parametrize("error", ["{}", '""', "false", "null", "[]", "0", '{"message":"","code":null}'])
+def test_errors_that_are_none(error: str) -> None:
+    """They say nothing."""
+    assert decode_chunk(b'{"choices":[],"error":%b}' % error.encode()) == Decoded((), False)

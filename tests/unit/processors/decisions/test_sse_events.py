@@ -50,6 +50,19 @@ def test_line_that_is_no_field(raw: bytes) -> None:
     assert read(b"data: a\n\n" + raw) == ([b"a"], "foreign_line")
 
 
+@pytest.mark.parametrize(
+    "pieces", [(b'{"a":\n\n 1}\n',), (b"{", b'"a":\n', b"\n 1}\n"), (b"\xef\xbb", b'\xbf{"a":\n\n 1}\n')]
+)
+def test_body_that_is_json(pieces: tuple[bytes, ...]) -> None:
+    """It is one event, whatever lines it has."""
+    assert read(*pieces) == ([b'{"a":\n\n 1}\n'], None)
+
+
+def test_body_that_is_json_beyond_the_limit() -> None:
+    """It is a fault."""
+    assert read(b"[" + b" " * 20, b" " * 20, event_bytes_max=24) == ([], "oversized_line")
+
+
 def test_nothing_after_a_fault() -> None:
     """Bytes after a fault are not looked at."""
     assert read(b"junk\n", b"data: a\n\n") == ([], "foreign_line")

@@ -1,0 +1,107 @@
+"""What a provider means by the word with which it ends an answer.
+
+Providers say the same in many words (`stop`, `eos`, `end_turn`, `STOP`, `COMPLETE`), compared here without case and
+separators. Only the words of MEANINGS that stand for a whole answer make one; every word that is not in the table ends
+an answer `incomplete`, with its text and the provider's own word kept, so a new word never passes off half an answer
+as a whole one.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+__all__ = ["MEANINGS", "FinishMeaning", "finish_code", "meaning_of", "replaces"]
+
+
+class FinishMeaning(enum.Enum):
+    """What became of the answer."""
+
+    WHOLE = "whole"
+    """The model is done."""
+    TOOL = "tool"
+    """It is done, and wants a tool to be called."""
+    LENGTH = "length"
+    """It was cut at the most tokens that it may have."""
+    CONTEXT = "context"
+    """It was cut because the model's context is full."""
+    FILTERED = "filtered"
+    """It was withheld, or the model refused."""
+    PAUSED = "paused"
+    """The model wants to go on in another call."""
+    FAILED = "failed"
+    """The provider could not go on."""
+    UNKNOWN = "unknown"
+    """A word that nobody has told us."""
+    NONE = "none"
+    """No reason: the answer goes on."""
+
+
+WORDS: Final[dict[FinishMeaning, str]] = {
+    FinishMeaning.WHOLE: """
+        stop stopped stop_sequence stop_token stop_word eos eos_token end_of_sequence end_of_text end_of_turn eot
+        eot_id im_end end end_turn complete completed finish finished done success""",
+    FinishMeaning.TOOL: "tool_calls tool_call tool_use function_call",
+    FinishMeaning.LENGTH: """
+        length max_tokens max_output_tokens max_completion_tokens max_new_tokens max_length token_limit limit""",
+    FinishMeaning.CONTEXT: "model_length context_length model_context_window_exceeded context_length_exceeded",
+    FinishMeaning.FILTERED: """
+        content_filter content_filtered content_filtering filtered filter safety recitation sensitive blocklist
+        prohibited_content spii image_safety language refusal guardrail_intervened guardrails error_toxic moderation""",
+    FinishMeaning.PAUSED: "pause_turn paused compaction",
+    FinishMeaning.FAILED: """
+        error errored failed failure insufficient_system_resource network_error abort aborted timeout server_error
+        internal_error error_limit malformed_function_call malformed_response unexpected_tool_call
+        missing_thought_signature cancelled canceled user_cancel""",
+    FinishMeaning.NONE: "null none unspecified finish_reason_unspecified in_progress not_finished",
+}
+SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
+
+
+def plain(word: str) -> str:
+    """A word without case and separators."""
+    return SEPARATORS.sub("", word.lower())
+
+
+MEANINGS: Final[dict[str, FinishMeaning]] = {
+    plain(word): meaning for meaning, words in WORDS.items() for word in words.split()
+}
+CODES: Final[dict[FinishMeaning, str]] = {
+    FinishMeaning.LENGTH: "max_output_tokens",
+    FinishMeaning.CONTEXT: "context_full",
+    FinishMeaning.FILTERED: "content_filter",
+    FinishMeaning.PAUSED: "paused",
+}
+WORD_CHARS_MAX: Final = 64
+UNPRINTABLE: Final = re.compile(r"[^A-Za-z0-9 _.:/-]+")
+
+
+def meaning_of(word: str) -> FinishMeaning:
+    """What a provider's word means. An empty one is none."""
+    if not word:
+        return FinishMeaning.NONE
+    return MEANINGS.get(plain(word[:WORD_CHARS_MAX]), FinishMeaning.UNKNOWN)
+
+
+def clean_word(word: str) -> str:
+    """The provider's own word, fit to be shown: a model may be made to choose it."""
+    return UNPRINTABLE.sub("", word[:WORD_CHARS_MAX])
+
+
+def finish_code(word: str) -> str:
+    """The code of an answer that is not whole: ours where the word is known, else the provider's word."""
+    return CODES.get(meaning_of(word)) or clean_word(word) or "unknown"
+
+
+def replaces(newer: str, older: str, *, text_between: bool) -> bool:
+    """Whether a second reason counts instead of the first.
+
+    It does where text came between them. Else the first stays, as some repeat it, unless it says that the answer is
+    whole and the second one does not: what went wrong is never `complete`.
+    """
+    return text_between or (is_whole(older) and not is_whole(newer))
+
+
+def is_whole(word: str) -> bool:
+    return meaning_of(word) in (FinishMeaning.WHOLE, FinishMeaning.TOOL)

@@ -1,0 +1,95 @@
+"""Tokens as a provider counted them, whatever it calls them, in the one meaning that prices are made for.
+
+`input_tokens` are all that was read, those from a cache and those written to one among them. `output_tokens` are all
+that was paid for as output, thoughts among them. Providers differ: thoughts may stand outside `completion_tokens` and
+only in the total; cache reads and writes outside `prompt_tokens`. Where the total is more than prompt and completion,
+the rest is whatever it fits exactly; else output, once a cache that cannot be part of the prompt is taken off.
+
+Nothing is a usage that lacks one of the counts, or has only zeros: then the last good one counts, or our own count.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from processors.decisions.json_values import count_in
+from schemas.session_events import Usage
+
+__all__ = ["read_usage"]
+
+Path: TypeAlias = tuple[str, ...]
+
+PROMPT: Final[tuple[Path, ...]] = (("prompt_tokens",), ("input_tokens",))
+COMPLETION: Final[tuple[Path, ...]] = (("completion_tokens",), ("output_tokens",))
+TOTAL: Final[tuple[Path, ...]] = (("total_tokens",),)
+DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "prompt_token_details")
+CACHE_READ: Final[tuple[Path, ...]] = (
+    *((details, "cached_tokens") for details in DETAILS),
+    *((details, "cache_read_tokens") for details in DETAILS),
+    ("cached_tokens",),
+    ("prompt_cache_hit_tokens",),
+    ("cache_read_input_tokens",),
+    ("cache_read_tokens",),
+    ("num_cached_tokens",),
+)
+CACHE_WRITE: Final[tuple[Path, ...]] = (
+    *((details, "cache_write_tokens") for details in DETAILS),
+    *((details, "cache_creation_tokens") for details in DETAILS),
+    *((details, "cache_creation_input_tokens") for details in DETAILS),
+    ("cache_creation_input_tokens",),
+    ("cache_write_tokens",),
+)
+REASONING: Final[tuple[Path, ...]] = (
+    ("completion_tokens_details", "reasoning_tokens"),
+    ("output_tokens_details", "reasoning_tokens"),
+    ("reasoning_tokens",),
+)
+
+
+def read_usage(value: object) -> Usage | None:
+    """What a usage object says; None where it says nothing that can be used."""
+    if not isinstance(value, dict):
+        return None
+    prompt, completion, total = (first_count(value, paths) for paths in (PROMPT, COMPLETION, TOTAL))
+    if prompt is None and None not in (completion, total):
+        prompt = max(0, (total or 0) - (completion or 0))
+    if prompt is None or (completion is None and total is None):
+        return None
+    read, written = first_count(value, CACHE_READ) or 0, first_count(value, CACHE_WRITE) or 0
+    reasoning = first_count(value, REASONING) or 0
+    completion = completion or 0
+    outside = cache_outside(prompt, completion, total, read=read, written=written, reasoning=reasoning)
+    prompt += outside
+    output = max(completion, (total or 0) - prompt)
+    if not prompt and not output:
+        return None
+    return Usage(
+        input_tokens=prompt,
+        output_tokens=output,
+        cached_tokens=min(read, prompt),
+        reasoning_tokens=min(reasoning, output),
+    )
+
+
+def cache_outside(prompt: int, completion: int, total: int | None, *, read: int, written: int, reasoning: int) -> int:
+    """How many tokens of a cache are not among the prompt's."""
+    must = read + written if read + written > prompt else 0
+    if total is None or total <= prompt + completion:
+        return must
+    rest = total - prompt - completion
+    if reasoning > completion and rest == reasoning:
+        return 0
+    exact = (part for part in (read + written, read, written) if part and rest in (part, part + reasoning))
+    return next(exact, must if must <= rest else 0)
+
+
+def first_count(usage: dict[str, object], paths: tuple[Path, ...]) -> int | None:
+    """The first place that says more than zero, else zero where one says so."""
+    found = [count for path in paths if (count := count_in(at(usage, path))) is not None]
+    return next((count for count in found if count), 0 if found else None)
+
+
+def at(value: object, path: Path) -> object:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
