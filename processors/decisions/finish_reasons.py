@@ -12,7 +12,7 @@ import enum
 import re
 from typing import Final
 
-__all__ = ["MEANINGS", "FinishMeaning", "finish_code", "meaning_of", "replaces"]
+__all__ = ["MEANINGS", "FinishMeaning", "clean_word", "finish_code", "meaning_of", "replaces"]
 
 
 class FinishMeaning(enum.Enum):

@@ -1,8 +1,9 @@
 """How an attempt's outcome at the provider becomes the end of a turn.
 
-A model that says it is done makes a turn `complete`; one that was cut off, by its own limit or by a failure after
-the first token, `incomplete`; a failure before the first token `error`. Nothing that went wrong is ever `complete`.
-A turn that is stopped ends by the reason that the journal gives, the same whoever ends it.
+A model that says it is done, in whatever word (`finish_reasons`), makes a turn `complete`; one that was cut off, by its
+own limit or by a failure after the first token, `incomplete`; a failure before the first token `error`. Nothing that
+went wrong is ever `complete`. A turn that is stopped ends by the reason that the journal gives, the same whoever ends
+it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from processors.decisions.finish_reasons import FinishMeaning, clean_word, finish_code, meaning_of
 from schemas.journal import StopKind
 from schemas.session_events import EndReason, TurnError
 
 __all__ = ["Ending", "busy_ending", "ending_of_failure", "ending_of_finish", "ending_of_stop", "no_target_ending"]
 
 LASTING_REASONS: Final = frozenset({"no_targets", "other_model", "no_ability", "context_too_small", "never_fits"})
-FINISH_CHARS_MAX: Final = 64
-COMPLETE_FINISHES: Final = frozenset({"stop", "tool_calls", "function_call"})
+COMPLETE: Final = frozenset({FinishMeaning.WHOLE, FinishMeaning.TOOL})
+SENTENCES: Final[Mapping[FinishMeaning, str]] = {
+    FinishMeaning.LENGTH: (
+        "The answer reached the most tokens it may have; ask for more with max_tokens, or go on from here."
+    ),
+    FinishMeaning.CONTEXT: "The answer filled the model's context; shorten the conversation, or begin anew.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +58,13 @@ def ending_of_stop(stop: StopKind) -> Ending:
 
 def ending_of_finish(finish_reason: str | None) -> Ending:
     """The end after a stream that closed without a failure; None: the model never said that it was done."""
-    if finish_reason in COMPLETE_FINISHES:
-        return Ending("complete")
     if finish_reason is None:
         return Ending("incomplete", TurnError(code="provider_cut", message="The model's answer broke off."))
-    if finish_reason == "length":
-        message = "The answer reached the most tokens it may have; ask for more with max_tokens, or go on from here."
-        return Ending("incomplete", TurnError(code="max_output_tokens", message=message))
-    code = finish_reason[:FINISH_CHARS_MAX]
-    return Ending("incomplete", TurnError(code=code, message=f"The model stopped: {code}."))
+    meaning = meaning_of(finish_reason)
+    if meaning in COMPLETE:
+        return Ending("complete")
+    message = SENTENCES.get(meaning) or f"The model stopped: {clean_word(finish_reason) or 'it did not say why'}."
+    return Ending("incomplete", TurnError(code=finish_code(finish_reason), message=message))
 
 
 def ending_of_failure(error: TurnError, *, chunks: int) -> Ending:

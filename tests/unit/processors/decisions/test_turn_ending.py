@@ -11,7 +11,7 @@ from schemas.session_events import TurnError
 __all__: list[str] = []
 
 
-@pytest.mark.parametrize("finish_reason", ["stop", "tool_calls", "function_call"])
+@pytest.mark.parametrize("finish_reason", ["stop", "tool_calls", "function_call", "STOP", "eos_token"])
 def test_model_said_that_it_is_done(finish_reason: str) -> None:
     """The turn is complete, without an error."""
     assert ending_of_finish(finish_reason) == Ending("complete")
@@ -19,7 +19,18 @@ def test_model_said_that_it_is_done(finish_reason: str) -> None:
 
 @pytest.mark.parametrize(
     ("finish_reason", "code"),
-    [(None, "provider_cut"), ("length", "max_output_tokens"), ("content_filter", "content_filter"), ("", "")],
+    [
+        (None, "provider_cut"),
+        ("length", "max_output_tokens"),
+        ("MAX_TOKENS", "max_output_tokens"),
+        ("model_length", "context_full"),
+        ("content_filter", "content_filter"),
+        ("SAFETY", "content_filter"),
+        ("pause_turn", "paused"),
+        ("sleepy", "sleepy"),
+        ("\n\x1b[2J" * 20, "2J" * 12 + "2"),
+        ("", "unknown"),
+    ],
 )
 def test_answer_was_cut_short(finish_reason: str | None, code: str) -> None:
     """The turn is incomplete and says why."""
@@ -29,6 +40,16 @@ def test_answer_was_cut_short(finish_reason: str | None, code: str) -> None:
     assert ending.error is not None
     assert ending.error.code == code
     assert ending.error.message
+
+
+@pytest.mark.parametrize(("finish_reason", "shown"), [("SAFETY", "SAFETY"), ("\x1b[1m", "1m"), ("…", "did not say")])
+def test_provider_s_own_word(finish_reason: str, shown: str) -> None:
+    """It is told as far as it is fit to be."""
+    ending = ending_of_finish(finish_reason)
+
+    assert ending.error is not None
+    assert shown in ending.error.message
+    assert ending.error.message.isprintable()
 
 
 def test_failed_call() -> None:
