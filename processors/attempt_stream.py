@@ -252,7 +252,7 @@ class AttemptStream:
                     yield from (text[at : at + CHUNK_CHARS_MAX] for at in range(0, len(text), CHUNK_CHARS_MAX))
                 case FinishChunk(reason):
                     self.finish_reason = reason
-                case UsageChunk(usage):
+                case UsageChunk(usage) if self.usage is None or is_full(usage):
                     self.usage = usage
                 case LimitsChunk(seen):
                     self.on_limits(seen)
@@ -269,9 +269,11 @@ class AttemptStream:
 
     def result(self, ending: Ending, request: ChatRequest, published_at_us: int) -> StreamResult:
         usage = self.usage or Usage(estimated=True)
-        if self.usage is None and self.chunks:
+        if self.chunks and not is_full(usage):
             usage = estimated_usage(request.messages, "", request.model)
-            usage = msgspec.structs.replace(usage, output_tokens=self.answer.tokens(request.model))
+            stated = self.usage.stated_cost_nano_usd if self.usage else None
+            output_tokens = self.answer.tokens(request.model)
+            usage = msgspec.structs.replace(usage, output_tokens=output_tokens, stated_cost_nano_usd=stated)
         return StreamResult(
             ending=ending,
             usage=usage,
@@ -291,3 +293,8 @@ class AttemptStream:
         if not self.first_chunk_at_us or usage.output_tokens < 2:
             return None
         return round((self.last_s - self.first_s) * 1e6 / (usage.output_tokens - 1))
+
+
+def is_full(usage: Usage) -> bool:
+    """Whether a provider's count can be that of a call which has said something."""
+    return usage.input_tokens > 0 and usage.output_tokens > 0

@@ -192,6 +192,12 @@ def chosen_of(line: BatchLine, answers: LineAnswers) -> AnswerEnded:
     return next((each for each in ended if (each.reason == "complete") is whole_is_wanted), ended[0])
 
 
+def sum_stated(costs: Sequence[int | None]) -> int | None:
+    """What the providers say that all calls cost, where each of them says it."""
+    stated = [cost for cost in costs if cost is not None]
+    return sum(stated) if len(stated) == len(costs) else None
+
+
 def usage_of(ended: Sequence[AnswerEnded]) -> Usage:
     """What all of them used together."""
     if len(ended) == 1:
@@ -201,5 +207,7 @@ def usage_of(ended: Sequence[AnswerEnded]) -> Usage:
         output_tokens=sum(each.usage.output_tokens for each in ended),
         cached_tokens=sum(each.usage.cached_tokens for each in ended),
         reasoning_tokens=sum(each.usage.reasoning_tokens for each in ended),
+        cache_write_tokens=sum(each.usage.cache_write_tokens for each in ended),
         estimated=any(each.usage.estimated for each in ended),
+        stated_cost_nano_usd=sum_stated([each.usage.stated_cost_nano_usd for each in ended]),
     )

@@ -67,8 +67,12 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    """Input that the provider has put into its cache, at a price of its own; part of `input_tokens`."""
     estimated: bool = False
     """True where the provider reported nothing and the tokens were counted by us."""
+    stated_cost_nano_usd: int | None = None
+    """What the provider says that the call has cost, in billionths of a US dollar; None where it does not say."""
 
 
 class TurnError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

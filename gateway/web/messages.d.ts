@@ -165,8 +165,12 @@ export interface Usage {
   output_tokens?: number;
   cached_tokens?: number;
   reasoning_tokens?: number;
+  /** Input that the provider has put into its cache, at a price of its own; part of `input_tokens`. */
+  cache_write_tokens?: number;
   /** True where the provider reported nothing and the tokens were counted by us. */
   estimated?: boolean;
+  /** What the provider says that the call has cost, in billionths of a US dollar; None where it does not say. */
+  stated_cost_nano_usd?: number | null;
 }
 
 /** Why a turn ended without its whole answer, for people and programs. Holds no prompt text. */

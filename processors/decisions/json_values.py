@@ -17,6 +17,7 @@ __all__ = ["UNREADABLE", "Unreadable", "count_in", "decode_json", "number_in", "
 
 DEPTH_MAX: Final = 6
 DIGITS_MAX: Final = 18
+NUMBER_CHARS_MAX: Final = 32
 COUNT_MAX: Final = 1_000_000_000
 """No call has more tokens; a larger number is no count."""
 
@@ -58,7 +59,7 @@ def objects_in(value: object) -> list[dict[str, object]]:
 
 def number_in(value: object) -> float | None:
     """A number that is not negative, as one or as text."""
-    if isinstance(value, str) and len(value) <= DIGITS_MAX:
+    if isinstance(value, str) and len(value) <= NUMBER_CHARS_MAX:
         try:
             value = float(value)
         except ValueError:

@@ -2,7 +2,8 @@
 
 Prices come from the list inside the `genai-prices` wheel, which knows from when to when a price held; it is
 consulted offline and never updates itself. A cost is stored with the list's version, so a later list cannot change
-what was written. Models that no list knows cost 0 under the version `unpriced`, which reports can tell from free.
+what was written. Input that a provider puts into its cache has its own price where the list has one. Models that no
+list knows cost 0 under the version `unpriced`, which reports can tell from free.
 
 The simulated provider has a made-up price, so that demonstrations show a cost: SIMULATED_PRICE, in nano-dollars a
 token: 1 dollar per million input tokens, 0.10 for cached ones, 4 for output.
@@ -60,11 +61,13 @@ def cost_of(usage: Usage, model: str, at_us: int, *, provider_url: str = "", pri
     model = listed or model
     if model.startswith(SIMULATED_MODEL_PREFIX):
         return Price(simulated_cost(usage), SIMULATED_VERSION)
+    cached_tokens = min(usage.cached_tokens, usage.input_tokens)
     try:
         found = genai_prices.calc_price(
             genai_prices.Usage(
                 input_tokens=usage.input_tokens,
-                cache_read_tokens=min(usage.cached_tokens, usage.input_tokens),
+                cache_read_tokens=cached_tokens,
+                cache_write_tokens=min(usage.cache_write_tokens, usage.input_tokens - cached_tokens),
                 output_tokens=usage.output_tokens,
             ),
             model_ref=model,

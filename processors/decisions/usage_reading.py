@@ -5,14 +5,17 @@ that was paid for as output, thoughts among them. Providers differ: thoughts may
 only in the total; cache reads and writes outside `prompt_tokens`. Where the total is more than prompt and completion,
 the rest is whatever it fits exactly; else output, once a cache that cannot be part of the prompt is taken off.
 
+The provider's own cost is kept in billionths of a dollar, exactly as it says it.
+
 Nothing is a usage that lacks one of the counts, or has only zeros: then the last good one counts, or our own count.
 """
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final, TypeAlias
 
-from processors.decisions.json_values import count_in
+from processors.decisions.json_values import count_in, number_in
 from schemas.session_events import Usage
 
 __all__ = ["read_usage"]
@@ -44,6 +47,13 @@ REASONING: Final[tuple[Path, ...]] = (
     ("output_tokens_details", "reasoning_tokens"),
     ("reasoning_tokens",),
 )
+STATED_COST: Final[tuple[tuple[Path, Decimal], ...]] = (
+    (("cost",), Decimal(10**9)),
+    (("cost", "total_cost"), Decimal(10**9)),
+    (("cost_in_usd_ticks",), Decimal("0.1")),
+)
+"""Where a cost stands, and how many billionths of a dollar one of it is."""
+STATED_COST_NANO_USD_MAX: Final = 10**15
 
 
 def read_usage(value: object) -> Usage | None:
@@ -68,7 +78,18 @@ def read_usage(value: object) -> Usage | None:
         output_tokens=output,
         cached_tokens=min(read, prompt),
         reasoning_tokens=min(reasoning, output),
+        cache_write_tokens=min(written, prompt - min(read, prompt)),
+        stated_cost_nano_usd=stated_cost(value),
     )
+
+
+def stated_cost(usage: dict[str, object]) -> int | None:
+    for path, unit_nano_usd in STATED_COST:
+        cost = number_in(at(usage, path))
+        if cost is not None:
+            nano_usd = int((Decimal(repr(cost)) * unit_nano_usd).to_integral_value(ROUND_HALF_EVEN))
+            return nano_usd if nano_usd <= STATED_COST_NANO_USD_MAX else None
+    return None
 
 
 def cache_outside(prompt: int, completion: int, total: int | None, *, read: int, written: int, reasoning: int) -> int:

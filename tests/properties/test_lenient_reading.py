@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from processors.decisions.answer_reading import AnswerReading
 from processors.decisions.chat_chunks import Decoded, NotAChunk, TextChunk, decode_chunk, read_chunk
+from processors.decisions.json_values import COUNT_MAX
+from processors.decisions.pricing import cost_of
+from processors.decisions.usage_reading import read_usage
 
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=10)),
@@ -49,6 +52,7 @@ PLACES: tuple[tuple[str | int, ...], ...] = (
     ),
 )
 """`index` is not among them: text of another answer is none."""
+INPUT_TOKENS_MAX = 3 * COUNT_MAX
 NOT_INDICES = values.filter(lambda value: not isinstance(value, int | float | str))
 
 
@@ -128,3 +132,29 @@ def test_json_cut_in_half(text: str, cut: int) -> None:
     data = json.dumps({"choices": [{"delta": {"content": text}}]}).encode()
 
     assert decode_chunk(data[: max(1, len(data) - cut)]) == NotAChunk()
+
+
+@given(
+    usage=st.dictionaries(
+        st.sampled_from(
+            [
+                *("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "cached_tokens"),
+                *("cache_read_input_tokens", "cache_creation_input_tokens", "reasoning_tokens", "cost"),
+                *("prompt_tokens_details", "completion_tokens_details"),
+            ]
+        ),
+        st.one_of(
+            st.integers(0, 500),
+            values,
+            st.dictionaries(st.sampled_from(["cached_tokens", "reasoning_tokens"]), st.integers(0, 500)),
+        ),
+    )
+)
+def test_any_usage(usage: dict[str, object]) -> None:
+    """The parts are never more than the whole, nothing is negative, and a cost can be told of it."""
+    read = read_usage(usage)
+    if read is None:
+        return
+    assert read.cached_tokens + read.cache_write_tokens <= read.input_tokens <= INPUT_TOKENS_MAX
+    assert 0 <= read.reasoning_tokens <= read.output_tokens
+    assert cost_of(read, "m", 1_795_000_000_000_000, price_ref="anthropic:claude-sonnet-4-5").cost_nano_usd >= 0

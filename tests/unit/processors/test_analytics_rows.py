@@ -14,7 +14,15 @@ OUTCOME = AttemptOutcome(
     error_code="",
     provider="openai",
     model="m",
-    usage=Usage(input_tokens=1, output_tokens=2, cached_tokens=3, reasoning_tokens=4, estimated=True),
+    usage=Usage(
+        input_tokens=1,
+        output_tokens=2,
+        cached_tokens=3,
+        reasoning_tokens=4,
+        cache_write_tokens=16,
+        estimated=True,
+        stated_cost_nano_usd=17,
+    ),
     cost_nano_usd=5,
     price_version="2026-01",
     text_sha256="ab",
@@ -53,6 +61,7 @@ def test_last_part_fills_every_column() -> None:
     assert (row["last"], row["reason"], row["cause"], row["recorded_at"]) == (True, "complete", "crash", 99)
     assert (row["input_tokens"], row["output_tokens"], row["cached_tokens"], row["reasoning_tokens"]) == (1, 2, 3, 4)
     assert (row["usage_estimated"], row["cost_nano_usd"], row["price_version"]) == (True, 5, "2026-01")
+    assert (row["cache_write_tokens"], row["stated_cost_nano_usd"]) == (16, 17)
     assert (row["text_sha256"], row["text_chars"], row["chunks"], row["history_messages_cut"]) == ("ab", 6, 7, 15)
     assert (row["accepted_at"], row["dequeued_at"], row["requested_at"], row["first_chunk_at"]) == (8, 9, 10, 11)
     assert (row["published_at"], row["ended_at"], row["ttft_us"], row["tpot_us"]) == (None, 13, 14, None)

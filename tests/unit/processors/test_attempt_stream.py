@@ -159,3 +159,30 @@ def test_usage_that_nobody_reports() -> None:
     counted = estimated_usage(prompt(messages=None).messages or (), "some words", "simulated")
 
     assert (counted.output_tokens, counted.estimated) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("usages", "expected"),
+    [
+        ([Usage(input_tokens=9, output_tokens=1), Usage(input_tokens=9, output_tokens=7)], (9, 7, False)),
+        ([Usage(input_tokens=9, output_tokens=7), Usage(input_tokens=9)], (9, 7, False)),
+        ([Usage(input_tokens=9)], None),
+        ([Usage(output_tokens=7, stated_cost_nano_usd=5)], None),
+    ],
+)
+def test_which_usage_counts(usages: list[Usage], expected: tuple[int, int, bool] | None) -> None:
+    """The last that can be true of a call which has spoken; without one our own count, and it says so."""
+
+    async def scene(worker: OneWorker) -> None:
+        reported: list[list[ProviderChunk]] = [[UsageChunk(usage)] for usage in usages]
+        await answered(worker, BatchProvider([TextChunk("some words")], *reported, [FinishChunk("stop")]))
+        outcome = worker.records()[-1].outcome
+
+        assert outcome is not None
+        used = outcome.usage
+        told = (used.input_tokens, used.output_tokens, used.estimated)
+        assert told == (expected or (used.input_tokens, 2, True))
+        assert used.input_tokens
+        assert used.stated_cost_nano_usd == usages[-1].stated_cost_nano_usd
+
+    on_virtual_time(scene)()
