@@ -69,6 +69,7 @@ class Attempt:
             messages=self.messages,
             max_tokens=answer_room(self.answer_tokens, input_tokens=input_tokens, context_tokens=target.context_tokens),
             temperature=self.temperature,
+            max_tokens_field=target.max_tokens_field,
             fields=target.prefix_fields if self.from_seq else (),
             deadlines=StreamDeadlines(
                 connect_s=target.connect_s,

@@ -22,7 +22,7 @@ from processors.decisions.patience import Patience
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry, may_fail_over
 from processors.decisions.turn_ending import Ending, no_target_ending
-from processors.providers.provider import ProviderBabbled, ProviderError, ProviderTimedOut
+from processors.providers.provider import CONTEXT_EXCEEDED, ProviderBabbled, ProviderError, ProviderTimedOut
 from processors.session_lane import OpenTurn
 from processors.target_pool import Call, OnWait, TargetPool
 from schemas.prompts import Priority
@@ -143,9 +143,13 @@ class TurnRoute:
         if failure is None or turn.entry.cancel_requested:
             return None
         refused_to_continue = bool(result.from_seq) and not result.chunks  # what it cannot do, not what was asked of it
-        if not may_fail_over(failure.code) and not refused_to_continue:
+        too_long = failure.provider_code == CONTEXT_EXCEEDED and not result.chunks
+        if not may_fail_over(failure.code) and not refused_to_continue and not too_long:
             return None
         self.failed_beside(call, failure)
+        if too_long:  # nobody whose context is no larger would take it
+            size = call.target.context_tokens
+            self.tried |= {target.name for target in self.served.targets if target.context_tokens <= size}
         if self.stand_in is not None or self.pool.has_other(
             self.served, self.needs, tokens=self.tokens, tried=self.tried
         ):

@@ -50,6 +50,7 @@ KIND_WORDS: Final = {
     "name": "text",
     "preset": "text",
     "price": "text",
+    "answer_field": "text",
     "seconds": "number",
     "targets": "list of texts, or of lists of them",
     "tenants": "list of texts",

@@ -13,7 +13,19 @@ from typing import Final, Literal, TypeAlias
 __all__ = ["DEADLINE_KEYS", "TABLES", "TOP_LEVEL", "KeyRule", "Kind"]
 
 Kind: TypeAlias = Literal[
-    "name", "whole", "seconds", "flag", "abilities", "targets", "chain", "preset", "url", "variable", "price", "tenants"
+    "name",
+    "whole",
+    "seconds",
+    "flag",
+    "abilities",
+    "targets",
+    "chain",
+    "preset",
+    "url",
+    "variable",
+    "price",
+    "tenants",
+    "answer_field",
 ]
 
 COUNT_MAX: Final = 1_000_000_000
@@ -70,6 +82,12 @@ LIMITS: Final[Mapping[str, KeyRule]] = {
         meaning="What it can do besides text, in place of the preset's: `vision`, `tools`, `json`, and `prefix` where "
         "it continues an assistant message that it is given the beginning of.",
         default="the preset's",
+    ),
+    "max_tokens_field": KeyRule(
+        kind="answer_field",
+        meaning="What the request calls the longest answer: `max_tokens` or `max_completion_tokens`. A target that "
+        "refuses one of them is asked with the other one from then on.",
+        default="`max_completion_tokens` at OpenAI itself, else `max_tokens`",
     ),
     "context_tokens": KeyRule(
         kind="whole",

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from infra.targets.file_keys import KeyRule, Kind
-from infra.targets.model_catalogue import ABILITIES
+from infra.targets.model_catalogue import ABILITIES, MAX_TOKENS_FIELDS
 from infra.targets.presets import CHAINS, PRESETS
 
 __all__ = ["NAME_CHARS_MAX", "Wrong", "did_you_mean", "is_loopback", "is_name", "shown", "split_target", "wrong_with"]
@@ -198,6 +198,7 @@ CHECKS: Final[Mapping[Kind, Callable[[KeyRule, Any], Wrong | None]]] = MappingPr
         "whole": check_whole,
         "seconds": check_seconds,
         "flag": check_flag,
+        "answer_field": check_choice("field", MAX_TOKENS_FIELDS),
         "abilities": check_abilities,
         "targets": check_targets,
         "chain": check_choice("chain", CHAINS),

@@ -17,13 +17,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
-__all__ = ["ABILITIES", "Ability", "ModelCatalogue", "ServedModel", "Target"]
+__all__ = ["ABILITIES", "MAX_TOKENS_FIELDS", "Ability", "MaxTokensField", "ModelCatalogue", "ServedModel", "Target"]
 
 Ability: TypeAlias = Literal["vision", "tools", "prefix", "json"]
 """vision: takes images. tools: calls functions. prefix: continues an assistant message that it is given the beginning
 of. json: can be held to JSON (`response_format`)."""
 
 ABILITIES: Final[tuple[Ability, ...]] = get_args(Ability)
+
+MaxTokensField: TypeAlias = Literal["max_tokens", "max_completion_tokens"]
+"""What a request calls the longest answer that it asks for."""
+
+MAX_TOKENS_FIELDS: Final[tuple[MaxTokensField, ...]] = get_args(MaxTokensField)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,8 @@ class Target:
     """What it can do besides text; a prompt that needs more goes elsewhere."""
     prefix_fields: tuple[tuple[str, bool], ...] = ()
     """Request fields that an assistant prefix needs to be continued, where the message alone does not do."""
+    max_tokens_field: MaxTokensField | None = None
+    """What the request calls the longest answer; None = what the provider is thought to take."""
     context_tokens: int
     """Context window."""
     price_ref: str = ""

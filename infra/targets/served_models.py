@@ -214,6 +214,7 @@ class ServedModels:
             tokens_per_minute=said.get("tokens_per_minute"),
             concurrent_max=said.get("concurrent_max"),
             concurrent_start=said.get("concurrent_start"),
+            max_tokens_field=said.get("max_tokens_field"),
             abilities=abilities,
             prefix_fields=provider.preset.prefix_fields if "prefix" in abilities else (),
             context_tokens=said["context_tokens"],

@@ -16,6 +16,8 @@ long) the next one would refuse as well: it ends the turn. After the first token
 A call that was kept waiting in vain for WAITED_S_MAX or longer, since nobody else could take it, is not made again: the
 prompt would wait as long once more, and an error after two minutes is worth more than one after ten.
 
+One refusal is asked elsewhere all the same (`turn_route`): a prompt beyond a context, where another target's is larger.
+
 Codes are those of `processors/providers/provider.py`; statuses 408, 409 and 5xx arrive as `provider_failed`, 429 as
 `provider_overloaded`, 401, 402, 403 and 404 as `provider_denied`, other 4xx as `provider_refused`, connect errors as
 `provider_unreachable` or, where waiting cannot mend them, as `provider_misplaced`, read errors before the finish as

@@ -18,6 +18,7 @@ from processors.decisions.sse_events import SseFault
 from processors.decisions.stated_error import StatedError, read_error
 from processors.decisions.stream_watchdog import Deadline, StreamDeadlines
 from processors.providers.provider import (
+    CONTEXT_EXCEEDED,
     ProviderAbsent,
     ProviderCut,
     ProviderDenied,
@@ -42,6 +43,7 @@ __all__ = [
     "garbled_line",
     "interrupted",
     "retry_after_s",
+    "stated_in",
     "timed_out",
 ]
 
@@ -49,6 +51,7 @@ __all__ = [
 CONNECTION_ERRORS: Final = (httpx2.HTTPError, aiohttp.ClientError, OSError)
 TEMPORARY_STATUSES: Final = (408, 409)
 DENIED_STATUSES: Final = (401, 402, 403, 404)
+SLOW_DOWN_STATUSES: Final = (429, 498)  # 498: Groq has no capacity left for calls of this kind
 DENIED_CODES: Final = ("insufficient_quota", "billing_not_active")  # said with 429, but waiting does not help
 RETRY_AFTER_S_MAX: Final = 86_400.0
 UNTRUSTED: Final = (
@@ -84,10 +87,15 @@ def failure_before_answer(
             return ProviderUnreachable(f"the provider cannot be reached: {type(causes[-1]).__name__}")
 
 
+def stated_in(error: openai.APIStatusError) -> StatedError:
+    """What the body of a refusal says."""
+    return read_error(error.body) or StatedError()
+
+
 def failure_of_response(error: openai.APIStatusError, input_tokens: int) -> ProviderError:
     """A response with an error status: what its few known words mean is told, the words themselves never are."""
     headers, now_s = error.response.headers, time.time()
-    stated = read_error(error.body) or StatedError()
+    stated = stated_in(error)
     after_s = retry_after_s(headers, now_s)
     return failure_stated(
         stated,
@@ -106,7 +114,9 @@ def failure_stated(
         return ProviderLoading("the server still loads its model", retry_after_s=after_s)
     if status in (400, 413) and stated.concerns == "context":
         message = f"the prompt{size_of(input_tokens)} is too long for the model's context; shorten it, or begin anew"
-        return ProviderRefused(message, provider_code="context_length_exceeded", limits=limits)
+        return ProviderRefused(message, provider_code=CONTEXT_EXCEEDED, limits=limits)
+    if status in (400, 413) and stated.concerns == "pace":
+        status = 429  # of this target's limits, not of the prompt
     return failure_of_status(status, stated.code, after_s, limits)
 
 
@@ -121,7 +131,7 @@ def failure_of_status(
 def kind_of_status(status: int, code: str) -> tuple[type[ProviderError], str]:
     if status in DENIED_STATUSES or code in DENIED_CODES:
         return ProviderDenied, f"the provider does not serve this key or model (status {status})"
-    if status == 429:
+    if status in SLOW_DOWN_STATUSES:
         return ProviderOverloaded, "the provider asks to slow down"
     if status >= 500 or status in TEMPORARY_STATUSES:
         return ProviderFailed, f"the provider failed with status {status}"

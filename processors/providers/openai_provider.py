@@ -26,6 +26,7 @@ import openai
 from openai.types.chat import ChatCompletionChunk
 
 from infra.network_environment import is_on_this_machine, trusted_certificates
+from infra.targets.model_catalogue import MaxTokensField
 from infra.targets.server_questions import ServerQuestions
 from processors.decisions.answer_reading import AnswerReading
 from processors.decisions.answer_room import answer_room
@@ -56,6 +57,7 @@ from processors.providers.openai_failures import (
     failure_in_band,
     garbled_line,
     interrupted,
+    stated_in,
     timed_out,
 )
 from processors.providers.provider import ChatRequest, ProviderAbsent, ProviderDenied, ProviderError, ProviderGarbled
@@ -68,6 +70,7 @@ OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 CONNECTIONS_MAX: Final = 4_096
 DRAIN_S: Final = 0.25  # how long a finished answer's connection may take to its proper end, to be used again
 DRAIN_BYTES_MAX: Final = 65_536
+FIELD_STATUSES: Final = (400, 422)
 CLOSE_S: Final = 0.5
 HEADERS: Final = {"Accept-Encoding": "identity"}  # compressing would hold tokens back
 
@@ -88,7 +91,10 @@ class OpenAIProvider:
         url = base_url or OPENAI_BASE_URL
         self.name = name
         self.server = server
-        self.speaks_newest = urlsplit(url).hostname == urlsplit(OPENAI_BASE_URL).hostname
+        speaks_newest = urlsplit(url).hostname == urlsplit(OPENAI_BASE_URL).hostname
+        self.usual_field: MaxTokensField = "max_completion_tokens" if speaks_newest else "max_tokens"
+        self.learned_field: MaxTokensField | None = None
+        """What a refusal has taught: it goes before what the request says."""
         limits = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
         self.client = openai.AsyncOpenAI(
             api_key=api_key or "none",  # the client insists on one; local servers take any
@@ -124,17 +130,26 @@ class OpenAIProvider:
         )
 
     def body_of(self, request: ChatRequest) -> dict[str, object]:
-        """The request in JSON. OpenAI's newest models know only `max_completion_tokens`, others only `max_tokens`."""
+        """The request in JSON."""
         body: dict[str, object] = {
             "model": request.model,
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
             "stream": True,
             "stream_options": {"include_usage": True},
-            "max_completion_tokens" if self.speaks_newest else "max_tokens": request.max_tokens,
+            self.field_of(request): request.max_tokens,
         }
         if request.temperature is not None:
             body["temperature"] = request.temperature
         return body | dict(request.fields)
+
+    def field_of(self, request: ChatRequest) -> MaxTokensField:
+        """What the target calls the longest answer: OpenAI's newest models know only `max_completion_tokens`, others
+        only `max_tokens`."""
+        return self.learned_field or request.max_tokens_field or self.usual_field
+
+    def learn_field(self, refused: MaxTokensField) -> None:
+        """A request was refused for this name: from now on the other one is used."""
+        self.learned_field = "max_tokens" if refused == "max_completion_tokens" else "max_completion_tokens"
 
     async def aclose(self) -> None:
         """Close every connection. Open streams fail as cut."""
@@ -157,6 +172,9 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.is_counted = False
         self.limit = WaitLimit(self.loop, self.later)
         self.stalled_at: Deadline = "first_token"
+        self.sent_field = provider.field_of(request)
+        self.is_renamed = False
+        """The request was made again with the other name of one field."""
         self.is_left = False
         """Somebody else takes the call."""
         self.waits_for: WaitsFor = "answer"
@@ -214,6 +232,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             try:
                 with self.limit.until(verdict.look_at_s):
                     self.request = await self.fitted()
+                    self.sent_field = self.provider.field_of(self.request)
                     return await self.responded()
             except ProviderAbsent as absent:
                 nobody_yet = absent
@@ -222,6 +241,8 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             except (openai.OpenAIError, *CONNECTION_ERRORS) as error:  # our own TimeoutError is an OSError
                 if self.limit.expired:
                     raise self.given_up(self.timed_out(self.stalled_at)) from error
+                if self.is_for_the_field(error):
+                    continue
                 nobody_yet = self.failure_of(error)
                 if not self.is_waited_for(nobody_yet):
                     raise nobody_yet from error
@@ -247,6 +268,16 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             return replace(request, model=model)
         room = answer_room(request.max_tokens, input_tokens=request.input_tokens, context_tokens=context_tokens)
         return replace(request, model=model, max_tokens=room)
+
+    def is_for_the_field(self, error: Exception) -> bool:
+        """Whether the request was refused for the name of one field, and is made again with the other name, once."""
+        if not isinstance(error, openai.APIStatusError) or self.is_renamed:
+            return False
+        if error.status_code not in FIELD_STATUSES or stated_in(error).concerns != "max_tokens":
+            return False
+        self.is_renamed = True
+        self.provider.learn_field(self.sent_field)
+        return True
 
     async def responded(self) -> httpx2.Response:
         server = self.provider.server

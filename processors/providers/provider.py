@@ -26,8 +26,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
+from infra.targets.model_catalogue import MaxTokensField
 from processors.decisions.chat_chunks import FinishChunk, LimitsChunk, ProviderChunk, TextChunk, UsageChunk
 from processors.decisions.rate_headers import RateHeaders
 from processors.decisions.stream_watchdog import DEFAULT_DEADLINES, Deadline, StreamDeadlines
@@ -35,6 +36,7 @@ from schemas.prompts import ChatMessage
 from schemas.session_events import WaitsFor
 
 __all__ = [
+    "CONTEXT_EXCEEDED",
     "ChatProvider",
     "ChatRequest",
     "FinishChunk",
@@ -58,6 +60,9 @@ __all__ = [
     "UsageChunk",
 ]
 
+CONTEXT_EXCEEDED: Final = "context_length_exceeded"
+"""The `provider_code` of a refusal for the prompt's length: a target with a larger context may take it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
@@ -67,6 +72,8 @@ class ChatRequest:
     messages: tuple[ChatMessage, ...]
     max_tokens: int
     temperature: float | None = None
+    max_tokens_field: MaxTokensField | None = None
+    """What the provider calls `max_tokens`, where that is known."""
     fields: tuple[tuple[str, bool], ...] = ()
     """Fields of the provider's own that the request needs, such as those that make it continue the last message."""
     deadlines: StreamDeadlines = DEFAULT_DEADLINES

@@ -18,6 +18,7 @@ from processors.providers.provider import (
     ProviderError,
     ProviderGarbled,
     ProviderOverloaded,
+    ProviderRefused,
     ProviderTimedOut,
     ProviderUnreachable,
     TextChunk,
@@ -36,11 +37,14 @@ Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[OpenAIProvider]:
-    """A provider whose server reads one request and then does what the script says."""
+async def scripted(script: Script, requests: list[bytes] | None = None) -> AsyncIterator[OpenAIProvider]:
+    """A provider whose server reads one request and then does what the script says; bodies go to `requests`."""
+    requests = [] if requests is None else requests
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split()[0])
+        requests.append(await reader.readexactly(length))
         try:
             await script(writer)
         finally:
@@ -245,3 +249,43 @@ async def test_silence_in_the_middle_of_a_line() -> None:
     assert isinstance(failure, ProviderTimedOut)
     assert failure.deadline == "between_tokens"
     assert items == [TextChunk("hi")]
+
+
+def refusing(field: bytes, body: bytes, requests: list[bytes]) -> Script:
+    """A server that takes no request with this field."""
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        if field not in requests[-1]:
+            await writing(HEAD, TEXT, FINISH)(writer)
+            return
+        head = f"HTTP/1.1 400 Bad Request\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        await writing(head.encode(), body)(writer)
+
+    return script
+
+
+UNSUPPORTED = (
+    b'{"error":{"message":"Unsupported parameter: \'max_tokens\' is not supported with this model. Use '
+    b'\'max_completion_tokens\' instead.","type":"invalid_request_error","param":"max_tokens",'
+    b'"code":"unsupported_parameter"}}'
+)
+
+
+async def test_field_that_goes_by_another_name() -> None:
+    """The request is made again with the other name, and that name is used from then on."""
+    requests: list[bytes] = []
+    async with scripted(refusing(b'"max_tokens"', UNSUPPORTED, requests), requests) as adapter:
+        heard = [await heard_from(adapter), await heard_from(adapter)]
+
+    assert heard == [([TextChunk("hi"), FinishChunk("stop")], None)] * 2
+    assert [b'"max_completion_tokens":10' in request for request in requests] == [False, True, True]
+
+
+async def test_field_that_goes_by_no_name() -> None:
+    """It is asked twice and no more."""
+    requests: list[bytes] = []
+    async with scripted(refusing(b"tokens", UNSUPPORTED, requests), requests) as adapter:
+        _, failure = await heard_from(adapter)
+
+    assert isinstance(failure, ProviderRefused)
+    assert len(requests) == 2

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
+import pytest
+
+from infra.targets.model_catalogue import ModelCatalogue
 from processors.decisions.circuit_breaker import BreakerPhase
 from processors.decisions.retry_policy import ATTEMPTS_MAX
 from processors.providers.provider import (
+    CONTEXT_EXCEEDED,
     ProviderDenied,
     ProviderFailed,
     ProviderMisplaced,
@@ -23,6 +28,7 @@ __all__: list[str] = []
 DENIED = Script(fails_at=0, failure=ProviderDenied("401"))
 MISPLACED = Script(fails_at=0, failure=ProviderMisplaced("no such host"))
 FAILED = Script(fails_at=0, failure=ProviderFailed("503"))
+TOO_LONG = Script(fails_at=0, failure=ProviderRefused("too long", provider_code=CONTEXT_EXCEEDED))
 REFUSED = Script(fails_at=0, failure=ProviderRefused("400"))
 TEXT = "".join(answer_chunks("ask p1"))
 
@@ -126,3 +132,41 @@ async def test_time_out_of_a_silent_target(worker: OneWorker) -> None:
 
     assert await answered(worker) == "provider_timed_out"
     assert len(provider.calls) == ATTEMPTS_MAX
+
+
+def with_contexts(worker: OneWorker, *contexts_tokens: int) -> None:
+    """Give the targets these contexts, in order."""
+    calls = worker.parts.runner.calls
+    catalogue = calls.catalogue()
+    models = {
+        name: replace(
+            model,
+            targets=tuple(
+                replace(target, context_tokens=tokens)
+                for target, tokens in zip(model.targets, contexts_tokens, strict=True)
+            ),
+        )
+        for name, model in catalogue.models.items()
+    }
+    changed = ModelCatalogue(models=models, default=catalogue.default)
+    calls.catalogue = lambda: changed
+
+
+@pytest.mark.parametrize(
+    ("contexts_tokens", "calls", "code"),
+    [
+        ((8_000, 8_000, 16_000), [1, 0, 1], "complete"),
+        ((8_000, 4_000, 8_000), [1, 0, 0], "provider_refused"),
+    ],
+)
+def test_prompt_beyond_a_context(contexts_tokens: tuple[int, ...], calls: list[int], code: str) -> None:
+    """Whoever has a larger one is asked next, nobody else; with none the turn ends at once."""
+
+    async def scene(worker: OneWorker) -> None:
+        providers = with_targets(worker, (UNABLE, TOO_LONG), (UNABLE, Script()), (UNABLE, Script()))
+        with_contexts(worker, *contexts_tokens)
+
+        assert await answered(worker) == code
+        assert [len(provider.calls) for provider in providers] == calls
+
+    on_virtual_time(scene)()

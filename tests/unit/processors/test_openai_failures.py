@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import httpx2
+import openai
 import pytest
 
 from processors.decisions.stated_error import StatedError
@@ -60,6 +62,7 @@ def test_time_to_come_back(headers: dict[str, str], seconds: float | None) -> No
         (408, "", ProviderFailed),
         (409, "", ProviderFailed),
         (429, "rate_limit_exceeded", ProviderOverloaded),
+        (498, "capacity_exceeded", ProviderOverloaded),
         (429, "insufficient_quota", ProviderDenied),
         (500, "", ProviderFailed),
         (529, "", ProviderFailed),
@@ -77,6 +80,35 @@ def test_errors_in_the_stream() -> None:
     """With a status they are as that status, without one the provider has failed."""
     assert isinstance(failure_in_band(StatedError("x", 429)), ProviderOverloaded)
     assert isinstance(failure_in_band(StatedError("x", None)), ProviderFailed)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code", "after_s"),
+    [
+        (413, {"message": "Limit 6000 tokens per minute (TPM)", "code": "x"}, ProviderOverloaded, "x", None),
+        (400, {"message": "too many tokens per minute"}, ProviderOverloaded, "", None),
+        (413, {"message": "The body is too large."}, ProviderRefused, "", None),
+        (400, {"code": "context_length_exceeded"}, ProviderRefused, "context_length_exceeded", None),
+        (
+            429,
+            [{"error": {"status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "3s"}]}}],
+            ProviderOverloaded,
+            "RESOURCE_EXHAUSTED",
+            3.0,
+        ),
+        (400, "max_tokens", ProviderRefused, "", None),
+        (500, None, ProviderFailed, "", None),
+    ],
+)
+def test_refusals(status: int, body: object, kind: type[ProviderError], code: str, after_s: float | None) -> None:
+    """What concerns the target is told apart from what concerns the prompt; code and time survive any shape."""
+    response = httpx2.Response(status, request=httpx2.Request("POST", "http://p/v1"))
+    error = openai.APIStatusError("the prompt itself", response=response, body=body)
+    failure = failure_before_answer(error, StreamDeadlines())
+
+    assert type(failure) is kind
+    assert (failure.provider_code, failure.retry_after_s) == (code, after_s)
+    assert "itself" not in str(failure)
 
 
 def test_messages_hold_no_foreign_words() -> None:

@@ -201,6 +201,11 @@ PIECES: Final = (
         'price_ref = "gpt"',
         'price_ref names no price; write provider:model as on the price list, such as "groq:llama-3.3-70b-versatile"',
     ),
+    on_target(
+        11,
+        'max_tokens_field = "max_token"',
+        "max_tokens_field is 'max_token', an unknown field; did you mean max_tokens?",
+    ),
     on_target(10, 'connect_s = "5"', "connect_s is no number of seconds; write one such as 5.0"),
     Piece("[targets.openai]\nconcurrent_max = 1", '[targets.openai] names no target; write [targets."provider:model"]'),
 )

@@ -184,7 +184,8 @@ def test_nearest_table_wins(load: Load) -> None:
         '[models.m]\ntargets = ["vllm:a", "vllm:b", "openai:o3", "ollama:x"]\nfirst_token_s = 7\n'
         '[models.n]\ntargets = ["vllm:a", "openai:o3", "ollama:x", "ollama:llama3.3"]\n'
         "[providers.vllm]\nrequests_per_minute = 600\nfirst_token_s = 9\ncontext_tokens = 4096\nabilities = []\n"
-        '[targets."vllm:a"]\nrequests_per_minute = 5\nfirst_token_s = 3\nabilities = ["prefix"]',
+        '[targets."vllm:a"]\nrequests_per_minute = 5\nfirst_token_s = 3\nabilities = ["prefix"]\n'
+        'max_tokens_field = "max_completion_tokens"',
         ALL_KEYS,
         first_token_s=11.0,
         context_tokens=99_000,
@@ -196,6 +197,7 @@ def test_nearest_table_wins(load: Load) -> None:
     assert [target.requests_per_minute for target in m] == [5, 600, None, None]
     assert [target.context_tokens for target in m] == [4_096, 4_096, 200_000, 4_096]
     assert [bool(target.prefix_fields) for target in m] == [True, False, False, False]
+    assert [target.max_tokens_field for target in m] == ["max_completion_tokens", None, None, None]
     assert m[0].abilities == {"prefix"}
     assert m[1].abilities == frozenset()
 
