@@ -6,6 +6,7 @@ only part of its owner's environment needs these variables all the same (`NETWOR
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ __all__ = [
     "CERTIFICATE_VARIABLES",
     "NETWORK_VARIABLES",
     "PROXY_VARIABLES",
-    "is_on_this_machine",
+    "is_loopback",
     "trusted_certificates",
 ]
 
@@ -31,12 +32,15 @@ PROXY_VARIABLES: Final = (
 CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 NETWORK_VARIABLES: Final = PROXY_VARIABLES + CERTIFICATE_VARIABLES
 """All of them: what a process needs to reach the network as its owner does."""
-LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
 
 
-def is_on_this_machine(url: str) -> bool:
-    """Whether an address is loopback: no proxy stands before it."""
-    return urlsplit(url).hostname in LOOPBACK_HOSTS
+def is_loopback(url: str) -> bool:
+    """Whether an address is on this machine: no proxy stands before it, and plain HTTP gives nothing away."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def trusted_certificates() -> ssl.SSLContext:

@@ -17,15 +17,16 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from infra.kafka.decisions.broker_tokens import extension_fault
-from infra.network_environment import is_on_this_machine
+from infra.network_environment import is_loopback
 from schemas.topics import PREFIX, PREFIX_CHARS_MAX, PREFIX_PATTERN, TopicNames, TopicSpec
 
-__all__ = ["OWN_MODEL", "Settings", "SettingsError", "load_settings"]
+__all__ = ["LINE_WAIT_S", "OWN_MODEL", "Settings", "SettingsError", "load_settings"]
 
 ENVIRONMENT_PREFIX = "TOKENWIRE_"
 SIMULATED_MODEL = "simulated"
 DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
 OPENAI_HOST = "api.openai.com"
+LINE_WAIT_S = 86_400.0
 OWN_MODEL = "default"
 """How users name a server's own model, where the settings name none."""
 
@@ -190,7 +191,7 @@ class Settings(BaseSettings):
     """Silence after which the group gives a worker's partitions to others."""
     turns_running_max: Annotated[int, Field(ge=1)] = 4_096
     """Calls that one worker makes at once; the rest wait in line."""
-    line_wait_s: Annotated[float, Field(ge=1, le=604_800)] = 86_400.0
+    line_wait_s: Annotated[float, Field(ge=1, le=604_800)] = LINE_WAIT_S
     """Longest time that a prompt stands in line for a place at a model; a line of a batch is awaited as long. A day."""
     session_queue_max: Annotated[int, Field(ge=0)] = 32
     """Prompts that may wait in one session behind the running turn."""
@@ -250,7 +251,7 @@ class Settings(BaseSettings):
     @field_validator("kafka_oauth_url")
     @classmethod
     def check_token_endpoint(cls, value: str) -> str:
-        secret_is_safe = value.startswith("https://") or (value.startswith("http://") and is_on_this_machine(value))
+        secret_is_safe = value.startswith("https://") or (value.startswith("http://") and is_loopback(value))
         if value and (not secret_is_safe or "@" in value):
             raise ValueError("must begin with https:// (http:// on this machine alone) and hold no password")
         return value

@@ -23,9 +23,8 @@ from processors.turn_route import ROUTE_S, TurnRoute
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import Usage
 
-__all__ = ["LINE_WAIT_S", "TurnCalls"]
+__all__ = ["TurnCalls"]
 
-LINE_WAIT_S: Final = 86_400.0
 PREPARING_MAX: Final = 64
 """Conversations read at once for turns that are to stand in line: any number of them may wait there."""
 
@@ -41,7 +40,7 @@ class TurnCalls:
         conversations: Conversations,
         answers: AnswerCache,
         clock: Clock,
-        line_wait_s: float = LINE_WAIT_S,
+        line_wait_s: float,
     ) -> None:
         self.catalogue = catalogue
         self.pool = pool

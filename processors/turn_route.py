@@ -64,9 +64,7 @@ class TurnRoute:
 
     def reserve_now(self) -> Call | None:
         """A call, if one can be had without waiting."""
-        if (cached := self.take_cached()) is not None:
-            return cached
-        return self.pool.try_reserve(
+        return self.take_kept() or self.pool.try_reserve(
             self.served, self.needs, tokens=self.tokens, tried=self.tried, priority=self.priority
         )
 
@@ -98,10 +96,6 @@ class TurnRoute:
         if stand_in is not None:
             self.pool.give_back(stand_in)
 
-    def take_stand_in(self) -> Call | None:
-        stand_in, self.stand_in = self.stand_in, None
-        return stand_in
-
     def failed_beside(self, call: Call, failure: ProviderError) -> None:
         """A call beside the attempt has failed: its target is tried."""
         self.tried |= {call.target.name}
@@ -113,10 +107,8 @@ class TurnRoute:
             async with asyncio.timeout(None) as turn.scope:
                 if turn.entry.cancel_requested:
                     raise RouteStopped
-                if (cached := self.take_cached()) is not None:
-                    return cached
-                if (stand_in := self.take_stand_in()) is not None:
-                    return stand_in
+                if (kept := self.take_kept()) is not None:
+                    return kept
                 call = await self.pool.reserve(
                     self.served,
                     replace(self.needs, preferred=CONTINUES if may_be_continued(turn) else frozenset()),
@@ -133,9 +125,14 @@ class TurnRoute:
         finally:
             turn.scope = None
 
-    def take_cached(self) -> Call | None:
-        call, self.cached = self.cached, None
-        return call
+    def take_kept(self) -> Call | None:
+        """What is at hand without asking: a remembered answer, else the place that was kept."""
+        kept = self.cached or self.stand_in
+        if self.cached is not None:
+            self.cached = None
+        else:
+            self.stand_in = None
+        return kept
 
     async def goes_on(self, turn: OpenTurn, call: Call, result: StreamResult) -> StartCause | None:
         """After a call ended: the cause of the next attempt, once its time has come; None: this end stands."""

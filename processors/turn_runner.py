@@ -23,6 +23,7 @@ import msgspec
 import structlog
 
 from infra.clock import Clock
+from infra.settings import LINE_WAIT_S
 from infra.targets.model_catalogue import ModelCatalogue, ServedModel
 from infra.telemetry.metric_names import (
     WORKER_CALL_LIMIT,
@@ -50,7 +51,7 @@ from processors.side_by_side import both
 from processors.target_pool import Call, TargetPool
 from processors.target_states import TargetState
 from processors.token_publisher import RunVoided
-from processors.turn_calls import LINE_WAIT_S, TurnCalls
+from processors.turn_calls import TurnCalls
 from processors.turn_records import Attempt, TurnRecords, first_offset_of
 from processors.turn_route import TurnRoute
 from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage

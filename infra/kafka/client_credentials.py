@@ -18,7 +18,7 @@ from infra.clock import SystemClock
 from infra.connection_faults import connection_fault
 from infra.kafka.decisions.broker_tokens import BrokerToken, GrantRefused, read_grant
 from infra.kafka.token_source import FETCH_S, BrokerTokenUnavailable
-from infra.network_environment import is_on_this_machine, trusted_certificates
+from infra.network_environment import is_loopback, trusted_certificates
 
 __all__ = ["ClientCredentials"]
 
@@ -64,7 +64,7 @@ class ClientCredentials:
         who = httpx2.BasicAuth(quote_plus(self.client_id), quote_plus(self.client_secret.get_secret_value()))
         async with (
             httpx2.AsyncClient(
-                verify=trusted_certificates(), trust_env=not is_on_this_machine(self.url), timeout=FETCH_S
+                verify=trusted_certificates(), trust_env=not is_loopback(self.url), timeout=FETCH_S
             ) as client,
             client.stream(
                 "POST",

@@ -7,7 +7,6 @@ names: whatever was pasted into the wrong place stays there.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -19,7 +18,7 @@ from infra.targets.file_keys import KeyRule, Kind
 from infra.targets.model_catalogue import ABILITIES, MAX_TOKENS_FIELDS
 from infra.targets.presets import CHAINS, PRESETS
 
-__all__ = ["NAME_CHARS_MAX", "Wrong", "did_you_mean", "is_loopback", "is_name", "shown", "split_target", "wrong_with"]
+__all__ = ["NAME_CHARS_MAX", "Wrong", "did_you_mean", "is_name", "shown", "split_target", "wrong_with"]
 
 Wrong: TypeAlias = tuple[str, str]
 """What is wrong, and what to do."""
@@ -58,15 +57,6 @@ def did_you_mean(word: str, choices: Collection[str]) -> str:
     """A remedy: the choice that is nearest to the word, or all of them."""
     near = difflib.get_close_matches(word, choices, n=1)
     return f"did you mean {near[0]}?" if near else f"name one of: {', '.join(choices)}"
-
-
-def is_loopback(url: str) -> bool:
-    """Whether an address is on this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 # ---- One check for each kind

@@ -15,10 +15,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from infra.network_environment import is_loopback
 from infra.settings import Settings
 from infra.targets.file_keys import DEADLINE_KEYS
 from infra.targets.file_tables import CheckedTable, FileTables, Findings, place_of
-from infra.targets.file_values import did_you_mean, is_loopback, shown, split_target
+from infra.targets.file_values import did_you_mean, shown, split_target
 from infra.targets.first_token import first_token_limits
 from infra.targets.model_catalogue import ServedModel, Target
 from infra.targets.presets import CHAINS, PRESETS, SIMULATED, KnownModel, Preset, known_model

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from infra.targets.file_values import is_loopback
+from infra.network_environment import is_loopback
 from infra.targets.server_facts import ServerFacts, facts_of, with_props, with_show
 
 __all__ = ["ASK_S", "ServerQuestions", "ask_server"]

@@ -25,7 +25,7 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-from infra.network_environment import is_on_this_machine, trusted_certificates
+from infra.network_environment import is_loopback, trusted_certificates
 from infra.targets.model_catalogue import MaxTokensField
 from infra.targets.server_questions import ServerQuestions
 from processors.decisions.answer_reading import AnswerReading
@@ -104,7 +104,7 @@ class OpenAIProvider:
             http_client=openai.DefaultAioHttpClient(
                 limits=limits,
                 timeout=httpx2.Timeout(None),
-                trust_env=not is_on_this_machine(url),  # no proxy stands before this machine
+                trust_env=not is_loopback(url),  # no proxy stands before this machine
                 verify=trusted_certificates(),  # which trust_env would decide as well
             ),
         )
