@@ -40,6 +40,8 @@ class Preset:
     """How the price list calls it; empty = what it costs is the operator's own affair."""
     context_tokens: int | None = None
     """Context window where neither file nor model say; None = the setting's."""
+    concurrent_max: int | None = None
+    """Calls that the program answers at once, however it is set up; None = it depends, and is learned."""
     concurrent_start: int | None = None
     """Calls of one worker at once until it has learned how many are right, where the file does not say; None = any."""
     loads_s: float | None = None
@@ -115,13 +117,14 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             abilities=frozenset({"json"}),
             concurrent_start=LOCAL_CALLS,
         ),
-        # https://llama-cpp-python.readthedocs.io/en/latest/server/; the context that it sets by itself
+        # https://llama-cpp-python.readthedocs.io/en/latest/server/; the context that it sets by itself. One lock is
+        # around its model: a second call waits, or cuts the first one (`interrupt_requests`, on unless it is told)
         "llama-cpp-python": Preset(
             meaning="the server of llama-cpp-python",
             base_url="http://127.0.0.1:8000/v1",
             abilities=frozenset({"json"}),
             context_tokens=2_048,
-            concurrent_start=LOCAL_CALLS,
+            concurrent_max=1,
         ),
         # https://docs.ollama.com/api/openai-compatibility; the smallest context that the server sets by itself; the
         # first answer waits until the model is in memory

@@ -61,6 +61,7 @@ def target_of(settings: Settings, name: str, key_env: str, server: ServerFacts) 
         abilities=abilities,
         prefix_fields=preset.prefix_fields if preset is not None and "prefix" in abilities else (),
         context_tokens=context_of(settings, server.context_of(model), preset),
+        concurrent_max=preset.concurrent_max if preset is not None else None,
         concurrent_start=preset.concurrent_start if preset is not None else None,
         **deadlines_of(deadlines_stated(settings), known_model(model), preset),
     )

@@ -126,3 +126,18 @@ def test_provider_of_the_settings_serves_every_model() -> None:
     assert target.key_env == "TOKENWIRE_PROVIDER_KEY"
     assert loaded.key_of(target).get_secret_value() == "k2"
     assert "k2" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("preset", "at_once"), [("llama-cpp-python", (1, None)), ("vllm", (None, 1)), ("", (None, None))]
+)
+def test_calls_at_once_of_a_server_that_has_said_what_it_is(
+    preset: str, at_once: tuple[int | None, int | None]
+) -> None:
+    """A program that answers one at a time by its nature is stated so; of others it is learned."""
+    environment = {"TOKENWIRE_PROVIDER_URL": "http://127.0.0.1:8000/v1"}
+    holder = CatalogueHolder(load_settings(environment), environment)
+    holder.learn(ServerFacts(preset, ("m",)))
+    (target,) = holder.current.models[holder.current.default].targets
+
+    assert (target.concurrent_max, target.concurrent_start) == at_once
