@@ -1,0 +1,95 @@
+"""A server that answers few callers at once and tells nobody: a real worker learns it, and nobody is given up."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+
+from infra.embedded.broker import EmbeddedBroker
+from infra.simulated_provider.behaviour import Behaviour
+from infra.simulated_provider.crowding import Beyond
+from infra.simulated_provider.server import SimulatedProvider
+from tests.faults.full_size import sized
+from tests.faults.test_limits import all_ended, endings, limited_line, most_at_once, submit_all
+from tests.integration.process_probe import until
+from tests.integration.worker_line import WorkerLine, open_line
+
+ANSWER: Final = "[[sim first_ms=50 tokens=25 pace_ms=40]]"
+"""A second of text."""
+FACTOR: Final = 1.5
+
+
+async def learned_limit(line: WorkerLine) -> float:
+    """What the newest worker's metrics say of its one target."""
+    port = re.search(r'"metrics_port":\s*(\d+)', line.log_of(line.workers[-1]))
+    assert port is not None
+    async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port[1]}/metrics") as response:
+        text = await response.text()
+    found = re.search(r"^tokenwire_worker_call_limit\{[^}]*\} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+@pytest.mark.parametrize("hidden", sized(short=[4], full=[1, 4, 32]))
+@pytest.mark.parametrize("beyond", sized(short=["queue"], full=["queue", "slower", "429"]))
+async def test_hidden_limit_is_learned(broker: EmbeddedBroker, tmp_path: Path, beyond: Beyond, hidden: int) -> None:
+    """Once 20 prompts, or three times the limit, are answered, few wait unseen at the server; all are answered."""
+    async with limited_line(broker, tmp_path, "concurrent_start = 1") as line:
+        line.provider.crowding.limit, line.provider.crowding.beyond = hidden, beyond
+        line.start_worker(metrics_port=0)
+        learning, prompts = max(20, 3 * hidden), max(40, 6 * hidden)
+        receipts = await submit_all(line, [f"{ANSWER} question {number}" for number in range(prompts)], users=50)
+        await until(lambda: sum(call.state == "finished" for call in line.provider.calls) >= learning, 120)
+        limit = await learned_limit(line)
+        waiting = len(line.provider.crowding.waiting)
+        events = await all_ended(line, receipts, 120)
+
+        calls = line.provider.calls
+        sys.stdout.write(f"{beyond} {hidden}: learned {limit:g}, {len(calls)} calls for {prompts} prompts\n")
+        assert endings(events) == {"complete"}
+        assert waiting <= max(1, hidden * (FACTOR - 1))
+        assert 1 <= limit <= max(2, hidden * FACTOR)
+
+
+async def test_time_outs_in_a_queue_lose_nobody(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A batch of 24 at a server for one, and deadlines shorter than its queue: 24 answers."""
+    async with limited_line(broker, tmp_path, "concurrent_start = 8\nfirst_token_s = 3") as line:
+        line.provider.crowding.limit, line.provider.crowding.beyond = 1, "queue"
+        line.start_worker()
+        receipts = await submit_all(line, [f"{ANSWER} question {number}" for number in range(24)], users=24)
+        await until(lambda: sum(call.state == "finished" for call in line.provider.calls) >= len(receipts), 120)
+        events = await all_ended(line, receipts, 60)
+
+        calls = line.provider.calls
+        sys.stdout.write(f"{len(calls)} calls for 24 prompts, {most_at_once(calls)} at once at most\n")
+        assert endings(events) == {"complete"}
+
+
+async def test_equals_of_different_speed(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Two servers for two behind one name, one three times as fast: both have work, and nobody fails."""
+    paces = (Behaviour(first_ms=50, pace_ms=20, jitter=0), Behaviour(first_ms=150, pace_ms=60, jitter=0))
+    config = tmp_path / "tokenwire.toml"
+    async with (
+        SimulatedProvider(behaviour=paces[0], concurrent_max=2, beyond="queue") as fast,
+        SimulatedProvider(behaviour=paces[1], concurrent_max=2, beyond="queue") as slow,
+        open_line(broker, tmp_path, layout="shared", config=config) as line,
+    ):
+        lines = ['default_model = "chat"', "[models.chat]", 'targets = [["fast:sim", "slow:sim"]]']
+        for name, server in (("fast", fast), ("slow", slow)):
+            lines += [f"[providers.{name}]", f'base_url = "{server.base_url}"', "concurrent_start = 1"]
+        config.write_text("\n".join(lines) + "\n")
+        line.start_worker()
+        receipts = await submit_all(line, [f"[[sim tokens=25]] question {number}" for number in range(40)], users=40)
+        for receipt in receipts:
+            ended = await line.ended(receipt, 120)
+            assert ended.ended is not None
+            assert ended.ended.reason == "complete"
+
+        answered = [sum(call.state == "finished" for call in server.calls) for server in (fast, slow)]
+        sys.stdout.write(f"fast and slow: {answered}\n")
+        assert answered[0] > answered[1] >= 4
+        assert sum(answered) == len(fast.calls) + len(slow.calls) == len(receipts)
