@@ -14,9 +14,10 @@ from infra.embedded.broker import EmbeddedBroker
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.crowding import Beyond
 from infra.simulated_provider.server import SimulatedProvider
-from tests.faults.full_size import sized
+from schemas.session_events import TurnWaiting
+from tests.faults.full_size import measured, sized
 from tests.faults.test_limits import all_ended, endings, limited_line, most_at_once, submit_all
-from tests.integration.process_probe import until
+from tests.integration.process_probe import resident_mb, until
 from tests.integration.worker_line import WorkerLine, open_line
 
 ANSWER: Final = "[[sim first_ms=50 tokens=25 pace_ms=40]]"
@@ -93,3 +94,24 @@ async def test_equals_of_different_speed(broker: EmbeddedBroker, tmp_path: Path)
         sys.stdout.write(f"fast and slow: {answered}\n")
         assert answered[0] > answered[1] >= 4
         assert sum(answered) == len(fast.calls) + len(slow.calls) == len(receipts)
+
+
+async def test_slow_streams_wait_for_no_limit_of_ours(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A thousand answers at 300 ms a token on one worker with the default settings: all run at once, and are whole."""
+    streams, tokens = sized(short=600, full=1_000), sized(short=40, full=100)
+    async with limited_line(broker, tmp_path, "") as line:
+        worker = line.start_worker()
+        (warm,) = await submit_all(line, ["hello"], users=1)
+        await line.ended(warm)
+        before_mb = resident_mb(worker.pid)
+        texts = [f"[[sim tokens={tokens} pace_ms=300]] question {number}" for number in range(streams)]
+        receipts = await submit_all(line, texts, users=200)
+        await until(lambda: line.provider.crowding.running == streams, 120)
+        running_mb = resident_mb(worker.pid)
+        events = await all_ended(line, receipts, 180)
+
+        per_stream_kb = (running_mb - before_mb) * 1_000 / streams
+        measured("slow streams", f"{streams} at once, {per_stream_kb:.0f} KB each, {running_mb:.0f} MB in all")
+        assert endings(events) == {"complete"}
+        assert len(line.provider.calls) == streams + 1
+        assert not any(isinstance(event, TurnWaiting) for told in events.values() for event in told)
