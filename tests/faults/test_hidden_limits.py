@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-import sys
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import aiohttp
@@ -23,6 +24,7 @@ from tests.integration.worker_line import WorkerLine, open_line
 ANSWER: Final = "[[sim first_ms=50 tokens=25 pace_ms=40]]"
 """A second of text."""
 FACTOR: Final = 1.5
+SAMPLE_S: Final = 0.25
 
 
 async def learned_limit(line: WorkerLine) -> float:
@@ -35,6 +37,16 @@ async def learned_limit(line: WorkerLine) -> float:
     return float(found[1]) if found else 0.0
 
 
+async def medians(line: WorkerLine, *, until_finished: int) -> tuple[float, float]:
+    """The learned limit, and how many calls wait unseen at the server, while prompts are left."""
+    limits, waiting = [await learned_limit(line)], [len(line.provider.crowding.waiting)]
+    while sum(call.state == "finished" for call in line.provider.calls) < until_finished:
+        limits.append(await learned_limit(line))
+        waiting.append(len(line.provider.crowding.waiting))
+        await asyncio.sleep(SAMPLE_S)
+    return median(limits), median(waiting)
+
+
 @pytest.mark.parametrize("hidden", sized(short=[4], full=[1, 4, 32]))
 @pytest.mark.parametrize("beyond", sized(short=["queue"], full=["queue", "slower", "429"]))
 async def test_hidden_limit_is_learned(broker: EmbeddedBroker, tmp_path: Path, beyond: Beyond, hidden: int) -> None:
@@ -45,28 +57,30 @@ async def test_hidden_limit_is_learned(broker: EmbeddedBroker, tmp_path: Path, b
         learning, prompts = max(20, 3 * hidden), max(40, 6 * hidden)
         receipts = await submit_all(line, [f"{ANSWER} question {number}" for number in range(prompts)], users=50)
         await until(lambda: sum(call.state == "finished" for call in line.provider.calls) >= learning, 120)
-        limit = await learned_limit(line)
-        waiting = len(line.provider.crowding.waiting)
+        limit, waiting = await medians(line, until_finished=prompts - hidden)
         events = await all_ended(line, receipts, 120)
 
         calls = line.provider.calls
-        sys.stdout.write(f"{beyond} {hidden}: learned {limit:g}, {len(calls)} calls for {prompts} prompts\n")
+        measured(f"{beyond} {hidden}", f"learned {limit:g}, {waiting:g} wait, {len(calls)} calls for {prompts} prompts")
         assert endings(events) == {"complete"}
         assert waiting <= max(1, hidden * (FACTOR - 1))
         assert 1 <= limit <= max(2, hidden * FACTOR)
 
 
 async def test_time_outs_in_a_queue_lose_nobody(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """A batch of 24 at a server for one, and deadlines shorter than its queue: 24 answers."""
+    """A batch at a server for one, and deadlines shorter than its queue: each line has its answer."""
+    prompts = sized(short=12, full=24)
     async with limited_line(broker, tmp_path, "concurrent_start = 8\nfirst_token_s = 3") as line:
         line.provider.crowding.limit, line.provider.crowding.beyond = 1, "queue"
         line.start_worker()
-        receipts = await submit_all(line, [f"{ANSWER} question {number}" for number in range(24)], users=24)
+        receipts = await submit_all(line, [f"{ANSWER} question {number}" for number in range(prompts)], users=prompts)
         await until(lambda: sum(call.state == "finished" for call in line.provider.calls) >= len(receipts), 120)
         events = await all_ended(line, receipts, 60)
 
         calls = line.provider.calls
-        sys.stdout.write(f"{len(calls)} calls for 24 prompts, {most_at_once(calls)} at once at most\n")
+        measured(
+            "time-outs in a queue", f"{len(calls)} calls for {prompts} prompts, {most_at_once(calls)} at once at most"
+        )
         assert endings(events) == {"complete"}
 
 
@@ -91,14 +105,14 @@ async def test_equals_of_different_speed(broker: EmbeddedBroker, tmp_path: Path)
             assert ended.ended.reason == "complete"
 
         answered = [sum(call.state == "finished" for call in server.calls) for server in (fast, slow)]
-        sys.stdout.write(f"fast and slow: {answered}\n")
+        measured("fast and slow", f"{answered}")
         assert answered[0] > answered[1] >= 4
         assert sum(answered) == len(fast.calls) + len(slow.calls) == len(receipts)
 
 
 async def test_slow_streams_wait_for_no_limit_of_ours(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """A thousand answers at 300 ms a token on one worker with the default settings: all run at once, and are whole."""
-    streams, tokens = sized(short=600, full=1_000), sized(short=40, full=100)
+    """At 300 ms a token on one worker with the default settings: all run at once, and are whole. A thousand in full."""
+    streams, tokens = sized(short=100, full=1_000), sized(short=40, full=200)
     async with limited_line(broker, tmp_path, "") as line:
         worker = line.start_worker()
         (warm,) = await submit_all(line, ["hello"], users=1)
