@@ -108,6 +108,8 @@ async def test_batch(line: WholeLine, server: RealServer, tmp_path: Path) -> Non
 
 
 async def test_twelve_clients_at_once(line: WholeLine) -> None:
+    """All have an answer, whole, whoever had to stand in line."""
+
     async def one(number: int) -> SeenTurn:
         async with ChatClient.connected(line.gateways[0], line.token(f"client-{number}")) as client:
             return await client.answer("s", f"What is {number} + 1?", ANSWERED_S, max_tokens=48)
@@ -117,6 +119,7 @@ async def test_twelve_clients_at_once(line: WholeLine) -> None:
 
 
 async def test_cancel_ends_the_servers_work(line: WholeLine, server: RealServer) -> None:
+    """The server computes no further; the turn ends as cancelled."""
     async with ChatClient.connected(line.gateways[0], line.token("cancels")) as client:
         accepted = await client.prompt("s", LONG, "p1")
         await client.chunks_of(accepted.turns[0], 5, ANSWERED_S)
@@ -129,6 +132,7 @@ async def test_cancel_ends_the_servers_work(line: WholeLine, server: RealServer)
 
 
 async def test_worker_killed_in_mid_answer(line: WholeLine) -> None:
+    """The client that stays has one whole answer, told by the rules."""
     async with ChatClient.connected(line.gateways[0], line.token("worker-dies")) as client:
         accepted = await client.prompt("s", LONG, max_tokens=200)
         await client.chunks_of(accepted.turns[0], 5, ANSWERED_S)
@@ -140,6 +144,7 @@ async def test_worker_killed_in_mid_answer(line: WholeLine) -> None:
 
 
 async def test_server_killed_in_mid_answer(line: WholeLine, server: RealServer) -> None:
+    """What was said stands, the turn ends with a reason, and the next prompt is answered."""
     async with ChatClient.connected(line.gateways[0], line.token("server-dies")) as client:
         accepted = await client.prompt("s", LONG, max_tokens=200)
         await client.chunks_of(accepted.turns[0], 5, ANSWERED_S)
@@ -200,6 +205,7 @@ async def test_conversation(line: WholeLine) -> None:
     ["Wie geht es dir? Antworte auf Deutsch.", "¿Qué hora es? Responde en español.", "用中文说你好。", "Скажи привет."],
 )
 async def test_languages(line: WholeLine, text: str) -> None:
+    """No letter is broken on its way, whatever its script."""
     async with ChatClient.connected(line.gateways[0], line.token("speaks")) as client:
         turn = await client.answer("s", f"{text} \N{FOX FACE}\N{WAVING HAND SIGN}\U0001f3fd", ANSWERED_S, max_tokens=64)
     reported("language", turn.text[:60])

@@ -20,6 +20,7 @@ from infra.network_environment import is_loopback
     ],
 )
 def test_loopback(url: str) -> None:
+    """All of 127.0.0.0/8, ::1, and what is named so."""
     assert is_loopback(url)
 
 
@@ -28,4 +29,5 @@ def test_loopback(url: str) -> None:
     ["http://128.0.0.1", "http://0.0.0.0", "http://10.0.0.1", "http://[::2]", "http://localhost.example", "", "x"],
 )
 def test_elsewhere(url: str) -> None:
+    """Anything else may lie behind a proxy."""
     assert not is_loopback(url)
