@@ -296,5 +296,5 @@ class AttemptStream:
 
 
 def is_full(usage: Usage) -> bool:
-    """Whether a provider's count can be that of a call which has said something."""
-    return usage.input_tokens > 0 and usage.output_tokens > 0
+    """Whether a count can be that of a call which has said something; only an answer of our own cache used nothing."""
+    return (usage.input_tokens > 0 and usage.output_tokens > 0) or usage == Usage()

@@ -22,7 +22,13 @@ from processors.decisions.patience import Patience
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry, may_fail_over
 from processors.decisions.turn_ending import Ending, no_target_ending
-from processors.providers.provider import CONTEXT_EXCEEDED, ProviderBabbled, ProviderError, ProviderTimedOut
+from processors.providers.provider import (
+    CONTEXT_EXCEEDED,
+    ProviderBabbled,
+    ProviderError,
+    ProviderTimedOut,
+    ProviderWordless,
+)
 from processors.session_lane import OpenTurn
 from processors.target_pool import Call, OnWait, TargetPool
 from schemas.prompts import Priority
@@ -57,6 +63,8 @@ class TurnRoute:
     rounds: int = 0
     passing: ProviderError | None = None
     """The newest failure of this round that may pass by waiting."""
+    was_wordless: bool = False
+    """A model has ended its answer without a word: each other target is asked once more, and that is all."""
     stand_in: Call | None = None
     """A place that is kept for the next attempt while a call is ended whose first token is late."""
     cached: Call | None = None
@@ -144,6 +152,7 @@ class TurnRoute:
         if not may_fail_over(failure.code) and not refused_to_continue and not too_long:
             return None
         self.failed_beside(call, failure)
+        self.was_wordless = self.was_wordless or isinstance(failure, ProviderWordless)
         if too_long:  # nobody whose context is no larger would take it
             size = call.target.context_tokens
             self.tried |= {target.name for target in self.served.targets if target.context_tokens <= size}
@@ -151,7 +160,7 @@ class TurnRoute:
             self.served, self.needs, tokens=self.tokens, tried=self.tried
         ):
             return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
-        if result.from_seq + result.chunks:
+        if result.from_seq + result.chunks or self.was_wordless:
             return None
         return await self.next_round(turn, self.passing or failure, counts=not call.stood_in_queue)
 

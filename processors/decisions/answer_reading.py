@@ -15,7 +15,7 @@ import re
 from typing import Final
 
 from processors.decisions.chat_chunks import Decoded, FinishChunk, ProviderChunk, TextChunk
-from processors.decisions.finish_reasons import replaces
+from processors.decisions.finish_reasons import FinishMeaning, meaning_of, replaces
 
 __all__ = ["AnswerReading", "SurrogateJoiner"]
 
@@ -50,7 +50,7 @@ class SurrogateJoiner:
 class AnswerReading:
     """One answer as far as it has been read."""
 
-    __slots__ = ("acts", "has_deltas", "is_doubtful", "is_finished", "joiner", "reason", "text_since")
+    __slots__ = ("acts", "has_deltas", "has_text", "is_doubtful", "is_finished", "joiner", "reason", "text_since")
 
     def __init__(self) -> None:
         self.joiner = SurrogateJoiner()
@@ -61,10 +61,16 @@ class AnswerReading:
         self.is_doubtful = False
         """The reason came beside a sign of life, or one came after an earlier one."""
         self.text_since = False
+        self.has_text = False
         self.has_deltas = False
         """Text has come piece by piece."""
         self.acts = False
         """The model has called a tool."""
+
+    @property
+    def is_wordless(self) -> bool:
+        """Whether the model has ended its answer and neither said nor done anything."""
+        return not self.has_text and not self.acts and meaning_of(self.reason) is FinishMeaning.WHOLE
 
     def take(self, decoded: Decoded) -> list[ProviderChunk]:
         """What counts of an event."""
@@ -83,7 +89,7 @@ class AnswerReading:
     def text(self, item: TextChunk, *, in_message: bool) -> tuple[TextChunk, ...]:
         if in_message and self.has_deltas:
             return ()
-        self.text_since = True
+        self.text_since = self.has_text = True
         self.has_deltas = not in_message
         text = self.joiner.join(item.text)
         if text is item.text:

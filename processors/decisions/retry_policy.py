@@ -9,7 +9,8 @@ short: where it reaches beyond the turn's one deadline, the turn ends at once in
 What may pass elsewhere may also pass later, except where the operator is at fault and not the prompt: a target that
 does not serve us at all (a bad key, an unknown model, no money), or that cannot be reached as it is set up (its host
 name does not exist, its certificate is not trusted). Others are asked at once, but it is no reason to wait.
-So it is with an answer that ended without a word, which says that the prompt is too long for that server.
+So it is with an answer that ended without a word: perhaps the prompt is too long for that server, or the model had
+nothing to say.
 A round is retried if any of its failures may pass. What a provider refuses for the prompt's own sake (malformed, too
 long) the next one would refuse as well: it ends the turn. After the first token none of this is asked.
 
@@ -63,9 +64,9 @@ PASSING_CODES: Final = frozenset(
     }
 )
 """Failures that may pass, elsewhere at once or here in a while."""
-ELSEWHERE_CODES: Final = frozenset({"provider_denied", "provider_empty", "provider_misplaced"})
+ELSEWHERE_CODES: Final = frozenset({"provider_denied", "provider_empty", "empty", "provider_misplaced"})
 """May pass elsewhere, and not by waiting."""
-BLAMELESS_CODES: Final = frozenset({"provider_loading", "provider_empty"})
+BLAMELESS_CODES: Final = frozenset({"provider_loading", "provider_empty", "empty"})
 """Say nothing of how well the target is: its breaker does not hear of them."""
 
 

@@ -19,6 +19,8 @@ from schemas.session_events import EndReason, TurnError
 __all__ = ["Ending", "busy_ending", "ending_of_failure", "ending_of_finish", "ending_of_stop", "no_target_ending"]
 
 LASTING_REASONS: Final = frozenset({"no_targets", "other_model", "no_ability", "context_too_small", "never_fits"})
+EMPTY: Final = "empty"
+"""The code of an answer that is whole and has no text."""
 COMPLETE: Final = frozenset({FinishMeaning.WHOLE, FinishMeaning.TOOL})
 SENTENCES: Final[Mapping[FinishMeaning, str]] = {
     FinishMeaning.LENGTH: (
@@ -68,8 +70,8 @@ def ending_of_finish(finish_reason: str | None) -> Ending:
 
 
 def ending_of_failure(error: TurnError, *, chunks: int) -> Ending:
-    """The end after a failed call, `chunks` chunks of text into the answer."""
-    return Ending("incomplete" if chunks else "error", error)
+    """The end after a failed call, `chunks` chunks of text into the answer; an empty answer is one all the same."""
+    return Ending("incomplete" if chunks or error.code == EMPTY else "error", error)
 
 
 def no_target_ending(reason: str, *, prompt_tokens: int, context_tokens: int) -> Ending:

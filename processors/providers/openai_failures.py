@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import re
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final, assert_never
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
@@ -32,6 +34,7 @@ from processors.providers.provider import (
     ProviderRefused,
     ProviderTimedOut,
     ProviderUnreachable,
+    ProviderWordless,
 )
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "retry_after_s",
     "stated_in",
     "timed_out",
+    "wordless",
 ]
 
 # What reading a response may raise: the transport translates most of aiohttp's errors into httpx2's, not all.
@@ -54,6 +58,8 @@ DENIED_STATUSES: Final = (401, 402, 403, 404)
 SLOW_DOWN_STATUSES: Final = (429, 498)  # 498: Groq has no capacity left for calls of this kind
 DENIED_CODES: Final = ("insufficient_quota", "billing_not_active")  # said with 429, but waiting does not help
 RETRY_AFTER_S_MAX: Final = 86_400.0
+PRINTABLE: Final = re.compile(r"[^\x21-\x7e]+")
+URL_CHARS_MAX: Final = 512
 UNTRUSTED: Final = (
     "the provider's certificate is not trusted here: check its base_url, or set SSL_CERT_FILE to a file of "
     "certificates with its authority among them"
@@ -95,6 +101,8 @@ def stated_in(error: openai.APIStatusError) -> StatedError:
 def failure_of_response(error: openai.APIStatusError, input_tokens: int) -> ProviderError:
     """A response with an error status: what its few known words mean is told, the words themselves never are."""
     headers, now_s = error.response.headers, time.time()
+    if error.response.is_redirect or 300 <= error.status_code < 400:
+        return redirected(headers.get("location", ""))
     stated = stated_in(error)
     after_s = retry_after_s(headers, now_s)
     return failure_stated(
@@ -104,6 +112,16 @@ def failure_of_response(error: openai.APIStatusError, input_tokens: int) -> Prov
         limits=read_rate_headers(headers, now_s),
         input_tokens=input_tokens,
     )
+
+
+def redirected(location: str) -> ProviderMisplaced:
+    """The address has moved; it is named as far as it can be set."""
+    url, wanted = urlsplit(PRINTABLE.sub("", location[:URL_CHARS_MAX])), ""
+    if url.scheme in ("http", "https") and url.hostname:
+        path = url.path.removesuffix("/").removesuffix("/chat/completions")
+        wanted = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{path}"
+    goes = f"leads to {wanted}: set base_url (TOKENWIRE_PROVIDER_URL) to it" if wanted else "leads elsewhere: check it"
+    return ProviderMisplaced(f"the provider's address {goes}; redirects are not followed")
 
 
 def failure_stated(
@@ -180,6 +198,11 @@ def empty(input_tokens: int) -> ProviderEmpty:
         f"the server ended its answer without a word: perhaps the prompt{size_of(input_tokens)} is longer than the "
         "context that it was started with"
     )
+
+
+def wordless() -> ProviderWordless:
+    """The answer is whole by its own account, and empty."""
+    return ProviderWordless("the model ended its answer without a word; ask again, or ask in other words")
 
 
 def size_of(input_tokens: int) -> str:

@@ -49,6 +49,7 @@ from processors.decisions.stream_watchdog import (
     StreamProgress,
     watch,
 )
+from processors.providers.bounded_transport import BoundedClient
 from processors.providers.openai_failures import (
     CONNECTION_ERRORS,
     cut,
@@ -59,6 +60,7 @@ from processors.providers.openai_failures import (
     interrupted,
     stated_in,
     timed_out,
+    wordless,
 )
 from processors.providers.provider import ChatRequest, ProviderAbsent, ProviderDenied, ProviderError, ProviderGarbled
 from processors.providers.wait_limit import WaitLimit
@@ -101,7 +103,8 @@ class OpenAIProvider:
             base_url=url,
             max_retries=0,
             timeout=httpx2.Timeout(None),
-            http_client=openai.DefaultAioHttpClient(
+            http_client=BoundedClient(
+                follow_redirects=False,
                 limits=limits,
                 timeout=httpx2.Timeout(None),
                 trust_env=not is_loopback(url),  # no proxy stands before this machine
@@ -429,6 +432,8 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
     def take_end(self, unfinished: ProviderError, *, is_whole: bool) -> None:
         """`[DONE]` or the body's end. Without a finish reason the answer has failed, whatever its last bytes were."""
         if is_whole:
+            if self.reading.is_wordless and self.failure is None:
+                self.failure = wordless()
             self.answer_ended = self.failure is None
         elif self.failure is None or (isinstance(self.failure, ProviderGarbled) and self.progress.alive_s is not None):
             self.failure = unfinished

@@ -12,6 +12,7 @@ ProviderError                 an attempt failed; says whose fault, whether it ma
 ├── ProviderFailed            it failed by its own account: 5xx, or in the stream   provider              temporary
 ├── ProviderDenied            not with this key, model or account: 401 402 403 404  operator              lasting
 ├── ProviderEmpty             it ended its answer without a word                    prompt, perhaps       lasting
+│   └── ProviderWordless      … and said that the answer was whole                  nobody                lasting
 ├── ProviderMisplaced         no such host, or a certificate that is not trusted    operator              lasting
 ├── ProviderRefused           it will not answer this: other 4xx                    caller                lasting
 ├── ProviderGarbled           it said something that is no answer                   provider              temporary
@@ -56,6 +57,7 @@ __all__ = [
     "ProviderRefused",
     "ProviderTimedOut",
     "ProviderUnreachable",
+    "ProviderWordless",
     "TextChunk",
     "UsageChunk",
 ]
@@ -209,6 +211,12 @@ class ProviderEmpty(ProviderError):
 
     code = "provider_empty"
     temporary = False
+
+
+class ProviderWordless(ProviderEmpty):
+    """The model says that its answer is whole, and there is not a character of it, no tool call and no refusal."""
+
+    code = "empty"
 
 
 class ProviderGarbled(ProviderError):

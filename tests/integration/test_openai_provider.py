@@ -16,6 +16,7 @@ from infra.simulated_provider.call_log import Call
 from infra.simulated_provider.request_quota import QUOTA_S
 from infra.simulated_provider.server import SimulatedProvider
 from processors.decisions.stream_watchdog import StreamDeadlines
+from processors.providers.bounded_transport import BoundedTransport
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (
     ChatProvider,
@@ -167,7 +168,9 @@ async def test_connection_is_used_again(provider: OpenAIProvider) -> None:
     for number in range(3):
         assert (await heard_from(provider, request_for(f"[[sim tokens=3]] {number}"))).failure is None
 
-    transport = provider.client._client._transport
+    bounded = provider.client._client._transport
+    assert isinstance(bounded, BoundedTransport)
+    transport = bounded.inner
     connector = transport.client.connector  # type: ignore[attr-defined]  # the aiohttp session inside the transport
     assert sum(len(idle) for idle in connector._conns.values()) == 1
 

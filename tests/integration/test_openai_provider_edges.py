@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -16,7 +19,9 @@ from processors.providers.provider import (
     ProviderChunk,
     ProviderCut,
     ProviderError,
+    ProviderFailed,
     ProviderGarbled,
+    ProviderMisplaced,
     ProviderOverloaded,
     ProviderRefused,
     ProviderTimedOut,
@@ -31,6 +36,7 @@ BOTH = b'data: {"choices":[{"index":0,"delta":{"content":" you"},"finish_reason"
 FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 JSON_HEAD = HEAD.replace(b"text/event-stream", b"application/json")
 DEADLINES = StreamDeadlines(connect_s=2, first_token_s=0.3, between_tokens_s=0.3, total_s=5, trailer_s=0.3)
+PATIENT = StreamDeadlines(connect_s=10, first_token_s=30, between_tokens_s=30, total_s=60)
 SHORT_TRAILER = StreamDeadlines(connect_s=2, first_token_s=2, between_tokens_s=2, total_s=9, trailer_s=0.1)
 
 Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -289,3 +295,81 @@ async def test_field_that_goes_by_no_name() -> None:
 
     assert isinstance(failure, ProviderRefused)
     assert len(requests) == 2
+
+
+def responding(status: str, body: bytes, *headers: str) -> Script:
+    head = "\r\n".join((f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "Connection: close", "", ""))
+    return writing(head.encode(), body)
+
+
+@pytest.mark.parametrize("encodings", ["gzip", "gzip, gzip", "deflate"])
+async def test_error_body_that_unpacks_to_gigabytes(encodings: str) -> None:
+    """It is read to a bound, compressed or not, and its status is told."""
+    bomb = b"".join(gzip.compress(b" " * 100_000_000) for _ in range(2))
+    if "," in encodings:
+        bomb = gzip.compress(bomb)
+    tracemalloc.start()
+    try:
+        async with scripted(responding("503 Busy", bomb, f"Content-Encoding: {encodings}")) as adapter:
+            _, failure = await heard_from(adapter, PATIENT)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert isinstance(failure, ProviderFailed)
+    assert peak_bytes < 16_000_000
+
+
+async def test_endless_error_body() -> None:
+    """Its beginning is enough."""
+
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 500 Oops\r\nConnection: close\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while not writer.is_closing():
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+
+    async with scripted(endless) as adapter:
+        _, failure = await heard_from(adapter)
+
+    assert isinstance(failure, ProviderFailed)
+
+
+async def test_answer_that_is_compressed_all_the_same() -> None:
+    """It is read."""
+    body = gzip.compress(TEXT + FINISH + b"data: [DONE]\n\n")
+    script = responding("200 OK", body, "Content-Type: text/event-stream", "Content-Encoding: gzip")
+    async with scripted(script) as adapter:
+        assert await heard_from(adapter) == ([TextChunk("hi"), FinishChunk("stop")], None)
+
+
+async def test_answer_that_is_compressed_to_nothing() -> None:
+    """One line without end is beyond the limit, however small it was made."""
+    body = gzip.compress(b"data: " + b"x" * 50_000_000)
+    async with scripted(responding("200 OK", body, "Content-Encoding: gzip")) as adapter:
+        items, failure = await heard_from(adapter, PATIENT)
+
+    assert items == []
+    assert isinstance(failure, ProviderGarbled)
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("https://u:p@new.example:8443/v1/chat/completions?key=secret", "to https://new.example:8443/v1: set base_url"),
+        ("/elsewhere", "leads elsewhere"),
+        ("", "leads elsewhere"),
+    ],
+)
+async def test_redirect(location: str, said: str) -> None:
+    """It is not followed; the sentence says what to set, without what may be a secret."""
+    requests: list[bytes] = []
+    script = responding("307 Moved", b"", f"Location: {location}")
+    async with scripted(script, requests) as adapter:
+        _, failure = await heard_from(adapter)
+
+    assert isinstance(failure, ProviderMisplaced)
+    assert said in str(failure)
+    assert "secret" not in str(failure)
+    assert len(requests) == 1

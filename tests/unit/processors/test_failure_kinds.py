@@ -18,6 +18,7 @@ from processors.providers.provider import (
     ProviderMisplaced,
     ProviderRefused,
     ProviderTimedOut,
+    ProviderWordless,
 )
 from tests.fakes.one_worker import OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script, answer_chunks
@@ -29,6 +30,7 @@ DENIED = Script(fails_at=0, failure=ProviderDenied("401"))
 MISPLACED = Script(fails_at=0, failure=ProviderMisplaced("no such host"))
 FAILED = Script(fails_at=0, failure=ProviderFailed("503"))
 TOO_LONG = Script(fails_at=0, failure=ProviderRefused("too long", provider_code=CONTEXT_EXCEEDED))
+WORDLESS = Script(fails_at=0, failure=ProviderWordless("no word"))
 REFUSED = Script(fails_at=0, failure=ProviderRefused("400"))
 TEXT = "".join(answer_chunks("ask p1"))
 
@@ -170,3 +172,29 @@ def test_prompt_beyond_a_context(contexts_tokens: tuple[int, ...], calls: list[i
         assert [len(provider.calls) for provider in providers] == calls
 
     on_virtual_time(scene)()
+
+
+@on_virtual_time
+async def test_answer_without_a_word(worker: OneWorker) -> None:
+    """Every other target is asked once, then the turn is incomplete; nobody's breaker hears of it."""
+    providers = with_targets(worker, (UNABLE, WORDLESS), (UNABLE, WORDLESS))
+
+    for number in range(7):
+        await worker.send(prompt(f"p{number}"))
+        await worker.until(partial(has_ended, worker, f"p{number}"))
+
+    ended = worker.turn("p0").ended
+    assert ended is not None
+    assert ended.error is not None
+    assert (ended.reason, ended.error.code) == ("incomplete", "empty")
+    assert [len(provider.calls) for provider in providers] == [7, 7]
+    assert {state.breaker.phase for state in worker.parts.runner.pool.states.values()} == {BreakerPhase.CLOSED}
+
+
+@on_virtual_time
+async def test_answer_without_a_word_where_another_target_fails(worker: OneWorker) -> None:
+    """There is no further round."""
+    providers = with_targets(worker, (UNABLE, FAILED), (UNABLE, WORDLESS))
+
+    assert await answered(worker) == "empty"
+    assert [len(provider.calls) for provider in providers] == [1, 1]

@@ -98,3 +98,22 @@ def test_whole_message() -> None:
 def test_tool_call() -> None:
     """It is remembered."""
     assert read(event(tool_calls=[{"id": "1"}]), event(finish="stop"))[0].acts
+
+
+@pytest.mark.parametrize(
+    ("events", "wordless"),
+    [
+        ([event("", "stop")], True),
+        ([event(reasoning="hm"), event(finish="eos")], True),
+        ([event("a"), event(finish="stop")], False),
+        ([event(tool_calls=[{"id": "1"}]), event(finish="stop")], False),
+        ([event(refusal="No."), event(finish="stop")], False),
+        ([event(finish="tool_calls")], False),
+        ([event(finish="content_filter")], False),
+        ([event(finish="length")], False),
+        ([event("")], False),
+    ],
+)
+def test_answer_without_a_word(events: list[dict[str, object]], wordless: bool) -> None:
+    """Only one that is whole is; a tool call, a refusal and a filter are answers of their own."""
+    assert read(*events)[0].is_wordless is wordless

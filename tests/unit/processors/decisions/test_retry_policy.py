@@ -22,6 +22,7 @@ from processors.providers.provider import (
     ProviderError,
     ProviderLoading,
     ProviderMisplaced,
+    ProviderWordless,
 )
 
 FAILED = FailureView("provider_failed", temporary=True)
@@ -66,10 +67,13 @@ def test_lasting_failure(failure: FailureView) -> None:
     assert decide_retry(failure, attempt=1, draw=0, now_s=0, deadline_s=100) == GiveUp("lasting")
 
 
+ELSEWHERE = (ProviderDenied, ProviderEmpty, ProviderWordless, ProviderMisplaced)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not ProviderError])
 def test_every_kind_of_failure(kind: type[ProviderError]) -> None:
     """What is temporary may fail over and be retried; one that does not serve us, or says nothing, has others asked."""
-    assert may_fail_over(kind.code) == (kind.temporary or kind in (ProviderDenied, ProviderEmpty, ProviderMisplaced))
+    assert may_fail_over(kind.code) == (kind.temporary or kind in ELSEWHERE)
 
 
 @pytest.mark.parametrize(("waited_s", "decision"), [(WAITED_S_MAX, GiveUp("waited")), (59.0, RetryAt(101, "backoff"))])
@@ -82,7 +86,7 @@ def test_call_that_was_kept_for_minutes(waited_s: float, decision: object) -> No
 
 def test_blameless_failures() -> None:
     """A target is not blamed for loading its model, nor for a prompt that it has no words for."""
-    assert {ProviderLoading.code, ProviderEmpty.code} == BLAMELESS_CODES
+    assert {ProviderLoading.code, ProviderEmpty.code, ProviderWordless.code} == BLAMELESS_CODES
 
 
 def test_no_code_is_made_up() -> None:

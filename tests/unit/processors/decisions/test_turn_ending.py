@@ -57,6 +57,7 @@ def test_failed_call() -> None:
     error = TurnError(code="provider_failed", message="It failed.")
 
     assert ending_of_failure(error, chunks=0) == Ending("error", error)
+    assert ending_of_failure(TurnError(code="empty", message="."), chunks=0).reason == "incomplete"
     assert ending_of_failure(error, chunks=1) == Ending("incomplete", error)
 
 
