@@ -27,10 +27,10 @@ class BoundedClient(openai.DefaultAioHttpClient):  # type: ignore[misc,valid-typ
     """The client's own, on a transport that bounds its responses."""
 
     def _init_transport(self, *args: object, **kwargs: object) -> httpx2.AsyncBaseTransport:
-        return BoundedTransport(super()._init_transport(*args, **kwargs))  # type: ignore[arg-type]
+        return BoundedTransport(super()._init_transport(*args, **kwargs))  # type: ignore[arg-type]  # as they came
 
     def _init_proxy_transport(self, *args: object, **kwargs: object) -> httpx2.AsyncBaseTransport:
-        return BoundedTransport(super()._init_proxy_transport(*args, **kwargs))  # type: ignore[arg-type]
+        return BoundedTransport(super()._init_proxy_transport(*args, **kwargs))  # type: ignore[arg-type]  # as they came
 
 
 class BoundedTransport(httpx2.AsyncBaseTransport):

@@ -320,6 +320,23 @@ async def test_error_body_that_unpacks_to_gigabytes(encodings: str) -> None:
     assert peak_bytes < 16_000_000
 
 
+@pytest.mark.parametrize("line", [b"X-Many: x\r\n", b"X-Long: " + b"x" * 65_536])
+async def test_endless_headers(line: bytes) -> None:
+    """They are beyond the bounds of the HTTP client."""
+
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        with contextlib.suppress(OSError):
+            while not writer.is_closing():
+                writer.write(line)
+                await writer.drain()
+
+    async with scripted(endless) as adapter:
+        _, failure = await heard_from(adapter, PATIENT)
+
+    assert isinstance(failure, ProviderUnreachable)
+
+
 async def test_endless_error_body() -> None:
     """Its beginning is enough."""
 
