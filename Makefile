@@ -27,7 +27,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers test-real-model test-fresh test-image test-brokers faults simulate lock schemas bench bench-gateway soak pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers test-real-model test-fresh test-image test-brokers test-codecs faults simulate lock schemas bench bench-gateway soak pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ test-brokers: setup  ## The line, a worker's death, both layouts and rows R1, R7
 	done
 	@echo "Apache Kafka $(CLUSTER_BROKER), three brokers, min.insync.replicas=2"
 	TOKENWIRE_TEST_BROKER=$(CLUSTER_BROKER) TOKENWIRE_TEST_BROKERS=3 $(BIN)/python -m pytest -q --timeout 600 $(CLUSTER_TESTS)
+
+test-codecs: setup  ## A whole line with each codec, from three kinds of producers and from a broker that recompresses
+	TOKENWIRE_CODECS=full $(BIN)/python -m pytest -q -rs tests/integration/test_codecs.py
 
 faults: setup  ## The fault tests at full size (docs/faults.md), some forty minutes; what they measure is printed
 	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeAlias
 
-from gateway.catch_up_reader import CatchUpReader
+from gateway.catch_up_reader import CatchUpReader, PastUnreadable
 from gateway.client_writer import ClientWriter
 from gateway.decisions.resume_cursor import GapReason, LogPosition
 from gateway.decisions.session_messages import HubMessage, SessionReading, subject_of
@@ -204,6 +204,8 @@ class Attachment:
             reading.tells_from = self.position
         end = max(hub.position.offset, self.position.offset + 1 if self.position.chunk else 0)
         piece = await past.piece(hub.log, hub.key, reading.position.offset, end)
+        if piece.lost and piece.next_offset > self.position.offset:
+            raise PastUnreadable(f"offsets before {piece.next_offset} of the session's log cannot be read")
         untold, is_read = self.tell_records(piece.records, reading)
         if is_read:
             reading.passed(piece.next_offset)

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from infra.kafka.log_client import Fetched, LogBounds, LogRecord, LogUnavailable
+from infra.kafka.log_client import Fetched, LogBounds, LogError, LogRecord, LogUnavailable
 from infra.kafka.session_topics import SessionLog
 from schemas.identifiers import SessionKey
 
-__all__ = ["CATCH_UP_CONNECTIONS", "CatchUpReader", "LogPiece", "PieceSource"]
+__all__ = ["CATCH_UP_CONNECTIONS", "CatchUpReader", "LogPiece", "PastUnreadable", "PieceSource"]
 
 CATCH_UP_CONNECTIONS: Final = 2
 PIECE_BYTES: Final = 65_536
@@ -45,6 +45,12 @@ class LogPiece:
 
     records: list[LogRecord]
     next_offset: int
+    lost: bool = False
+    """Whether it holds nothing because nothing there can be read."""
+
+
+class PastUnreadable(LogError):
+    """A part of the log that was not told yet can't be read."""
 
 
 class CatchUpReader:
@@ -80,7 +86,7 @@ class CatchUpReader:
         own = [
             record for record in fetched.records if record.offset < end and (not place.shared or record.key == raw_key)
         ]
-        return LogPiece(own, min(end, fetched.next_offset))
+        return LogPiece(own, min(end, fetched.next_offset), lost=fetched.lost is not None)
 
     async def start_of(self, log: SessionLog) -> int:
         """The first offset that the log still holds. Raises UnknownLog, LogUnavailable."""

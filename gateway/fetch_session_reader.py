@@ -19,7 +19,13 @@ import contextlib
 from typing import Final
 
 import structlog
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from gateway.decisions.leader_assignment import LeaderAssignment
 from gateway.decisions.open_turns import OpenTurns
@@ -31,7 +37,9 @@ from gateway.log_reader import LogFollower
 from infra.clock import Clock
 from infra.kafka.cluster_directory import ClusterDirectory, LeaderAnswer
 from infra.kafka.connection import aiokafka_options
+from infra.kafka.lost_range import REFUSED
 from infra.kafka.node_connection import connection_options
+from infra.kafka.record_batches import Unreadable
 from infra.settings import Settings
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace
@@ -143,7 +151,16 @@ class FetchSessionReader:
 
     def take(self, fetched: FetchedPartition, asked_from: int) -> None:
         """See `LedPartitions.take`."""
-        self.partitions.take(fetched, asked_from)
+        fault = self.partitions.take(fetched, asked_from)
+        if fault is not None:
+            self.cannot_read(fetched.name, fault)
+
+    def cannot_read(self, name: PartitionName, fault: Unreadable) -> None:
+        """Ask again, and then say that it is lost: whoever opens the log anew is taken past it (`log_client.py`)."""
+        now_s = self.clock.monotonic_s()
+        if self.partitions.give_up(name, fault, now_s=now_s, pause_s=PARTITION_PAUSE_S):
+            log.error("followed_log_unreadable", topic=name[0], partition=name[1], reason=fault.reason)
+            self.lose(name, "log_lost")
 
     def refused(self, node: int, fetched: FetchedPartition) -> None:
         """See `LedPartitions.refused`. What was refused by a node that leads it no longer is of no account."""
@@ -153,6 +170,9 @@ class FetchSessionReader:
         if error is OffsetOutOfRangeError:
             expired = self.partitions.by_name[name].position < fetched.log_start
             self.lose(name, "expired" if expired else "log_lost")
+            return
+        if error is CorruptRecordException:
+            self.cannot_read(name, REFUSED)
             return
         self.fail(name, is_unknown=error is UnknownTopicOrPartitionError)
         self.assignment.doubt(name, self.clock.monotonic_s())

@@ -18,6 +18,8 @@ from gateway.decisions.resume_cursor import GapReason
 from gateway.kafka_fetch import FetchedPartition, PartitionName
 from gateway.log_reader import LogFollower
 from infra.kafka.log_client import LogRecord
+from infra.kafka.lost_range import BLANK, BLANKS_MAX, READ_ATTEMPTS_MAX
+from infra.kafka.record_batches import Unreadable
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace
 
@@ -41,6 +43,8 @@ class FollowedPartition:
     unknown_since_s: float | None = None
     """The brokers have said since then that there is no such topic, and nothing else."""
     unknown_at_s: float = 0.0
+    unreadable: int = 0
+    """How often what lies at the position could not be read."""
     turns: OpenTurns | None = None
     """Where the open turns of all its sessions are noted, if it is a shared one."""
 
@@ -119,19 +123,32 @@ class FollowedPartitions:
         found = ((name, self.by_name[name]) for name in names)
         return {name: part.position for name, part in found if part.retry_at_s <= now_s}
 
-    def take(self, fetched: FetchedPartition, asked_from: int) -> int:
-        """Deliver what is new; the number of records. An answer that began beyond the position is of no use."""
+    def take(self, fetched: FetchedPartition, asked_from: int) -> Unreadable | None:
+        """Deliver what is new; what lies at the position and cannot be read. An answer that began beyond the position
+        is of no use."""
         partition = self.by_name.get(fetched.name)
         if partition is None or asked_from > partition.position:
-            return 0
+            return None
         partition.unknown_since_s = None
-        records, next_offset = fetched.records(partition.position)
+        decoded = fetched.decoded(partition.position)
+        records, next_offset = decoded.records, decoded.next_offset
         if records:
             partition.note(records, next_offset)
             for follower, batch in batches(partition, records):
                 follower.deliver(batch)
-        partition.position = max(partition.position, next_offset)
-        return len(records)
+        if next_offset > partition.position:
+            partition.position, partition.unreadable = next_offset, 0
+            return None
+        return decoded.unreadable
+
+    def give_up(self, name: PartitionName, fault: Unreadable, *, now_s: float, pause_s: float) -> bool:
+        """Leave a partition out for a while whose position cannot be read; True: that was tried often enough."""
+        partition = self.by_name.get(name)
+        if partition is None:
+            return False
+        partition.retry_at_s = now_s + pause_s
+        partition.unreadable += 1
+        return fault.final or partition.unreadable >= (BLANKS_MAX if fault is BLANK else READ_ATTEMPTS_MAX)
 
     def fail(self, name: PartitionName, *, now_s: float, pause_s: float, is_unknown: bool) -> float:
         """The broker answered with an error: leave the partition out for a while. Seconds it has been unknown.

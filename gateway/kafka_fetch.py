@@ -10,15 +10,15 @@ leader, and without a word about who leads. Version 10 makes it say so.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias
 
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.fetch import FetchRequest_v10
-from aiokafka.record.memory_records import MemoryRecords
 
-from infra.kafka.log_client import LogRecord
+from infra.kafka.lost_range import BLANK
+from infra.kafka.record_batches import OFFSET_UNLIMITED, Decoded, decode_records
 
 __all__ = [
     "FetchedPartition",
@@ -34,6 +34,7 @@ ANY_LEADER_EPOCH: Final = -1
 NOT_A_REPLICA: Final = -1
 SESSIONLESS_EPOCH: Final = -1
 BYTES_MIN: Final = 1
+READ_COMMITTED: Final = 1
 
 
 class SessionFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # aiokafka ships no types
@@ -61,34 +62,31 @@ class SessionFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # a
         self.forgotten = grouped(forgotten)
 
     def build(self, request_struct_class: type[FetchRequest_v10]) -> FetchRequest_v10:
-        return request_struct_class(NOT_A_REPLICA, *self.limits, 0, *self.session, self.topics, self.forgotten)
+        return request_struct_class(
+            NOT_A_REPLICA, *self.limits, READ_COMMITTED, *self.session, self.topics, self.forgotten
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedPartition:
-    """What the answer says of one partition. `raw` is decoded by `records`, from the offset that matters."""
+    """What the answer says of one partition. `raw` is decoded by `decoded`, from the offset that matters."""
 
     name: PartitionName
     error_code: int
     log_start: int
     raw: bytes
+    end: int = OFFSET_UNLIMITED
+    """The last stable offset."""
+    aborted: Sequence[tuple[int, int]] = ()
+    """Producer id and first offset of each aborted transaction in `raw`."""
+    throttled: bool = False
+    """Whether the broker sends nothing for now, however much there is."""
 
-    def records(self, from_offset: int) -> tuple[list[LogRecord], int]:
-        """Records at or after `from_offset`, and the offset behind all that was fetched."""
-        records: list[LogRecord] = []
-        next_offset = from_offset
-        batches = MemoryRecords(self.raw)
-        while batches.has_next():
-            batch = batches.next_batch()
-            next_offset = max(next_offset, batch.next_offset)
-            if batch.is_control_batch:
-                continue
-            records.extend(
-                LogRecord(record.offset, record.timestamp, record.key, record.value)
-                for record in batch
-                if record.offset >= from_offset
-            )
-        return records, next_offset
+    def decoded(self, from_offset: int) -> Decoded:
+        """Records at or after `from_offset`, and where to read on: at the first batch that cannot be read, if any."""
+        if not self.raw and from_offset < self.end < OFFSET_UNLIMITED and not self.throttled:
+            return Decoded([], from_offset, BLANK)
+        return decode_records(self.raw, from_offset, end=self.end, aborted=self.aborted)
 
 
 def sessionless(positions: dict[PartitionName, int], *, wait_ms: int, bytes_max: int) -> SessionFetchRequest:
@@ -110,8 +108,16 @@ def answer_of(response: Any) -> tuple[int, int, Iterator[FetchedPartition]]:
 
 def partitions_of(response: Any) -> Iterator[FetchedPartition]:
     for topic, partitions in response.topics:
-        for partition, error_code, _, _, log_start, _, raw in partitions:
-            yield FetchedPartition((topic, partition), error_code, log_start, raw or b"")
+        for partition, error_code, _, stable_end, log_start, aborted, raw in partitions:
+            yield FetchedPartition(
+                (topic, partition),
+                error_code,
+                log_start,
+                raw or b"",
+                stable_end,
+                aborted or (),
+                throttled=response.throttle_time_ms > 0,
+            )
 
 
 def grouped(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, list[Any]]]:

@@ -196,7 +196,7 @@ class LeaderFetcher:
         for partition in fetched:
             if partition.error_code:
                 self.work.refused(self.node, partition)
-            elif partition.raw and partition.name in asked:
+            elif partition.name in asked:
                 self.work.take(partition, asked[partition.name])
                 bytes_taken += len(partition.raw)
                 if bytes_taken >= DELIVERED_BYTES_MAX:

@@ -114,7 +114,11 @@ class AnalyticsWriter:
         epoch = self.consumer.epoch
         for partition in self.consumer.take_fresh():
             await self.adopt(partition, epoch)
-        for batch in await self.consumer.poll():
+        batches = await self.consumer.poll()
+        while self.consumer.lost:
+            await self.dead_letters.write_lost(self.consumer.lost[0])
+            self.consumer.lost.popleft()
+        for batch in batches:
             await self.write(batch.partition, [read_record(record) for record in batch.records], epoch)
         self.show_lag()
 

@@ -96,12 +96,13 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         answer_cache_bytes_max=settings.answer_cache_bytes_max,
         line_wait_s=settings.line_wait_s,
     )
+    dead_letters = DeadLetterWriter(appender, clock, metrics)
     parts = WorkerParts(
         appender=appender,
-        reader=LogClient(settings, role="worker-reads"),
+        reader=LogClient(settings, role="worker-reads", on_lost=dead_letters.write_lost),
         topics=SessionTopics(settings),
         runner=runner,
-        dead_letters=DeadLetterWriter(appender, clock, metrics),
+        dead_letters=dead_letters,
         activity=ActivityTeller(appender, clock),
         clock=clock,
         prompt_limits=lambda: PromptLimits(

@@ -12,6 +12,9 @@ After a rebalance Faust drops what a fetch brings before the streams go on, and 
 offsets to have it again; but aiokafka's seek leaves a partition where it is that has no commit, or one of 0. The first
 prompts of a partition would be passed over, and the next commit would hide it. Here such a partition goes back to its
 beginning, and its owner is told where each one reads on, so that it sees what is missing.
+
+Faust reads what transactions have not committed, and ends at a batch that it can't read. Here only committed prompts
+are read, and what can't be read is passed over (`infra/kafka/readable_client.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from typing import Any, Final, Protocol
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Producer
 from faust.types import TP
 
+from infra.kafka.lost_range import LostRange
+from infra.kafka.readable_client import read_what_can_be_read
 from infra.kafka.sparse_metadata import without_creation
 
 __all__ = ["FaustProducer", "OrderedCommitsConsumer", "PartitionListener"]
@@ -42,6 +47,10 @@ class PartitionListener(Protocol):
         """The partitions of the prompts topic that are owned from now on; all others are lost."""
         ...
 
+    def on_lost(self, lost: LostRange) -> None:
+        """Offsets of the prompts topic that can't be read were passed over."""
+        ...
+
     def on_sought(self, positions: Mapping[int, int]) -> None:
         """Where each partition of the prompts topic is read on, once it is known; nothing came from it before."""
         ...
@@ -59,6 +68,7 @@ class PromptsConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]  # fa
             raise RuntimeError("this version of aiokafka keeps the longest wait of a fetch elsewhere")
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         without_creation(consumer._client)
+        read_what_can_be_read(consumer, lambda lost: self.consumer.passed_over(lost))
         return consumer
 
     async def seek_to_committed(self) -> dict[Any, int]:
@@ -98,6 +108,10 @@ class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not ty
 
     def _new_consumer_thread(self) -> PromptsConsumerThread:
         return PromptsConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def passed_over(self, lost: LostRange) -> None:
+        """Tell the listener, which lives on the loop of the worker; called on the loop of the consumer's thread."""
+        self.loop.call_soon_threadsafe(self.listener.on_lost, lost)
 
     def mark_finished(self, partition: int, next_offset: int, generation: int) -> None:
         """Everything below `next_offset` is finished; ignored if the generation is over."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import structlog
 
+from infra.kafka.lost_range import LostRange
 from processors.log_appender import AppendFailed
 from processors.partition_owner import Delivery, PartitionOwner, WorkerParts
 from schemas.topics import USER_PARTITIONS
@@ -62,6 +64,13 @@ class Ownership:
             owner = PartitionOwner(partition, self.parts, self.finished, generation)
             self.owners[partition] = owner
             owner.start()
+
+    def on_lost(self, lost: LostRange) -> None:
+        """The consumer passed over what can't be read: tell of it, where the partition is still ours."""
+        owner = self.owners.get(lost.partition)
+        if owner is not None:
+            work = owner.until_done("unreadable", partial(self.parts.dead_letters.write_lost, lost))
+            owner.spawn(work, name=f"unreadable-{lost.partition}-{lost.start}")
 
     def on_sought(self, positions: Mapping[int, int]) -> None:
         """The consumer reads on from these offsets, by partition."""

@@ -8,6 +8,7 @@ that lost its place is refused by the broker, which is what keeps two writers fr
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from infra.kafka.connection import aiokafka_options
+from infra.kafka.lost_range import LostRange
+from infra.kafka.readable_client import read_what_can_be_read
 from infra.kafka.sparse_metadata import without_creation
 from infra.settings import Settings
 
@@ -33,6 +36,7 @@ RETRY_BACKOFF_MS: Final = 300  # aiokafka logs every attempt while no broker ans
 POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3_600_000
 """A writer that waits for ClickHouse stays a member: nobody else could write either."""
 PARTITION_FETCH_BYTES_MAX: Final = 1_048_576
+LOST_MAX: Final = 1_024
 
 
 class OwnershipLost(Exception):
@@ -75,6 +79,8 @@ class RecordsConsumer:
         self.topic = names.records
         self.limits = limits or ConsumerLimits()
         self.watch = AssignmentWatch()
+        self.lost: deque[LostRange] = deque(maxlen=LOST_MAX)
+        """What was passed over because it can't be read, and nobody has told of yet."""
         self.consumer: Any = AIOKafkaConsumer(
             group_id=names.member(ROLE),
             client_id=names.member(ROLE),
@@ -89,6 +95,7 @@ class RecordsConsumer:
             **aiokafka_options(settings),
         )
         without_creation(self.consumer._client)
+        read_what_can_be_read(self.consumer, self.note_lost)
 
     @property
     def epoch(self) -> int:
@@ -107,6 +114,10 @@ class RecordsConsumer:
                 await self.consumer.stop()
         except (TimeoutError, KafkaError) as error:
             log.warning("consumer_stop_failed", error=type(error).__name__)
+
+    def note_lost(self, lost: LostRange) -> None:
+        """Offsets were passed over."""
+        self.lost.append(lost)  # of more than LOST_MAX at once the oldest are told by the log alone
 
     def take_fresh(self) -> list[int]:
         """Partitions assigned since the last call; each must be placed before it is polled."""

@@ -15,7 +15,8 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, tag="dead_lett
     """The rejected bytes (base64 in JSON, cut at DEAD_LETTER_VALUE_BYTES_MAX), the reason and the place."""
 
     reason: str
-    """A code such as `malformed`, `unknown_type`, `invalid_field`, `crashed`."""
+    """A code such as `malformed`, `unknown_type`, `invalid_field`, `crashed`; `unreadable`: a range of offsets,
+    named by the message, of which no byte can be shown."""
     message: str
     topic: str
     partition: int

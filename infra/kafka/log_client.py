@@ -3,6 +3,11 @@
 Each fetch stands alone (no consumer, no group, no fetch session), so any number of readers at any positions share
 one connection. Whoever follows the end of many partitions uses a fetch session instead.
 
+What cannot be read (`record_batches.py`) is asked for READ_ATTEMPTS_MAX times, then passed over: reading goes on behind
+it, or, where its end is not known, at the first offset that can be read, which is looked for in steps that double. What
+was passed over is told: by the answer, to `on_lost`, and in the log. Offsets below the last stable one are read, and
+only what was committed: an open transaction hides what comes after its begin.
+
     LogError
     ├── LogUnavailable      no broker answered in time; temporary
     ├── UnknownLog          no such topic
@@ -12,11 +17,14 @@ one connection. Whoever follows the end of many partitions uses a fetch session 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from functools import partial
+from typing import Any, ClassVar, Final, TypeAlias
 
+import structlog
 from aiokafka.errors import (
+    CorruptRecordException,
     KafkaError,
     NoError,
     OffsetOutOfRangeError,
@@ -26,10 +34,20 @@ from aiokafka.errors import (
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.fetch import FetchRequest_v10
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from infra.kafka.connection import aiokafka_options
+from infra.kafka.lost_range import (
+    BLANK,
+    BLANKS_MAX,
+    PROBE_BYTES,
+    READ_ATTEMPTS_MAX,
+    REFUSED,
+    RETRY_PAUSE_S,
+    LostRange,
+    next_readable,
+)
+from infra.kafka.record_batches import Decoded, LogRecord, decode_records
 from infra.kafka.sparse_metadata import SparseMetadataClient
 from infra.settings import Settings
 
@@ -42,19 +60,22 @@ __all__ = [
     "LogUnavailable",
     "OffsetOutOfRange",
     "UnknownLog",
-    "decode_records",
 ]
+
+log = structlog.get_logger(__name__)
 
 FETCH_BYTES_MAX: Final = 1_048_576
 REQUEST_TIMEOUT_S: Final = 15.0
 RETRIES_MAX: Final = 8
-RETRY_PAUSE_S: Final = 0.1
 ANY_LEADER_EPOCH: Final = -1
 NOT_A_REPLICA: Final = -1
 SESSIONLESS_EPOCH: Final = -1
 BYTES_MIN: Final = 1
 EARLIEST: Final = -2
 LATEST: Final = -1
+READ_COMMITTED: Final = 1
+PASSING_ON: Final = (NoError, OffsetOutOfRangeError, CorruptRecordException)
+"""What asking again does not mend, or is asked again elsewhere."""
 
 
 class LogError(Exception):
@@ -78,16 +99,6 @@ class OffsetOutOfRange(LogError):
         self.end = end
 
 
-@dataclass(slots=True)
-class LogRecord:
-    """A record as it lies on a log. Not frozen, since that doubles the time to make one; nobody changes it."""
-
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-
-
 @dataclass(frozen=True, slots=True)
 class LogBounds:
     """What a partition holds: offsets start ≤ offset < end."""
@@ -102,8 +113,11 @@ class Fetched:
 
     records: list[LogRecord]
     end: int
+    """The last stable offset: what begins there may belong to a transaction that has not ended."""
     next_offset: int
     """Where to read on: batches may end in offsets that compaction emptied, or hold no record at all."""
+    lost: LostRange | None = None
+    """What cannot be read, from the asked offset to `next_offset`; then there are no records."""
 
 
 class LeaderFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # aiokafka ships no types
@@ -116,16 +130,21 @@ class LeaderFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # ai
         self.topics = [(topic, [(partition, ANY_LEADER_EPOCH, offset, -1, bytes_max)])]
 
     def build(self, request_struct_class: type[FetchRequest_v10]) -> FetchRequest_v10:
-        return request_struct_class(NOT_A_REPLICA, *self.limits, 0, 0, SESSIONLESS_EPOCH, self.topics, [])
+        return request_struct_class(NOT_A_REPLICA, *self.limits, READ_COMMITTED, 0, SESSIONLESS_EPOCH, self.topics, [])
+
+
+TellLost: TypeAlias = Callable[[LostRange], Awaitable[None]]
+"""Told of each range before it is passed over, each time it is met; where it raises, so does the fetch."""
 
 
 class LogClient:
     """Sessionless reads over one connection of its own."""
 
-    def __init__(self, settings: Settings, *, role: str = "log") -> None:
+    def __init__(self, settings: Settings, *, role: str = "log", on_lost: TellLost | None = None) -> None:
         self.options = aiokafka_options(settings)
         self.client_id = settings.topic_names.member(role)
         self.client: SparseMetadataClient | None = None
+        self.on_lost = on_lost
 
     async def start(self) -> None:
         """Connect. Raises LogUnavailable."""
@@ -151,12 +170,15 @@ class LogClient:
             self.client.forget(topic)
 
     async def bounds(self, topic: str, partition: int) -> LogBounds:
-        """First and next offset of a partition. Raises UnknownLog, LogUnavailable."""
+        """First and last stable offset of a partition. Raises UnknownLog, LogUnavailable."""
         start = await self.offset_of_time(topic, partition, EARLIEST)
         return LogBounds(start, await self.offset_of_time(topic, partition, LATEST))
 
     async def end(self, topic: str, partition: int) -> int:
-        """The offset of the next record. Raises UnknownLog, LogUnavailable."""
+        """The last stable offset: that of the next record, or of the first open transaction's begin.
+
+        Raises UnknownLog, LogUnavailable.
+        """
         return await self.offset_of_time(topic, partition, LATEST)
 
     async def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
@@ -171,16 +193,49 @@ class LogClient:
 
         Raises OffsetOutOfRange, UnknownLog, LogUnavailable.
         """
+        attempt = 0
+        while True:
+            decoded, end = await self.fetch_once(topic, partition, offset, wait_ms=wait_ms, bytes_max=bytes_max)
+            fault = decoded.unreadable
+            if fault is None or decoded.next_offset > offset:
+                return Fetched(decoded.records, end, decoded.next_offset)
+            attempt += 1
+            if fault.final or attempt >= (BLANKS_MAX if fault is BLANK else READ_ATTEMPTS_MAX):
+                return await self.pass_over(LostRange.of(topic, partition, offset, fault), end)
+            await asyncio.sleep(RETRY_PAUSE_S * attempt)
+
+    async def fetch_once(
+        self, topic: str, partition: int, offset: int, *, wait_ms: int, bytes_max: int
+    ) -> tuple[Decoded, int]:
+        """What an answer holds, and the partition's end."""
         request = LeaderFetchRequest(topic, partition, offset, wait_ms=wait_ms, bytes_max=bytes_max)
         response = await self.ask(topic, partition, request)
         for _, partitions in response.topics:
-            for _, error_code, high_water, _, _, *rest in partitions:
-                if for_code(error_code) is OffsetOutOfRangeError:  # brokers leave the bounds out of such an answer
+            for _, error_code, _, stable_end, _, aborted, raw in partitions:
+                error = for_code(error_code)
+                if error is OffsetOutOfRangeError:  # brokers leave the bounds out of such an answer
                     bounds = await self.bounds(topic, partition)
                     raise OffsetOutOfRange(bounds.start, bounds.end)
-                records, next_offset = decode_records(rest[-1], offset)
-                return Fetched(records, high_water, next_offset)
-        return Fetched([], offset, offset)
+                if error is CorruptRecordException:
+                    return Decoded([], offset, REFUSED), await self.end(topic, partition)
+                if not raw and offset < stable_end and not response.throttle_time_ms:
+                    return Decoded([], offset, BLANK), stable_end
+                return decode_records(raw, offset, end=stable_end, aborted=aborted), stable_end
+        return Decoded([], offset), offset
+
+    async def pass_over(self, lost: LostRange, end: int) -> Fetched:
+        """Go on behind what cannot be read, having told of it."""
+        if lost.end is None:
+            probe = partial(self.is_readable, lost.topic, lost.partition)
+            lost = lost.ending(await next_readable(lost.start, end, probe))
+        log.error("batch_unreadable", **lost.told())
+        if self.on_lost is not None:
+            await self.on_lost(lost)
+        return Fetched([], end, lost.next_offset, lost)
+
+    async def is_readable(self, topic: str, partition: int, offset: int) -> bool:
+        decoded, _ = await self.fetch_once(topic, partition, offset, wait_ms=0, bytes_max=PROBE_BYTES)
+        return decoded.next_offset > offset
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
         """Batches of records with start ≤ offset < end. A start before the log's begins where it begins.
@@ -211,7 +266,7 @@ class LogClient:
             await asyncio.sleep(RETRY_PAUSE_S * blanks)
 
     async def offset_of_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
-        request = OffsetRequest(-1, 0, [(topic, [(partition, timestamp_ms)])])
+        request = OffsetRequest(NOT_A_REPLICA, READ_COMMITTED, [(topic, [(partition, timestamp_ms)])])
         response = await self.ask(topic, partition, request)
         for _, partitions in response.topics:
             for _, _, _, offset in partitions:
@@ -257,24 +312,6 @@ def first_error(response: Any) -> type[KafkaError] | None:
     for _, partitions in response.topics:
         for _, error_code, *_ in partitions:
             error: type[KafkaError] = for_code(error_code)
-            if error not in (NoError, OffsetOutOfRangeError):
+            if error not in PASSING_ON:
                 return error
     return None
-
-
-def decode_records(raw: bytes | None, from_offset: int) -> tuple[list[LogRecord], int]:
-    """The records of fetched bytes at or after `from_offset` (a batch may begin before it), and where to read on."""
-    records: list[LogRecord] = []
-    next_offset = from_offset
-    batches = MemoryRecords(raw or b"")
-    while batches.has_next():
-        batch = batches.next_batch()
-        next_offset = max(next_offset, batch.next_offset)
-        if batch.is_control_batch:
-            continue
-        records.extend(
-            LogRecord(record.offset, record.timestamp, record.key, record.value)
-            for record in batch
-            if record.offset >= from_offset
-        )
-    return records, next_offset

@@ -15,6 +15,7 @@ from gateway.followed_partitions import FollowedPartitions
 from gateway.kafka_fetch import FetchedPartition
 from gateway.log_reader import LogFollower
 from infra.kafka.log_client import Fetched, LogBounds, LogRecord, LogUnavailable, OffsetOutOfRange
+from infra.kafka.record_batches import Decoded
 from infra.kafka.session_topics import SessionLog
 from schemas.codec import encode
 from schemas.identifiers import SessionKey
@@ -148,7 +149,7 @@ class FollowedFetch(FetchedPartition):
         super().__init__(name, 0, 0, b"")
         object.__setattr__(self, "log", log)
 
-    def records(self, from_offset: int) -> tuple[list[LogRecord], int]:
-        """See `FetchedPartition.records`."""
+    def decoded(self, from_offset: int) -> Decoded:
+        """See `FetchedPartition.decoded`."""
         log: list[LogRecord] = self.log  # type: ignore[attr-defined]  # set past the frozen base
-        return log[from_offset:], max(from_offset, len(log))
+        return Decoded(log[from_offset:], max(from_offset, len(log)))

@@ -6,7 +6,8 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from infra.kafka.log_client import Fetched, LogClient, LogUnavailable, OffsetOutOfRange, decode_records
+from infra.kafka.log_client import Fetched, LogClient, LogUnavailable, OffsetOutOfRange
+from infra.kafka.record_batches import Decoded, decode_records
 from infra.settings import load_settings
 from tests.fakes.virtual_loop import VirtualLoop, run_virtual
 
@@ -35,16 +36,16 @@ def batch(base: int, offsets: list[int], *, last: int) -> bytes:
 
 def test_records_of_a_batch_that_begins_earlier() -> None:
     """Only those from the asked offset on."""
-    records, next_offset = decode_records(batch(10, [10, 11, 12], last=12), 11)
+    decoded = decode_records(batch(10, [10, 11, 12], last=12), 11)
 
-    assert [(record.offset, record.value) for record in records] == [(11, b"11"), (12, b"12")]
-    assert next_offset == 13
+    assert [(record.offset, record.value) for record in decoded.records] == [(11, b"11"), (12, b"12")]
+    assert decoded.next_offset == 13
 
 
 def test_no_bytes() -> None:
     """No records, and no way to go."""
-    assert decode_records(None, 5) == ([], 5)
-    assert decode_records(b"", 5) == ([], 5)
+    assert decode_records(None, 5) == Decoded([], 5)
+    assert decode_records(b"", 5) == Decoded([], 5)
 
 
 class ScriptedClient(LogClient):
@@ -69,8 +70,8 @@ async def read(answers: dict[int, Fetched], start: int, end: int) -> list[int]:
 
 
 def fetched(raw: bytes, offset: int) -> Fetched:
-    records, next_offset = decode_records(raw, offset)
-    return Fetched(records, 300, next_offset)
+    decoded = decode_records(raw, offset)
+    return Fetched(decoded.records, 300, decoded.next_offset)
 
 
 async def test_batches_emptied_by_compaction() -> None:

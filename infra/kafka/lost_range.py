@@ -1,0 +1,93 @@
+"""A range of offsets that is passed over because it cannot be read, and where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from infra.kafka.record_batches import Unreadable
+
+__all__ = [
+    "BLANK",
+    "BLANKS_MAX",
+    "PROBE_BYTES",
+    "READ_ATTEMPTS_MAX",
+    "REFUSED",
+    "RETRY_PAUSE_S",
+    "LostRange",
+    "next_readable",
+]
+
+READ_ATTEMPTS_MAX: Final = 3
+BLANKS_MAX: Final = 8
+"""Answers without a byte, though more lies there, before it is taken for unreadable: the leader may be new."""
+RETRY_PAUSE_S: Final = 0.1
+PROBE_BYTES: Final = 65_536
+BLANK: Final = Unreadable(0, None, "the broker shows nothing there, though more lies behind", final=False)
+REFUSED: Final = Unreadable(0, None, "the broker itself cannot read it", final=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LostRange:
+    """The offsets from `start` to before `end`, and why."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int | None
+    """None: still to be found."""
+    reason: str
+    end_is_known: bool
+    """Whether it ends there by what its header or the next batch says; else the next offset that can be read is so."""
+
+    @classmethod
+    def of(cls, topic: str, partition: int, offset: int, fault: Unreadable) -> LostRange:
+        """What a reader at `offset` meets."""
+        return cls(topic, partition, offset, fault.end, fault.reason, fault.end is not None)
+
+    def ending(self, end: int) -> LostRange:
+        """The same, its end found."""
+        return replace(self, end=end)
+
+    @property
+    def next_offset(self) -> int:
+        """Where to go on."""
+        return self.start if self.end is None else self.end
+
+    def told(self) -> dict[str, object]:
+        """For a log."""
+        return {
+            "topic": self.topic,
+            "partition": self.partition,
+            "first_offset": self.start,
+            "next_offset": self.next_offset,
+            "range_known": self.end_is_known,
+            "reason": self.reason,
+        }
+
+    def sentence(self) -> str:
+        """For people."""
+        last = self.next_offset - 1
+        offsets = f"offset {self.start}" if last == self.start else f"offsets {self.start} to {last}"
+        doubt = "" if self.end_is_known else " (how far it reaches is not known: this is the next that can be read)"
+        return f"{offsets} of {self.topic}/{self.partition} cannot be read: {self.reason}{doubt}"
+
+
+async def next_readable(start: int, end: int, is_readable: Callable[[int], Awaitable[bool]]) -> int:
+    """The first offset behind `start` that can be read, else `end`; found in steps that double, then halve.
+
+    What can be read behind it is, with luck, all: where a second fault lies between, more may be passed over than
+    must be, never less. Raises what `is_readable` does.
+    """
+    unreadable, step = start, 1
+    while start + step < end and not await is_readable(start + step):
+        unreadable, step = start + step, 2 * step
+    readable = min(start + step, end)
+    while readable - unreadable > 1:
+        middle = (unreadable + readable) // 2
+        if await is_readable(middle):
+            readable = middle
+        else:
+            unreadable = middle
+    return readable

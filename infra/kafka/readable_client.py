@@ -1,0 +1,138 @@
+"""Makes an aiokafka consumer one that nothing on a log can stop; Faust's is one, too.
+
+aiokafka's consumer raises at a batch that it cannot read, stays in front of it, and comes to it again after a restart:
+one bad batch ends a worker for ever. It also unpacks without a limit. So each answer to its fetches is read here first:
+what can be read is handed on unpacked, and in place of what cannot comes a batch without records over the same offsets,
+which takes the consumer past it. Before that it is asked for as often as `log_client.py` does.
+
+The consumer reads committed records only. CRCs are checked here, so it need not check them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from aiokafka.errors import CorruptRecordException, NoError, for_code
+from aiokafka.protocol.fetch import FetchRequest
+
+from infra.kafka.lost_range import (
+    BLANK,
+    BLANKS_MAX,
+    PROBE_BYTES,
+    READ_ATTEMPTS_MAX,
+    REFUSED,
+    RETRY_PAUSE_S,
+    LostRange,
+    next_readable,
+)
+from infra.kafka.record_batches import (
+    UNPACKED_BYTES_MAX,
+    ReadableBytes,
+    empty_batch,
+    readable_bytes,
+)
+from infra.kafka.sparse_metadata import SparseMetadataClient
+
+__all__ = ["ReadableClient", "read_what_can_be_read"]
+
+log = structlog.get_logger(__name__)
+
+VERSION_MIN: Final = 4
+READ_COMMITTED: Final = 1
+OK: Final = 0
+
+
+class ReadableClient(SparseMetadataClient):
+    """The client of one consumer."""
+
+    on_lost: Callable[[LostRange], None]
+    failures: dict[tuple[str, int], tuple[int, int]]
+    """Where a partition cannot be read, and how often that was tried."""
+
+    async def send(self, node_id: int, request: Any, **options: Any) -> Any:
+        """As aiokafka's; the answer to a fetch holds only what can be read. Raises KafkaError."""
+        response = await super().send(node_id, request, **options)
+        if isinstance(request, FetchRequest) and response.API_VERSION >= VERSION_MIN:
+            asked = {(topic, place[0]): place[1] for topic, places in request.topics for place in places}
+            await self.make_readable(node_id, asked, response)
+        return response
+
+    async def make_readable(self, node_id: int, asked: dict[tuple[str, int], int], response: Any) -> None:
+        room, again = UNPACKED_BYTES_MAX, False
+        topics = []
+        for topic, answers in response.topics:
+            readable = []
+            for answer in answers:
+                offset = asked[topic, answer[0]]
+                found = self.read(answer, offset, room, throttled=response.throttle_time_ms > 0)
+                room -= len(found.content)
+                if found.unreadable is not None and not found.content:
+                    found = await self.past(node_id, (topic, answer[0]), offset, found, end=answer[3])
+                    again = again or not found.content
+                error = OK if found.unreadable is not None else answer[1]
+                readable.append((answer[0], error, *answer[2:-1], found.content))
+            topics.append((topic, readable))
+        response.topics = topics
+        if again:
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    def read(self, answer: tuple[Any, ...], offset: int, room: int, *, throttled: bool) -> ReadableBytes:
+        """What one partition's answer holds. Without room left, nothing: it is asked for again."""
+        error, stable_end, raw = for_code(answer[1]), answer[3], answer[-1]
+        if error is CorruptRecordException:
+            return ReadableBytes(b"", offset, REFUSED)
+        if error is not NoError or room <= 0:
+            return ReadableBytes(b"", offset)
+        if not raw and offset < stable_end and not throttled:
+            return ReadableBytes(b"", offset, BLANK)
+        return readable_bytes(raw or b"", offset, end=stable_end)
+
+    async def past(
+        self, node_id: int, place: tuple[str, int], offset: int, found: ReadableBytes, *, end: int
+    ) -> ReadableBytes:
+        """Nothing, so that it is asked for again; or, after enough of that, what takes the consumer past it."""
+        fault = found.unreadable
+        assert fault is not None
+        tried_at, tries = self.failures.get(place, (offset, 0))
+        tries = tries + 1 if tried_at == offset else 1
+        self.failures[place] = offset, tries
+        if not fault.final and tries < (BLANKS_MAX if fault is BLANK else READ_ATTEMPTS_MAX):
+            return found
+        lost = LostRange.of(*place, offset, fault)
+        if lost.end is None:
+            end = max(end, offset + 1)  # a broker that refuses to answer does not say where the log ends
+            lost = lost.ending(await next_readable(offset, end, partial(self.is_readable, node_id, place)))
+        del self.failures[place]
+        log.error("batch_unreadable", **lost.told())
+        self.on_lost(lost)
+        return ReadableBytes(empty_batch(offset, lost.next_offset), lost.next_offset, fault)
+
+    async def is_readable(self, node_id: int, place: tuple[str, int], offset: int) -> bool:
+        topic, partition = place
+        request = FetchRequest(0, 1, PROBE_BYTES, READ_COMMITTED, [(topic, [(partition, offset, PROBE_BYTES)])])
+        response = await super().send(node_id, request)
+        for _, answers in response.topics:
+            for answer in answers:
+                found = self.read(answer, offset, UNPACKED_BYTES_MAX, throttled=response.throttle_time_ms > 0)
+                return found.next_offset > offset
+        return False
+
+
+def read_what_can_be_read(consumer: Any, on_lost: Callable[[LostRange], None]) -> None:
+    """Do so with a consumer whose client is a SparseMetadataClient already, before it is started.
+
+    `on_lost` is called on the consumer's own event loop, each time a range is passed over.
+    Raises RuntimeError: it is no consumer that we know.
+    """
+    known = {"_check_crcs": bool, "_isolation_level": str, "_client": SparseMetadataClient}
+    if not all(isinstance(getattr(consumer, name, None), kind) for name, kind in known.items()):
+        raise RuntimeError("this version of aiokafka keeps what its consumer checks elsewhere")
+    consumer._check_crcs = False
+    consumer._isolation_level = "read_committed"
+    client = consumer._client
+    client.__class__ = ReadableClient
+    client.on_lost, client.failures = on_lost, {}
