@@ -27,7 +27,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers test-real-model test-fresh test-image test-brokers test-codecs faults simulate lock schemas bench bench-gateway soak pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-brokers test-codecs faults simulate lock schemas bench bench-gateway soak pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-integration: setup
 test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700 MB); never in CI
 	@test -x $(PEERS)/bin/litellm || { $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/pip install -q "litellm[proxy]==$(LITELLM)"; }
 	$(BIN)/python -m pytest -q -rs tests/peers
+
+test-quirks: setup  ## What providers were seen to send (tests/data/provider_quirks.jsonl), each through a real worker; also part of `make test`
+	$(BIN)/python -m pytest -q -s tests/integration/test_provider_quirks.py
 
 test-real-model: setup  ## A real model of 135 M on a real server, default settings; its first run compiles the server (half an hour on 2 cores)
 	@test -x $(REAL_MODEL)/bin/python || $(PYTHON) -m venv $(REAL_MODEL)
