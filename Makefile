@@ -27,7 +27,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-brokers test-codecs faults simulate lock schemas bench bench-gateway soak pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs faults simulate lock schemas bench bench-gateway soak pack-js clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ test-fresh:  ## The README's commands on a bare Debian in a folder (root); FRESH
 
 test-image: setup  ## The image's build steps in a bare Debian, and a prompt through it (needs root and debootstrap)
 	TOKENWIRE_IMAGE=$(IMAGE) $(BIN)/python -m pytest -q -s -rs --timeout 3600 tests/image
+
+test-doors: setup  ## Every setting, function, table function and format of the engine against a canary file, through the read-only endpoint
+	TOKENWIRE_DOORS=full $(BIN)/python -m pytest -q --timeout 3600 tests/integration/test_reader_doors.py
 
 test-brokers: setup  ## The line, a worker's death, both layouts and rows R1, R7, R18 on Kafka 3.3, 3.9 and 4.2; BROKERS="3.9.1" for one
 	@for release in $(BROKERS); do \

@@ -8,18 +8,30 @@ bounded. An abandoned query is killed by the mark at its head: chDB has no other
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, assert_never
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import structlog
 
-from infra.clickhouse.decisions.read_policy import READONLY_CODE, Allowed, Refused, format_of, judge
-from infra.clickhouse.engine_files import READER_MEMORY_BYTES_MAX, EngineFiles
+from infra.clickhouse.decisions.engine_names import EngineNames, EngineQueries
+from infra.clickhouse.decisions.read_policy import (
+    READONLY_CODE,
+    Allowed,
+    Refused,
+    ToParse,
+    judge_database,
+    judge_format,
+    judge_settings,
+    judge_text,
+    judge_tree,
+)
+from infra.clickhouse.engine_files import READER_MEMORY_BYTES_MAX, READER_THREADS_MAX, EngineFiles
 from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, ResultTooLarge
 
 __all__ = ["Answer", "EmbeddedReader", "ReadRequest", "ReaderLimits"]
@@ -27,8 +39,6 @@ __all__ = ["Answer", "EmbeddedReader", "ReadRequest", "ReaderLimits"]
 log = structlog.get_logger(__name__)
 
 SYNTAX_ERROR: Final = 62
-UNKNOWN_FORMAT: Final = 73
-UNKNOWN_SETTING: Final = 115
 TIMEOUT_EXCEEDED: Final = 159
 TOO_MANY_QUERIES: Final = 202
 RESULT_TOO_LARGE: Final = 396
@@ -39,7 +49,6 @@ STREAMABLE: Final = frozenset({"Native", "TabSeparated", "TSV", "CSV", "RowBinar
 """Formats whose blocks can stand behind each other; the others are made whole, within the query's memory."""
 ERROR_CODE: Final = re.compile(r"Code: (\d+)\.")
 MARK: Final = re.compile(r"/\* reader:\w+ \*/ ")
-NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +92,11 @@ class EmbeddedReader:
 
     def __init__(self, files: EngineFiles, limits: ReaderLimits) -> None:
         self.limits = limits
+        self.settings_max = {
+            "max_execution_time": limits.query_s_max,
+            "max_memory_usage": READER_MEMORY_BYTES_MAX,
+            "max_threads": READER_THREADS_MAX,
+        }
         options = {
             "config-file": str(files.config),
             "readonly": "2",
@@ -98,6 +112,8 @@ class EmbeddedReader:
         self.waiting = 0
         self.running: set[asyncio.Future[Answer]] = set()
         self.stopped = False
+        self.names: EngineNames | None = None
+        """Read with the first query."""
 
     async def stop(self) -> None:
         """Kill what runs and end the threads. Queries that come later are refused."""
@@ -170,27 +186,48 @@ class EmbeddedReader:
 
     def answer(self, request: ReadRequest, mark: str) -> Answer:
         """In a thread: judge the statement and run it in a session of its own."""
-        if NAME.match(request.default_format) is None:
-            raise ClickHouseRefused(f"Unknown format {request.default_format!r}.", code=UNKNOWN_FORMAT)
         session = open_session(self.address)
         try:
             canonical = canonical_text(session, request.sql)
-            match judge(canonical):
-                case Refused(reason):
-                    raise ClickHouseRefused(reason, code=READONLY_CODE)
-                case Allowed(streams):
-                    prepare(session, request)
-                    output = format_of(canonical, request.default_format)
-                    marked = f"{mark} {canonical}".encode(errors="surrogateescape")  # a literal may hold any byte
-                    if streams and output in STREAMABLE:
-                        return self.streamed(session, marked, output, request.parameters)
-                    return self.whole(session, marked, output, request.parameters)
-                case unreachable:
-                    assert_never(unreachable)
+            self.prepare(session, request)
+            verdict = self.verdict(session, canonical, request)
+            output = verdict.format or request.default_format
+            marked = f"{mark} {canonical}".encode(errors="surrogateescape")  # a literal may hold any byte
+            if verdict.streams and output in STREAMABLE:
+                return self.streamed(session, marked, output, request.parameters)
+            return self.whole(session, marked, output, request.parameters)
         except RuntimeError as error:
             raise translated(error) from error
         finally:
             session.close()
+
+    def verdict(self, session: Any, canonical: str, request: ReadRequest) -> Allowed:
+        """Raises ClickHouseRefused for what is not on the lists."""
+        heed(judge_format(request.default_format))
+        found = judge_text(canonical)
+        if isinstance(found, ToParse):
+            tree = tree_of(session, found.text)
+            found = judge_tree(tree, self.known_names(session), request.parameters, streams=found.streams)
+        if isinstance(found, Refused):
+            raise ClickHouseRefused(found.reason, code=found.code)
+        return found
+
+    def known_names(self, session: Any) -> EngineNames:
+        if self.names is None:  # two threads may both ask, for the same answer
+            asked = (EngineQueries.functions, EngineQueries.combinators, EngineQueries.settings)
+            self.names = EngineNames.of(*(rows_of(session, sql) for sql in asked))
+        return self.names
+
+    def prepare(self, session: Any, request: ReadRequest) -> None:
+        """The session's database and settings; it is read-only already, so neither can undo that."""
+        settings = judge_settings(request.settings, self.known_names(session), self.settings_max)
+        if isinstance(settings, Refused):
+            raise ClickHouseRefused(settings.reason, code=settings.code)
+        for name, value in settings.items():
+            session.query(f"SET {name} = '{escaped(value)}'", "TabSeparated")
+        if request.database:
+            heed(judge_database(request.database))
+            session.query(f"USE `{request.database}`", "TabSeparated")
 
     def streamed(self, session: Any, sql: bytes, output: str, parameters: Mapping[str, str]) -> Answer:
         stream = session.send_query(sql, output, params=dict(parameters))
@@ -232,10 +269,14 @@ def open_session(address: str) -> Any:
         raise ClickHouseUnavailable(plain_message(str(error)), code=code_of(str(error))) from error
 
 
+def heed(refused: Refused | None) -> None:
+    if refused is not None:
+        raise ClickHouseRefused(refused.reason, code=refused.code)
+
+
 def canonical_text(session: Any, sql: str) -> str:
     """The engine's one-line text of a statement. Raises ClickHouseRefused for bad syntax and for more than one."""
-    literal = sql.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
-    asking = f"SELECT formatQuerySingleLine('{literal}')".encode(errors="surrogateescape")
+    asking = f"SELECT formatQuerySingleLine('{escaped(sql)}')".encode(errors="surrogateescape")
     try:
         raw: bytes = session.query(asking, "TSVRaw").bytes()
     except RuntimeError as error:
@@ -244,16 +285,30 @@ def canonical_text(session: Any, sql: str) -> str:
     return raw.decode(errors="surrogateescape").removesuffix("\n")
 
 
-def prepare(session: Any, request: ReadRequest) -> None:
-    """The session's database and settings; it is read-only already, so neither can undo that."""
-    for name, value in request.settings.items():
-        if NAME.match(name) is None:
-            raise ClickHouseRefused(f"Unknown setting {name!r}.", code=UNKNOWN_SETTING)
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        session.query(f"SET {name} = '{quoted}'", "TabSeparated")
-    if request.database:
-        quoted = request.database.replace("\\", "\\\\").replace("`", "\\`")
-        session.query(f"USE `{quoted}`", "TabSeparated")
+def tree_of(session: Any, text: str) -> dict[str, Any]:
+    """The engine's tree of a statement. Raises ClickHouseRefused where it has none, or one that is not whole."""
+    asking = f"WITH parseQueryToJSON('{escaped(text)}') AS tree SELECT tree, formatQueryFromJSON(tree)"
+    try:
+        raw: bytes = session.query(asking.encode(errors="surrogateescape"), "JSONCompactEachRow").bytes()
+        tree, again = json.loads(raw.decode(errors="surrogateescape"))
+        if again != text:
+            raise ClickHouseRefused("This statement can't be judged, so it is not available here.", code=READONLY_CODE)
+        parsed: dict[str, Any] = json.loads(tree)
+    except (RuntimeError, RecursionError) as error:
+        log.info("statement_without_tree", code=code_of(str(error)))
+        raise ClickHouseRefused(
+            "Only reading is allowed here, by statements that the engine can show as a tree.", code=READONLY_CODE
+        ) from error
+    return parsed
+
+
+def rows_of(session: Any, sql: str) -> list[list[str]]:
+    raw: bytes = session.query(sql, "JSONCompactEachRow").bytes()
+    return [json.loads(line) for line in raw.splitlines()]
+
+
+def escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
 
 
 def translated(error: RuntimeError) -> ClickHouseError:

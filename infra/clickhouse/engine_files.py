@@ -15,36 +15,26 @@ from pathlib import Path
 from typing import IO, Final
 from xml.sax.saxutils import escape
 
+from infra.clickhouse.decisions.allowed_names import SYSTEM_TABLES
 from infra.clickhouse.errors import DataFolderInUse
 
-__all__ = ["READER_MEMORY_BYTES_MAX", "EngineFiles"]
+__all__ = ["READER_MEMORY_BYTES_MAX", "READER_THREADS_MAX", "EngineFiles"]
 
 READER_MEMORY_BYTES_MAX: Final = 1_073_741_824
 """Memory of one query at the read-only endpoint."""
 READER_THREADS_MAX: Final = 8
-EXECUTION_S_MIN: Final = 0.001  # 0 would mean no limit
-SYSTEM_TABLES: Final = (
-    "aggregate_function_combinators",
-    "build_options",
-    "columns",
-    "data_skipping_indices",
-    "data_type_families",
-    "databases",
-    "formats",
-    "functions",
-    "macros",
-    "numbers",
-    "numbers_mt",
-    "one",
-    "parts",
-    "parts_columns",
-    "processes",
-    "settings",
-    "table_functions",
-    "tables",
-    "time_zones",
-    "zeros",
+FOLDERS: Final = (
+    "user_files_path",
+    "format_schema_path",
+    "top_level_domains_path",
+    "dictionaries_lib_path",
+    "user_scripts_path",
+    "user_defined_path",
+    "filesystem_caches_path",
+    "custom_cached_disks_base_directory",
 )
+"""Where the engine looks for files of users: an empty folder."""
+EXECUTION_S_MIN: Final = 0.001  # 0 would mean no limit
 OWN_RIGHTS: Final = (
     "SHOW, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW, OPTIMIZE"
 )
@@ -89,9 +79,11 @@ class EngineFiles:
         self.config.parent.mkdir(parents=True, exist_ok=True)
         self.data.mkdir(parents=True, exist_ok=True)
         users.write_text(users_xml(query_s_max), encoding="utf-8")
-        self.config.write_text(
-            f"<clickhouse><users_config>{escape(str(users))}</users_config></clickhouse>\n", encoding="utf-8"
-        )
+        empty = self.config.with_name("empty")
+        empty.mkdir(exist_ok=True)
+        lines = [f"<users_config>{escape(str(users))}</users_config>"]
+        lines += [f"<{name}>{escape(str(empty))}/</{name}>" for name in FOLDERS]
+        self.config.write_text(f"<clickhouse>{''.join(lines)}</clickhouse>\n", encoding="utf-8")
 
 
 def users_xml(query_s_max: float) -> str:

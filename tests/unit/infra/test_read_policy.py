@@ -1,32 +1,94 @@
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
-from infra.clickhouse.decisions.read_policy import Allowed, Refused, format_of, judge
+from infra.clickhouse.decisions.engine_names import EngineNames
+from infra.clickhouse.decisions.read_policy import (
+    ACCESS_DENIED_CODE,
+    READONLY_CODE,
+    Allowed,
+    Refused,
+    ToParse,
+    judge_database,
+    judge_format,
+    judge_settings,
+    judge_text,
+    judge_tree,
+)
 
 __all__: list[str] = []
+
+NAMES = EngineNames.of(
+    [
+        ("sum", "", "Aggregate Functions", "1"),
+        ("upper", "", "String", "0"),
+        ("ucase", "upper", "", "0"),
+        ("file", "", "Other", "0"),
+        ("aiGenerate", "", "AI", "0"),
+        ("AIGenerate", "aiGenerate", "", "0"),
+        ("inventedLater", "", "Invented Later", "0"),
+    ],
+    [("If",), ("State",)],
+    [
+        ("max_threads", "MaxThreads"),
+        ("max_execution_time", "Seconds"),
+        ("format_schema", "String"),
+        ("output_format_schema", "String"),
+        ("output_format_json_quote_64bit_integers", "Bool"),
+    ],
+)
+
+
+def query(**more: Any) -> dict[str, Any]:
+    return {"type": "SelectWithUnionQuery", "list_of_selects": {"type": "ExpressionList", "children": []}, **more}
+
+
+def selecting(*nodes: dict[str, Any]) -> dict[str, Any]:
+    return query(list_of_selects={"type": "ExpressionList", "children": list(nodes)})
+
+
+def called(name: str, *arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Function", "name": name, "arguments": {"type": "ExpressionList", "children": list(arguments)}}
+
+
+def written(text: str) -> dict[str, Any]:
+    return {"type": "Literal", "value": {"field_type": "String", "value": text}}
+
+
+def judged(tree: dict[str, Any], **parameters: str) -> Allowed | Refused:
+    return judge_tree(tree, NAMES, parameters, streams=True)
 
 
 @pytest.mark.parametrize(
     "canonical",
+    ["SELECT 1", "WITH 1 AS x SELECT x", "(SELECT 1) UNION ALL (SELECT 2)", "EXPLAIN SELECT 1", "SHOW TABLES"],
+)
+def test_reading_statements_are_judged_by_their_tree(canonical: str) -> None:
+    """The text is only the first look; whole plain queries stream."""
+    assert judge_text(canonical) == ToParse(canonical, streams="SELECT" in canonical and "EXPLAIN" not in canonical)
+
+
+def test_a_described_table_is_judged_as_that_of_a_query() -> None:
+    """DESCRIBE has no tree of its own."""
+    assert judge_text("DESCRIBE TABLE file('x')") == ToParse("SELECT * FROM file('x')", streams=False)
+
+
+@pytest.mark.parametrize(
+    ("canonical", "output"),
     [
-        "SELECT 1",
-        "WITH 1 AS x SELECT x",
-        "SELECT 'INTO OUTFILE ; file(\\'x\\')' AS s",
-        "SELECT `a b` FROM t FORMAT JSON SETTINGS max_threads = 1",
-        "SELECT 1 UNION ALL SELECT 2",
-        "SELECT profile, files FROM t",
+        ("EXISTS TABLE t", None),
+        ("SHOW CREATE TABLE a.`b c` FORMAT JSON", "JSON"),
+        ("SHOW PROCESSLIST", None),
+        ("SHOW COLUMNS FROM t FROM tokenwire LIKE 'a%'", None),
+        ("SHOW FUNCTIONS LIKE 'sum'", None),
     ],
 )
-def test_queries_are_allowed_and_stream(canonical: str) -> None:
-    """What stands in strings, and names that only begin like a forbidden one, do no harm."""
-    assert judge(canonical) == Allowed(streams=True)
-
-
-@pytest.mark.parametrize("canonical", ["SHOW TABLES", "DESCRIBE TABLE t", "EXISTS TABLE t", "EXPLAIN SELECT 1"])
-def test_looking_around_is_allowed(canonical: str) -> None:
-    """Statements about the schema run, without streaming."""
-    assert judge(canonical) == Allowed(streams=False)
+def test_names_of_the_schema_can_be_looked_up(canonical: str, output: str | None) -> None:
+    """These hold nothing but names, so their text is enough."""
+    assert judge_text(canonical) == Allowed(streams=False, format=output)
 
 
 @pytest.mark.parametrize(
@@ -37,31 +99,106 @@ def test_looking_around_is_allowed(canonical: str) -> None:
         "DROP TABLE t",
         "SET readonly = 0",
         "KILL QUERY WHERE 1 ASYNC",
-        "SELECT file('/etc/passwd')",
-        "SELECT * APPLY file FROM t",
-        "SELECT `File`('x')",
-        "SELECT * FROM PYTHON(x)",
-        "SELECT * FROM executable('x', 'TSV', 'a Int8')",
-        "SELECT 1 INTO OUTFILE 'x'",
-        "SELECT 1 into outfile 'x'",
-        "SELECT 1 PARALLEL WITH DROP TABLE t",
-        "EXPLAIN INSERT INTO t SELECT 1",
-        "EXPLAIN AST DROP TABLE t",
-        "SELECT 1; SELECT 2",
-        "SELECT 'not closed",
-        "SELECT `not closed",
+        "EXECUTE AS default SELECT 1",
+        "SHOW PROCESSLIST FORMAT Template",
     ],
 )
-def test_everything_else_is_refused(canonical: str) -> None:
+def test_other_statements_are_refused_by_their_text(canonical: str) -> None:
     """Each with a reason."""
-    verdict = judge(canonical)
+    verdict = judge_text(canonical)
 
     assert isinstance(verdict, Refused)
     assert verdict.reason
 
 
-def test_format_is_the_statements_own_else_the_default() -> None:
-    """The last FORMAT word decides; one in a string does not."""
-    assert format_of("SELECT 1 FORMAT JSON", "TSV") == "JSON"
-    assert format_of("SELECT 1 FORMAT JSON SETTINGS max_threads = 1", "TSV") == "JSON"
-    assert format_of("SELECT 'x FORMAT JSON'", "TSV") == "TSV"
+@pytest.mark.parametrize(
+    "node",
+    [
+        called("upper", written("file('x')")),
+        called("SUM", {"type": "Identifier", "name": "upper"}),
+        called("sumIfState"),
+        called("lambda", {"type": "Identifier", "name": "t.file"}),
+        {"type": "ColumnsApplyTransformer", "func_name": "ucase"},
+        {"type": "TableIdentifier", "name": "tokenwire.turns", "name_parts": ["tokenwire", "turns"]},
+        {"type": "TableExpression", "table_function": called("numbers")},
+        {"type": "TableExpression", "table_function": called("values", written("a String, b Decimal(9, 2)"))},
+        {"type": "SetQuery", "changes": [{"name": "max_threads"}, {"name": "output_format_json_quote_64bit_integers"}]},
+    ],
+)
+def test_what_is_on_the_lists_is_allowed(node: dict[str, Any]) -> None:
+    """What stands in strings, and columns with their table, do no harm."""
+    assert judged(selecting(node)) == Allowed(streams=True, format=None)
+
+
+@pytest.mark.parametrize(
+    ("node", "word"),
+    [
+        (called("file", written("x")), "file"),
+        (called("FILE"), "FILE"),
+        (called("upper", called("file")), "file"),
+        (called("upper", {"type": "Identifier", "name": "File"}), "File"),
+        (called("nowhereKnown"), "nowhereKnown"),
+        (called("AIGenerate"), "AIGenerate"),
+        (called("inventedLater"), "inventedLater"),
+        (called("upperIf"), "upperIf"),
+        ({"type": "ColumnsApplyTransformer", "func_name": "file"}, "file"),
+        ({"type": "QueryParameter", "name": "p", "param_type": "Identifier"}, "file"),
+        ({"type": "TableExpression", "table_function": called("format")}, "format"),
+        ({"type": "TableExpression", "table_function": called("upper")}, "upper"),
+        ({"type": "TableExpression", "table_function": called("values", written("a Int8 DEFAULT 1"))}, "values"),
+        ({"type": "TableExpression", "table_function": called("values", called("concat"))}, "values"),
+        ({"type": "TableIdentifier", "name": "system.users", "name_parts": ["system", "users"]}, "system.users"),
+        ({"type": "TableIdentifier", "name": "other.t", "name_parts": ["other", "t"]}, "other"),
+        ({"type": "SetQuery", "changes": [{"name": "format_schema"}]}, "format_schema"),
+        ({"type": "SetQuery", "changes": [{"name": "output_format_schema"}]}, "output_format_schema"),
+        ({"type": "SetQuery", "query_parameters": {"a": "b"}}, "SETTINGS"),
+        ({"type": "InsertQuery"}, "InsertQuery"),
+        ({"type": "ExplainQuery", "kind": "EXPLAIN"}, "ExplainQuery"),
+        ({"type": "InventedLater"}, "InventedLater"),
+        (query(out_file=written("x")), "OUTFILE"),
+        (query(format_ast={"type": "Identifier", "name": "Template"}), "Template"),
+    ],
+)
+def test_what_is_not_on_a_list_is_refused_by_name(node: dict[str, Any], word: str) -> None:
+    """However deep it stands."""
+    deep = selecting(called("upper", {"type": "Subquery", "children": [selecting(node)]}))
+    for tree in (selecting(node), deep, {"type": "ExplainQuery", "kind": "EXPLAIN", "query": deep}):
+        verdict = judged(tree, p="file")
+
+        assert isinstance(verdict, Refused), json.dumps(tree)
+        assert word in verdict.reason
+
+
+def test_explanations_and_formats_are_on_lists_too() -> None:
+    """EXPLAIN's own settings are the engine's to judge."""
+    explained = {"type": "ExplainQuery", "settings": {"type": "SetQuery", "changes": [{"name": "indexes"}]}}
+
+    assert judged(explained | {"kind": "EXPLAIN", "query": query()}) == Allowed(streams=True, format=None)
+    assert isinstance(judged(explained | {"kind": "EXPLAIN TABLE OVERRIDE"}), Refused)
+    assert isinstance(judged({"type": "CreateQuery"}), Refused)
+    assert judged(query(format_ast={"type": "Identifier", "name": "JSON"})) == Allowed(streams=True, format="JSON")
+    assert judge_format("tsv") is None
+    assert judge_format("Protobuf") is not None
+    assert judge_database("tokenwire") is None
+    refused = judge_database("`x")
+    assert refused is not None
+    assert refused.code == ACCESS_DENIED_CODE
+
+
+def test_settings_of_an_address_are_allowed_lowered_ignored_or_refused() -> None:
+    """A driver's own settings never stop a query; a reader can't lift a limit, nor name a file."""
+    limits = {"max_execution_time": 2.0}
+
+    assert judge_settings({"max_execution_time": "1", "max_threads": "1"}, NAMES, limits) == {
+        "max_execution_time": "1",
+        "max_threads": "1",
+    }
+    for above in ("60", "0", "-1", "nan", "inf"):
+        assert judge_settings({"max_execution_time": above}, NAMES, limits) == {"max_execution_time": "2"}
+    assert judge_settings({"readonly": "1", "http_write_exception_in_output_format": "0"}, NAMES, limits) == {}
+    refused = {"readonly": READONLY_CODE, "format_schema": READONLY_CODE, "no_such": 115}
+    for name, code in refused.items():
+        verdict = judge_settings({name: "0"}, NAMES, limits)
+        assert isinstance(verdict, Refused)
+        assert verdict.code == code
+        assert name in verdict.reason
