@@ -18,7 +18,7 @@ from gateway.decisions.resume_cursor import GapReason
 from gateway.kafka_fetch import FetchedPartition, PartitionName
 from gateway.log_reader import LogFollower
 from infra.kafka.log_client import LogRecord
-from infra.kafka.lost_range import BLANK, BLANKS_MAX, READ_ATTEMPTS_MAX
+from infra.kafka.lost_range import LEFT_OUT
 from infra.kafka.record_batches import Unreadable
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace
@@ -44,7 +44,9 @@ class FollowedPartition:
     """The brokers have said since then that there is no such topic, and nothing else."""
     unknown_at_s: float = 0.0
     unreadable: int = 0
-    """How often what lies at the position could not be read."""
+    """How often what lies at the position could not be read, for the same reason."""
+    tries_max: int = 0
+    """How often that reason is given another try."""
     turns: OpenTurns | None = None
     """Where the open turns of all its sessions are noted, if it is a shared one."""
 
@@ -146,9 +148,12 @@ class FollowedPartitions:
         partition = self.by_name.get(name)
         if partition is None:
             return False
-        partition.retry_at_s = now_s + pause_s
+        if fault is not LEFT_OUT:
+            partition.retry_at_s = now_s + pause_s
+        if fault.tries_max != partition.tries_max:
+            partition.tries_max, partition.unreadable = fault.tries_max, 0
         partition.unreadable += 1
-        return fault.final or partition.unreadable >= (BLANKS_MAX if fault is BLANK else READ_ATTEMPTS_MAX)
+        return partition.unreadable >= fault.tries_max
 
     def fail(self, name: PartitionName, *, now_s: float, pause_s: float, is_unknown: bool) -> float:
         """The broker answered with an error: leave the partition out for a while. Seconds it has been unknown.

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.fetch import FetchRequest_v10
 
-from infra.kafka.lost_range import BLANK
+from infra.kafka.lost_range import BLANK, LEFT_OUT
 from infra.kafka.record_batches import OFFSET_UNLIMITED, Decoded, decode_records
 
 __all__ = [
@@ -79,13 +79,13 @@ class FetchedPartition:
     """The last stable offset."""
     aborted: Sequence[tuple[int, int]] = ()
     """Producer id and first offset of each aborted transaction in `raw`."""
-    throttled: bool = False
-    """Whether the broker sends nothing for now, however much there is."""
+    has_room: bool = False
+    """Whether there was room for it in the answer, which brought nothing of others and is not throttled."""
 
     def decoded(self, from_offset: int) -> Decoded:
         """Records at or after `from_offset`, and where to read on: at the first batch that cannot be read, if any."""
-        if not self.raw and from_offset < self.end < OFFSET_UNLIMITED and not self.throttled:
-            return Decoded([], from_offset, BLANK)
+        if not self.raw and from_offset < self.end < OFFSET_UNLIMITED:
+            return Decoded([], from_offset, BLANK if self.has_room else LEFT_OUT)
         return decode_records(self.raw, from_offset, end=self.end, aborted=self.aborted)
 
 
@@ -107,6 +107,9 @@ def answer_of(response: Any) -> tuple[int, int, Iterator[FetchedPartition]]:
 
 
 def partitions_of(response: Any) -> Iterator[FetchedPartition]:
+    has_room = not (
+        response.throttle_time_ms or any(answer[-1] for _, answers in response.topics for answer in answers)
+    )
     for topic, partitions in response.topics:
         for partition, error_code, _, stable_end, log_start, aborted, raw in partitions:
             yield FetchedPartition(
@@ -116,7 +119,7 @@ def partitions_of(response: Any) -> Iterator[FetchedPartition]:
                 raw or b"",
                 stable_end,
                 aborted or (),
-                throttled=response.throttle_time_ms > 0,
+                has_room=has_room,
             )
 
 

@@ -3,10 +3,10 @@
 Each fetch stands alone (no consumer, no group, no fetch session), so any number of readers at any positions share
 one connection. Whoever follows the end of many partitions uses a fetch session instead.
 
-What cannot be read (`record_batches.py`) is asked for READ_ATTEMPTS_MAX times, then passed over: reading goes on behind
-it, or, where its end is not known, at the first offset that can be read, which is looked for in steps that double. What
-was passed over is told: by the answer, to `on_lost`, and in the log. Offsets below the last stable one are read, and
-only what was committed: an open transaction hides what comes after its begin.
+What cannot be read (`record_batches.py`) is asked for again (`Unreadable.tries_max`), then passed over: reading goes on
+behind it, or, where its end is not known, at the first offset that can be read, which is looked for in steps that
+double. What was passed over is told: by the answer, to `on_lost`, and in the log. Offsets below the last stable one are
+read, and only what was committed: an open transaction hides what comes after its begin.
 
     LogError
     ├── LogUnavailable      no broker answered in time; temporary
@@ -39,9 +39,7 @@ from aiokafka.structs import TopicPartition
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.lost_range import (
     BLANK,
-    BLANKS_MAX,
     PROBE_BYTES,
-    READ_ATTEMPTS_MAX,
     REFUSED,
     RETRY_PAUSE_S,
     LostRange,
@@ -67,6 +65,9 @@ log = structlog.get_logger(__name__)
 FETCH_BYTES_MAX: Final = 1_048_576
 REQUEST_TIMEOUT_S: Final = 15.0
 RETRIES_MAX: Final = 8
+PROBES_MAX: Final = 8
+THROTTLED_PAUSE_S: Final = 1.0
+"""Between looks at a log of which the broker shows nothing for now."""
 ANY_LEADER_EPOCH: Final = -1
 NOT_A_REPLICA: Final = -1
 SESSIONLESS_EPOCH: Final = -1
@@ -200,7 +201,7 @@ class LogClient:
             if fault is None or decoded.next_offset > offset:
                 return Fetched(decoded.records, end, decoded.next_offset)
             attempt += 1
-            if fault.final or attempt >= (BLANKS_MAX if fault is BLANK else READ_ATTEMPTS_MAX):
+            if attempt >= fault.tries_max:
                 return await self.pass_over(LostRange.of(topic, partition, offset, fault), end)
             await asyncio.sleep(RETRY_PAUSE_S * attempt)
 
@@ -234,8 +235,12 @@ class LogClient:
         return Fetched([], end, lost.next_offset, lost)
 
     async def is_readable(self, topic: str, partition: int, offset: int) -> bool:
-        decoded, _ = await self.fetch_once(topic, partition, offset, wait_ms=0, bytes_max=PROBE_BYTES)
-        return decoded.next_offset > offset
+        for _ in range(PROBES_MAX):
+            decoded, _ = await self.fetch_once(topic, partition, offset, wait_ms=0, bytes_max=PROBE_BYTES)
+            if decoded.next_offset > offset or decoded.unreadable is not None:
+                return decoded.next_offset > offset
+            await asyncio.sleep(THROTTLED_PAUSE_S)
+        raise LogUnavailable(f"{topic}/{partition} is throttled: what can be read there is not known yet")
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
         """Batches of records with start ≤ offset < end. A start before the log's begins where it begins.

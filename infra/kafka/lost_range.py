@@ -6,26 +6,26 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from infra.kafka.record_batches import Unreadable
+from infra.kafka.record_batches import TRIES_MAX, Unreadable
 
 __all__ = [
     "BLANK",
-    "BLANKS_MAX",
+    "LEFT_OUT",
     "PROBE_BYTES",
-    "READ_ATTEMPTS_MAX",
     "REFUSED",
     "RETRY_PAUSE_S",
     "LostRange",
     "next_readable",
 ]
 
-READ_ATTEMPTS_MAX: Final = 3
-BLANKS_MAX: Final = 8
-"""Answers without a byte, though more lies there, before it is taken for unreadable: the leader may be new."""
 RETRY_PAUSE_S: Final = 0.1
 PROBE_BYTES: Final = 65_536
-BLANK: Final = Unreadable(0, None, "the broker shows nothing there, though more lies behind", final=False)
-REFUSED: Final = Unreadable(0, None, "the broker itself cannot read it", final=False)
+NOTHING_SHOWN: Final = "the broker shows nothing there, though more lies behind"
+BLANK: Final = Unreadable(0, None, NOTHING_SHOWN, tries_max=8)
+"""In an answer without a byte: a new leader may answer so, for a moment."""
+LEFT_OUT: Final = Unreadable(0, None, NOTHING_SHOWN, tries_max=1_000)
+"""In an answer that brought others or was throttled: it may have had no room, as happens to any of many partitions."""
+REFUSED: Final = Unreadable(0, None, "the broker itself cannot read it", TRIES_MAX)
 
 
 @dataclass(frozen=True, slots=True)

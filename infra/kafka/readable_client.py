@@ -16,14 +16,13 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from aiokafka.errors import CorruptRecordException, NoError, for_code
+from aiokafka.errors import CorruptRecordException, NoError, RequestTimedOutError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 
 from infra.kafka.lost_range import (
     BLANK,
-    BLANKS_MAX,
+    LEFT_OUT,
     PROBE_BYTES,
-    READ_ATTEMPTS_MAX,
     REFUSED,
     RETRY_PAUSE_S,
     LostRange,
@@ -32,6 +31,7 @@ from infra.kafka.lost_range import (
 from infra.kafka.record_batches import (
     UNPACKED_BYTES_MAX,
     ReadableBytes,
+    Unreadable,
     empty_batch,
     readable_bytes,
 )
@@ -44,14 +44,16 @@ log = structlog.get_logger(__name__)
 VERSION_MIN: Final = 4
 READ_COMMITTED: Final = 1
 OK: Final = 0
+PROBES_MAX: Final = 8
+THROTTLED_S_MAX: Final = 2.0
 
 
 class ReadableClient(SparseMetadataClient):
     """The client of one consumer."""
 
     on_lost: Callable[[LostRange], None]
-    failures: dict[tuple[str, int], tuple[int, int]]
-    """Where a partition cannot be read, and how often that was tried."""
+    failures: dict[tuple[str, int], tuple[int, int, int]]
+    """Where a partition cannot be read, how often that is tried, and how often it was."""
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
         """As aiokafka's; the answer to a fetch holds only what can be read. Raises KafkaError."""
@@ -63,16 +65,17 @@ class ReadableClient(SparseMetadataClient):
 
     async def make_readable(self, node_id: int, asked: dict[tuple[str, int], int], response: Any) -> None:
         room, again = UNPACKED_BYTES_MAX, False
+        nothing = LEFT_OUT if response.throttle_time_ms or brings_records(response) else BLANK
         topics = []
         for topic, answers in response.topics:
             readable = []
             for answer in answers:
                 offset = asked[topic, answer[0]]
-                found = self.read(answer, offset, room, throttled=response.throttle_time_ms > 0)
+                found = self.read(answer, offset, room, nothing=nothing)
                 room -= len(found.content)
                 if found.unreadable is not None and not found.content:
                     found = await self.past(node_id, (topic, answer[0]), offset, found, end=answer[3])
-                    again = again or not found.content
+                    again = again or not (found.content or found.unreadable is LEFT_OUT)
                 error = OK if found.unreadable is not None else answer[1]
                 readable.append((answer[0], error, *answer[2:-1], found.content))
             topics.append((topic, readable))
@@ -80,15 +83,18 @@ class ReadableClient(SparseMetadataClient):
         if again:
             await asyncio.sleep(RETRY_PAUSE_S)
 
-    def read(self, answer: tuple[Any, ...], offset: int, room: int, *, throttled: bool) -> ReadableBytes:
-        """What one partition's answer holds. Without room left, nothing: it is asked for again."""
+    def read(self, answer: tuple[Any, ...], offset: int, room: int, *, nothing: Unreadable) -> ReadableBytes:
+        """What one partition's answer holds. Without room left, nothing: it is asked for again.
+
+        `nothing`: what an empty answer means where more lies there.
+        """
         error, stable_end, raw = for_code(answer[1]), answer[3], answer[-1]
         if error is CorruptRecordException:
             return ReadableBytes(b"", offset, REFUSED)
         if error is not NoError or room <= 0:
             return ReadableBytes(b"", offset)
-        if not raw and offset < stable_end and not throttled:
-            return ReadableBytes(b"", offset, BLANK)
+        if not raw and offset < stable_end:
+            return ReadableBytes(b"", offset, nothing)
         return readable_bytes(raw or b"", offset, end=stable_end)
 
     async def past(
@@ -97,13 +103,15 @@ class ReadableClient(SparseMetadataClient):
         """Nothing, so that it is asked for again; or, after enough of that, what takes the consumer past it."""
         fault = found.unreadable
         assert fault is not None
-        tried_at, tries = self.failures.get(place, (offset, 0))
-        tries = tries + 1 if tried_at == offset else 1
-        self.failures[place] = offset, tries
-        if not fault.final and tries < (BLANKS_MAX if fault is BLANK else READ_ATTEMPTS_MAX):
+        *before, tries = self.failures.get(place, (0, 0, 0))
+        tries = tries + 1 if before == [offset, fault.tries_max] else 1
+        self.failures[place] = offset, fault.tries_max, tries
+        if tries < fault.tries_max:
             return found
         lost = LostRange.of(*place, offset, fault)
         if lost.end is None:
+            if await self.is_readable(node_id, place, offset):  # asked for alone
+                return found
             end = max(end, offset + 1)  # a broker that refuses to answer does not say where the log ends
             lost = lost.ending(await next_readable(offset, end, partial(self.is_readable, node_id, place)))
         del self.failures[place]
@@ -114,12 +122,23 @@ class ReadableClient(SparseMetadataClient):
     async def is_readable(self, node_id: int, place: tuple[str, int], offset: int) -> bool:
         topic, partition = place
         request = FetchRequest(0, 1, PROBE_BYTES, READ_COMMITTED, [(topic, [(partition, offset, PROBE_BYTES)])])
-        response = await super().send(node_id, request)
+        for _ in range(PROBES_MAX):
+            response = await super().send(node_id, request)
+            if brings_records(response) or not response.throttle_time_ms:
+                break
+            await asyncio.sleep(min(response.throttle_time_ms / 1_000, THROTTLED_S_MAX))
+        else:
+            raise RequestTimedOutError(f"{topic}/{partition} is throttled: what can be read there is not known yet")
         for _, answers in response.topics:
             for answer in answers:
-                found = self.read(answer, offset, UNPACKED_BYTES_MAX, throttled=response.throttle_time_ms > 0)
+                found = self.read(answer, offset, UNPACKED_BYTES_MAX, nothing=BLANK)
                 return found.next_offset > offset
         return False
+
+
+def brings_records(response: Any) -> bool:
+    """Whether an answer holds a byte of any partition."""
+    return any(answer[-1] for _, answers in response.topics for answer in answers)
 
 
 def read_what_can_be_read(consumer: Any, on_lost: Callable[[LostRange], None]) -> None:

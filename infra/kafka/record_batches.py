@@ -32,6 +32,7 @@ from infra.kafka.batch_codecs import CannotUnpack, unpacked
 
 __all__ = [
     "OFFSET_UNLIMITED",
+    "TRIES_MAX",
     "UNPACKED_BYTES_MAX",
     "Batch",
     "Decoded",
@@ -47,6 +48,8 @@ __all__ = [
 UNPACKED_BYTES_MAX: Final = 33_554_432
 """What one fetch of a partition may unpack to. A batch that alone is larger is unreadable; the rest waits for the next
 fetch."""
+TRIES_MAX: Final = 3
+"""Readings of what came damaged: the damage may be the way's."""
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 PLACE: Final = struct.Struct(">qi")
 CHECKED_FROM: Final = 21
@@ -75,8 +78,8 @@ class Unreadable:
     end: int | None
     """Where to go on; None: that is not known."""
     reason: str
-    final: bool
-    """Whether reading it again is of no use: it came as it was written."""
+    tries_max: int
+    """How often it is read before it is passed over; 1: it came as it was written, again is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ def readable_batches(
             go_on = next((each for each in spans[number + 1 :] if fault_of(each, due, end) is None), None)
             known = HEADER.unpack_from(go_on)[0] if go_on is not None else end_by_header(span, due, end)
             if known is None or known > due:
-                yield Unreadable(due, known, fault, final=False)
+                yield Unreadable(due, known, fault, TRIES_MAX)
                 return
             continue  # all of it lies before what was asked for
         head = HEADER.unpack_from(span)
@@ -195,15 +198,15 @@ def readable_batches(
             room -= len(content)
             records = list(DefaultRecordBatch(content))
         except CannotUnpack as error:
-            yield Unreadable(due, next_offset, str(error), final=True)
+            yield Unreadable(due, next_offset, str(error), tries_max=1)
             return
         except (KafkaError, ValueError, IndexError, OverflowError) as error:  # a header key may be no UTF-8
-            yield Unreadable(due, next_offset, f"its records are no records: {type(error).__name__}", final=True)
+            yield Unreadable(due, next_offset, f"its records are no records: {type(error).__name__}", 1)
             return
         yield Batch(head[0], next_offset, head[5], head[9], content, records)
         due = max(due, next_offset)
     if raw and (not spans or not len(spans[-1])):
-        yield Unreadable(due, None, "its length is broken", final=False)
+        yield Unreadable(due, None, "its length is broken", TRIES_MAX)
 
 
 def batch_spans(raw: memoryview) -> list[memoryview]:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from gateway.decisions.resume_cursor import GapReason
 from gateway.followed_partitions import UNKNOWN_AGAIN_S, FollowedPartitions
+from gateway.kafka_fetch import FetchedPartition
 from infra.kafka.log_client import LogRecord
+from infra.kafka.lost_range import BLANK, LEFT_OUT
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
 from tests.fakes.topic_names import session_place
 
@@ -68,3 +70,18 @@ def test_partition_that_nobody_follows_does_not_fail() -> None:
     assert fail(partitions, 100.0) == 0.0
     partitions.retry_now(NAME)
     assert len(partitions) == 0
+
+
+def test_one_of_many_that_an_answer_had_no_room_for_is_not_lost() -> None:
+    """It is asked for at once again; an answer that had room for it counts, and only such ones in a row."""
+    partitions = followed()
+    crowded, roomy = (FetchedPartition(NAME, 0, 0, b"", 9, has_room=has_room) for has_room in (False, True))
+    given_up = []
+    for answer in [crowded] * 100 + [roomy] * BLANK.tries_max:
+        fault = partitions.take(answer, 7)
+        assert fault is not None
+        given_up.append(partitions.give_up(NAME, fault, now_s=10.0, pause_s=0.5))
+        if fault is LEFT_OUT:
+            assert partitions.wanted([NAME], 10.0) == {NAME: 7}
+
+    assert given_up == [False] * (100 + BLANK.tries_max - 1) + [True]

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.kafka.batch_codecs import CannotUnpack, unpacked
-from infra.kafka.record_batches import Decoded, decode_records, empty_batch, readable_batches, readable_bytes
+from infra.kafka.record_batches import TRIES_MAX, Decoded, decode_records, empty_batch, readable_batches, readable_bytes
 
 __all__: list[str] = []
 
@@ -109,7 +109,7 @@ def test_wrong_checksum() -> None:
     before = decode_records(raw, 10, end=19)
     assert offsets(before) == [10, 11, 12]
     assert before.unreadable is not None
-    assert (before.unreadable.start, before.unreadable.end, before.unreadable.final) == (13, 16, False)
+    assert (before.unreadable.start, before.unreadable.end, before.unreadable.tries_max) == (13, 16, TRIES_MAX)
 
 
 def test_wrong_checksum_of_the_newest_batch() -> None:
