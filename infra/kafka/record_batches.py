@@ -122,13 +122,13 @@ def decode_records(
     for batch in readable_batches(raw or b"", from_offset, end=end):
         if isinstance(batch, Unreadable):
             return Decoded(records, next_offset, batch)
-        next_offset = max(next_offset, batch.next_offset)
         if not hidden.hide(batch):
             records.extend(
                 LogRecord(record.offset, record.timestamp, record.key, record.value)
                 for record in batch.records
-                if record.offset >= from_offset
+                if record.offset >= next_offset  # a first offset that is broken may overlap the batch before it
             )
+        next_offset = max(next_offset, batch.next_offset)
     return Decoded(records, next_offset)
 
 

@@ -142,9 +142,12 @@ async def ask(page: Page, text: str) -> None:
 
 
 async def eventually(page: Page, condition: Callable[[], bool]) -> None:
-    """Until the scripted gateway has heard what the page did; the page's events drive it."""
+    """Until the scripted gateway has heard what the page did; the page's events drive it. What the gateway answered at
+    once has then reached the page: a frame of the page comes behind it."""
     async with asyncio.timeout(SEEN_MS / 1_000):
-        while not condition():
+        is_heard = False
+        while not is_heard:
+            is_heard = condition()
             await page.evaluate("() => new Promise((resolve) => requestAnimationFrame(resolve))")
 
 
