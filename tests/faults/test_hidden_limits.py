@@ -112,7 +112,7 @@ async def test_equals_of_different_speed(broker: EmbeddedBroker, tmp_path: Path)
 
 async def test_slow_streams_wait_for_no_limit_of_ours(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """At 300 ms a token on one worker with the default settings: all run at once, and are whole. A thousand in full."""
-    streams, tokens = sized(short=100, full=1_000), sized(short=40, full=200)
+    streams, tokens = sized(short=50, full=1_000), sized(short=40, full=200)
     async with limited_line(broker, tmp_path, "") as line:
         worker = line.start_worker()
         (warm,) = await submit_all(line, ["hello"], users=1)
