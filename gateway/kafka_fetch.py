@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.fetch import FetchRequest_v10
 
-from infra.kafka.lost_range import BLANK, LEFT_OUT
+from infra.kafka.lost_range import BLANK, LEFT_OUT, brings_records
 from infra.kafka.record_batches import OFFSET_UNLIMITED, Decoded, decode_records
 
 __all__ = [
@@ -107,9 +107,7 @@ def answer_of(response: Any) -> tuple[int, int, Iterator[FetchedPartition]]:
 
 
 def partitions_of(response: Any) -> Iterator[FetchedPartition]:
-    has_room = not (
-        response.throttle_time_ms or any(answer[-1] for _, answers in response.topics for answer in answers)
-    )
+    has_room = not (response.throttle_time_ms or brings_records(response))
     for topic, partitions in response.topics:
         for partition, error_code, _, stable_end, log_start, aborted, raw in partitions:
             yield FetchedPartition(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from infra.kafka.record_batches import TRIES_MAX, Unreadable
 
@@ -15,6 +15,7 @@ __all__ = [
     "REFUSED",
     "RETRY_PAUSE_S",
     "LostRange",
+    "brings_records",
     "next_readable",
 ]
 
@@ -72,6 +73,11 @@ class LostRange:
         offsets = f"offset {self.start}" if last == self.start else f"offsets {self.start} to {last}"
         doubt = "" if self.end_is_known else " (how far it reaches is not known: this is the next that can be read)"
         return f"{offsets} of {self.topic}/{self.partition} cannot be read: {self.reason}{doubt}"
+
+
+def brings_records(response: Any) -> bool:
+    """Whether the answer to a fetch holds a byte of any partition."""
+    return any(answer[-1] for _, answers in response.topics for answer in answers)
 
 
 async def next_readable(start: int, end: int, is_readable: Callable[[int], Awaitable[bool]]) -> int:

@@ -26,6 +26,7 @@ from infra.kafka.lost_range import (
     REFUSED,
     RETRY_PAUSE_S,
     LostRange,
+    brings_records,
     next_readable,
 )
 from infra.kafka.record_batches import (
@@ -108,13 +109,13 @@ class ReadableClient(SparseMetadataClient):
         self.failures[place] = offset, fault.tries_max, tries
         if tries < fault.tries_max:
             return found
+        del self.failures[place]
         lost = LostRange.of(*place, offset, fault)
         if lost.end is None:
             if await self.is_readable(node_id, place, offset):  # asked for alone
                 return found
             end = max(end, offset + 1)  # a broker that refuses to answer does not say where the log ends
             lost = lost.ending(await next_readable(offset, end, partial(self.is_readable, node_id, place)))
-        del self.failures[place]
         log.error("batch_unreadable", **lost.told())
         self.on_lost(lost)
         return ReadableBytes(empty_batch(offset, lost.next_offset), lost.next_offset, fault)
@@ -134,11 +135,6 @@ class ReadableClient(SparseMetadataClient):
                 found = self.read(answer, offset, UNPACKED_BYTES_MAX, nothing=BLANK)
                 return found.next_offset > offset
         return False
-
-
-def brings_records(response: Any) -> bool:
-    """Whether an answer holds a byte of any partition."""
-    return any(answer[-1] for _, answers in response.topics for answer in answers)
 
 
 def read_what_can_be_read(consumer: Any, on_lost: Callable[[LostRange], None]) -> None:
