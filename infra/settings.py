@@ -27,6 +27,8 @@ SIMULATED_MODEL = "simulated"
 DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
 OPENAI_HOST = "api.openai.com"
 LINE_WAIT_S = 86_400.0
+HEARTBEATS_PER_SESSION = 3
+HEARTBEAT_INTERVAL_S_MAX = 3.0
 OWN_MODEL = "default"
 """How users name a server's own model, where the settings name none."""
 
@@ -335,6 +337,11 @@ class Settings(BaseSettings):
     def worker_group_name(self) -> str:
         """The workers' consumer group."""
         return self.worker_group or self.topic_names.member("worker")
+
+    @property
+    def heartbeat_interval_s(self) -> float:
+        """How often members of consumer groups report. A rebalance waits for the slowest, so 3 s is the most."""
+        return min(HEARTBEAT_INTERVAL_S_MAX, self.session_timeout_s / HEARTBEATS_PER_SESSION)
 
     @property
     def simulated(self) -> bool:

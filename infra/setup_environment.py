@@ -2,8 +2,9 @@
 
     python3 infra/setup_environment.py --venv .venv
 
-Standard library only, and readable by Python 3.7 as far as the sentence that asks for a newer one. Four steps:
-virtual environment, locked dependencies (every file checked by its hash), the project itself, the broker's jars. What
+Standard library only, and readable by Python 3.7 as far as the sentence that asks for a newer one. Five steps: virtual
+environment, locked dependencies (every file checked by its hash), the project itself, the broker's jars and its start
+cache. What
 a step was made from is remembered in the environment, so a second run does nothing and an interrupted one goes on.
 Output of pip goes to a log; a failure shows its end.
 """
@@ -58,6 +59,7 @@ class Setup:
         self.step("project", f"{ROOT} {digest(PROJECT_FILE)}", "Installing tokenwire itself", self.install_project)
         if not os.environ.get("TOKENWIRE_KAFKA"):
             self.fetch_jars()
+            self.make_start_cache()
 
     def step(self, name: str, made_from: str, title: str, action: Callable[[], None]) -> None:
         """Run a step unless it was done from the same things; steps after it are then done anew."""
@@ -112,6 +114,11 @@ class Setup:
             raise SetupFailed("Everything else is installed; `make setup` goes on from here.")
         if time.monotonic() - started_s > PROGRESS_EVERY_S:
             say(f"  done in {time.monotonic() - started_s:.0f} s")
+
+    def make_start_cache(self) -> None:
+        """Instant when it is there. Without it the broker only starts more slowly: a failure is no fault."""
+        command = [str(self.python), "-m", "infra.embedded.start_cache"]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "TOKENWIRE_HOME": str(self.home)}, check=False)
 
     def pip(self, *arguments: str) -> list[str]:
         return [str(self.python), "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]

@@ -55,7 +55,6 @@ log = structlog.get_logger(__name__)
 COMMIT_EVERY_S: Final = 0.5
 DRAIN_S: Final = 6.0
 STOP_S: Final = 5.0
-HEARTBEATS_PER_SESSION: Final = 3
 PERMITS_KEY: Final = b"permits"
 """Key of words between workers, which go to partitions of their own choice."""
 
@@ -180,7 +179,7 @@ def faust_app(settings: Settings) -> Any:
         broker_credentials=faust_credentials(settings),
         broker_commit_interval=COMMIT_EVERY_S,
         broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=settings.session_timeout_s / HEARTBEATS_PER_SESSION,
+        broker_heartbeat_interval=settings.heartbeat_interval_s,
         broker_rebalance_timeout=max(settings.session_timeout_s * 2, 10.0),
         broker_request_timeout=max(90.0, settings.session_timeout_s),
         broker_commit_livelock_soft_timeout=86_400.0,  # an idle partition commits nothing, which is no fault

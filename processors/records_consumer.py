@@ -90,7 +90,7 @@ class RecordsConsumer:
             max_poll_interval_ms=POLL_INTERVAL_MS_MAX,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
             session_timeout_ms=int(settings.session_timeout_s * 1_000),
-            heartbeat_interval_ms=max(300, int(settings.session_timeout_s * 1_000 / 4)),
+            heartbeat_interval_ms=int(settings.heartbeat_interval_s * 1_000),
             fetch_max_wait_ms=int(self.limits.wait_s * 1_000),
             **aiokafka_options(settings),
         )

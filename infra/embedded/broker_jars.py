@@ -34,10 +34,12 @@ __all__ = [
     "BrokerJar",
     "BrokerJarsUnavailable",
     "JarsProgress",
+    "class_path_of",
     "jars_folder",
     "resolve_broker_jars",
     "resolve_broker_jars_async",
     "show_progress",
+    "start_cache_file",
 ]
 
 LOCK_LIST: Final = Path(__file__).with_name("broker_jars.lock")
@@ -79,6 +81,17 @@ class JarsProgress:
 def jars_folder(home: Path) -> Path:
     """Where the jars are kept below the folder of everything kept."""
     return home / "cache" / "jars"
+
+
+def class_path_of(jars: Sequence[Path]) -> str:
+    """What Java is told of them."""
+    return ":".join(str(jar) for jar in jars)
+
+
+def start_cache_file(folder: Path, java: Path, jars: Sequence[Path]) -> Path:
+    """Where the start cache of these jars under this Java is kept, made or not (`start_cache.py`)."""
+    release = (java.parent.parent / "release").read_bytes()
+    return folder / f"start-{hashlib.sha256(release + class_path_of(jars).encode()).hexdigest()[:16]}.aot"
 
 
 def resolve_broker_jars(folder: Path, on_progress: Callable[[JarsProgress], None] | None = None) -> tuple[Path, ...]:

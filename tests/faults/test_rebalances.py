@@ -30,6 +30,8 @@ PACE_MS: Final = sized(80, 160)
 WORKERS_MAX: Final = 3
 STUCK_S: Final = 60.0
 """Beside other tests on two cores the process of a worker that joins takes 25 s to start."""
+RESTART_S_MAX: Final = 60.0
+"""As long as that: a worker that is away for longer than the session timeout has left, whatever its name."""
 FIRST_TOKEN_S: Final = 10.0
 PAUSE_S: Final = 3.0
 """Two cores start a worker's process meanwhile; a turn that waited for the group would stand still for longer."""
@@ -164,7 +166,7 @@ async def test_r11_rolling_restart_moves_no_partition(broker: EmbeddedBroker, tm
 
     The others are not disturbed: they hear of no new assignment. Answers that ran are handed over to the successor.
     """
-    async with open_line(broker, tmp_path, session_timeout_s=15.0) as line:
+    async with open_line(broker, tmp_path, session_timeout_s=RESTART_S_MAX) as line:
         workers = [line.start_worker(worker_instance=f"worker-{number}") for number in range(2)]
         await settled(line, workers)
         before = [assignments(line, worker)[-1] for worker in workers]

