@@ -57,6 +57,8 @@ class Contender:
     task: asyncio.Task[StreamResult]
     started: bool
     """Its `TurnStarted` is on the log and counts."""
+    is_left: bool = False
+    """It was given leave to end: while its connection closes, nobody may rely on it."""
 
 
 class HedgedCall:
@@ -96,7 +98,7 @@ class HedgedCall:
             await self.claim(contender)
 
         def may_leave() -> bool:
-            return self.may_leave(attempt)
+            return self.may_leave(contender)
 
         stream = self.runner.stream_of(self.lane, attempt, may_leave=may_leave, before_first=claim, leads=started)
         task = asyncio.create_task(
@@ -124,12 +126,13 @@ class HedgedCall:
         contender.stream.lead(turn)
         self.changed.set()
 
-    def may_leave(self, attempt: Attempt) -> bool:
-        """Whether a call whose first token is late may end: another one runs, or somebody else will be asked."""
-        others = [contender for contender in self.contenders if contender.attempt is not attempt]
-        if any(not other.task.done() for other in others):
-            return True
-        return self.route.has_stand_in(attempt.call, *(other.attempt.call for other in others))
+    def may_leave(self, contender: Contender) -> bool:
+        """Whether a call whose first token is late may end: another one goes on, or somebody else will be asked."""
+        others = [each for each in self.contenders if each is not contender]
+        contender.is_left = any(not each.is_left and not each.task.done() for each in others) or (
+            self.route.has_stand_in(contender.attempt.call, *(each.attempt.call for each in others))
+        )
+        return contender.is_left
 
     async def is_silent_for(self, delay_s: float) -> bool:
         try:

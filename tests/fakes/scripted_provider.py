@@ -30,6 +30,8 @@ class Script:
     failure: Exception | None = None
     fails_s: float = 0.0
     """How long it is silent before it fails."""
+    closing_s: float = 0.0
+    """How long the connection of a call that is left takes to close."""
 
 
 def answer_chunks(question: str) -> list[str]:
@@ -87,16 +89,16 @@ class ScriptedProvider:
             if number == script.fails_at and script.failure is not None:
                 await asyncio.sleep(script.fails_s)
                 raise script.failure
-            await (asyncio.sleep(script.pace_s) if number else self.begun(request, script.first_s))
+            await (asyncio.sleep(script.pace_s) if number else self.begun(request, script))
             yield [TextChunk(chunk)]
         if script.finish_reason is not None:
             yield [FinishChunk(script.finish_reason)]
 
-    async def begun(self, request: ChatRequest, first_s: float) -> None:
+    async def begun(self, request: ChatRequest, script: Script) -> None:
         """The silence before the first chunk, in which a call may be left for another target or be given up."""
         loop = asyncio.get_running_loop()
         progress = StreamProgress(loop.time())
-        until_s = progress.requested_s + first_s
+        until_s = progress.requested_s + script.first_s
         while (now_s := loop.time()) < until_s:
             match watch(progress, request.deadlines, now_s):
                 case Healthy(look_at_s):
@@ -104,6 +106,7 @@ class ScriptedProvider:
                 case Late(may_leave):
                     progress.looked_s = now_s
                     if may_leave and request.may_leave():
+                        await asyncio.sleep(script.closing_s)
                         raise ProviderTimedOut("first_token", request.deadlines.leave_s)
                     request.on_wait("answer")
                 case Stalled(deadline):

@@ -132,6 +132,38 @@ async def test_beaten_call_is_noted_as_slow(worker: OneWorker) -> None:
     assert len(worker.parts.runner.first_tokens["t0"]) == OBSERVED_MIN + 1
 
 
+@pytest.mark.parametrize("closing_s", [0.0, 2.0])
+@pytest.mark.parametrize("firsts_s", [(50.0, 12.0), (12.0, 50.0), (50.0, 50.0)])
+def test_both_calls_are_late(firsts_s: tuple[float, float], closing_s: float) -> None:
+    """With nobody else to ask one is left and the other is kept, also while the first one's connection closes."""
+
+    async def scene(worker: OneWorker) -> None:
+        scripts = [Script(first_s=first_s, closing_s=closing_s) for first_s in firsts_s]
+        first, second = hedged(worker, *scripts)
+        await answered(worker)
+
+        turn = worker.turn("p2")
+        assert turn.ended is not None
+        assert (turn.ended.reason, turn.text, turn.attempt) == ("complete", TEXT, 2)
+        assert (len(first.calls), len(second.calls)) == (1, 1)
+        assert told(worker) == [("t0", "void", "first", "provider_timed_out"), ("t1", "complete", "hedge", "")]
+        assert rests(worker)
+
+    on_virtual_time(scene)()
+
+
+@on_virtual_time
+async def test_both_calls_are_late_and_a_third_target_stands_by(worker: OneWorker) -> None:
+    """It is asked when both have been left, and answers."""
+    providers = hedged(worker, SLOWER, SLOWER, QUICK)
+    await answered(worker)
+
+    assert worker.turn("p2").text == TEXT
+    assert [len(provider.calls) for provider in providers] == [1, 1, 1]
+    assert [found[0] for found in told(worker)] == ["t0", "t1", "t2"]
+    assert rests(worker)
+
+
 @on_virtual_time
 async def test_model_that_does_not_hedge(worker: OneWorker) -> None:
     """It is opt-in."""
