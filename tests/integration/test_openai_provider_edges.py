@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -390,3 +391,37 @@ async def test_redirect(location: str, said: str) -> None:
     assert said in str(failure)
     assert "secret" not in str(failure)
     assert len(requests) == 1
+
+
+@asynccontextmanager
+async def unanswered_port() -> AsyncIterator[int]:
+    """A port whose connections are never finished: its queue is full, as behind a firewall that drops packets."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        loop = asyncio.get_running_loop()
+        while True:
+            filler = sockets.enter_context(socket.socket())
+            filler.setblocking(False)
+            try:
+                async with asyncio.timeout(0.2):
+                    await loop.sock_connect(filler, listener.getsockname())
+            except TimeoutError:
+                break
+        yield listener.getsockname()[1]
+
+
+async def test_connection_that_never_comes() -> None:
+    """It ends with the deadline of the connection, long before that of the first token, as a failure of the target."""
+    deadlines = StreamDeadlines(connect_s=0.3, leave_s=30, first_token_s=30)
+    async with unanswered_port() as port:
+        adapter = OpenAIProvider(name="hole", api_key="", base_url=f"http://127.0.0.1:{port}/v1")
+        async with asyncio.timeout(10):
+            items, failure = await heard_from(adapter, deadlines)
+        await adapter.aclose()
+
+    assert items == []
+    assert isinstance(failure, ProviderTimedOut)
+    assert failure.deadline == "connect"
+    assert "0.3 s" in str(failure)
