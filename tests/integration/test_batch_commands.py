@@ -176,3 +176,29 @@ async def test_failed_lines_are_told_apart_and_asked_anew(broker: EmbeddedBroker
     assert [each.get("retry_of", "") for each in results] == ["", "", "", results[1]["prompt_id"]]
     assert results[3]["prompt_id"] == f"{results[1]['prompt_id']}.retry-1"
     assert json.loads(watched[1])["ended"] == {"complete": 2, "error": 1}
+
+
+async def test_retry_that_is_killed_pays_once(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Killed while the failed lines stream anew, and run again: each is asked once more in all, and then answered."""
+    failing = "[[sim fault=400 times=1 tokens=60 pace_ms=40]]"
+    lines = [{"input": f"{failing} {number}", "session": f"again-{number}"} for number in range(2)]
+    file = batch_file(tmp_path, lines)
+    async with open_line(broker, tmp_path) as line:
+        line.start_worker()
+        first = await run(line, "send", "--file", file)
+        retrying = await typed(line, "send", "--file", file, "--retry", "failed")
+        await until_streaming(line, ["again-0", "again-1"])
+        retrying.process.kill()
+        await retrying.ended()
+        again = await run(line, "send", "--file", file, "--retry", "failed", "--json")
+        after = await run(line, "send", "--file", file, "--retry", "failed", "--json")
+        calls = [line.provider.call_log.for_prompt(f"{number}") for number in range(2)]
+        turns = [turn for n in range(2) for turn in (await line.fold("local", f"again-{n}")).turns.values()]
+
+    assert first[0] == 1
+    assert (again[0], after[0]) == (0, 0), (again, after)
+    assert [[call.status for call in each] for each in calls] == [[400, 200]] * 2
+    assert sorted((turn.ended.reason, turn.attempt) for turn in turns if turn.ended) == [
+        *[("complete", 1)] * 2,
+        *[("error", 1)] * 2,
+    ]
