@@ -57,6 +57,16 @@ def test_every_variable_that_must_be_set_is_in_the_example() -> None:
     assert set(re.findall(r"\$\{([A-Z_]+)[:}]", COMPOSE)) <= example
 
 
+def test_the_builder_is_sent_what_it_copies_and_nothing_else() -> None:
+    """No key and no data of a checkout that somebody works in."""
+    ignored, *rest = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    sent = {line.removeprefix("!") for line in rest if line.startswith("!")}
+    copied = {source.split("/")[0] for step in steps(Copy) for source in step.sources if not source.startswith("/")}
+
+    assert ignored == "*"
+    assert sent == copied
+
+
 def test_no_secret_has_a_value() -> None:
     """They come from the operator."""
     example = (DEPLOY / ".env.example").read_text()
