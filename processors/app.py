@@ -27,7 +27,7 @@ from infra.targets.catalogue_watch import CatalogueHolder, Refused, Reloaded
 from infra.targets.model_catalogue import Target
 from infra.targets.server_facts import ServerFacts
 from infra.targets.server_questions import ServerQuestions
-from infra.telemetry.metric_names import WORKER_METRICS
+from infra.telemetry.metric_names import WORKER_METRICS, WORKER_SENT_AGAIN
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
 from processors.activity_teller import ActivityTeller
 from processors.answer_scorer import AnswerScorer, load_scorer
@@ -79,10 +79,11 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     appender = LogAppender(settings, clock)
     holder = CatalogueHolder(settings)
     server = questions_to(settings, holder)
+    calls_max = settings.turns_running_max
     pool = TargetPool(
-        lambda target: provider or provider_at(target, holder, server, connections_max=settings.turns_running_max),
+        lambda target: provider or provider_at(target, holder, server, metrics, connections_max=calls_max),
         clock,
-        calls_max=settings.turns_running_max,
+        calls_max=calls_max,
         desk=PermitDesk(partial(send_permit, appender), clock, lambda name: holder.current.targets.get(name)),
     )
     runner = TurnRunner(
@@ -147,7 +148,7 @@ def questions_to(settings: Settings, holder: CatalogueHolder) -> ServerQuestions
 
 
 def provider_at(
-    target: Target, holder: CatalogueHolder, server: ServerQuestions | None, *, connections_max: int
+    target: Target, holder: CatalogueHolder, server: ServerQuestions | None, metrics: Metrics, *, connections_max: int
 ) -> OpenAIProvider:
     """Whoever answers at a target: the simulated provider, OpenAI, or any that speaks its language."""
     return OpenAIProvider(
@@ -156,6 +157,7 @@ def provider_at(
         base_url=target.base_url,
         server=server if holder.loaded.source is None else None,
         connections_max=connections_max,
+        on_sent_again=metrics.counter(WORKER_SENT_AGAIN).labels(target=target.name).inc,
     )
 
 

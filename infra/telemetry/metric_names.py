@@ -38,6 +38,7 @@ __all__ = [
     "WORKER_DEAD_LETTERS",
     "WORKER_METRICS",
     "WORKER_PROVIDER_TTFT_SECONDS",
+    "WORKER_SENT_AGAIN",
     "WORKER_TOKENS",
     "WORKER_TURNS",
     "WORKER_TURNS_QUEUED",
@@ -213,6 +214,13 @@ WORKER_CALL_LIMIT: Final = Metric(
     meaning="Calls at once that a target was seen to take from this worker; +Inf: no limit was seen.",
     rise="The target takes more; a fall: it queues, slows down or refuses, and what is over the limit waits in line.",
 )
+WORKER_SENT_AGAIN: Final = Metric(
+    name="tokenwire_worker_requests_sent_again_total",
+    kind="counter",
+    labels=("target",),
+    meaning="Requests that died unread with a connection that had idled, and went out once more in the same attempt.",
+    rise="The provider, or a proxy before it, closes idle connections sooner than we do.",
+)
 WORKER_DEAD_LETTERS: Final = Metric(
     name="tokenwire_worker_dead_letters_total",
     kind="counter",
@@ -283,6 +291,7 @@ WORKER_METRICS: Final = (
     WORKER_PROVIDER_TTFT_SECONDS,
     WORKER_CALL_LIMIT,
     WORKER_DEAD_LETTERS,
+    WORKER_SENT_AGAIN,
     WORKER_ANSWER_CACHE,
 )
 ANALYTICS_METRICS: Final = (ANALYTICS_ROWS, ANALYTICS_LAG_RECORDS, ANALYTICS_INSERT_SECONDS, ANALYTICS_FAILURES)

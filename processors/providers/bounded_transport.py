@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
+import aiohttp
 import httpx2
 import openai
 
 from processors.decisions.inflation import inflater_of
+from processors.providers.connection_reuse import with_notes
 
 __all__ = ["ERROR_BYTES_MAX", "BoundedClient", "BoundedTransport"]
 
@@ -27,10 +29,21 @@ class BoundedClient(openai.DefaultAioHttpClient):  # type: ignore[misc,valid-typ
     """The client's own, on a transport that bounds its responses."""
 
     def _init_transport(self, *args: object, **kwargs: object) -> httpx2.AsyncBaseTransport:
-        return BoundedTransport(super()._init_transport(*args, **kwargs))  # type: ignore[arg-type]  # as they came
+        return bounded(super()._init_transport(*args, **kwargs))  # type: ignore[arg-type]  # as they came
 
     def _init_proxy_transport(self, *args: object, **kwargs: object) -> httpx2.AsyncBaseTransport:
-        return BoundedTransport(super()._init_proxy_transport(*args, **kwargs))  # type: ignore[arg-type]  # as they came
+        return bounded(super()._init_proxy_transport(*args, **kwargs))  # type: ignore[arg-type]  # as they came
+
+
+def bounded(transport: Any) -> BoundedTransport:
+    """The client's own transport, bounded, whose session also notes how each request is sent (`connection_reuse`)."""
+
+    def noting_session() -> aiohttp.ClientSession:
+        transport.client = None  # it makes one of its own
+        return with_notes(transport.get_client())
+
+    transport.client = noting_session
+    return BoundedTransport(transport)
 
 
 class BoundedTransport(httpx2.AsyncBaseTransport):

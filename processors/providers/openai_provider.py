@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
@@ -50,6 +50,7 @@ from processors.decisions.stream_watchdog import (
     watch,
 )
 from processors.providers.bounded_transport import BoundedClient
+from processors.providers.connection_reuse import Sending, sending
 from processors.providers.openai_failures import (
     CONNECTION_ERRORS,
     cut,
@@ -88,11 +89,17 @@ class OpenAIProvider:
         base_url: str | None = None,
         connections_max: int = CONNECTIONS_MAX,
         server: ServerQuestions | None = None,
+        on_sent_again: Callable[[], None] = lambda: None,
     ) -> None:
-        """`server`: where it is to be asked what it is; its own model then serves calls that name none."""
+        """`server`: where it is to be asked what it is; its own model then serves calls that name none.
+
+        `on_sent_again` is told of each request that died unread with an idle connection and went out once more.
+        """
         url = base_url or OPENAI_BASE_URL
         self.name = name
         self.server = server
+        self.on_sent_again = on_sent_again
+        self.calls_running = 0
         speaks_newest = urlsplit(url).hostname == urlsplit(OPENAI_BASE_URL).hostname
         self.usual_field: MaxTokensField = "max_completion_tokens" if speaks_newest else "max_tokens"
         self.learned_field: MaxTokensField | None = None
@@ -173,6 +180,8 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.response: httpx2.Response | None = None
         self.network: AsyncIterator[bytes]
         self.is_counted = False
+        self.sending = Sending()
+        self.is_sent_again = False
         self.limit = WaitLimit(self.loop, self.later)
         self.stalled_at: Deadline = "first_token"
         self.sent_field = provider.field_of(request)
@@ -244,7 +253,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
             except (openai.OpenAIError, *CONNECTION_ERRORS) as error:  # our own TimeoutError is an OSError
                 if self.limit.expired:
                     raise self.given_up(self.timed_out(self.stalled_at)) from error
-                if self.is_for_the_field(error):
+                if self.is_for_the_field(error) or self.goes_out_again(error):
                     continue
                 nobody_yet = self.failure_of(error)
                 if not self.is_waited_for(nobody_yet):
@@ -282,23 +291,40 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.provider.learn_field(self.sent_field)
         return True
 
+    def goes_out_again(self, error: BaseException) -> bool:
+        """Whether the request died unread with a connection that had idled too long, and is sent again, once.
+
+        Not beside other calls of ours: a server that ends one because others wait looks the same.
+        """
+        now_s = self.loop.time()
+        if self.is_sent_again or self.provider.calls_running or not self.sending.died_unread(error, now_s):
+            return False
+        self.is_sent_again = True
+        self.provider.on_sent_again()
+        return True
+
     async def responded(self) -> httpx2.Response:
-        server = self.provider.server
-        if server is None:
-            return (await self.provider.open_stream(self.request)).response
-        server.calls_running += 1
-        self.is_counted = True
+        self.sending = Sending()
+        before = sending.set(self.sending)
+        self.count(+1)
         try:
             return (await self.provider.open_stream(self.request)).response
         except BaseException:
             self.uncount()
             raise
+        finally:
+            sending.reset(before)
+
+    def count(self, calls: int) -> None:
+        self.is_counted = calls > 0
+        self.provider.calls_running += calls
+        if self.provider.server is not None:
+            self.provider.server.calls_running += calls
 
     def uncount(self) -> None:
         """The call no longer runs."""
-        if self.is_counted and self.provider.server is not None:
-            self.provider.server.calls_running -= 1
-        self.is_counted = False
+        if self.is_counted:
+            self.count(-1)
 
     def failure_of(self, error: openai.OpenAIError | OSError | aiohttp.ClientError | httpx2.HTTPError) -> ProviderError:
         """Why nothing came; a model that the server does not have is named, with those it has."""
