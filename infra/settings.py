@@ -6,6 +6,7 @@ Objects built from these settings receive the numbers they need; nothing imports
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -20,13 +21,16 @@ from infra.kafka.decisions.broker_tokens import extension_fault
 from infra.network_environment import is_loopback
 from schemas.topics import PREFIX, PREFIX_CHARS_MAX, PREFIX_PATTERN, TopicNames, TopicSpec
 
-__all__ = ["LINE_WAIT_S", "OWN_MODEL", "Settings", "SettingsError", "load_settings"]
+__all__ = ["LINE_WAIT_S", "OWN_MODEL", "Settings", "SettingsError", "load_settings", "unknown_variables"]
 
 ENVIRONMENT_PREFIX = "TOKENWIRE_"
 SIMULATED_MODEL = "simulated"
 DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
 OPENAI_HOST = "api.openai.com"
 LINE_WAIT_S = 86_400.0
+TEST_PREFIX = "TOKENWIRE_TEST_"
+NEAR = 0.85
+"""Of two names that differ in a letter or two; all begin alike."""
 HEARTBEATS_PER_SESSION = 3
 HEARTBEAT_INTERVAL_S_MAX = 3.0
 OWN_MODEL = "default"
@@ -394,6 +398,23 @@ def load_settings(environment: Mapping[str, str] | None = None, **changes: objec
         return IsolatedSettings(**values)  # type: ignore[arg-type]  # checked by pydantic itself
     except ValidationError as error:
         raise SettingsError([fault_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]) from None
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence for each TOKENWIRE_ variable that no setting reads, with the nearest one that is: a slip of the hand.
+
+    Those that only tests read begin with TOKENWIRE_TEST_.
+    """
+    source = os.environ if environment is None else environment
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields}
+    found = sorted(name for name in source if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
+    sentences = []
+    for name in found:
+        if near := difflib.get_close_matches(name, known, n=1, cutoff=NEAR):
+            sentences.append(f"{name} is no setting; did you mean {near[0]}?")
+        elif not name.startswith(TEST_PREFIX):
+            sentences.append(f"{name} is no setting; `docs/reference/settings.md` lists them.")
+    return sentences
 
 
 class IsolatedSettings(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -27,7 +28,23 @@ INTERRUPTED: Final = 130
 OUR_PACKAGES: Final = frozenset({"schemas", "infra", "producers", "processors", "gateway", "tokenwire"})
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Names the nearest command for one that does not exist."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does. Raises UsageError."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            names = self.list_commands(ctx)
+            near = difflib.get_close_matches(args[0], names, n=1)
+            error.message += f" Did you mean {near[0]}?" if near else f" There are: {', '.join(names)}."
+            raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tokenwire")
 def cli() -> None:
     """A durable wire between prompts and the people who read the answers.
@@ -37,7 +54,7 @@ def cli() -> None:
       tokenwire up                        run everything on this machine
       tokenwire send "Why is the sky blue?"
 
-    Settings are TOKENWIRE_* variables of the environment; the README lists them.
+    Settings are TOKENWIRE_* variables of the environment; docs/reference/settings.md lists them all.
     """
 
 

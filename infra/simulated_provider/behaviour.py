@@ -4,22 +4,7 @@ A prompt may begin with a directive, which travels through every pipeline untouc
 
     [[sim tokens=400 pace_ms=20 first_ms=300 jitter=0.2 seed=7 fault=stall_after:10 times=1]] the prompt itself
 
-| fault | what the client meets |
-|---|---|
-| `429:s`, `503:s` | an error in OpenAI's shape with `Retry-After: s` (default 1) |
-| `500`, `400`, `401`, `404` | an error in OpenAI's shape |
-| `loading` | status 503 and "Loading model", as llama-server answers until its model is in memory |
-| `late_headers:s` | nothing for s seconds, then the whole answer: a server that loads the model for its first caller |
-| `empty` | status 200 and a body without a byte, as llama-cpp-python answers a prompt beyond its context |
-| `interrupt_after:k` | after k tokens `[DONE]` without a finish_reason: another caller interrupts this one |
-| `stall_headers` | no answer at all |
-| `stall_first`, `stall_after:k` | headers, then silence before the first token, or after k tokens |
-| `cut_after:k`, `drop_after:k` | after k tokens a reset, or a closed connection in the middle of the body |
-| `eof_after:k` | after k tokens a proper end of the body, without a finish_reason |
-| `broken_json:k`, `invalid_line:k`, `huge_line:k` | after k tokens a chunk that is no JSON, no SSE, or 10 MB long |
-| `error_after:k` | after k tokens an error object in the stream, then its end |
-| `html` | a web page with status 200 |
-| `no_done`, `double_done`, `keep_alive`, `crlf`, `split` | harmless: the whole answer, spelled differently |
+What each option and each fault means stands in docs/simulated-model.md.
 
 `times=N` limits the fault to the first N calls with that same prompt. The directive is no part of the text that
 the answer is derived from. An option that does not exist is an error that names it, so that no test passes by a typo.

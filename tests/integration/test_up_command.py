@@ -118,12 +118,33 @@ def test_prompt_sent_in_another_terminal_is_answered(line: Line) -> None:
 
 
 def test_prompt_need_not_be_waited_for(line: Line) -> None:
-    """--no-wait prints the turn's id and nothing else."""
-    told = line.run("send", "--no-wait", "Hello")
+    """--no-wait prints the turn's id for scripts, and for people how to come back to the prompt."""
+    told = line.run("send", "--no-wait", "--session", "later", "--prompt-id", "q1", "Hello")
 
     assert told.returncode == 0
     assert told.stdout.strip().isalnum()
-    assert told.stderr == ""
+    assert told.stderr.startswith("Accepted. Session later, prompt q1: ")
+
+
+def test_interrupted_send_says_that_the_answer_goes_on(line: Line) -> None:
+    """Ctrl-C: the reader leaves, the answer does not; the same command shows it whole."""
+    ids = ("--session", "left", "--prompt-id", "q1")
+    command = [sys.executable, "-P", "-m", "tokenwire", "send", *ids, f"{SLOWLY} Who stays?"]
+    with subprocess.Popen(
+        command, env=line.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as sending:
+        assert sending.stdout is not None
+        first = sending.stdout.read(1)
+        sending.send_signal(signal.SIGINT)
+        _, told = sending.communicate(timeout=30)
+    again = line.run("send", *ids, f"{SLOWLY} Who stays?")
+
+    assert first
+    assert sending.returncode == 130
+    assert "The answer goes on without you. Session left, prompt q1: " in told
+    assert "tokenwire cancel --session left --prompt-id q1" in told
+    assert "Traceback" not in told
+    assert "complete" in again.stderr
 
 
 def test_batch_stopped_in_the_middle_goes_on_without_paying_twice(line: Line) -> None:

@@ -37,6 +37,12 @@ def token(user: str, hours: float, as_json: bool) -> None:
         raise click.ClickException(
             "the gateways go by the keys in TOKENWIRE_AUTH_JWKS; get a token from whoever holds the private keys"
         )
+    hours_max = settings.auth_token_days_max * 24
+    if hours > hours_max:
+        raise click.ClickException(
+            f"gateways refuse tokens that are older than {hours_max:g} hours (TOKENWIRE_AUTH_TOKEN_DAYS_MAX): "
+            f"give --hours {hours_max:g} or less"
+        )
     now_s = time.time()
     issued = issue_page_token(settings, user, ttl_s=hours * HOUR_S, now_s=now_s)
     if as_json:

@@ -223,7 +223,9 @@ class BatchProgress:
             }
             click.echo(json.dumps(summary if asked is None else summary | {"asked_to_cancel": asked}))
             return
-        if asked is not None:
+        if asked == 0:
+            click.echo("Nothing is open: there was nothing to cancel.", err=True)
+        elif asked is not None:
             click.echo(f"Asked {asked} open {'line' if asked == 1 else 'lines'} to end.", err=True)
         click.echo(f"{self.sentence()}.", err=True)
         header = self.watch.view.header

@@ -146,9 +146,13 @@ def require_broker_token(settings: Settings) -> None:
 
 def process_settings(name: str) -> Settings:
     """The settings, and logging set up by them: what every process begins with."""
-    from infra.settings import load_settings
+    import structlog
+
+    from infra.settings import load_settings, unknown_variables
     from infra.telemetry.log_setup import configure_logging
 
     settings = load_settings()
     configure_logging(settings.log_format, settings.log_level, name)
+    for sentence in unknown_variables():
+        structlog.get_logger(__name__).warning("unknown_setting", message=sentence)
     return settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -145,7 +146,11 @@ async def send_one(text: str, options: dict[str, Any]) -> int:
             turns = turns_of(prompt)
             ids: dict[str, Any] = {"turn": turns[0], "session": prompt.session, "prompt_id": prompt.prompt_id}
             ids |= {"turns": turns} if prompt.models else {}
-            click.echo(json.dumps(ids) if options["as_json"] else "\n".join(turns))
+            if options["as_json"]:
+                click.echo(json.dumps(ids))
+            else:
+                click.echo("\n".join(turns))
+                click.echo(f"Accepted. {named(prompt)}", err=True)  # a script takes the turn from standard output
             return 0
         display = display_of(prompt, as_json=options["as_json"])
         await follow_answer(settings, producer, prompt, display, options)
@@ -153,6 +158,16 @@ async def send_one(text: str, options: dict[str, Any]) -> int:
         await producer.stop()
     display.close()
     return 0 if display.good else 1
+
+
+def named(prompt: PromptSubmitted) -> str:
+    """How to come back to a prompt, and how to end it."""
+    ids = f"--session {prompt.session} --prompt-id {prompt.prompt_id}"
+    user = "" if prompt.user == DEFAULT_USER else f"--user {shlex.quote(prompt.user)} "
+    return (
+        f"Session {prompt.session}, prompt {prompt.prompt_id}: the same command with {ids} shows its answer, "
+        f"`tokenwire cancel {user}{ids}` ends it."
+    )
 
 
 async def follow_answer(
@@ -170,9 +185,13 @@ async def follow_answer(
         await reader.start()
         start = await reader.locate(prompt.user, prompt.session, from_start=options["prompt_id"] is not None)
         await producer.submit(prompt)
-        async for piece in reader.follow(prompt, start, deadline_s=options["answer_s"] or ANSWER_S):
-            hint.cancel()
-            display.take(piece)
+        try:
+            async for piece in reader.follow(prompt, start, deadline_s=options["answer_s"] or ANSWER_S):
+                hint.cancel()
+                display.take(piece)
+        except asyncio.CancelledError:  # ctrl-C
+            click.echo(f"\nThe answer goes on without you. {named(prompt)}", err=True)
+            raise
     finally:
         hint.cancel()
         await reader.stop()

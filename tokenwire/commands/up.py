@@ -93,6 +93,7 @@ def up(
     """
     from infra.settings import load_settings
     from infra.telemetry.log_setup import configure_logging
+    from tokenwire.client_start import warn_of_unknown
 
     changes: dict[str, object] = {} if topic_layout is None else {"topic_layout": topic_layout}
     if brokers is not None:
@@ -101,6 +102,7 @@ def up(
     if settings.kafka and brokers is not None:
         raise click.UsageError("--brokers is for embedded brokers, and TOKENWIRE_KAFKA names a cluster; leave one out.")
     configure_logging(settings.log_format, "debug" if settings.log_level == "debug" else "error", "up")
+    warn_of_unknown()
     options = UpOptions(
         models=load_models(settings), no_provider=no_provider, workers=workers, gateways=gateways, as_json=as_json
     )

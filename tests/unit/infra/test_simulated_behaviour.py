@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from infra.simulated_provider.behaviour import (
+    FAULT_KINDS,
     Behaviour,
     DirectiveError,
     Fault,
@@ -59,3 +63,18 @@ def test_fault_with_and_without_a_number() -> None:
     assert parse_fault("429:7") == Fault("429", 7)
     assert parse_fault("cut_after") == Fault("cut_after")
     assert Fault("cut_after").after_tokens == 0
+
+
+def test_page_tells_of_every_option_and_fault() -> None:
+    """And each of its examples is understood."""
+    page = (Path(__file__).parents[3] / "docs" / "simulated-model.md").read_text()
+    options, faults = page.split("| fault | what the client meets |")
+    told = set(re.findall(r"^\| `(\w+)`", options, re.MULTILINE))
+    rows = re.findall(r"^\| (`[^|]*)\|", faults, re.MULTILINE)
+    kinds = {kind for row in rows for kind in re.findall(r"`(\w+)(?::\w)?`", row)}
+    examples = re.findall(r'"(\[\[sim [^"]*)"', page)
+
+    assert told == {"tokens", "first_ms", "pace_ms", "jitter", "seed", "fault", "times"}
+    assert kinds == set(FAULT_KINDS)
+    assert len(examples) == 4
+    assert all(behaviour_for(example, Behaviour()) != Behaviour() for example in examples)

@@ -140,6 +140,45 @@ def test_token_is_good_for_a_gateway_of_the_same_home(
     assert verify_token(load_or_create_secret(tmp_path / "keys", "auth"), out.strip()).user == "alice"
 
 
+def test_token_that_no_gateway_would_accept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused, with what would be accepted."""
+    environment = {"TOKENWIRE_HOME": str(tmp_path), "TOKENWIRE_AUTH_TOKEN_DAYS_MAX": "2"}
+    refused = run_main(capsys, monkeypatch, ["token", "--user", "alice", "--hours", "48.5"], environment)
+    longest = run_main(capsys, monkeypatch, ["token", "--user", "alice", "--hours", "48"], environment)
+
+    assert refused[:2] == (1, "")
+    assert "give --hours 48 or less" in refused[2]
+    assert longest[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [("snd", "Did you mean send?"), ("dead-letters", "Did you mean deadletters?"), ("xyz", "There are: ")],
+)
+def test_command_that_does_not_exist(
+    typed: str, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearest one is named, else all."""
+    code, out, err = run_main(capsys, monkeypatch, [typed], {})
+
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+def test_variable_that_is_no_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named with the one that was meant, on standard error; the command goes on."""
+    environment = {"TOKENWIRE_HOME": str(tmp_path), "TOKENWIRE_FRIST_TOKEN_S": "3", "TOKENWIRE_TEST_CACHE": "x"}
+    code, out, err = run_main(capsys, monkeypatch, ["token", "--user", "alice"], environment)
+
+    assert code == 0
+    assert out.count(".") == 2
+    assert err == "Warning: TOKENWIRE_FRIST_TOKEN_S is no setting; did you mean TOKENWIRE_FIRST_TOKEN_S?\n"
+
+
 def test_our_errors_are_told_and_bugs_are_not_hidden() -> None:
     """Errors of our trees and of the system become a sentence, also in groups; anything else keeps its trace."""
     group = ExceptionGroup("", [ProducerBusy("busy"), ExceptionGroup("", [InvalidField("user", "is bad", "mend it")])])
