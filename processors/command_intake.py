@@ -35,7 +35,7 @@ from schemas.topics import user_partition
 if TYPE_CHECKING:
     from processors.partition_owner import Delivery, PartitionOwner
 
-__all__ = ["CommandIntake"]
+__all__ = ["CommandIntake", "check_identifiers"]
 
 log = structlog.get_logger(__name__)
 
@@ -194,6 +194,7 @@ class CommandIntake:
 
 
 def check_identifiers(command: PromptCommand) -> None:
+    """Whether user, session and prompt id are such. Raises InvalidField."""
     check_user_id(command.user)
     check_session_id(command.session)
     if isinstance(command, PromptSubmitted | PromptCancelled):

@@ -30,6 +30,7 @@ from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.ack_window import AckWindow
 from processors.decisions.busy_session import eta_s, smoothed
 from processors.decisions.recovery import LEASE_US
+from processors.journal_repair import JournalRepair
 from processors.log_appender import LogAppender
 from processors.session_lane import OpenTurn, SessionLane
 from processors.session_watchers import SessionWatchers
@@ -263,6 +264,7 @@ class PartitionOwner:
 
     async def work(self) -> None:
         await self.until_done("journal", self.journal.load)
+        await self.until_done("journal", JournalRepair(self).repair)
         await self.recovery.recover_all()
         self.ready.set()
         self.spawn(self.sweep_now_and_then(), name=f"sweep-{self.partition}")

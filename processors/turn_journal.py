@@ -2,8 +2,9 @@
 
 Loaded from the topic before the partition's prompts are read, written before what it describes is done. The memory
 copy changes only after the broker acknowledged, so that a decision never rests on an entry that a successor would
-not find. Ended turns stay ENDED_KEPT_S for deduplication, then leave a tombstone; of them a worker has many more than
-of open ones, so they are kept packed.
+not find. What of the topic cannot be read is noted (`lost`); `journal_repair.py` finds it again. Ended turns stay
+ENDED_KEPT_S for deduplication, then leave a tombstone; of them a worker has many more than of open ones, so they are
+kept packed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import structlog
 
 from infra.clock import Clock
 from infra.kafka.log_client import LogClient
+from processors.decisions.lost_entries import LostEntries
 from processors.decisions.recovery import newer_entry
 from processors.log_appender import LogAppender
 from schemas.codec import decode_journal_entry, encode
@@ -50,17 +52,23 @@ class TurnJournal:
         """Those that have, packed, the one written last at the end."""
         self.first_offsets: dict[tuple[str, str], array[int]] = {}
         """Per session, where its remembered turns begin, ascending."""
+        self.lost = LostEntries()
+        """What of the topic could not be read when it was loaded."""
 
     async def load(self) -> None:
         """Read the whole partition. Raises LogError."""
         bounds = await self.reader.bounds(self.topic, self.partition)
-        async for records in self.reader.read(self.topic, self.partition, bounds.start, bounds.end):
-            for record in records:
+        self.lost = LostEntries()
+        async for piece in self.reader.pieces(self.topic, self.partition, bounds.start, bounds.end):
+            if piece.lost is not None:
+                self.lost.lose()
+            for record in piece.records:
                 turn = (record.key or b"").decode(errors="replace")
                 if record.value is None:
                     self.forget(turn)
-                    continue
-                self.take(turn, record.value, record.offset)
+                else:
+                    self.take(turn, record.value, record.offset)
+                self.lost.pass_by(record.timestamp_ms)
         if self.open or self.ended:
             log.info("journal_loaded", partition=self.partition, turns=len(self.open) + len(self.ended))
 
@@ -127,6 +135,7 @@ class TurnJournal:
             entry = decode_journal_entry(value)
         except MalformedRecord:
             log.error("journal_entry_unreadable", partition=self.partition, offset=offset)
+            self.lost.lose()
             return
         self.remember(newer_entry(self.get(turn), entry))
 

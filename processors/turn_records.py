@@ -19,6 +19,7 @@ from processors.attempt_stream import StreamResult
 from processors.decisions.answer_room import answer_room
 from processors.decisions.continuation import TextSoFar
 from processors.decisions.history_cut import CutHistory
+from processors.decisions.recovery import closed
 from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.decisions.token_count import count_tokens, estimated_usage
 from processors.log_appender import LogAppender
@@ -29,7 +30,7 @@ from processors.turn_calls import TurnCalls
 from schemas.journal import JournalEntry
 from schemas.prompts import ChatMessage
 from schemas.records import AttemptOutcome, AttemptReason
-from schemas.session_events import EndReason, StartCause, TurnEnded, TurnStarted, Usage
+from schemas.session_events import StartCause, TurnEnded, TurnStarted, Usage
 from schemas.turn_fold import FoldedRun, FoldedTurn
 
 __all__ = ["Attempt", "FailedCall", "TurnRecords", "first_offset_of"]
@@ -314,10 +315,3 @@ def reason_of(run: FoldedRun | None) -> AttemptReason:
 def first_offset_of(entry: JournalEntry, folded: FoldedTurn | None) -> int:
     """Where the turn begins on the log, as far as it is known."""
     return folded.first_offset if folded is not None else entry.first_offset
-
-
-def closed(entry: JournalEntry, reason: EndReason, offset: int, now_us: int) -> JournalEntry:
-    """The entry of a turn that is over: without its prompt, for deduplication only."""
-    return msgspec.structs.replace(
-        entry, phase="ended", prompt=None, reason=reason, last_offset=offset, updated_at_us=now_us
-    )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from infra.kafka.session_topics import SessionTopicRefused
+from processors.decisions.recovery import closed
 from processors.session_lane import OpenTurn, SessionLane
-from processors.turn_records import closed
 from schemas.codec import encode
 from schemas.session_events import TurnEnded, TurnError, Usage
 

@@ -17,7 +17,8 @@ read, and only what was committed: an open transaction hides what comes after it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final, TypeAlias
@@ -243,7 +244,16 @@ class LogClient:
         raise LogUnavailable(f"{topic}/{partition} is throttled: what can be read there is not known yet")
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
-        """Batches of records with start ≤ offset < end. A start before the log's begins where it begins.
+        """Batches of records with start ≤ offset < end: the records of `pieces`."""
+        async with aclosing(self.pieces(topic, partition, start, end)) as pieces:
+            async for piece in pieces:
+                records = [record for record in piece.records if record.offset < end]
+                if records:
+                    yield records
+
+    async def pieces(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Fetched, None]:
+        """Fetches from `start` until `end` is reached, with what was passed over. A start before the log's begins
+        where it begins.
 
         Raises UnknownLog, LogUnavailable. Stops early where retention left nothing more. A leader that was elected a
         moment ago may not show all yet that its predecessor had shown: it is asked again.
@@ -257,9 +267,7 @@ class LogClient:
                     return
                 position = error.start
                 continue
-            records = [record for record in fetched.records if record.offset < end]
-            if records:
-                yield records
+            yield fetched
             if fetched.next_offset > position:
                 position, blanks = fetched.next_offset, 0
                 continue

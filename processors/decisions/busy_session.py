@@ -23,6 +23,7 @@ from schemas.journal import StopKind
 from schemas.prompts import OnBusy
 
 __all__ = [
+    "WHILE_BUSY",
     "BusyDecision",
     "Join",
     "LineTurn",

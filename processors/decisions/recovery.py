@@ -25,8 +25,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import msgspec
+
 from schemas.journal import ENDED_KEPT_S, JournalEntry
-from schemas.session_events import StartCause
+from schemas.session_events import EndReason, StartCause
 from schemas.turn_fold import FoldedTurn
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Resume",
     "Stop",
     "Watch",
+    "closed",
     "decide_recovery",
     "hold_of",
     "is_suspect",
@@ -167,3 +170,10 @@ def newer_entry(known: JournalEntry | None, read: JournalEntry) -> JournalEntry:
     read_rank = (PHASE_RANK[read.phase], read.attempt)
     handed_over = known.phase == "running" and read.phase == "queued" and read.attempt >= known.attempt
     return read if read_rank >= known_rank or handed_over else known
+
+
+def closed(entry: JournalEntry, reason: EndReason, offset: int, now_us: int) -> JournalEntry:
+    """The entry of a turn that is over: without its prompt, for deduplication only."""
+    return msgspec.structs.replace(
+        entry, phase="ended", prompt=None, reason=reason, last_offset=offset, updated_at_us=now_us
+    )

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from infra.clock import Clock
 from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, UnknownLog
+from infra.kafka.lost_range import LostRange
 from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics
 from processors.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
 from schemas.identifiers import SessionKey
@@ -62,6 +63,7 @@ class MemoryLog:
         self.partitions: dict[tuple[str, int], list[LogRecord]] = {}
         self.starts: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.epochs: dict[str, str] = {}
+        self.damaged: defaultdict[tuple[str, int], list[range]] = defaultdict(list)
         for topic in fixed_topics(layout):
             self.create(topic.name, topic.partitions)
 
@@ -90,6 +92,12 @@ class MemoryLog:
     def trim(self, topic: str, partition: int, start: int) -> None:
         """Forget what lies before `start`, as retention does."""
         self.starts[topic, partition] = start
+
+    def damage(self, topic: str, partition: int, start: int, end: int) -> None:
+        """Make a range of offsets one that no reader can read."""
+        self.damaged[topic, partition] = sorted(
+            [*self.damaged[topic, partition], range(start, end)], key=lambda each: each.start
+        )
 
     def records(self, topic: str, partition: int) -> list[LogRecord]:
         """Everything that was ever appended. Raises UnknownLog."""
@@ -188,8 +196,12 @@ class MemoryReader(LogClient):
         records, start = self.memory.records(topic, partition), self.memory.starts[topic, partition]
         if not start <= offset <= len(records):
             raise OffsetOutOfRange(start, len(records))
-        found = records[offset : offset + self.batch_max]
-        return Fetched(found, len(records), offset + len(found))
+        damaged = next((each for each in self.memory.damaged[topic, partition] if each.stop > offset), range(0))
+        if offset in damaged:
+            lost = LostRange(topic, partition, offset, damaged.stop, "its checksum is wrong", end_is_known=True)
+            return Fetched([], len(records), damaged.stop, lost)
+        stop = min(offset + self.batch_max, damaged.start or len(records))
+        return Fetched(records[offset:stop], len(records), min(stop, len(records)))
 
     async def offset_of_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """An offset by time, or of either end."""
