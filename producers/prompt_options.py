@@ -1,32 +1,22 @@
 """A prompt from plain arguments: what the SDK and the command line let callers say, in one place.
 
-Ids left out are drawn. What only types would have kept out (a misspelt choice, one text where a list is meant) is told
-before anything is sent, naming the field: callers need no type checker.
+Ids left out are drawn. What only types would have kept out (a misspelt choice or option, one text where a list is
+meant) is told before anything is sent, naming the field: callers need no type checker.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias, TypedDict, Unpack, get_args
+from typing import TypeAlias, TypedDict, Unpack
 
-import msgspec
-
-from schemas.errors import InvalidField
+from schemas.plain_values import refuse_unknown, struct_of
 from schemas.prompts import ChatMessage, CompareMode, OnBusy, OnLeave, Pace, Priority, PromptSubmitted
 
 __all__ = ["Messages", "PromptOptions", "prompt_of"]
 
 Messages: TypeAlias = Sequence[ChatMessage | Mapping[str, str]]
 """A whole conversation, as chat models take it: {"role": "user", "content": "…"} and so on."""
-
-CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "compare": get_args(CompareMode),
-    "on_busy": get_args(OnBusy),
-    "on_leave": get_args(OnLeave),
-    "pace": get_args(Pace),
-    "priority": get_args(Priority),
-}
 
 
 class PromptOptions(TypedDict, total=False):
@@ -58,45 +48,9 @@ class PromptOptions(TypedDict, total=False):
 
 
 def prompt_of(text: str, *, user: str, **options: Unpack[PromptOptions]) -> PromptSubmitted:
-    """A prompt from plain arguments, ids drawn where left out. Raises InvalidField."""
-    session, prompt_id = options.get("session"), options.get("prompt_id")
-    messages, models = options.get("messages"), options.get("models", ())
-    if isinstance(models, str):
-        raise InvalidField("models", "is one text", "send a list of names")
-    prompt = PromptSubmitted(
-        user=user,
-        session=f"s-{secrets.token_hex(8)}" if session is None else session,
-        prompt_id=f"p-{secrets.token_hex(8)}" if prompt_id is None else prompt_id,
-        input=text,
-        messages=None if messages is None else chat_messages(messages),
-        model=options.get("model", ""),
-        models=tuple(models),
-        compare=options.get("compare", "all"),
-        merge_model=options.get("merge_model", ""),
-        max_tokens=options.get("max_tokens"),
-        temperature=options.get("temperature"),
-        on_busy=options.get("on_busy", "enqueue"),
-        on_leave=options.get("on_leave", "finish"),
-        pace=options.get("pace", "provider"),
-        priority=options.get("priority", "interactive"),
-        cache=options.get("cache", False),
-        metadata=dict(options.get("metadata") or {}),
-        tenant=options.get("tenant", ""),
-    )
-    for field, allowed in CHOICES.items():
-        if getattr(prompt, field) not in allowed:
-            raise InvalidField(field, "is not one of its choices", f"say {', '.join(allowed)}")
-    return prompt
-
-
-def chat_messages(messages: Messages) -> tuple[ChatMessage, ...]:
-    try:
-        return msgspec.convert(
-            [msgspec.to_builtins(message) for message in messages], tuple[ChatMessage, ...], strict=True
-        )
-    except (msgspec.ValidationError, TypeError) as error:
-        raise InvalidField(
-            "messages",
-            "do not have the shape of a conversation",
-            'send {"role": "system", "user" or "assistant", "content": text} each',
-        ) from error
+    """A prompt from plain arguments, ids drawn where left out; None says the same as nothing. Raises InvalidField."""
+    refuse_unknown(options, PromptOptions.__annotations__)
+    said = {name: value for name, value in options.items() if value is not None}
+    said.setdefault("session", f"s-{secrets.token_hex(8)}")
+    said.setdefault("prompt_id", f"p-{secrets.token_hex(8)}")
+    return struct_of(PromptSubmitted, {"user": user, "input": text, **said})

@@ -77,7 +77,9 @@ def turn_id_of(user: UserId, session: SessionId, prompt_id: PromptId, model_inde
     return TurnId(digest_of(user, session, prompt_id, str(model_index))[:TURN_ID_CHARS])
 
 
-def checked(field: str, value: str) -> str:
+def checked(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidField(field, "is no text", REMEDY)
     if not value:
         raise InvalidField(field, "is empty", REMEDY)
     if len(value) > IDENTIFIER_CHARS_MAX:

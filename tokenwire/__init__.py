@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.client.line import Line
-    from gateway.client.line import open_line as connect
+    from gateway.client.opening import open_line as connect
     from producers.sdk import BlockingProducer, Producer, Receipt
 
 __all__ = ["BlockingProducer", "Line", "Producer", "Receipt", "connect"]
@@ -22,9 +22,9 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in ("Line", "connect"):
-        from gateway.client import line
+        from gateway.client import line, opening
 
-        return line.open_line if name == "connect" else line.Line
+        return opening.open_line if name == "connect" else line.Line
     from producers import sdk
 
     return getattr(sdk, name)

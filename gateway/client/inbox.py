@@ -12,37 +12,49 @@ Item = TypeVar("Item")
 
 
 class Inbox(Generic[Item]):
-    """A queue with one reader and one writer. The writer waits while `bytes_max` or more lie in it."""
+    """A queue with one writer. The writer waits while `bytes_max` or more lie in it."""
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.bytes = 0
         self.items: deque[tuple[Item, int]] = deque()
-        self.changed = asyncio.Condition()
+        self.waiting: set[asyncio.Future[None]] = set()
         self.fault: Exception | None = None
 
     async def put(self, item: Item, size: int) -> None:
-        """Add what came, when there is room. Cancellation: it is not added."""
-        async with self.changed:
-            await self.changed.wait_for(lambda: self.bytes < self.bytes_max)
+        """Add what came, when there is room; dropped once the end was told. Cancellation: it is not added."""
+        while self.bytes >= self.bytes_max and self.fault is None:
+            await self.change()
+        if self.fault is None:
             self.items.append((item, size))
             self.bytes += size
-            self.changed.notify_all()
+            self.changed()
 
-    async def end(self, fault: Exception) -> None:
-        """Nothing more will come: `take` raises this once all has been read."""
-        async with self.changed:
-            self.fault = fault
-            self.changed.notify_all()
+    def end(self, fault: Exception) -> None:
+        """Nothing more will come: `take` raises this once all has been read. What was told first stands."""
+        self.fault = self.fault or fault
+        self.changed()
 
     async def take(self) -> Item:
         """The next one. Raises what `end` was told. Cancellation: nothing is taken."""
-        async with self.changed:
-            await self.changed.wait_for(lambda: bool(self.items) or self.fault is not None)
-            if not self.items:
-                assert self.fault is not None
+        while not self.items:
+            if self.fault is not None:
                 raise self.fault
-            item, size = self.items.popleft()
-            self.bytes -= size
-            self.changed.notify_all()
-            return item
+            await self.change()
+        item, size = self.items.popleft()
+        self.bytes -= size
+        self.changed()
+        return item
+
+    async def change(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.add(future)
+        try:
+            await future
+        finally:
+            self.waiting.discard(future)
+
+    def changed(self) -> None:
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(None)

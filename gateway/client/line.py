@@ -14,7 +14,6 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypeAlias
 
@@ -23,6 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
+from gateway.client.asking import checked_attach, checked_prompt, checked_token
 from gateway.client.errors import AnswerFailed, LineClosed
 from gateway.client.inbox import Inbox
 from gateway.decisions.prompt_parts import parts_of
@@ -58,8 +58,9 @@ from schemas.client_messages import (
 )
 from schemas.codec import decode_server_messages, encode
 from schemas.errors import SchemaError
+from schemas.identifiers import check_prompt_id, check_session_id
 
-__all__ = ["Hole", "Line", "LineMessage", "TokenSource", "open_line"]
+__all__ = ["Hole", "Line", "LineMessage", "TokenSource"]
 
 CONNECT_S: Final = 10.0
 """From the first byte to `welcome`."""
@@ -67,18 +68,17 @@ STABLE_S: Final = 10.0
 """A connection that held for so long was none of the failures in a row."""
 SILENCE_FACTOR: Final = 1.5
 """A connection that says nothing for so many of the gateway's own ping periods is dead."""
-INBOX_BYTES_MAX: Final = 1_048_576
 RESUME_BYTES_MAX: Final = 32_768
 """Cursors in a hello; sessions beyond it attach one by one."""
 CLOSE_S: Final = 2.0
 LOST_CODE: Final = 1006
+TOO_LARGE: Final = 1009
 TOKEN_REFUSED: Final = 4401
 RETRY_S: Final = 1.0
 UNANSWERED_MAX: Final = 1_024
 """Prompts that may wait for the gateway's word; they bound what waits to be sent."""
 HTTP_UNAVAILABLE: Final = 503
 HTTP_FORBIDDEN: Final = 403
-NORMAL: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +121,12 @@ class Line:
         """Follow a session from a cursor, "start" or "tail" (what is new, and answers under way).
 
         Attaching one that is followed already changes nothing. Answered by `Attached` among the messages.
+        Raises InvalidField.
         """
         if session not in self.sessions:
+            attach = checked_attach(session, from_)
             self.sessions[session] = SessionFollow(from_)
-            self.send(Attach(session=session, from_=from_))
+            self.send(attach)
 
     def detach(self, session: str) -> None:
         """Stop following a session and forget its position."""
@@ -141,25 +143,36 @@ class Line:
 
         `options`: fields of the wire's `prompt`, such as model, models, messages, max_tokens, on_busy. Answered by
         `Accepted` and then by the session's own messages, or by `Error` with the same `prompt_id`.
-        Raises AnswerFailed while too many wait for their answer.
+        Raises, before anything is sent: InvalidField naming the field at fault, LineClosed once the line has ended,
+        AnswerFailed while too many wait for their answer.
         """
-        if len(self.prompts) >= UNANSWERED_MAX:
-            raise AnswerFailed("busy", f"{UNANSWERED_MAX} prompts wait for their answer; read the line", RETRY_S)
         prompt_id = prompt_id or f"p-{secrets.token_hex(8)}"
-        self.attach(session, from_="start")
-        asked = Prompt(prompt_id=prompt_id, session=session, input=text, **options)
-        self.prompts[prompt_id] = asked
-        self.send(asked)
+        self.submit(checked_prompt(text, session=session, prompt_id=prompt_id, options=options, welcome=self.welcome))
         return prompt_id
 
+    def submit(self, asked: Prompt) -> None:
+        """Send a prompt that was checked, until it is answered. Raises LineClosed, AnswerFailed."""
+        if self.inbox.fault is not None:
+            raise self.inbox.fault
+        if len(self.prompts) >= UNANSWERED_MAX:
+            raise AnswerFailed("busy", f"{UNANSWERED_MAX} prompts wait for their answer; read the line", RETRY_S)
+        self.attach(asked.session, from_="start")
+        self.prompts[asked.prompt_id] = asked
+        self.send(asked)
+
     def cancel(self, session: str, prompt_id: str) -> None:
-        """End a prompt's turn, whether it runs, waits or has not arrived yet."""
+        """End a prompt's turn, whether it runs, waits or has not arrived yet. Raises InvalidField."""
+        check_session_id(session)
+        check_prompt_id(prompt_id)
         self.cancels[prompt_id] = Cancel(session=session, prompt_id=prompt_id)
         self.send(self.cancels[prompt_id])
 
     def refresh(self, token: str) -> None:
-        """Use another token from now on, and tell the gateway, so that the line outlives the old one."""
-        self.token = token
+        """Use another token from now on, and tell the gateway, so that the line outlives the old one.
+
+        Raises InvalidField.
+        """
+        self.token = checked_token(token)
         self.send(Hello(token=token))
 
     def log_out(self) -> None:
@@ -214,16 +227,22 @@ class Line:
     async def run(self) -> None:
         """Connect, serve and come back until told to stay away.
 
+        However it ends, whoever reads the line hears why: also of a fault of ours, and of a token function's own.
         Cancellation: the socket is closed.
         """
+        ending: Exception = LineClosed(LOST_CODE, "the task that serves the line was cancelled")
         try:
-            await self.come_back_for_ever()
-        except Exception as error:  # the root of the line: whoever reads it must hear of a fault of ours
-            await self.inbox.end(error)
-            self.welcomed.set()
+            ending = await self.come_back_until_told()
+        except Exception as error:  # the root of the line
+            ending = error
             raise
+        finally:
+            self.state = "stopped"
+            self.inbox.end(ending)
+            self.welcomed.set()
 
-    async def come_back_for_ever(self) -> None:
+    async def come_back_until_told(self) -> LineClosed:
+        """Connect, serve and come back; the gateway's last words."""
         failures = 0
         for address in itertools.cycle(self.urls):
             began_s = time.monotonic()
@@ -243,19 +262,27 @@ class Line:
                 slot_in_s=max(0.0, self.slot_at_s - time.monotonic()),
             )
             if isinstance(plan, StayAway):
-                self.state = "stopped"
                 said: Disconnect | None = self.words
-                await self.inbox.end(LineClosed(code, reason) if said is None else LineClosed(said.code, said.reason))
-                self.welcomed.set()
-                return
+                return LineClosed(code, reason) if said is None else LineClosed(said.code, said.reason)
+            if code == TOO_LARGE:
+                await self.refuse_waiting()
             failures += 1
             await asyncio.sleep(plan.delay_s)
+        raise AssertionError("there is an address")
+
+    async def refuse_waiting(self) -> None:
+        """A frame was too large for the gateway: the same prompts would only end the next connection too."""
+        for prompt in list(self.prompts.values()):
+            message = "the gateway closed the connection on a frame that is too large; shorten the prompt"
+            error = Error(code="prompt_too_large", message=message, session=prompt.session, prompt_id=prompt.prompt_id)
+            self.failed(error)
+            await self.inbox.put(error, 0)
 
     async def served(self, address: str) -> tuple[int, str]:
         """One socket, from its first byte to its last: the close code and the reason."""
         try:
             async with asyncio.timeout(CONNECT_S) as opening:
-                token = await self.token() if callable(self.token) else self.token
+                token = checked_token(await self.token()) if callable(self.token) else self.token
                 async with connect(
                     address,
                     subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -301,7 +328,11 @@ class Line:
         return Hello(token=token, resume=resume)
 
     async def converse(self, socket: ClientConnection, opening: asyncio.Timeout) -> None:
-        """Read until the end, with a task beside it that writes. Raises ConnectionClosed, SchemaError, TimeoutError."""
+        """Read until the end, with a task beside it that writes.
+
+        Raises ConnectionClosed, SchemaError, TimeoutError, and whatever the writing one has failed with, which ends the
+        reading as well: a line that can only listen would be waited on for ever.
+        """
         writing: asyncio.Task[None] | None = None
         try:
             while True:
@@ -318,10 +349,13 @@ class Line:
                         opening.reschedule(None)
                         self.go_live()
                         writing = asyncio.create_task(self.write(socket), name="tokenwire-line-writer")
+                        writing.add_done_callback(lambda _: socket.transport.abort())
         finally:
             if writing is not None:
                 writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+                (fault,) = await asyncio.gather(writing, return_exceptions=True)
+                if isinstance(fault, Exception):
+                    raise fault
 
     async def write(self, socket: ClientConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
@@ -456,32 +490,3 @@ class Line:
         loop = asyncio.get_running_loop()
         loop.call_later(error.retry_after_s or RETRY_S, self.attach_again, error.session, follow, follow.position)
         return False
-
-
-@asynccontextmanager
-async def open_line(
-    url: str | Sequence[str], *, token: TokenSource, inbox_bytes_max: int = INBOX_BYTES_MAX, connect_s: float = 30.0
-) -> AsyncIterator[Line]:
-    """Connect to a gateway, or to the first of several that lets us in, and stay connected until the block ends.
-
-    `url`: such as ws://127.0.0.1:8080/v1/connect; several are tried in turn. `token`: as `tokenwire token` prints
-    it, or an async function that gets one (or a connect ticket) for each connection; OSError and TimeoutError of such a
-    function are tried again, anything else ends the line.
-    `inbox_bytes_max`: bytes of messages that wait to be read; beyond it the socket is not read, and the gateway serves
-    this client from the log at its own pace. `connect_s`: longest time until the first welcome.
-
-    Raises LineClosed where no gateway wants this client, TimeoutError.
-    Cancellation: the socket is closed; turns go on.
-    """
-    line = Line([url] if isinstance(url, str) else list(url), token, inbox_bytes_max)
-    running = asyncio.create_task(line.run(), name="tokenwire-line")
-    try:
-        async with asyncio.timeout(connect_s):
-            await line.welcomed.wait()
-        if line.inbox.fault is not None and not line.connections:
-            raise line.inbox.fault
-        yield line
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await line.inbox.end(LineClosed(NORMAL, "closed here"))

@@ -7,7 +7,8 @@ A frame is one message or an array of them; each message stands alone, so a bad 
 neighbours and the connection's other sessions unharmed. Every refusal is a `Fault` that names what is wrong and what
 to do. Faults of form (not JSON, wrong shape, no hello first) are strikes; the third closes with 4400, since a client
 that cannot speak the protocol will not learn it here. Faults of content (an empty prompt, a strange session id, a
-type of a newer protocol) are answered for as long as the message rate allows.
+type of a newer protocol) are answered for as long as the message rate allows, and so is a message that cannot be taken
+but says which prompt it is: whoever sent it is told under that id, so that it is forgotten and not sent again.
 
 `hello` on a READY connection refreshes the token and may attach more sessions. Who the token belongs to is decided
 by the shell, which alone can verify it; `authenticated` moves the machine on.
@@ -16,8 +17,9 @@ by the shell, which alone can verify it; `authenticated` moves the machine on.
 from __future__ import annotations
 
 import enum
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -48,6 +50,7 @@ __all__ = [
     "ProtocolState",
     "SubmitPrompt",
     "UnfollowSession",
+    "submitted_by",
 ]
 
 STRIKES_MAX: Final = 3
@@ -55,9 +58,11 @@ MESSAGES_PER_FRAME_MAX: Final = 1_024
 PROMPT_FIELDS_BYTES_MAX: Final = 65_536
 """Of a prompt's JSON text, for everything but what it asks."""
 
+ANYBODY: Final = UserId("anybody")
+"""In the place of a user who does not matter to the check."""
 ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 PATH_IN_MESSAGE: Final = re.compile(
-    r" - at `\$\.(?P<path>[a-z_.\[\]]{1,64})|required field `(?P<missing>[a-z_]{1,64})`"
+    r" - at `\$\.(?P<path>[a-z_0-9.\[\]]{1,64})|required field `(?P<missing>[a-z_]{1,64})`"
 )
 
 
@@ -194,8 +199,10 @@ class ClientProtocol:
         try:
             elements = split(frame)
         except MalformedRecord as error:
-            yield self.strike(error.code, f"the frame {error}; send a JSON object with a type, or an array of them")
-            return
+            elements = split_leniently(frame)
+            if not elements:
+                yield self.strike(error.code, f"the frame {error}; send a JSON object with a type, or an array of them")
+                return
         if len(elements) > MESSAGES_PER_FRAME_MAX:
             yield self.strike("malformed", f"the frame holds more than {MESSAGES_PER_FRAME_MAX} messages; send fewer")
             return
@@ -226,10 +233,8 @@ class ClientProtocol:
     def receive_one(self, element: bytes | str) -> Intent:
         try:
             message = decode_one(element)
-        except UnknownTag as error:
-            return Fault(code=error.code, message="type is not one we know; see the protocol reference", field="type")
         except MalformedRecord as error:
-            return self.strike(error.code, f"the message {problem_of(str(error))}", field=field_of(str(error)))
+            return self.unreadable(element, error)
         if isinstance(message, Hello):
             return Authenticate(message.token, message.resume)
         if self.user is None:
@@ -237,13 +242,32 @@ class ClientProtocol:
         try:
             return self.intent_of(message, self.user)
         except InvalidField as error:
-            return Fault(
-                code=error.code,
-                message=str(error),
-                field=error.field,
-                session=shown(getattr(message, "session", "")),
-                prompt_id=shown(getattr(message, "prompt_id", "")),
-            )
+            return refused(error, message)
+
+    def unreadable(self, element: bytes | str, error: MalformedRecord) -> Fault:
+        """A message that cannot be decoded, as far as it can be read: with the ids of its prompt, where it has them."""
+        value = read_leniently(element)
+        session, prompt_id = shown(value.get("session")), shown(value.get("prompt_id"))
+        if isinstance(error, UnknownTag):
+            words = "type is not one we know; see the protocol reference"
+            return Fault(code=error.code, message=words, field="type", session=session, prompt_id=prompt_id)
+        message, field = f"the message {problem_of(str(error))}", field_of(str(error))
+        if not prompt_id or self.user is None:
+            return self.strike(error.code, message, field=field)
+        if not field:
+            field, message = self.flaw_of(value, message)
+        return Fault(code=error.code, message=message, field=field, session=session, prompt_id=prompt_id)
+
+    def flaw_of(self, value: Mapping[str, object], message: str) -> tuple[str, str]:
+        """Which field keeps a prompt from being JSON (half a surrogate pair, NaN), and why; else the message itself."""
+        try:
+            prompt = msgspec.convert(value, Prompt)
+            check_prompt(submitted_by(prompt, ANYBODY), self.limits)
+        except InvalidField as error:
+            return error.field, str(error)
+        except (msgspec.ValidationError, RecursionError) as error:
+            return field_of(str(error)), message
+        return "", message
 
     def intent_of(self, message: Attach | Detach | Prompt | Part | Cancel | Logout | Pong, user: UserId) -> Intent:
         match message:
@@ -253,7 +277,7 @@ class ClientProtocol:
             case Detach():
                 return UnfollowSession(check_session_id(message.session))
             case Prompt():
-                prompt = prompt_of(message, user)
+                prompt = submitted_by(message, user)
                 check_prompt(prompt, self.limits)
                 return SubmitPrompt(message.session, prompt)
             case Part():
@@ -344,6 +368,34 @@ def split(frame: str) -> Sequence[bytes | str]:
         raise MalformedRecord("is nested too deeply") from None
 
 
+def split_leniently(frame: str) -> Sequence[str]:
+    """The messages of an array that is no JSON for us, where only some of them make it so; empty: it is none at all."""
+    try:
+        values = json.loads(frame, strict=False)
+        return [json.dumps(value) for value in values] if isinstance(values, list) else ()
+    except (ValueError, RecursionError):
+        return ()
+
+
+def read_leniently(element: bytes | str) -> Mapping[str, object]:
+    """The fields of a message that cannot be decoded: Python reads what JSON does not allow, at most a frame of it."""
+    try:
+        value = json.loads(element, strict=False)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def refused(error: InvalidField, message: ClientMessage) -> Fault:
+    return Fault(
+        code=error.code,
+        message=str(error),
+        field=error.field,
+        session=shown(getattr(message, "session", "")),
+        prompt_id=shown(getattr(message, "prompt_id", "")),
+    )
+
+
 def decode_one(element: bytes | str) -> ClientMessage:
     try:
         messages = decode_client_messages(element)
@@ -354,7 +406,8 @@ def decode_one(element: bytes | str) -> ClientMessage:
     return messages[0]
 
 
-def prompt_of(message: Prompt, user: UserId) -> PromptSubmitted:
+def submitted_by(message: Prompt, user: UserId) -> PromptSubmitted:
+    """The prompt as it goes on the log."""
     return PromptSubmitted(
         user=user,
         session=message.session,
@@ -386,6 +439,8 @@ def field_of(text: str) -> str:
     return (found["path"] or found["missing"]) if found else ""
 
 
-def shown(identifier: str) -> str:
+def shown(identifier: object) -> str:
     """An identifier to answer with, unless it is itself what is wrong."""
+    if not isinstance(identifier, str):
+        return ""
     return identifier if len(identifier) <= IDENTIFIER_CHARS_MAX and identifier.isprintable() else ""

@@ -364,6 +364,36 @@ async def refuses_a_long_prompt(peer: ScriptedPeer) -> None:
     await peer.socket.wait_closed()
 
 
+async def refuses_and_dies(peer: ScriptedPeer) -> None:
+    """Under the prompt's id, as for a message that could not be decoded whole."""
+    await peer.welcome()
+    await peer.heard(Prompt)
+    await peer.say(Error(code="malformed", message="no", session="s", prompt_id="p", field="input"), Ping())
+    await peer.heard(Pong)
+    peer.socket.transport.abort()
+
+
+async def dies_of_a_large_frame(peer: ScriptedPeer) -> None:
+    await peer.welcome()
+    await peer.heard(Prompt)
+    await peer.socket.close(1009)
+
+
+async def hears_no_prompt(peer: ScriptedPeer) -> None:
+    """What was refused is not sent again; the session is followed all the same."""
+    await peer.welcome()
+    await peer.say(Ping())
+    while True:
+        for message in decode_client_messages(await peer.socket.recv()):
+            assert not isinstance(message, Prompt)
+            if isinstance(message, Pong):
+                await peer.say(attached(), *opening())
+                await answer(peer, ["one ", "two ", "three ", "four"])
+                await peer.say(end())
+                await peer.socket.wait_closed()
+                return
+
+
 WHOLE = {"text": ANSWER, "end": "complete"}
 SCRIPTS: dict[str, FaultScript] = {
     "nothing": FaultScript((whole,), WHOLE | {"connections": 1}),
@@ -402,6 +432,10 @@ SCRIPTS: dict[str, FaultScript] = {
     "cut in the middle of a long prompt": FaultScript((dies_in_mid_prompt, hears_a_long_prompt), asks=LONG_QUESTION),
     "a long prompt that is refused": FaultScript(
         (refuses_a_long_prompt,), WHOLE | {"connections": 1}, asks=LONG_QUESTION
+    ),
+    "cut after a prompt was refused": FaultScript((refuses_and_dies, hears_no_prompt), WHOLE | {"connections": 2}),
+    "closed on a frame that is too large": FaultScript(
+        (dies_of_a_large_frame, hears_no_prompt), WHOLE | {"connections": 2}
     ),
     "its token ends": FaultScript((by_token("t1", ends_the_token), by_token("t2", second_half)), tokens=("t1", "t2")),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import tokenwire
 from gateway.client.errors import AnswerFailed, LineClosed
 from gateway.client.line import Line
 from schemas.client_messages import Delta, End, Error, Hello, Prompt, Queued
+from schemas.errors import InvalidField
 from schemas.session_events import TurnError
 from tests.unit.gateway.scripted_gateway import (
     ANSWER,
@@ -31,6 +33,12 @@ async def text_of(line: Line, **options: Any) -> str:
     """Ask, and put the answer together."""
     async with asyncio.timeout(WAIT_S):
         return "".join([piece async for piece in line.ask("Hi", session="s", prompt_id="p", **options)])
+
+
+async def until_it_ends(line: Line) -> None:
+    """Read on; it ends by raising."""
+    async for _ in line:
+        pass
 
 
 async def test_whole_answer() -> None:
@@ -123,3 +131,126 @@ async def test_told_to_stay_away() -> None:
             async with asyncio.timeout(WAIT_S), tokenwire.connect(url, token="x") as line:
                 await anext(line)
     assert closed.value.code == 4401
+
+
+HALF = "cut \ud83d"
+BAD_PROMPTS: list[tuple[str, dict[str, Any]]] = [
+    ("input", {"text": HALF}),
+    ("input", {"text": "  "}),
+    ("input", {"text": ["Hi"]}),
+    ("on_busy", {"on_busy": "bogus"}),
+    ("messages", {"text": "", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]}),
+    ("messages", {"text": "", "messages": [{"role": "user", "content": HALF}]}),
+    ("foo", {"foo": 1}),
+    ("session", {"session": "a b"}),
+    ("session", {"session": 5}),
+    ("prompt_id", {"prompt_id": HALF}),
+    ("temperature", {"temperature": float("nan")}),
+    ("metadata", {"metadata": {"a": HALF}}),
+    ("max_tokens", {"max_tokens": "9"}),
+]
+
+
+async def test_bad_prompts_are_refused_where_they_are_asked() -> None:
+    """Each at once and by its field; nothing of them is sent, and the prompt among them is answered."""
+    async with scripted(whole) as url, tokenwire.connect(url, token="x") as line:
+        for field, options in BAD_PROMPTS:
+            with pytest.raises(InvalidField) as refused:
+                line.prompt(**{"text": "Hi", "session": "s"} | options)
+            assert refused.value.field == field
+        assert await text_of(line) == ANSWER
+        assert (line.prompts, line.connections) == ({}, 1)
+
+
+async def test_longer_than_the_gateway_takes() -> None:
+    """Its own limit counts, as `welcome` told it."""
+
+    async def narrow(peer: ScriptedPeer) -> None:
+        await peer.welcome(prompt_bytes_max=10)
+        await peer.socket.wait_closed()
+
+    async with scripted(narrow) as url, tokenwire.connect(url, token="x") as line:
+        with pytest.raises(InvalidField) as refused:
+            line.prompt("x" * 11, session="s")
+    assert refused.value.code == "prompt_too_large"
+
+
+@pytest.mark.parametrize(
+    ("ask", "field"),
+    [
+        (lambda line: line.attach("a b"), "session"),
+        (lambda line: line.attach("s", from_=HALF), "from_"),
+        (lambda line: line.cancel("s", "a b"), "prompt_id"),
+        (lambda line: line.cancel(None, "p"), "session"),
+        (lambda line: line.refresh(HALF), "token"),
+        (lambda line: line.refresh(None), "token"),
+    ],
+)
+async def test_what_else_cannot_be_sent_is_refused_at_once(ask: Callable[[Line], None], field: str) -> None:
+    """The line goes on."""
+    async with scripted(whole) as url, tokenwire.connect(url, token="x") as line:
+        with pytest.raises(InvalidField) as refused:
+            ask(line)
+        assert refused.value.field == field
+        assert await text_of(line) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "field"),
+    [
+        ("http://127.0.0.1:1/v1/connect", "x", "url"),
+        ("127.0.0.1:8080", "x", "url"),
+        ([], "x", "url"),
+        ("ws://127.0.0.1:1/v1/connect", None, "token"),
+        ("ws://127.0.0.1:1/v1/connect", "", "token"),
+    ],
+)
+async def test_no_address_and_no_token(url: Any, token: Any, field: str) -> None:
+    """Told at once, not by a connection that never comes."""
+    with pytest.raises(InvalidField) as refused:
+        async with tokenwire.connect(url, token=token):
+            pass
+    assert refused.value.field == field
+
+
+async def test_writer_that_fails_ends_the_line_with_its_reason() -> None:
+    """A line that can only listen would be waited on for ever."""
+
+    async def idle(peer: ScriptedPeer) -> None:
+        await peer.welcome()
+        await peer.socket.wait_closed()
+
+    async with scripted(idle) as url, tokenwire.connect(url, token="x") as line:
+        unspeakable: Any = object()
+        line.outgoing.put_nowait(Hello(token=unspeakable))
+        with pytest.raises(TypeError):
+            async with asyncio.timeout(WAIT_S):
+                await until_it_ends(line)
+        with pytest.raises(TypeError):
+            line.prompt("Hi", session="s")
+        assert line.state == "stopped"
+
+
+@pytest.mark.parametrize("fault", [KeyError("TOKEN"), asyncio.CancelledError()], ids=["raises", "is cancelled"])
+async def test_token_function_that_fails_ends_the_line(fault: BaseException) -> None:
+    """With its own error, or with one that says what became of it; also in mid-line."""
+    tokens = ["x"]
+
+    async def token() -> str:
+        if tokens:
+            return tokens.pop()
+        raise fault
+
+    async def leaves(peer: ScriptedPeer) -> None:
+        await peer.welcome()
+        await peer.socket.close(1012)
+
+    expected = LineClosed if isinstance(fault, asyncio.CancelledError) else KeyError
+    async with scripted(leaves) as url:
+        async with tokenwire.connect(url, token=token) as line:
+            with pytest.raises(expected):
+                async with asyncio.timeout(WAIT_S):
+                    await until_it_ends(line)
+        with pytest.raises(expected):
+            async with tokenwire.connect(url, token=token):
+                pass

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from producers.sdk import Messages, prompt_of
+from producers.sdk import BlockingProducer, Messages, prompt_of
 from schemas.errors import InvalidField
 from schemas.prompts import ChatMessage
 
@@ -62,3 +62,57 @@ def test_misspelt_choice_is_named_before_anything_is_sent(field: str) -> None:
     wrong: Any = {field: "paralell"}
     with pytest.raises(InvalidField, match=field):
         prompt_of("Hi", user="alice", **wrong)
+
+
+BAD_OPTIONS: list[tuple[str, Any]] = [
+    ("foo", 1),
+    ("submitted_at_us", 1),
+    ("session", 5),
+    ("prompt_id", ["p"]),
+    ("messages", "Hi"),
+    ("messages", [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]),
+    ("model", 3),
+    ("models", [1, 2]),
+    ("max_tokens", "9"),
+    ("max_tokens", True),
+    ("temperature", "hot"),
+    ("cache", "yes"),
+    ("metadata", {"a": 1}),
+    ("metadata", ["a"]),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_OPTIONS)
+def test_option_of_another_name_or_type_is_named(field: str, value: Any) -> None:
+    """At once, and without repeating the value."""
+    with pytest.raises(InvalidField) as refused:
+        prompt_of("" if field == "messages" else "Hi", user="alice", **{field: value})
+
+    assert refused.value.field == field
+    assert not refused.value.problem.endswith(repr(value))
+
+
+def test_text_and_user_of_another_type_are_named() -> None:
+    """Positional ones as well."""
+    wrong: Any = ["Hi"]
+    with pytest.raises(InvalidField, match="input"):
+        prompt_of(wrong, user="alice")
+    with pytest.raises(InvalidField, match="user"):
+        prompt_of("Hi", user=wrong)
+
+
+def test_none_says_the_same_as_nothing() -> None:
+    """As options that are passed through often have it."""
+    prompt = prompt_of("Hi", user="alice", session=None, metadata=None, max_tokens=None, messages=None)
+
+    assert (prompt.metadata, prompt.max_tokens, prompt.messages) == ({}, None, None)
+
+
+def test_submit_refuses_before_it_needs_a_broker() -> None:
+    """Both producers, with a field that does not exist and with half a surrogate pair."""
+    producer = BlockingProducer(kafka="127.0.0.1:1")
+    unknown: Any = {"foo": 1}
+    with pytest.raises(InvalidField, match="foo"):
+        producer.submit("Hi", user="alice", **unknown)
+    with pytest.raises(InvalidField, match="input"):
+        producer.submit("\ud83d", user="alice")

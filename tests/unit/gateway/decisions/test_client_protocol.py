@@ -210,3 +210,71 @@ def test_rest_that_does_not_come() -> None:
     told(protocol, first)
     protocol.forget_parts()
     assert protocol.room.total == protocol.room.held.total == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        (r'"input":"cut \ud83d"', "input"),
+        (r'"messages":[{"role":"user","content":"\udc00"}]', "messages"),
+        ('"input":"Hi","temperature":NaN', "temperature"),
+        ('"input":"Hi","metadata":{"a\t":"b"}', ""),
+        ('"input":"Hi","on_busy":"bogus"', "on_busy"),
+        ('"messages":[{"role":"user","content":[{"type":"text"}]}]', "messages[...].content"),
+        ('"input":["Hi"]', "input"),
+        ('"input":"Hi","models":"a"', "models"),
+        ('"input":"Hi","max_tokens":1e400', "max_tokens"),
+    ],
+)
+def test_prompt_that_cannot_be_taken_is_told_under_its_id(fields: str, field: str) -> None:
+    """Also where the message is no JSON; as often as it comes it is no strike, and says what is wrong."""
+    protocol = ready()
+    for _ in range(STRIKES_MAX + 1):
+        (fault,) = protocol.receive(f'{{{fields},"type":"prompt","prompt_id":"p","session":"s"}}')
+        assert isinstance(fault, Fault)
+        assert (fault.session, fault.prompt_id, fault.closes) == ("s", "p", False)
+        assert (fault.field, "p" in fault.message) == (field, True)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '{"type":"prompt","prompt_id":"p"',
+        '{"type":"prompt","prompt_id":5,"session":"s"}',
+        '{"type":"prompt","prompt_id":"\ud800","session":"s"}'.encode("unicode_escape").decode(),
+        '{"prompt_id":"' + "p" * 129 + '","type":"prompt"}',
+        '{"a":' * 20_000,
+        "[" * 60_000,
+        '{"prompt_id":' + "9" * 60_000 + "}",
+    ],
+)
+def test_message_that_names_no_prompt_is_a_strike(element: str) -> None:
+    """An id that is itself what is wrong, or that cannot be read, is not answered with."""
+    protocol = ready()
+    (fault,) = protocol.receive(element)
+
+    assert isinstance(fault, Fault)
+    assert fault.prompt_id == ""
+    assert protocol.strikes == 1
+
+
+def test_unreadable_message_leaves_its_neighbours_in_the_frame() -> None:
+    """An array that is no JSON because of one of its messages costs that one."""
+    bad = r'{"type":"prompt","prompt_id":"bad","session":"s","input":"\ud83d"}'
+    first, refused, last = ready().receive(
+        f'[{{"type":"attach","session":"ä"}}, {bad}, {{"type":"prompt","prompt_id":"good","session":"s","input":"ä"}}]'
+    )
+
+    assert isinstance(first, Fault)
+    assert isinstance(refused, Fault)
+    assert (refused.prompt_id, refused.field) == ("bad", "input")
+    assert isinstance(last, SubmitPrompt)
+    assert last.prompt.input == "ä"
+
+
+def test_prompt_of_a_newer_type_keeps_its_id() -> None:
+    """Whoever sent it can tell which one it was."""
+    (fault,) = ready().receive('{"type":"prompt.v2","prompt_id":"p","session":"s"}')
+
+    assert isinstance(fault, Fault)
+    assert (fault.code, fault.prompt_id, fault.session) == ("unknown_type", "p", "s")
