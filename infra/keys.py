@@ -25,10 +25,10 @@ PLAIN_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 
 
 class SecretDamaged(Exception):
-    """A secret's file holds too little to be one. Field: path. The operator removes it; what it signed is void."""
+    """A secret's file does not hold one. Field: path. The operator removes it; what it signed or opened is void."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} holds less than {SECRET_BYTES_MIN} bytes; remove it and a new secret is made")
+    def __init__(self, path: Path, wanted: str = f"{SECRET_BYTES_MIN} bytes or more") -> None:
+        super().__init__(f"{path} holds no secret of {wanted}; remove it, and the next start makes a new one")
         self.path = path
 
 

@@ -13,9 +13,11 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from infra.clickhouse.connection import ClickHouseConnection
+from infra.clickhouse.decisions.reader_access import token_digest
 from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits
 from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.clickhouse.migrate import migrate
+from infra.clickhouse.reader_token import reader_token
 from infra.clock import Clock, SystemClock
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.settings import Settings
@@ -52,8 +54,8 @@ async def run_analytics(
 ) -> None:
     """Run until SIGTERM, SIGINT or `stopping`. `on_ready` hears once rows are written and queries answered.
 
-    Raises DataFolderInUse, MigrationConflict, ClickHouseRefused, PortTaken: an operator must act. A ClickHouse or
-    Kafka that does not answer is waited for.
+    Raises DataFolderInUse, MigrationConflict, ClickHouseRefused, PortTaken, SecretDamaged: an operator must act. A
+    ClickHouse or Kafka that does not answer is waited for.
     Cancellation: everything is stopped as by a signal.
     """
     stop = stopping or asyncio.Event()
@@ -90,7 +92,7 @@ async def serve_queries(
     if not connection.embedded:
         return None
     reader = EmbeddedReader(connection.files, ReaderLimits(query_s_max=settings.analytics_query_s))
-    endpoint = ClickHouseEndpoint(reader, settings.analytics_port)
+    endpoint = ClickHouseEndpoint(reader, settings.analytics_port, token_digest(reader_token(settings.home)))
     stack.push_async_callback(endpoint.stop)
     return await endpoint.start()
 

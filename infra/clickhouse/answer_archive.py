@@ -6,6 +6,7 @@ rows within a bound on their text come back; a turn whose beginning lies beyond 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError as DriverError
 from infra.clickhouse.decisions.archived_turns import ArchivedTurn, PartRow, archived_turns
 from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.clickhouse.queries import reading_access
+from infra.keys import SecretDamaged
 from infra.settings import Settings
 from schemas.session_events import Usage
 
@@ -24,6 +26,7 @@ __all__ = ["AnswerArchive"]
 
 CONNECT_S: Final = 1.0
 CONNECTIONS_MAX: Final = 2
+AUTHENTICATION_FAILED: Final = 516
 COUNTS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 STREAM_COLUMNS: Final = 13
 QUERY: Final = """
@@ -67,7 +70,9 @@ class AnswerArchive:
             if self.client is None:
                 self.client = await self.connected()
             answer = await self.client.query(QUERY, parameters=parameters, query_tz="UTC")
-        except (DriverError, ClientError, OSError) as error:
+        except (DriverError, ClientError, OSError, SecretDamaged) as error:
+            if getattr(error, "code", 0) == AUTHENTICATION_FAILED:
+                await self.close()  # the next question reads the token again: it is another one since the restart
             raise ClickHouseUnavailable(type(error).__name__) from error
         return archived_turns(part_row(row) for row in answer.result_rows)
 
@@ -80,12 +85,13 @@ class AnswerArchive:
     async def connected(self) -> AsyncClient:
         if not self.settings.clickhouse and not self.settings.analytics_port:
             raise ClickHouseUnavailable("the embedded engine's endpoint is at a port that nobody told us")
+        access = await asyncio.to_thread(reading_access, self.settings, query_s_max=self.query_s_max)
         return await clickhouse_connect.get_async_client(
             connect_timeout=CONNECT_S,
             send_receive_timeout=self.query_s_max,
             connector_limit=CONNECTIONS_MAX,
             query_retries=0,
-            **reading_access(self.settings, query_s_max=self.query_s_max),
+            **access,
         )
 
 

@@ -14,7 +14,9 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError as DriverError
 from clickhouse_connect.driver.exceptions import OperationalError
 
+from infra.clickhouse.decisions.reader_access import READER_NAME
 from infra.clickhouse.errors import ClickHouseRefused, ClickHouseUnavailable
+from infra.clickhouse.reader_token import reader_token
 from infra.embedded.ports import LOOPBACK
 from infra.settings import Settings
 
@@ -58,14 +60,23 @@ def connected(settings: Settings) -> Client:
 
 
 def reading_access(settings: Settings, *, query_s_max: float) -> dict[str, Any]:
-    """How a client that only reads finds the database: the server of the settings, or the embedded endpoint."""
+    """How a client that only reads finds the database: the server of the settings, or the embedded endpoint.
+
+    Reads the endpoint's token, and makes one where there is none yet. Raises SecretDamaged, OSError.
+    """
     if settings.clickhouse:
         return {
             "dsn": settings.clickhouse,
             "autogenerate_session_id": False,
             "settings": {"readonly": 2, "max_execution_time": query_s_max},
         }
-    return {"host": LOOPBACK, "port": settings.analytics_port, "autogenerate_session_id": False}
+    return {
+        "host": LOOPBACK,
+        "port": settings.analytics_port,
+        "username": READER_NAME,
+        "password": reader_token(settings.home),
+        "autogenerate_session_id": False,
+    }
 
 
 def absent_message(settings: Settings) -> str:

@@ -2,9 +2,10 @@
 
 Speaks what `clickhouse_connect.get_client(host=…, port=…)`, curl and Grafana use: GET and POST, the query in the
 address, the body or a form, `param_*`, settings, `database`, `default_format`, gzip, `/ping`, errors with
-`X-ClickHouse-Exception-Code`. There are no users and no sessions: whoever may connect on this machine may read, and
-every request stands alone. Pages of other sites can't use it: a Host that is not loopback is refused, and nothing
-allows another origin to read. What may run is decided in `infra/clickhouse/decisions/read_policy.py`.
+`X-ClickHouse-Exception-Code`. There are no sessions: every request stands alone and shows the readers' token, since
+every account of this machine can connect (`infra/clickhouse/decisions/reader_access.py`); `/ping` asks for none and
+says nothing. Pages of other sites can't use it: a Host that is not loopback is refused, and nothing allows another
+origin to read. What may run is decided in `infra/clickhouse/decisions/read_policy.py`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import time
 from collections.abc import Mapping
 from typing import Final
 
 import structlog
 from aiohttp import web
 
+from infra.clickhouse.decisions.reader_access import READER_NAME, AccessFault, judge_access
 from infra.clickhouse.embedded_reader import Answer, EmbeddedReader, ReadRequest
 from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, ResultTooLarge
+from infra.clickhouse.reader_token import TOKEN_PLACE
 from infra.embedded.ports import LOOPBACK, PortTaken
 
 __all__ = ["ClickHouseEndpoint"]
@@ -31,6 +35,9 @@ REQUEST_BYTES_MAX: Final = 1_048_576
 SHUTDOWN_S: Final = 2.0
 COMPRESS_FROM_BYTES: Final = 1_024
 NOT_IMPLEMENTED: Final = 48
+AUTHENTICATION_FAILED: Final = 516
+STRANGERS_TOLD_S: Final = 60.0
+"""How often the log tells of requests without a good token: anybody can send a million of them."""
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 TRANSPORT_PARAMETERS: Final = frozenset(
     {
@@ -70,6 +77,7 @@ CONTENT_TYPES: Final = {
 STATUS_OF_CODE: Final = {
     164: 403,  # READONLY
     497: 403,  # ACCESS_DENIED
+    AUTHENTICATION_FAILED: 403,
     452: 403,  # SETTING_CONSTRAINT_VIOLATION
     60: 404,  # UNKNOWN_TABLE
     81: 404,  # UNKNOWN_DATABASE
@@ -80,10 +88,12 @@ STATUS_OF_CODE: Final = {
 
 
 class ClickHouseEndpoint:
-    """The server. `start` before use, `stop` after."""
+    """The server. `start` before use, `stop` after. `digest`: of the token that readers show."""
 
-    def __init__(self, reader: EmbeddedReader, port: int, *, host: str = LOOPBACK) -> None:
+    def __init__(self, reader: EmbeddedReader, port: int, digest: bytes, *, host: str = LOOPBACK) -> None:
         self.reader = reader
+        self.digest = digest
+        self.strangers = StrangersNotice()
         self.host = host
         self.port = port
         """The port asked for; after `start()` the one in use."""
@@ -134,6 +144,10 @@ class ClickHouseEndpoint:
         refused = forbidden_host(request)
         if refused is not None:
             return refused
+        fault = judge_access(request.headers, request.query, self.digest)
+        if fault is not None:
+            self.strangers.note(fault)
+            return error_response(stranger(fault), request)
         try:
             wanted = await read_request(request)
             if not wanted.sql.strip():
@@ -143,6 +157,30 @@ class ClickHouseEndpoint:
             log.info("query_refused", code=error.code, kind=type(error).__name__)
             return error_response(error, request)
         return answer_response(answer, request)
+
+
+class StrangersNotice:
+    """Tells the log of requests without a good token: how many, and why the last one was refused; nothing they sent."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.quiet_until_s = 0.0
+
+    def note(self, fault: AccessFault) -> None:
+        """One more."""
+        self.count += 1
+        now_s = time.monotonic()
+        if now_s >= self.quiet_until_s:
+            log.warning("readers_not_let_in", count=self.count, reason=fault.name.lower())
+            self.count, self.quiet_until_s = 0, now_s + STRANGERS_TOLD_S
+
+
+def stranger(fault: AccessFault) -> ClickHouseRefused:
+    return ClickHouseRefused(
+        f"{READER_NAME}: Authentication failed: {fault}. The user is `{READER_NAME}`, and the password the token that "
+        f"`tokenwire up` prints and that the file {TOKEN_PLACE} in its TOKENWIRE_HOME holds. (AUTHENTICATION_FAILED)",
+        code=AUTHENTICATION_FAILED,
+    )
 
 
 def forbidden_host(request: web.Request) -> web.Response | None:

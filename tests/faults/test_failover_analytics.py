@@ -81,7 +81,7 @@ class Row:
 
 def rows_of(line: WholeLine, users: Sequence[str]) -> dict[str, list[Row]]:
     """Every attempt of these users' turns, in order."""
-    client = clickhouse_connect.get_client(host="127.0.0.1", port=line.analytics_port)
+    client = clickhouse_connect.get_client(**line.analytics_access)
     try:
         rows = [Row(*row) for row in client.query(QUERY, parameters={"users": sorted(set(users))}).result_rows]
     finally:

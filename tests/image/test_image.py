@@ -21,6 +21,7 @@ from typing import Final
 import pytest
 
 from infra.access_tokens import issue_token
+from infra.clickhouse.reader_token import reader_token
 from infra.embedded.child_log import read_tail
 from infra.embedded.child_process import start_child
 from infra.embedded.ports import find_free_port
@@ -178,7 +179,7 @@ async def analytics(folder: Path, kafka: str) -> AsyncIterator[str]:
         async with asyncio.timeout(READY_S):
             answered = await ready
         try:
-            yield f"http://127.0.0.1:{answered.query_port}"
+            yield f"http://default:{reader_token(settings.home)}@127.0.0.1:{answered.query_port}"
         finally:
             stopping.set()
 

@@ -246,7 +246,7 @@ def client_problems(client: ChatClient, turns: dict[str, FoldedTurn]) -> list[st
 
 def rows_of(line: WholeLine, users: Iterable[str]) -> list[dict[str, Any]]:
     """What the `turns` of these users are, by a plain ClickHouse client."""
-    client = clickhouse_connect.get_client(host="127.0.0.1", port=line.analytics_port)
+    client = clickhouse_connect.get_client(**line.analytics_access)
     try:
         answer = client.query(
             f"SELECT {', '.join(COLUMNS)} FROM tokenwire.turns WHERE user IN %(users)s ORDER BY turn, attempt",

@@ -13,7 +13,9 @@ import pytest
 
 from infra.clickhouse.connection import ClickHouseConnection
 from infra.clickhouse.errors import DataFolderInUse
+from infra.clickhouse.queries import reading_access
 from infra.embedded.broker import EmbeddedBroker
+from infra.settings import load_settings
 from tests.integration.analytics_fixture import analytics_settings, attempt_records, publish
 
 __all__: list[str] = []
@@ -52,9 +54,10 @@ async def started(home: Path, bootstrap: str) -> tuple[asyncio.subprocess.Proces
     return child, query_port, metrics_port
 
 
-def count_until(port: int, user: str, wanted: int) -> list[int]:
+def count_until(home: Path, port: int, user: str, wanted: int) -> list[int]:
     """Counts seen by a client that keeps asking, up to the wanted one."""
-    client = clickhouse_connect.get_client(host="127.0.0.1", port=port)
+    access = reading_access(load_settings({}, home=home, analytics_port=port), query_s_max=STOP_S)
+    client = clickhouse_connect.get_client(**access)
     seen = [0]
     try:
         while seen[-1] < wanted:
@@ -71,7 +74,7 @@ async def test_asked_while_it_writes_killed_and_started_again(broker: EmbeddedBr
     child, query_port, _ = await started(tmp_path, broker.bootstrap_servers)
     try:
         publishing = asyncio.create_task(publish(settings, attempt_records("watched", 150)))
-        seen = await asyncio.wait_for(asyncio.to_thread(count_until, query_port, "watched", 150), 90)
+        seen = await asyncio.wait_for(asyncio.to_thread(count_until, tmp_path, query_port, "watched", 150), 90)
         await publishing
         await publish(settings, attempt_records("after", 50))
         child.kill()
@@ -80,8 +83,8 @@ async def test_asked_while_it_writes_killed_and_started_again(broker: EmbeddedBr
         child, query_port, metrics_port = await started(tmp_path, broker.bootstrap_servers)
         with pytest.raises(DataFolderInUse, match="TOKENWIRE_HOME"):
             await ClickHouseConnection(settings).open()
-        again = await asyncio.wait_for(asyncio.to_thread(count_until, query_port, "after", 50), 60)
-        watched = await asyncio.wait_for(asyncio.to_thread(count_until, query_port, "watched", 150), 60)
+        again = await asyncio.wait_for(asyncio.to_thread(count_until, tmp_path, query_port, "after", 50), 60)
+        watched = await asyncio.wait_for(asyncio.to_thread(count_until, tmp_path, query_port, "watched", 150), 60)
         reader, stream = await asyncio.open_connection("127.0.0.1", metrics_port)
         stream.write(b"GET /metrics HTTP/1.0\r\n\r\n")
         exposition = (await reader.read()).decode()

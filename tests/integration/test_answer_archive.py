@@ -10,8 +10,10 @@ import pytest
 
 from gateway.archive_reader import ARCHIVE_TEXT_BYTES_MAX
 from infra.clickhouse.answer_archive import AnswerArchive
+from infra.clickhouse.decisions.reader_access import token_digest
 from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits
 from infra.clickhouse.errors import ClickHouseUnavailable
+from infra.clickhouse.reader_token import reader_token
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.embedded.ports import find_free_port
@@ -84,7 +86,8 @@ async def served(settings: Settings) -> AsyncIterator[WriterParts]:
     """The writer at work, and its engine's endpoint at the settings' port."""
     async with writing(settings) as parts:
         limits = ReaderLimits(query_s_max=settings.analytics_query_s)
-        endpoint = ClickHouseEndpoint(EmbeddedReader(parts.connection.files, limits), settings.analytics_port)
+        reader, digest = EmbeddedReader(parts.connection.files, limits), token_digest(reader_token(settings.home))
+        endpoint = ClickHouseEndpoint(reader, settings.analytics_port, digest)
         await endpoint.start()
         try:
             yield parts

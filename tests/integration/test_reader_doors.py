@@ -19,8 +19,10 @@ import pytest
 import pytest_asyncio
 
 from infra.clickhouse.connection import ClickHouseConnection
+from infra.clickhouse.decisions.reader_access import token_digest
 from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits
 from infra.clickhouse.migrate import migrate
+from infra.clickhouse.reader_token import reader_headers, reader_token
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.settings import load_settings
 
@@ -82,10 +84,11 @@ async def doors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Doors
     connection = ClickHouseConnection(settings)
     await connection.open()
     await migrate(connection)
-    endpoint = ClickHouseEndpoint(EmbeddedReader(connection.files, ReaderLimits(query_s_max=5)), 0)
+    reader, token = EmbeddedReader(connection.files, ReaderLimits(query_s_max=5)), reader_token(home)
+    endpoint = ClickHouseEndpoint(reader, 0, token_digest(token))
     await endpoint.start()
     try:
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession(headers=reader_headers(token)) as http:
             yield Doors(f"http://127.0.0.1:{endpoint.port}/", http, folder)
     finally:
         await endpoint.stop()

@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import pytest
 
 from tests.integration.broker_fixture import cache_folder
+from tests.integration.whole_line import child_ids
 
 READY_S: Final = 120.0
 STOP_S: Final = 20.0
@@ -24,6 +27,7 @@ SLOWLY = "[[sim tokens=20 pace_ms=50]]"
 """An answer takes a second: what stops a batch on the way finds it on the way."""
 COMMAND_S: Final = 60.0
 ROW_S: Final = 20.0
+SCANNED_BYTES_MAX: Final = 5_000_000
 PORTS: Final = {f"TOKENWIRE_{name}_PORT": "0" for name in ("KAFKA", "GATEWAY", "PROVIDER", "ANALYTICS", "METRICS")}
 
 
@@ -188,6 +192,29 @@ async def test_rows_can_be_asked_for(line: Line) -> None:
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
+def test_S14_readers_token_is_in_its_file_and_nowhere_else(line: Line) -> None:
+    """Printed once; no environment, command line, log or other file holds it, also after it was used and misused."""
+    token = line.addresses["analytics_token"]
+    for password, status in ((token, 200), (f"{token[:-1]}!", 403)):
+        query = urlencode({"query": "SELECT 1", "password": password})
+        try:
+            answered = urllib.request.urlopen(f"{line.addresses['analytics']}/?{query}", timeout=5).status
+        except urllib.error.HTTPError as error:
+            answered = error.code
+            error.close()
+        assert answered == status
+    assert line.process is not None
+    pids = [line.process.pid, *child_ids(line.process.pid)]
+    told = [Path(f"/proc/{pid}/{part}").read_bytes() for pid in pids for part in ("environ", "cmdline")]
+    files = [path for path in line.folder.rglob("*") if path.is_file() and path.stat().st_size < SCANNED_BYTES_MAX]
+    holding = [path for path in files if token[:-1].encode() in path.read_bytes()]
+
+    assert len(pids) >= 7
+    assert not any(token.encode() in each for each in told)
+    assert holding == [line.folder / "home" / "keys" / "analytics"]
+    assert line.folder / "home" / "logs" / "analytics.log" in files
+
+
 def test_second_line_in_the_same_folder_is_refused(line: Line) -> None:
     """The sentence names the folder and the setting."""
     told = line.run("up", **PORTS)
@@ -199,6 +226,7 @@ def test_second_line_in_the_same_folder_is_refused(line: Line) -> None:
 
 def test_stopped_line_starts_again_with_its_data(line: Line) -> None:
     """SIGTERM stops everything in time; after the next start an old prompt_id shows the old answer, unpaid."""
+    token = line.addresses["analytics_token"]
     assert line.stop() == 0
     away = line.run("send", "Hello", TOKENWIRE_KAFKA="127.0.0.1:9")
     line.start("--topic-layout", "shared")
@@ -207,3 +235,4 @@ def test_stopped_line_starts_again_with_its_data(line: Line) -> None:
     assert away.returncode == 1
     assert json.loads(again.stdout)["reason"] == "complete"
     assert line.calls() == 0
+    assert line.addresses["analytics_token"] == token

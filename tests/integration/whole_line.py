@@ -30,7 +30,7 @@ from tests.integration.broker_release import RELEASE_VARIABLE, line_module
 from tests.integration.process_probe import is_alive
 from tokenwire.commands.access_token import issue_page_token
 
-__all__ = ["BROKERS_VARIABLE", "POLL_S", "Killed", "WholeLine", "running_line"]
+__all__ = ["BROKERS_VARIABLE", "POLL_S", "Killed", "WholeLine", "child_ids", "running_line"]
 
 READY_S: Final = 120.0
 STOP_S: Final = 20.0
@@ -219,6 +219,12 @@ class WholeLine:
     def analytics_port(self) -> int:
         """Port of the read-only ClickHouse endpoint."""
         return int(self.addresses["analytics"].rpartition(":")[2])
+
+    @property
+    def analytics_access(self) -> dict[str, Any]:
+        """What a plain ClickHouse client is told to read there: address, user and token."""
+        token = self.addresses["analytics_token"]
+        return {"host": "127.0.0.1", "port": self.analytics_port, "username": "default", "password": token}
 
     def token(self, user: str) -> str:
         """An access token, as `tokenwire token` makes it."""

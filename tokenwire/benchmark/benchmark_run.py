@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from infra.clickhouse.reader_token import reader_token
 from tokenwire.benchmark.direct_path import DirectPath
 from tokenwire.benchmark.hop_times import HopRow, hops_of, read_hop_rows
 from tokenwire.benchmark.line_path import LinePath
@@ -54,7 +55,7 @@ async def run_benchmark(method: Method, home: Path, say: Say) -> Report:
         waves = await run_waves((direct, LinePath(line.websocket, line.token_for)), line, method, say)
         say("reading the hop times from ClickHouse")
         turns = {answer.turn for wave in waves for answer in wave.answers if answer.turn}
-        rows = await read_hop_rows(line.line.analytics, turns)
+        rows = await read_hop_rows(line.line.analytics, reader_token(line.settings.home), turns)
     circumstances = Circumstances(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - started_s, 1),

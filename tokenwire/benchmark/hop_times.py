@@ -14,6 +14,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from infra.clickhouse.reader_token import reader_headers
 from tokenwire.benchmark.observed_answer import ObservedAnswer
 from tokenwire.benchmark.quantiles import Spread, spread_of
 
@@ -49,11 +50,14 @@ class HopRow(msgspec.Struct, frozen=True, array_like=True):
     published_at_us: int
 
 
-async def read_hop_rows(url: str, turns: Set[str]) -> dict[str, HopRow]:
-    """The rows by turn, once all of `turns` are there or ROWS_S_MAX have passed. Raises aiohttp.ClientError."""
+async def read_hop_rows(url: str, token: str, turns: Set[str]) -> dict[str, HopRow]:
+    """The rows by turn, once all of `turns` are there or ROWS_S_MAX have passed. `token`: the readers'.
+
+    Raises aiohttp.ClientError.
+    """
     rows: dict[str, HopRow] = {}
     timeout = aiohttp.ClientTimeout(total=REQUEST_S_MAX)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(timeout=timeout, headers=reader_headers(token)) as session:
         give_up_s = asyncio.get_running_loop().time() + ROWS_S_MAX
         while not turns <= rows.keys() and asyncio.get_running_loop().time() < give_up_s:
             await asyncio.sleep(POLL_S)

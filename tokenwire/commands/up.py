@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -206,13 +207,16 @@ def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions
 
 
 async def supervise(plan: LaunchPlan, brokers: Sequence[BrokerStart], held: HeldHome, options: UpOptions) -> int:
+    from infra.clickhouse.reader_token import reader_token
     from infra.embedded.supervisor import Supervisor
     from tokenwire.restart_requests import serve_restarts
+
+    token = "" if plan.settings.clickhouse else reader_token(plan.settings.home)  # damaged: said before anything runs
 
     def on_all_ready() -> None:
         line = msgspec.structs.replace(line_of(plan), control=control)
         held.announce(line)
-        click.echo(json.dumps(addresses(line, plan)) if options.as_json else welcome(line, plan))
+        click.echo(json.dumps(addresses(line, plan, token)) if options.as_json else welcome(line, plan, token))
 
     children = plan.children(brokers)
     supervisor = Supervisor(
@@ -258,13 +262,14 @@ def provider_address(plan: LaunchPlan) -> str:
     return plan.settings.provider_base_url or OPENAI_ADDRESS
 
 
-def addresses(line: RunningLine, plan: LaunchPlan) -> dict[str, Any]:
-    """What a script needs to know."""
+def addresses(line: RunningLine, plan: LaunchPlan, token: str) -> dict[str, Any]:
+    """What a script needs to know. `token`: the readers' of the embedded engine."""
     return {
         "page": line.page,
         "gateways": [plan.gateway_address(port) for port in plan.ports.gateways],
         "kafka": line.kafka,
         "analytics": line.analytics,
+        **({"analytics_token": token} if token else {}),
         "provider": line.provider,
         "simulated": plan.simulated,
         "model": line.model,
@@ -272,14 +277,14 @@ def addresses(line: RunningLine, plan: LaunchPlan) -> dict[str, Any]:
     }
 
 
-def welcome(line: RunningLine, plan: LaunchPlan) -> str:
-    """What a person needs to know."""
+def welcome(line: RunningLine, plan: LaunchPlan, token: str) -> str:
+    """What a person needs to know. `token`: the readers' of the embedded engine."""
     others = [plan.gateway_address(port) for port in plan.ports.gateways[1:]]
     rows = [
         ("Chat page", click.style(line.page, bold=True)),
         *([("More gateways", ", ".join(others))] if others else []),
         ("Kafka", line.kafka),
-        ("Analytics", f"{line.analytics} (ClickHouse over HTTP, read-only)"),
+        ("Analytics", f"{with_token(line.analytics, token)} (ClickHouse over HTTP, read-only)"),
         ("Answers from", plan.answers_from),
         ("Logs", line.logs),
     ]
@@ -289,3 +294,11 @@ def welcome(line: RunningLine, plan: LaunchPlan) -> str:
         f'  Another terminal: tokenwire send "Why is the sky blue?"\n'
         f"  Ctrl-C stops everything; what was said stays in {plan.settings.home}.\n"
     )
+
+
+def with_token(address: str, token: str) -> str:
+    """An address that clients take as it is, user and password included."""
+    from infra.clickhouse.decisions.reader_access import READER_NAME
+
+    scheme, _, place = address.partition("://")
+    return f"{scheme}://{READER_NAME}:{quote(token, safe='')}@{place}" if token else address
