@@ -23,7 +23,15 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.kafka.connection import TOKENS_OPTION, LibrdkafkaTokens
 from infra.kafka.token_source import BrokerTokenUnavailable
-from producers.errors import AccessDenied, BrokerUnavailable, ProducerBusy, ProducerClosed, ProducerError, TopicMissing
+from producers.errors import (
+    AccessDenied,
+    BrokerUnavailable,
+    ProducerBusy,
+    ProducerClosed,
+    ProducerError,
+    PublishTimedOut,
+    TopicMissing,
+)
 from producers.kafka_faults import ACCESS_CODES, fault_of
 from producers.kafka_log import KafkaLog
 from schemas.topics import FOREIGN_PROMPT_BYTES_MAX
@@ -33,6 +41,8 @@ __all__ = ["KafkaPublisher", "OutgoingRecord", "PublishBounds", "Settlement", "W
 POLL_S: Final = 0.1
 """Longest that `poll` sleeps without a result; also the longest that stopping waits for the thread to look up."""
 PURGED_WAIT_S: Final = 1.0
+SENDINGS_MAX: Final = 3
+"""Of one record whose acknowledgement says no offset."""
 METADATA_WAIT_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
@@ -151,10 +161,10 @@ class PolledProducer:
         self._thread = threading.Thread(target=self._serve, name="kafka-producer-poll", daemon=True)
         self._thread.start()
 
-    def publish(self, record: OutgoingRecord, on_settled: OnSettled) -> None:
+    def publish(self, record: OutgoingRecord, on_settled: OnSettled, sent: int = 1) -> None:
         try:
             self._kafka.produce(
-                record.topic, record.value, record.key, on_delivery=partial(self._delivered, on_settled)
+                record.topic, record.value, record.key, on_delivery=partial(self._delivered, record, on_settled, sent)
             )
         except BufferError:
             raise ProducerBusy("too many prompts wait for the broker; try again in a second") from None
@@ -195,11 +205,26 @@ class PolledProducer:
             self._kafka.purge()
             self._kafka.flush(PURGED_WAIT_S)
 
-    def _delivered(self, on_settled: OnSettled, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            on_settled(Written(message.topic(), message.partition(), message.offset()))
-        else:
+    def _delivered(
+        self, record: OutgoingRecord, on_settled: OnSettled, sent: int, error: KafkaError | None, message: Message
+    ) -> None:
+        """An acknowledgement without an offset is a guess, from later batches that went through, and can be wrong: a
+        broker takes any number in a producer's first batch, also where the batch before it failed. The record is sent
+        again; each of ours may lie twice on its log and counts once.
+        """
+        offset = message.offset()
+        if error is not None:
             on_settled(fault_of(error))
+        elif offset is not None and offset >= 0:
+            on_settled(Written(message.topic(), message.partition(), offset))
+        elif sent == SENDINGS_MAX:
+            on_settled(PublishTimedOut("Kafka does not say where the prompt is; send again with the same prompt_id"))
+        else:
+            log.info("record_sent_again", topic=record.topic, partition=message.partition(), sent=sent)
+            try:
+                self.publish(record, on_settled, sent + 1)
+            except ProducerError as fault:
+                on_settled(fault)
 
     def _noticed(self, error: KafkaError) -> None:
         """librdkafka tells what it met outside of any one record."""
