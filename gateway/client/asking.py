@@ -6,19 +6,20 @@ knows (its models, whether there is room) is left to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from gateway.decisions.client_protocol import submitted_by
-from schemas.client_messages import Attach, Prompt, Welcome
+from gateway.decisions.prompt_parts import parts_of
+from schemas.client_messages import Attach, ClientMessage, Prompt, Welcome
 from schemas.errors import InvalidField
 from schemas.identifiers import UserId, check_session_id
 from schemas.plain_values import struct_of
 from schemas.prompt_limits import PromptLimits, check_prompt
 
-__all__ = ["checked_attach", "checked_prompt", "checked_token", "checked_urls"]
+__all__ = ["checked_attach", "checked_prompt", "checked_token", "checked_urls", "fitting"]
 
 ANYBODY = UserId("anybody")
 """In the place of the user, who is not this side's to name."""
@@ -65,3 +66,10 @@ def checked_urls(url: str | Sequence[str]) -> list[str]:
         except (InvalidURI, ValueError, TypeError, AttributeError):
             raise InvalidField("url", "is no websocket address", remedy) from None
     return urls
+
+
+def fitting(message: ClientMessage, welcome: Welcome | None) -> Iterable[ClientMessage]:
+    """What to send for a message: itself, or the parts of a long prompt where the gateway takes them."""
+    if welcome is None or not welcome.prompt_bytes_max or not isinstance(message, Prompt):
+        return (message,)
+    return parts_of(message, welcome.frame_bytes_max)

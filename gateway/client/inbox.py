@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["Inbox"]
@@ -23,7 +24,7 @@ class Inbox(Generic[Item]):
 
     async def put(self, item: Item, size: int) -> None:
         """Add what came, when there is room; dropped once the end was told. Cancellation: it is not added."""
-        while self.bytes >= self.bytes_max and self.fault is None:
+        while self.is_full() and self.fault is None:
             await self.change()
         if self.fault is None:
             self.items.append((item, size))
@@ -45,6 +46,20 @@ class Inbox(Generic[Item]):
         self.bytes -= size
         self.changed()
         return item
+
+    def is_full(self) -> bool:
+        """Whether whoever puts has to wait."""
+        return self.bytes >= self.bytes_max
+
+    def held(self) -> Iterator[Item]:
+        """What was not read yet."""
+        return (item for item, _ in self.items)
+
+    def give_up(self, told: Iterable[Item]) -> None:
+        """Nobody reads it: forget all of it, and tell this in its place."""
+        self.items = deque((item, 0) for item in told)
+        self.bytes = 0
+        self.changed()
 
     async def change(self) -> None:
         future = asyncio.get_running_loop().create_future()

@@ -13,23 +13,21 @@ import itertools
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias
 
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.typing import Subprotocol
 
-from gateway.client.asking import checked_attach, checked_prompt, checked_token
+from gateway.client.answer import Answer, Hole, LineMessage
+from gateway.client.asking import checked_attach, checked_prompt, checked_token, fitting
+from gateway.client.dialing import LOST_CODE, dial, refusal_of
 from gateway.client.errors import AnswerFailed, LineClosed
 from gateway.client.inbox import Inbox
-from gateway.decisions.prompt_parts import parts_of
 from gateway.decisions.reconnect_plan import StayAway, plan_reconnect
 from gateway.decisions.session_follow import Adopted, Dropped, Mend, SessionFollow
 from schemas.client_messages import (
-    SUBPROTOCOL,
     Accepted,
     Attach,
     Attached,
@@ -57,7 +55,7 @@ from schemas.client_messages import (
     Welcome,
 )
 from schemas.codec import decode_server_messages, encode
-from schemas.errors import SchemaError
+from schemas.errors import InvalidField, SchemaError
 from schemas.identifiers import check_prompt_id, check_session_id
 
 __all__ = ["Hole", "Line", "LineMessage", "TokenSource"]
@@ -70,25 +68,15 @@ SILENCE_FACTOR: Final = 1.5
 """A connection that says nothing for so many of the gateway's own ping periods is dead."""
 RESUME_BYTES_MAX: Final = 32_768
 """Cursors in a hello; sessions beyond it attach one by one."""
-CLOSE_S: Final = 2.0
-LOST_CODE: Final = 1006
 TOO_LARGE: Final = 1009
 TOKEN_REFUSED: Final = 4401
 RETRY_S: Final = 1.0
+LEAVE_S: Final = 2.0
+"""What was asked for last may take so long to be answered before the socket is closed."""
 UNANSWERED_MAX: Final = 1_024
 """Prompts that may wait for the gateway's word; they bound what waits to be sent."""
-HTTP_UNAVAILABLE: Final = 503
-HTTP_FORBIDDEN: Final = 403
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Chunks of this session are missing and could not be had again."""
-
-    session: str
-
-
-LineMessage: TypeAlias = ServerMessage | Hole
 TokenSource: TypeAlias = str | Callable[[], Awaitable[str]]
 """An access token, or what gets a token or a connect ticket for each new connection."""
 State: TypeAlias = Literal["connecting", "live", "reconnecting", "stopped"]
@@ -111,6 +99,10 @@ class Line:
         self.outgoing: asyncio.Queue[ClientMessage] = asyncio.Queue()
         self.words: Disconnect | None = None
         self.slot_at_s = 0.0
+        self.answers: dict[str, Answer] = {}
+        """Those that are being read, by prompt."""
+        self.settled = asyncio.Event()
+        """Something that was asked for has had its answer."""
         self.welcomed = asyncio.Event()
         self.resumed: frozenset[str] = frozenset()
         """Sessions whose cursors the last hello carried."""
@@ -152,13 +144,14 @@ class Line:
 
     def submit(self, asked: Prompt) -> None:
         """Send a prompt that was checked, until it is answered. Raises LineClosed, AnswerFailed."""
-        if self.inbox.fault is not None:
-            raise self.inbox.fault
+        if self.fault is not None:
+            raise self.fault
         if len(self.prompts) >= UNANSWERED_MAX:
             raise AnswerFailed("busy", f"{UNANSWERED_MAX} prompts wait for their answer; read the line", RETRY_S)
         self.attach(asked.session, from_="start")
         self.prompts[asked.prompt_id] = asked
         self.send(asked)
+        self.make_room()
 
     def cancel(self, session: str, prompt_id: str) -> None:
         """End a prompt's turn, whether it runs, waits or has not arrived yet. Raises InvalidField."""
@@ -179,28 +172,22 @@ class Line:
         """End every token of this user that was issued up to now, this one included: the line ends with 4401."""
         self.send(Logout())
 
-    async def ask(self, text: str, *, session: str = "", **options: Any) -> AsyncIterator[str]:
-        """The answer to one prompt, piece by piece, for programs that do one thing at a time: it reads the line.
+    def ask(self, text: str = "", *, session: str = "", cancel_on_exit: bool = False, **options: Any) -> Answer:
+        """Ask one model and read its answer: `async for piece in line.ask(…)`, or `await line.ask(…)` for all of it.
 
-        Where an attempt begins anew, its text is told from its beginning. Raises AnswerFailed, LineClosed.
-        Cancellation: the turn goes on; `cancel` ends it.
+        `options` as for `prompt`, but for `models`; a session left out is a new one. Any number may be read at once,
+        and the line beside them: it is told what no answer takes. Raises InvalidField at once; reading raises
+        AnswerFailed, LineClosed. Leaving early lets the turn go on, or cancels it with `cancel_on_exit`.
         """
         session = session or f"s-{secrets.token_hex(8)}"
-        prompt_id = self.prompt(text, session=session, **options)
-        async for message in self:
-            match message:
-                case Error() if message.prompt_id == prompt_id:
-                    raise AnswerFailed(message.code, message.message, message.retry_after_s)
-                case Delta() if message.session == session and self.prompt_of(message) == prompt_id:
-                    yield message.text
-                case End() if message.session == session and self.prompt_of(message) == prompt_id:
-                    if message.reason == "complete":
-                        return
-                    error = message.error
-                    words = f"the answer ended {message.reason}" if error is None else error.message
-                    raise AnswerFailed(error.code if error else message.reason, words)
-                case _:
-                    pass
+        prompt_id = options.pop("prompt_id", None) or f"p-{secrets.token_hex(8)}"
+        if options.get("models") is not None:
+            raise InvalidField("models", "asks several models", "ask one after the other, or use prompt")
+        asked = checked_prompt(text, session=session, prompt_id=prompt_id, options=options, welcome=self.welcome)
+        follow = self.sessions.get(session)
+        if prompt_id in self.answers or (follow is not None and follow.is_over(prompt_id)):
+            raise InvalidField("prompt_id", "was asked on this line already", "leave it out for another question")
+        return Answer(self, asked, cancel_on_exit=cancel_on_exit, unread_chars_max=self.inbox.bytes_max)
 
     def prompt_of(self, message: Queued | Start | Delta | End | Switch | Waiting) -> str:
         """The id of the prompt that a message's turn answers; empty where its beginning was not seen."""
@@ -216,6 +203,29 @@ class Line:
         Cancellation: nothing is lost.
         """
         return await self.inbox.take()
+
+    @property
+    def fault(self) -> Exception | None:
+        """Why the line has ended; None while it has not."""
+        return self.inbox.fault
+
+    def end(self, fault: Exception) -> None:
+        """Nothing more will come, and whoever reads hears why. What was told first stands."""
+        self.inbox.end(fault)
+        self.settled.set()
+        for answer in self.answers.values():
+            answer.wake()
+
+    async def leave(self, fault: Exception) -> None:
+        """The program is done with the line: what it asked for is seen to the gateway, for LEAVE_S at the most."""
+        for answer in list(self.answers.values()):
+            answer.leave()
+        self.end(fault)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                while self.state == "live" and (self.prompts or self.cancels):
+                    self.settled.clear()
+                    await self.settled.wait()
 
     # ---- The connection
 
@@ -238,7 +248,7 @@ class Line:
             raise
         finally:
             self.state = "stopped"
-            self.inbox.end(ending)
+            self.end(ending)
             self.welcomed.set()
 
     async def come_back_until_told(self) -> LineClosed:
@@ -276,22 +286,14 @@ class Line:
             message = "the gateway closed the connection on a frame that is too large; shorten the prompt"
             error = Error(code="prompt_too_large", message=message, session=prompt.session, prompt_id=prompt.prompt_id)
             self.failed(error)
-            await self.inbox.put(error, 0)
+            await self.tell(error, 0)
 
     async def served(self, address: str) -> tuple[int, str]:
         """One socket, from its first byte to its last: the close code and the reason."""
         try:
             async with asyncio.timeout(CONNECT_S) as opening:
                 token = checked_token(await self.token()) if callable(self.token) else self.token
-                async with connect(
-                    address,
-                    subprotocols=[Subprotocol(SUBPROTOCOL)],
-                    compression=None,
-                    max_size=None,
-                    ping_interval=None,
-                    close_timeout=CLOSE_S,
-                    proxy=None,
-                ) as socket:
+                async with dial(address) as socket:
                     await socket.send(encode(self.hello(token)), text=True)
                     await self.converse(socket, opening)
                     return socket.close_code or LOST_CODE, socket.close_reason or ""
@@ -299,21 +301,10 @@ class Line:
             received = closed.rcvd
             return (LOST_CODE, "") if received is None else (received.code, received.reason)
         except InvalidStatus as refused:
-            return self.refused(refused)
+            code, reason, self.words = refusal_of(refused)
+            return code, reason
         except (OSError, TimeoutError, InvalidHandshake, SchemaError, msgspec.DecodeError):
             return LOST_CODE, ""
-
-    def refused(self, refused: InvalidStatus) -> tuple[int, str]:
-        """The upgrade was answered with a status: full for now, or not at all."""
-        status = refused.response.status_code
-        if status == HTTP_UNAVAILABLE:
-            with contextlib.suppress(ValueError):
-                pause_s = float(refused.response.headers.get("Retry-After", ""))
-                self.words = Disconnect(code=1013, reason="no room", reconnect=True, retry_after_s=pause_s)
-            return LOST_CODE, ""
-        if status < HTTP_UNAVAILABLE - 3:  # 4xx: the request itself is at fault
-            return (4403 if status == HTTP_FORBIDDEN else 4400), f"refused with status {status}"
-        return LOST_CODE, ""
 
     def hello(self, token: str) -> Hello:
         """The first message: the token, and the cursors that fit."""
@@ -361,14 +352,8 @@ class Line:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 message = await self.outgoing.get()
-                for part in self.fitting(message):
+                for part in fitting(message, self.welcome):
                     await socket.send(encode(part), text=True)
-
-    def fitting(self, message: ClientMessage) -> Iterable[ClientMessage]:
-        """What to send for a message: itself, or the parts of a long prompt where the gateway takes them."""
-        if self.welcome is None or not self.welcome.prompt_bytes_max or not isinstance(message, Prompt):
-            return (message,)
-        return parts_of(message, self.welcome.frame_bytes_max)
 
     def go_live(self) -> None:
         """Welcome: ask again for all that has had no answer."""
@@ -401,6 +386,7 @@ class Line:
                 self.slot_at_s = time.monotonic() + message.reconnect_in_ms / 1_000
             case Accepted():
                 self.prompts.pop(message.prompt_id, None)
+                self.settled.set()
             case Error():
                 if self.failed(message):
                     return
@@ -420,7 +406,23 @@ class Line:
                     return
             case _:
                 pass
-        await self.inbox.put(message, size)
+        await self.tell(message, size)
+
+    async def tell(self, message: LineMessage, size: int) -> None:
+        """To the answer that it belongs to; else to whoever iterates, and a picture or a hole to all of its session."""
+        taken = False
+        for answer in list(self.answers.values()):
+            if answer.session == getattr(message, "session", ""):
+                taken = await answer.take(message) or taken
+        if not taken:
+            self.make_room()
+            await self.inbox.put(message, size)
+
+    def make_room(self) -> None:
+        """While an answer is read, what nobody iterates for does not stop it: it makes way, and a hole says so."""
+        if self.answers and self.inbox.is_full():
+            sessions = {getattr(message, "session", "") for message in self.inbox.held()} - {""}
+            self.inbox.give_up([Hole(session) for session in sorted(sessions)])
 
     async def take_of_session(
         self,
@@ -452,7 +454,7 @@ class Line:
         if isinstance(verdict, Mend | Dropped):
             return False
         if isinstance(verdict, Adopted):
-            await self.inbox.put(Hole(message.session), size)
+            await self.tell(Hole(message.session), size)
         if isinstance(message, Queued | End):
             self.settle(follow, follow.prompt_of(message.turn))
         return True
@@ -462,6 +464,7 @@ class Line:
         self.prompts.pop(prompt_id, None)
         if follow.is_over(prompt_id):
             self.cancels.pop(prompt_id, None)
+        self.settled.set()
 
     def pinged(self, ping: Ping) -> None:
         self.send(Pong())
@@ -479,6 +482,7 @@ class Line:
         """Mend what an error says, if that can be done; True: the program need not hear of it."""
         self.prompts.pop(error.prompt_id, None)
         self.cancels.pop(error.prompt_id, None)
+        self.settled.set()
         follow = self.sessions.get(error.session)
         if follow is None or not follow.awaiting or error.prompt_id:
             return False

@@ -31,7 +31,8 @@ async def open_line(
 
     Raises InvalidField for an address or token that cannot be one, LineClosed where no gateway wants this client,
     TimeoutError.
-    Cancellation: the socket is closed; turns go on.
+    Cancellation: the socket is closed; turns go on. What was asked for last is seen to the gateway first, which
+    may take two seconds, as at any other end of the block.
     """
     line = Line(checked_urls(url), token if callable(token) else checked_token(token), inbox_bytes_max)
     running = asyncio.create_task(line.run(), name="tokenwire-line")
@@ -42,6 +43,6 @@ async def open_line(
             raise line.inbox.fault
         yield line
     finally:
-        line.inbox.end(LineClosed(NORMAL, "closed here"))
+        await line.leave(LineClosed(NORMAL, "closed here"))
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
