@@ -243,10 +243,9 @@ class EmbeddedReader:
 
     def whole(self, session: Any, sql: bytes, output: str, parameters: Mapping[str, str]) -> Answer:
         result = session.query(sql, output, params=dict(parameters))
-        body = result.bytes() or b""
-        if len(body) > self.limits.answer_bytes_max:
+        if result.size() > self.limits.answer_bytes_max:  # before it is copied
             raise self.too_large()
-        return Answer(body, output, result.rows_read(), result.bytes_read())
+        return Answer(result.bytes() or b"", output, result.rows_read(), result.bytes_read())
 
     def too_large(self) -> ClickHouseError:
         return ResultTooLarge(

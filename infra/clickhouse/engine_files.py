@@ -3,8 +3,9 @@
 chDB runs as its user `default`, who may do anything: read any file of this account, fetch any address, run programs.
 A query must not be able to, so the engine is started with a users file of ours. Its grants leave out every external
 source (file, url, s3, remote, databases, executables), for readers and the writer alike, and its profile bounds the
-limits that a reader's own SETTINGS clause could otherwise lift. Without a configuration file of its own the engine
-would read any `config.xml` of the working directory.
+limits that a reader's own SETTINGS clause could otherwise lift. Queries and inserts together have a limit of memory as
+well: beyond it a query is ended, and the writer tries its insert again. Without a configuration file of its own the
+engine would read any `config.xml` of the working directory.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from xml.sax.saxutils import escape
 from infra.clickhouse.decisions.allowed_names import SYSTEM_TABLES
 from infra.clickhouse.errors import DataFolderInUse
 
-__all__ = ["READER_MEMORY_BYTES_MAX", "READER_THREADS_MAX", "EngineFiles"]
+__all__ = ["QUERIES_MEMORY_BYTES_MAX", "READER_MEMORY_BYTES_MAX", "READER_THREADS_MAX", "EngineFiles"]
 
 READER_MEMORY_BYTES_MAX: Final = 1_073_741_824
 """Memory of one query at the read-only endpoint."""
+QUERIES_MEMORY_BYTES_MAX: Final = 1_610_612_736
+"""Memory of all queries together, inserts included."""
 READER_THREADS_MAX: Final = 8
 FOLDERS: Final = (
     "user_files_path",
@@ -92,7 +95,8 @@ def users_xml(query_s_max: float) -> str:
     grants += [f"GRANT SELECT ON system.{name}" for name in SYSTEM_TABLES]
     queries = "\n        ".join(f"<query>{grant}</query>" for grant in grants)
     return f"""<clickhouse>
-  <profiles><default><constraints>
+  <profiles><default><max_memory_usage_for_user>{QUERIES_MEMORY_BYTES_MAX}</max_memory_usage_for_user><constraints>
+    <max_memory_usage_for_user><const/></max_memory_usage_for_user>
     <max_execution_time><min>{EXECUTION_S_MIN}</min><max>{query_s_max:g}</max></max_execution_time>
     <max_memory_usage><min>1</min><max>{READER_MEMORY_BYTES_MAX}</max></max_memory_usage>
     <max_threads><min>1</min><max>{READER_THREADS_MAX}</max></max_threads>

@@ -13,9 +13,11 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import web
@@ -38,6 +40,8 @@ NOT_IMPLEMENTED: Final = 48
 AUTHENTICATION_FAILED: Final = 516
 STRANGERS_TOLD_S: Final = 60.0
 """How often the log tells of requests without a good token: anybody can send a million of them."""
+FORM: Final = re.compile(r"\w+=")
+"""How a form begins, and no statement does: `curl --data-binary "SELECT 1"` says that its body is a form."""
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 TRANSPORT_PARAMETERS: Final = frozenset(
     {
@@ -196,10 +200,13 @@ async def read_request(request: web.Request) -> ReadRequest:
     parameters = dict(request.query)
     body = ""
     if request.method == "POST":
-        if request.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        if request.content_type == "multipart/form-data":
             parameters |= await form_fields(request)
         else:
             body = await body_text(request)
+            if request.content_type == "application/x-www-form-urlencoded" and FORM.match(body):
+                parameters |= dict(parse_qsl(body, keep_blank_values=True, errors="surrogateescape"))
+                body = ""
     if parameters.get("compress", "0") not in ("0", "false") or parameters.get("decompress", "0") not in ("0", "false"):
         raise ClickHouseRefused("Native compression is not offered here; use gzip over HTTP.", code=NOT_IMPLEMENTED)
     sql = "\n".join(part for part in (parameters.get("query", ""), body) if part)

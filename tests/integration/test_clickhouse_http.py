@@ -3,198 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
-import clickhouse_connect
 import pytest
-import pytest_asyncio
-from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
-from structlog.testing import capture_logs
 
-from infra.clickhouse.answer_archive import AnswerArchive
 from infra.clickhouse.connection import ClickHouseConnection
-from infra.clickhouse.decisions.reader_access import token_digest
-from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits
+from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits, ReadRequest
 from infra.clickhouse.errors import ClickHouseRefused, ClickHouseUnavailable, DataFolderInUse
-from infra.clickhouse.migrate import migrate
 from infra.clickhouse.queries import run_query
-from infra.clickhouse.reader_token import TOKEN_PLACE, reader_headers, reader_token
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.embedded.ports import PortTaken, find_free_port
-from infra.keys import SecretDamaged
-from infra.settings import Settings, load_settings
+from infra.settings import load_settings
 from processors.decisions.analytics_rows import identity_of, row_of
 from processors.turn_table import ClickHouseTurnTable
 from tests.integration.analytics_fixture import attempt_records
+from tests.integration.served_endpoint import QUERY_S, Served
 from tokenwire.commands.up import with_token
 
 __all__: list[str] = []
 
-QUERY_S = 2.0
 ENDLESS = "SELECT count() FROM numbers_mt(1000000000000) WHERE number % 7 = 3"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """An engine with 20 attempts of ann and its endpoint."""
-
-    settings: Settings
-    connection: ClickHouseConnection
-    endpoint: ClickHouseEndpoint
-    folder: Path
-    token: str
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.endpoint.port}/"
-
-    def session(self) -> aiohttp.ClientSession:
-        """A client that shows the token."""
-        return aiohttp.ClientSession(headers=reader_headers(self.token))
-
-    def client(self) -> Client:
-        """The usual Python client with the token."""
-        return clickhouse_connect.get_client(host="127.0.0.1", port=self.endpoint.port, password=self.token)
-
-    async def ask(self, sql: str, **parameters: str) -> tuple[int, str, str]:
-        """Status, exception code and body of a GET."""
-        async with (
-            self.session() as session,
-            session.get(self.url, params={"query": sql, **parameters}) as response,
-        ):
-            return response.status, response.headers.get("X-ClickHouse-Exception-Code", ""), await response.text()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    folder = tmp_path_factory.mktemp("endpoint")
-    settings = load_settings({}, home=folder, analytics_port=find_free_port(), analytics_query_s=QUERY_S)
-    connection = ClickHouseConnection(settings)
-    await connection.open()
-    await migrate(connection)
-    records = attempt_records("ann", 20)
-    rows = [row_of(record, recorded_at_ms=1_790_000_000_000) for record in records]
-    await ClickHouseTurnTable(connection).insert(rows, token="first")
-    limits = ReaderLimits(query_s_max=QUERY_S, queries_max=2, waiting_max=2, answer_bytes_max=1_000_000)
-    token = reader_token(folder)
-    reader = EmbeddedReader(connection.files, limits)
-    endpoint = ClickHouseEndpoint(reader, settings.analytics_port, token_digest(token))
-    await endpoint.start()
-    try:
-        yield Served(settings, connection, endpoint, folder, token)
-    finally:
-        await endpoint.stop()
-        await connection.close()
-
-
-async def test_S14_nobody_reads_without_the_token(served: Served) -> None:
-    """Whoever can connect and knows no token reads no row, by GET and by POST; `/ping` says that it is there."""
-    async with aiohttp.ClientSession() as session:
-        async with session.get(served.url, params={"query": "SELECT count() FROM turns"}) as response:
-            by_get = response.status, response.headers.get("X-ClickHouse-Exception-Code"), await response.text()
-        async with session.post(served.url, data=b"SELECT count() FROM turns") as response:
-            by_post = response.status, response.headers.get("X-ClickHouse-Exception-Code"), await response.text()
-        async with session.get(f"{served.url}ping") as response:
-            ping = response.status, await response.text()
-
-    assert by_get == by_post
-    assert by_get[:2] == (403, "516")
-    assert "keys/analytics" in by_get[2]
-    assert by_get[2].endswith("(AUTHENTICATION_FAILED)\n")
-    assert ping == (200, "Ok.\n")
-
-
-async def test_token_is_taken_in_every_way_of_clickhouses_clients(served: Served) -> None:
-    """Headers, HTTP Basic, parameters; without a name the user is `default`."""
-    token, sql = served.token, "SELECT count() FROM turns"
-    ways: list[dict[str, dict[str, str]]] = [
-        {"headers": {"X-ClickHouse-User": "default", "X-ClickHouse-Key": token}},
-        {"headers": {"X-ClickHouse-Key": token}},
-        {"headers": {"Authorization": aiohttp.encode_basic_auth("default", token)}},
-        {"headers": {"Authorization": aiohttp.encode_basic_auth("", token).replace("Basic", "basic")}},
-        {"params": {"user": "default", "password": token}},
-        {"params": {"password": token}},
-    ]
-    async with aiohttp.ClientSession() as session:
-        for way in ways:
-            headers, params = way.get("headers"), way.get("params")
-            async with session.post(served.url, data=sql.encode(), headers=headers, params=params) as response:
-                assert (response.status, await response.text()) == (200, "20\n"), way
-
-
-async def test_S14_wrong_tokens_learn_nothing_and_leave_nothing(served: Served) -> None:
-    """Refused alike in every way, before the body is read; neither answer nor log holds what was tried."""
-    wrong = f"{served.token[:-1]}!"
-    basic = aiohttp.encode_basic_auth("default", wrong)
-    tries: list[dict[str, dict[str, str]]] = [
-        {"headers": {"X-ClickHouse-User": "default", "X-ClickHouse-Key": wrong}},
-        {"headers": {"X-ClickHouse-User": "ann", "X-ClickHouse-Key": served.token}},
-        {"headers": {"X-ClickHouse-User": served.token}},
-        {"headers": {"X-ClickHouse-Key": served.token[:-1]}},
-        {"headers": {"Authorization": basic}},
-        {"headers": {"Authorization": f"Bearer {served.token}"}},
-        {"headers": {"Authorization": "Basic %%%"}},
-        {"headers": reader_headers(served.token) | {"Authorization": basic}},
-        {"headers": reader_headers(served.token), "params": {"user": "default"}},
-        {"params": {"user": "default", "password": wrong}},
-        {"params": {"password": "\xff"}},
-    ]
-    served.endpoint.strangers.quiet_until_s = 0.0
-    with capture_logs() as logs:
-        async with aiohttp.ClientSession() as session:
-            for each in tries:
-                headers, params = each.get("headers"), each.get("params")
-                async with session.post(served.url, data=never_ending(), headers=headers, params=params) as response:
-                    told = await response.text()
-                assert (response.status, response.headers["X-ClickHouse-Exception-Code"]) == (403, "516"), each
-                assert served.token[:-1] not in told + str(response.headers)
-
-    assert [entry["event"] for entry in logs] == ["readers_not_let_in"]
-    assert served.token[:-1] not in str(logs)
-    assert (await served.ask("SELECT count() FROM turns"))[2] == "20\n"
-
-
-async def never_ending() -> AsyncIterator[bytes]:
-    yield b"SELECT 1"
-    await asyncio.Event().wait()
-
-
-async def test_query_at_another_folders_line_is_told_where_the_token_is(served: Served, tmp_path: Path) -> None:
-    """A port that belongs to another folder's line, and a file that holds no token."""
-    stranger = load_settings({}, home=tmp_path, analytics_port=served.endpoint.port)
-    with pytest.raises(ClickHouseRefused, match="keys/analytics in its TOKENWIRE_HOME") as refused:
-        await run_query(stranger, "SELECT 1")
-    (tmp_path / TOKEN_PLACE).write_text("two words and an é beyond thirty-two bytes")
-    with pytest.raises(SecretDamaged, match="keys/analytics"):
-        await run_query(stranger, "SELECT 1")
-
-    assert refused.value.code == 516
-
-
-async def test_archive_reader_goes_on_with_a_new_token(served: Served) -> None:
-    """The endpoint came back with another token: one question fails, the next one has read it again."""
-    archive = AnswerArchive(served.settings, query_s_max=QUERY_S, text_bytes_max=9_999)
-    file = served.folder / TOKEN_PLACE
-    try:
-        before = await archive.turns("ann", "s0")
-        file.write_text("another-token-of-forty-characters-in-all")
-        served.endpoint.digest = token_digest(reader_token(served.folder))
-        with pytest.raises(ClickHouseUnavailable):
-            await archive.turns("ann", "s0")
-        after = await archive.turns("ann", "s0")
-    finally:
-        await archive.close()
-        file.write_text(served.token)
-        served.endpoint.digest = token_digest(served.token)
-
-    assert before == after
-    assert len(after) == 4
 
 
 @pytest.mark.parametrize(
@@ -396,6 +227,27 @@ async def test_too_many_queries_at_once_are_told_so(served: Served) -> None:
     assert {answer[1] for answer in answers} <= {"159", "202"}
 
 
+async def test_memory_of_all_queries_together_is_limited(served: Served) -> None:
+    """Four that may each have a GiB don't fit: some are ended, in the engine's words, and what is small goes on."""
+    limits = ReaderLimits(query_s_max=QUERY_S, queries_max=4)
+    reader = EmbeddedReader(served.connection.files, limits)
+    held = "(SELECT groupArray(repeat('x', 1000000)) FROM numbers(450))"
+    large = f"SELECT count(), length({held}) FROM numbers_mt(1000000000000) WHERE number % 7 = 3"
+    ended: list[object] = []
+    try:
+        while not any("User memory limit" in str(error) for error in ended):  # a slow machine may run out of time first
+            asking = [asyncio.create_task(reader.read(ReadRequest(sql=large))) for _ in range(4)]
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            small = await served.ask("SELECT count() FROM turns")
+            ended = await asyncio.gather(*asking, return_exceptions=True)
+    finally:
+        await reader.stop()
+    lifted = await served.ask("SELECT 1 SETTINGS max_memory_usage_for_user = 0")
+
+    assert small[::2] == (200, "20\n")
+    assert lifted[0] == 403
+
+
 async def test_answer_above_the_limit(served: Served) -> None:
     """Too large an answer is refused whole, streamed format or not, with what to do about it."""
     for output in ("TSV", "Native", "JSON"):
@@ -410,6 +262,9 @@ async def test_curl_ways_of_asking(served: Served) -> None:
     async with served.session() as session:
         async with session.post(served.url, data="SELECT 7") as response:
             assert await response.text() == "7\n"
+        as_a_form = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl says of --data-binary
+        async with session.post(served.url, data=b"SELECT 'a=b&c+d%41'", headers=as_a_form) as response:
+            assert await response.text() == "a=b&c+d%41\n"
         form = {"query": "SELECT {n:Int32} + 1", "param_n": "41"}
         async with session.post(served.url, data=form) as response:
             assert await response.text() == "42\n"
