@@ -246,7 +246,7 @@ async def test_r23_analytics_writer_killed_in_mid_answer(line: WholeLine, layout
 
 async def test_line_answers_as_before_after_all_that(line: WholeLine, layout: Layout) -> None:
     """The next prompts, at each gateway, are answered at the first attempt."""
-    async with streaming(line, layout, gateways=line.gateways, tokens=40) as streams:
+    async with streaming(line, layout, gateways=line.gateways, tokens=40, pace_ms=100) as streams:
         await streams.ended()
 
         await check_ledger(line, streams.asked, clients=streams.clients, layout=layout)
