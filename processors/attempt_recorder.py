@@ -89,6 +89,8 @@ class AttemptRecorder:
 
     async def finish(self, outcome: AttemptOutcome) -> None:
         """Send the last part. Raises AppendFailed. The text's hash, length and chunks are filled in here."""
+        if self.texts and self.json_bytes + len(msgspec.json.encode(outcome.metadata)) > PART_JSON_BYTES_MAX:
+            await self.send(None)
         await self.send(
             msgspec.structs.replace(
                 outcome,

@@ -90,6 +90,7 @@ class OpenTurn:
             index=self.entry.index,
             models=models_of(self.prompt) if self.prompt.models else (),
             compare=self.prompt.compare,
+            metadata=self.prompt.metadata,
             at_us=at_us,
         )
 

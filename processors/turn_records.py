@@ -258,6 +258,7 @@ class TurnRecords:
                 first_chunk_at_us=run.first_at_us if run else 0,
                 ended_at_us=ended.at_us if ended else (run.last_at_us or run.started.at_us if run else 0),
                 history_messages_cut=run.started.history_messages_cut if run else 0,
+                metadata=turn.prompt.metadata,
             )
         )
 
@@ -304,6 +305,7 @@ class TurnRecords:
             ttft_us=result.ttft_us,
             tpot_us=result.tpot_us,
             history_messages_cut=attempt.history.messages_cut,
+            metadata=turn.prompt.metadata,
         )
 
 

@@ -309,6 +309,7 @@ class TurnRunner:
             text_sha256=recorder.whole_hash.hexdigest(),
             text_chars=recorder.whole_chars,
             forgotten=result.ending.forgotten,
+            metadata=turn.prompt.metadata,
             at_us=self.clock.now_us(),
         )
         verdict = await self.append_end(lane, turn, ended)
@@ -370,6 +371,7 @@ class TurnRunner:
             price_version=price.version if usage != Usage() else "",
             error=ending.error,
             forgotten=ending.forgotten,
+            metadata=turn.prompt.metadata,
             at_us=self.clock.now_us(),
         )
 

@@ -15,7 +15,7 @@ from infra.kafka.session_topics import SessionTopicRefused
 from processors.decisions.recovery import closed
 from processors.session_lane import OpenTurn, SessionLane
 from schemas.codec import encode
-from schemas.session_events import TurnEnded, TurnError, Usage
+from schemas.session_events import TurnEnded, TurnError
 
 if TYPE_CHECKING:
     from processors.partition_owner import PartitionOwner
@@ -58,7 +58,9 @@ class UnloggedEndings:
         )
         now_us = parts.clock.now_us()
         error = TurnError(code=CODE, message="The cluster refuses to keep a log for this session.")
-        ended = TurnEnded(turn=turn.turn, attempt=0, run="", reason="error", usage=Usage(), error=error, at_us=now_us)
+        ended = TurnEnded(
+            turn=turn.turn, attempt=0, run="", reason="error", error=error, metadata=prompt.metadata, at_us=now_us
+        )
         await parts.runner.records.record_failed(turn, None, None)
         await parts.runner.records.record_run(lane, turn, None, ended)
         await lane.journal.write(closed(turn.entry, ended.reason, -1, now_us))

@@ -166,6 +166,7 @@ def result_of(line: BatchLine, answers: LineAnswers | None, error: TurnError | N
         usage=usage_of(ended),
         cost_nano_usd=sum(each.cost_nano_usd for each in ended),
         error=told.error if told else error,
+        metadata=prompt.metadata or msgspec.UNSET,
         answers=tuple(
             BatchAnswer(
                 model=models[each.index],

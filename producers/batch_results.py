@@ -55,6 +55,8 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
     cost_nano_usd: int = 0
     error: TurnError | None = None
+    metadata: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """The line's own, where it has some."""
     answers: tuple[BatchAnswer, ...] | msgspec.UnsetType = msgspec.UNSET
     """Every model's answer; only where several were asked."""
 

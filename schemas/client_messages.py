@@ -215,6 +215,8 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True, tag="queued", kw_o
     models: tuple[str, ...] = ()
     """All models of a comparison, the merging one last; empty where one model is asked."""
     compare: CompareMode = "all"
+    metadata: dict[str, str] = {}
+    """The prompt's own, as it was sent."""
     at_us: int = 0
     c: str = ""
 
@@ -303,6 +305,8 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end", kw_only=Tr
     """Neither the question nor the answer belongs to the conversation any more."""
     first_text_s: float | None = None
     """Seconds from taking the prompt in to the first text that stands, by the worker's clock; absent where unknown."""
+    metadata: dict[str, str] = {}
+    """The prompt's own, as it was sent."""
     at_us: int = 0
     c: str = ""
 

@@ -49,6 +49,8 @@ class AttemptOutcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     tpot_us: int | None = None
     """(last chunk - first chunk) / (output tokens - 1); none for a single token."""
     history_messages_cut: int = 0
+    metadata: dict[str, str] = {}
+    """The prompt's own, as it was sent."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="record.turn", kw_only=True):

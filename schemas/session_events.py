@@ -102,6 +102,8 @@ class TurnQueued(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.queu
     models: tuple[str, ...] = ()
     """All models of a comparison, the merging one last; empty where one model is asked."""
     compare: CompareMode = "all"
+    metadata: dict[str, str] = {}
+    """What its sender keeps with the prompt: it comes back unread."""
     at_us: int = 0
 
 
@@ -167,6 +169,8 @@ class TurnEnded(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.ended
     text_chars: int = 0
     forgotten: bool = False
     """Neither the question nor what was answered belongs to the conversation any more."""
+    metadata: dict[str, str] = {}
+    """The prompt's."""
     at_us: int = 0
 
 

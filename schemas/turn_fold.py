@@ -262,7 +262,7 @@ class SessionFold:
     def remember_ended(self, turn: FoldedTurn) -> None:
         if self.keep_text:  # whoever keeps texts wants the whole history; the reader bounds what it reads
             return
-        turn.queued = msgspec.structs.replace(turn.queued, input="", messages=None)
+        turn.queued = msgspec.structs.replace(turn.queued, input="", messages=None, metadata={})
         if not self.ended_order:
             self.ended_order = []
         self.ended_order.append(turn.queued.turn)

@@ -85,6 +85,7 @@ def queued(event: TurnQueued, session: str, cursor: str) -> Queued:
         index=event.index,
         models=event.models,
         compare=event.compare,
+        metadata=event.metadata,
         at_us=event.at_us,
         c=cursor,
     )
@@ -133,6 +134,7 @@ def end(event: TurnEnded, session: str, cursor: str, first_text_s: float | None)
         text_chars=event.text_chars,
         forgotten=event.forgotten,
         first_text_s=first_text_s,
+        metadata=event.metadata,
         at_us=event.at_us,
         c=cursor,
     )

@@ -301,6 +301,8 @@ def subject_of(event: SessionEvent) -> str:
 
 def slim(event: SessionEvent) -> SessionEvent:
     """What the fold needs to know: it judges turns, and must not keep their prompts."""
-    if isinstance(event, TurnQueued) and (event.input or event.messages):
-        return msgspec.structs.replace(event, input="", messages=None)
+    if isinstance(event, TurnQueued) and (event.input or event.messages or event.metadata):
+        return msgspec.structs.replace(event, input="", messages=None, metadata={})
+    if isinstance(event, TurnEnded) and event.metadata:
+        return msgspec.structs.replace(event, metadata={})
     return event

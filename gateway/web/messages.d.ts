@@ -67,6 +67,8 @@ export interface QueuedMessage {
   /** All models of a comparison, the merging one last; empty where one model is asked. */
   models?: string[];
   compare?: "all" | "best" | "first" | "merge";
+  /** The prompt's own, as it was sent. */
+  metadata?: Record<string, string>;
   at_us?: number;
   c?: string;
 }
@@ -155,6 +157,8 @@ export interface EndMessage {
   forgotten?: boolean;
   /** Seconds from taking the prompt in to the first text that stands, by the worker's clock; absent where unknown. */
   first_text_s?: number | null;
+  /** The prompt's own, as it was sent. */
+  metadata?: Record<string, string>;
   at_us?: number;
   c?: string;
 }

@@ -15,7 +15,7 @@ __all__ = ["COLUMNS", "TABLE", "Row", "RowIdentity", "fault_of", "identity_of", 
 
 TABLE: Final = "tokenwire.turn_parts"
 
-Value: TypeAlias = str | int | bool | list[str] | list[int] | None
+Value: TypeAlias = str | int | bool | list[str] | list[int] | dict[str, str] | None
 Row: TypeAlias = tuple[Value, ...]
 RowIdentity: TypeAlias = tuple[str, str, str, int, str, int]
 """(user, session, turn, attempt, run, part): the table's key; names a row for good."""
@@ -68,6 +68,7 @@ OUTCOME_COLUMNS: Final = (
     "ttft_us",
     "tpot_us",
     "history_messages_cut",
+    "metadata",
 )
 COLUMNS: Final = STREAM_COLUMNS + OUTCOME_COLUMNS
 """The columns of a row, in its order."""
@@ -168,6 +169,7 @@ def outcome_values(outcome: AttemptOutcome | None) -> Row:
         outcome.ttft_us,
         outcome.tpot_us,
         outcome.history_messages_cut,
+        outcome.metadata,
     )
 
 
@@ -175,10 +177,11 @@ def moment(at_us: int) -> int | None:
     return at_us or None
 
 
+NO_METADATA: Final[dict[str, str]] = {}
 NO_OUTCOME: Final[Row] = (
     *("", "", "", "", ""),
     *(0, 0, 0, 0, 0, False, None),
     *(0, "", "", 0, 0),
     *(None, None, None, None, None, None),
-    *(None, None, 0),
+    *(None, None, 0, NO_METADATA),
 )

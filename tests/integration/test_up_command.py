@@ -179,6 +179,22 @@ def test_batch_stopped_in_the_middle_goes_on_without_paying_twice(line: Line) ->
     assert line.calls() == paid_before + 12
 
 
+async def test_metadata_comes_back(line: Line) -> None:
+    """What a line of a batch carries along stands in its result and in its row."""
+    file = line.folder / "tickets.jsonl"
+    file.write_text(json.dumps({"input": "Hello", "metadata": {"ticket": "4711"}}) + "\n")
+    sent = await asyncio.to_thread(line.run, "send", "--file", str(file))
+    (result,) = (line.folder / "tickets.jsonl.results.jsonl").read_text().splitlines()
+    give_up_s = time.monotonic() + ROW_S
+    sql = "SELECT turn FROM turns WHERE metadata['ticket'] = '4711'"
+    while not (found := (await asyncio.to_thread(line.run, "query", "--json", sql)).stdout.strip()):
+        assert time.monotonic() < give_up_s, "the row did not arrive"
+
+    assert sent.returncode == 0, sent.stderr
+    assert json.loads(result)["metadata"] == {"ticket": "4711"}
+    assert json.loads(found)["turn"] == json.loads(result)["turn"]
+
+
 async def test_rows_can_be_asked_for(line: Line) -> None:
     """`query` finds the endpoint; answered turns arrive there; writing is refused in one line."""
     line.run("send", "--session", "rows", "Hello")

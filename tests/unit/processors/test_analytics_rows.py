@@ -37,6 +37,7 @@ OUTCOME = AttemptOutcome(
     ttft_us=14,
     tpot_us=None,
     history_messages_cut=15,
+    metadata={"ticket": "4711"},
 )
 PART = TurnRecord(
     user="u",
@@ -66,6 +67,7 @@ def test_last_part_fills_every_column() -> None:
     assert (row["accepted_at"], row["dequeued_at"], row["requested_at"], row["first_chunk_at"]) == (8, 9, 10, 11)
     assert (row["published_at"], row["ended_at"], row["ttft_us"], row["tpot_us"]) == (None, 13, 14, None)
     assert (row["texts"], row["gaps_us"], row["seq"], row["part"]) == (["a"], [4], 3, 1)
+    assert row["metadata"] == {"ticket": "4711"}
 
 
 def test_earlier_part_knows_no_outcome() -> None:

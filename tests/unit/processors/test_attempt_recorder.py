@@ -23,14 +23,14 @@ KEY = SessionKey("k" * 32)
 ENTRY = JournalEntry(turn="t", user="u", session="s", prompt_id="p", phase="running")
 
 
-def recorded(batches: list[list[str]]) -> list[TurnRecord]:
+def recorded(batches: list[list[str]], metadata: dict[str, str] | None = None) -> list[TurnRecord]:
     log = MemoryLog(VirtualClock())
 
     async def play() -> None:
         recorder = AttemptRecorder(MemoryAppender(log), KEY, ENTRY, attempt=1, run="r1")
         for batch in batches:
             await recorder.add(batch, [123_456_789] * len(batch))
-        await recorder.finish(AttemptOutcome(reason="complete"))
+        await recorder.finish(AttemptOutcome(reason="complete", metadata=metadata or {}))
 
     run_virtual(VirtualLoop(), play())
     records = log.records(RECORDS, record_partition(KEY))
@@ -59,6 +59,17 @@ def test_control_characters_in_tiny_chunks() -> None:
 def test_control_characters_in_large_chunks() -> None:
     """The same."""
     assert len(recorded([["\x01" * 8_192] * 9])) > 1
+
+
+def test_largest_metadata_beside_a_full_part() -> None:
+    """Sixteen entries of the longest keys and values in escapes of six bytes: they get a part of their own."""
+    metadata = {f"{number:02}" + "\x01" * 510: "\x01" * 512 for number in range(16)}
+    records = recorded([["\x01\x02\x03\x04"] * 4_000], metadata)
+
+    assert len(records) == 2
+    assert records[-1].outcome is not None
+    assert (records[-1].texts, records[-1].outcome.metadata) == ((), metadata)
+    assert records[-1].outcome.chunks == 4_000
 
 
 @settings(max_examples=20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
 from gateway.decisions.session_snapshot import snapshot_messages
-from schemas.client_messages import Compared, Delta, End, ServerMessage, Snapshot, Start, Switch
+from schemas.client_messages import Compared, Delta, End, Queued, ServerMessage, Snapshot, Start, Switch
 from schemas.codec import decode_server_messages, encode
 from schemas.identifiers import SessionKey
 from schemas.session_events import (
@@ -57,6 +57,23 @@ def test_answer_that_goes_on_at_another_provider() -> None:
     assert (delta.seq, delta.n, delta.text) == (2, 2, "three four ")
     assert isinstance(end, End)
     assert end.first_text_s == 0.25
+
+
+def test_metadata_comes_back() -> None:
+    """With the beginning and the end of its turn, also where the turn began before what is told."""
+    ticket = {"ticket": "4711"}
+    log: list[SessionEvent] = [
+        TurnQueued(turn="t", prompt_id="p", metadata=ticket),
+        TurnStarted(turn="t", attempt=1, run="r1"),
+        TurnEnded(turn="t", attempt=1, run="r1", reason="complete", metadata=ticket),
+    ]
+    queued, _, end = said(replayed(log))
+    (late,) = said(replayed(log, tells_from=LogPosition(2)))
+
+    assert isinstance(queued, Queued)
+    assert isinstance(end, End)
+    assert isinstance(late, End)
+    assert [each.metadata for each in (queued, end, late)] == [ticket] * 3
 
 
 def test_resumed_inside_a_record_of_the_attempt_that_goes_on() -> None:
