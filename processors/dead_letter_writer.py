@@ -14,7 +14,7 @@ from infra.telemetry.metric_names import WORKER_DEAD_LETTERS
 from infra.telemetry.metrics import Metrics
 from processors.log_appender import LogAppender
 from schemas.codec import encode
-from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter
+from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter, names_in
 
 __all__ = ["DeadLetterWriter"]
 
@@ -68,6 +68,8 @@ class DeadLetterWriter:
     ) -> None:
         """Append a dead letter and wait for the acknowledgement. Raises AppendFailed."""
         whole = value or b""
+        if not user:
+            user, session, prompt_id = names_in(key, value)
         letter = DeadLetter(
             reason=reason,
             message=message,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import msgspec
 
-__all__ = ["DEAD_LETTER_VALUE_BYTES_MAX", "DeadLetter"]
+from schemas.errors import InvalidField
+from schemas.identifiers import check_prompt_id, check_session_id, check_user_id
+
+__all__ = ["DEAD_LETTER_VALUE_BYTES_MAX", "DeadLetter", "Names", "names_in"]
 
 DEAD_LETTER_VALUE_BYTES_MAX: Final = 700_000  # base64 adds a third; the record stays below 960 KiB
 
@@ -29,3 +33,39 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, tag="dead_lett
     session: str = ""
     prompt_id: str = ""
     at_us: int = 0
+
+
+class Names(NamedTuple):
+    """Whose prompt a rejected record was, as far as it can be read; empty where it can't."""
+
+    user: str = ""
+    session: str = ""
+    prompt_id: str = ""
+
+
+class Claims(msgspec.Struct):
+    """What a record may say of itself, of any kind."""
+
+    user: object = None
+    session: object = None
+    prompt_id: object = None
+
+
+CLAIMS: Final = msgspec.json.Decoder(Claims)
+
+
+def names_in(key: bytes | None, value: bytes | None) -> Names:
+    """Whose prompt these bytes are, whatever else is wrong with them. A user who is not named is the key."""
+    try:
+        claims = CLAIMS.decode(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        claims = Claims()
+    user = checked(check_user_id, claims.user) or checked(check_user_id, (key or b"").decode(errors="replace"))
+    return Names(user, checked(check_session_id, claims.session), checked(check_prompt_id, claims.prompt_id))
+
+
+def checked(check: Callable[[str], str], claim: object) -> str:
+    try:
+        return check(claim) if isinstance(claim, str) else ""
+    except InvalidField:
+        return ""

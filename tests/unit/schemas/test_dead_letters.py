@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.codec import decode_dead_letter, encode
-from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter
+from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter, names_in
+from schemas.identifiers import check_prompt_id, check_session_id, check_user_id
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 
 __all__: list[str] = []
@@ -37,3 +39,29 @@ def test_largest_dead_letter_fits_a_record() -> None:
     )
 
     assert len(encode(letter)) < PROMPT_CARRIER_BYTES_MAX
+
+
+@given(st.none() | st.binary(max_size=200), st.none() | st.binary(max_size=200))
+def test_names_are_ids_or_nothing(key: bytes | None, value: bytes | None) -> None:
+    """Of any bytes."""
+    names = names_in(key, value)
+    checks = (check_user_id, check_session_id, check_prompt_id)
+
+    assert all(not name or check(name) == name for check, name in zip(checks, names, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (b'{"type":"prompt.submitted","user":"u","session":"s","prompt_id":"p","input":7}', ("u", "s", "p")),
+        (b'{"user":"u","session":["s"],"prompt_id":"p"}', ("u", "", "p")),
+        (b'{"user":"a b\\n","session":"s"}', ("key", "s", "")),
+        (b'{"user":', ("key", "", "")),
+        (b"[" * 100_000, ("key", "", "")),
+        (b"\xff\xfe", ("key", "", "")),
+        (None, ("key", "", "")),
+    ],
+)
+def test_names_of_a_record_that_was_rejected(value: bytes | None, names: tuple[str, str, str]) -> None:
+    """What is right in it is kept; a user who is not named is the key."""
+    assert names_in(b"key", value) == names
