@@ -40,6 +40,7 @@ from processors.ownership import Ownership
 from processors.partition_owner import OwnerLimits, WorkerParts
 from processors.permit_desk import PermitDesk
 from processors.prompt_agent import add_prompt_agent
+from processors.provider_reach import tell_reach
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ChatProvider
 from processors.target_pool import TargetPool
@@ -252,7 +253,9 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
 
 async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
     server = worker.server
-    first_question = asyncio.create_task(server.facts()) if server is not None else None
+    beside = [asyncio.create_task(tell_reach(worker.holder.current.targets.values()))]
+    if server is not None:
+        beside.append(asyncio.create_task(first_question(server)))
     waits: set[asyncio.Task[Any]] = {
         asyncio.create_task(stop.wait()),
         asyncio.create_task(worker.parts.broken.wait()),
@@ -261,12 +264,17 @@ async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for wait in (*waits, *filter(None, (first_question,))):
-            wait.cancel()
+        for task in (*waits, *beside):
+            task.cancel()
     if worker.parts.broken.is_set():
         raise RuntimeError("a partition could not be worked on; see the log")
     if not stop.is_set():
         raise RuntimeError(f"the Faust app stopped by itself: {worker.faust.crash_reason!r}")
+
+
+async def first_question(server: ServerQuestions) -> None:
+    """Ask the server what it is before the first prompt comes; what it says is learned as it says it."""
+    await server.facts()
 
 
 async def stop_worker(worker: Worker) -> None:
