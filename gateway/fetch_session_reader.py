@@ -66,7 +66,7 @@ class FetchSessionReader:
         client_id = settings.topic_names.member("gateway-follow")
         self.options = connection_options(options, client_id=client_id, timeout_s=REQUEST_TIMEOUT_S)
         self.clock = clock
-        self.partitions = FollowedPartitions()
+        self.partitions = FollowedPartitions(settings.topic_names.is_dense)
         self.assignment: LeaderAssignment[PartitionName] = LeaderAssignment()
         self.directory = ClusterDirectory(settings.bootstrap_servers, self.options)
         self.fetchers: dict[int, LeaderFetcher] = {}

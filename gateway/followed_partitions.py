@@ -9,7 +9,7 @@ from an offset at or before the position can only repeat, never skip, and what r
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +34,8 @@ class FollowedPartition:
 
     place: LogPlace
     position: int
+    dense: bool
+    """Whether offsets that are missing there are lost."""
     only: LogFollower | None = None
     """Who follows a place that is not shared."""
     followers: dict[bytes, LogFollower] | None = None
@@ -83,7 +85,8 @@ class FollowedPartition:
 class FollowedPartitions:
     """All of them, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_dense: Callable[[str], bool]) -> None:
+        self.is_dense = is_dense
         self.by_name: dict[PartitionName, FollowedPartition] = {}
 
     def __len__(self) -> int:
@@ -94,7 +97,7 @@ class FollowedPartitions:
         name = (place.topic, place.partition)
         partition = self.by_name.get(name)
         if partition is None:
-            partition = self.by_name[name] = FollowedPartition(place, offset)
+            partition = self.by_name[name] = FollowedPartition(place, offset, self.is_dense(place.topic))
         elif partition.position > offset:
             return False
         partition.add(key, follower)
@@ -127,12 +130,12 @@ class FollowedPartitions:
 
     def take(self, fetched: FetchedPartition, asked_from: int) -> Unreadable | None:
         """Deliver what is new; what lies at the position and cannot be read. An answer that began beyond the position
-        is of no use."""
+        is of no use, and one that began before it may end before it."""
         partition = self.by_name.get(fetched.name)
         if partition is None or asked_from > partition.position:
             return None
         partition.unknown_since_s = None
-        decoded = fetched.decoded(partition.position)
+        decoded = fetched.decoded(partition.position, dense=partition.dense)
         records, next_offset = decoded.records, decoded.next_offset
         if records:
             partition.note(records, next_offset)
@@ -141,7 +144,7 @@ class FollowedPartitions:
         if next_offset > partition.position:
             partition.position, partition.unreadable = next_offset, 0
             return None
-        return decoded.unreadable
+        return decoded.unreadable if asked_from == partition.position else None
 
     def give_up(self, name: PartitionName, fault: Unreadable, *, now_s: float, pause_s: float) -> bool:
         """Leave a partition out for a while whose position cannot be read; True: that was tried often enough."""

@@ -82,11 +82,14 @@ class FetchedPartition:
     has_room: bool = False
     """Whether there was room for it in the answer, which brought nothing of others and is not throttled."""
 
-    def decoded(self, from_offset: int) -> Decoded:
-        """Records at or after `from_offset`, and where to read on: at the first batch that cannot be read, if any."""
+    def decoded(self, from_offset: int, *, dense: bool = False) -> Decoded:
+        """Records at or after `from_offset`, and where to read on: at the first batch that cannot be read, if any.
+
+        `dense`: no offset is missing on this log unless it is lost.
+        """
         if not self.raw and from_offset < self.end < OFFSET_UNLIMITED:
             return Decoded([], from_offset, BLANK if self.has_room else LEFT_OUT)
-        return decode_records(self.raw, from_offset, end=self.end, aborted=self.aborted)
+        return decode_records(self.raw, from_offset, end=self.end, aborted=self.aborted, dense=dense)
 
 
 def sessionless(positions: dict[PartitionName, int], *, wait_ms: int, bytes_max: int) -> SessionFetchRequest:

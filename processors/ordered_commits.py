@@ -68,7 +68,11 @@ class PromptsConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]  # fa
             raise RuntimeError("this version of aiokafka keeps the longest wait of a fetch elsewhere")
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         without_creation(consumer._client)
-        read_what_can_be_read(consumer, lambda lost: self.consumer.passed_over(lost))
+        read_what_can_be_read(
+            consumer,
+            lambda lost: self.consumer.passed_over(lost),
+            is_dense=lambda topic: topic == self.consumer.topic,  # the prompts, which are not compacted
+        )
         return consumer
 
     async def seek_to_committed(self) -> dict[Any, int]:

@@ -95,7 +95,7 @@ class RecordsConsumer:
             **aiokafka_options(settings),
         )
         without_creation(self.consumer._client)
-        read_what_can_be_read(self.consumer, self.note_lost)
+        read_what_can_be_read(self.consumer, self.note_lost, is_dense=names.is_dense)
 
     @property
     def epoch(self) -> int:

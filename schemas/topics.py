@@ -36,6 +36,8 @@ PREFIX_PATTERN: Final = "[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 """Kafka's own letters; it leads to no name that Kafka's tools take for an internal one (`__…`)."""
 TOPIC_CHARS_MAX: Final = 249  # Kafka's own limit
 DEDICATED: Final = ".session."
+DENSE: Final = frozenset({".prompts", ".activity", ".records", ".tickets", ".deadletters", ".sessions"})
+"""Fixed topics that are not compacted, without their prefix."""
 PREFIX_CHARS_MAX: Final = TOPIC_CHARS_MAX - len(DEDICATED) - SESSION_KEY_CHARS
 """The name of a session's own topic is the longest."""
 
@@ -118,6 +120,10 @@ class TopicNames:
     def shared_sessions(self) -> str:
         """The logs of all sessions, in the shared layout."""
         return f"{self.prefix}.sessions"
+
+    def is_dense(self, topic: str) -> bool:
+        """Whether every offset from the log's start to its end is there, unless it was lost: what is not compacted."""
+        return topic.removeprefix(self.prefix) in DENSE or topic.startswith(self.prefix + DEDICATED)
 
     def member(self, role: str) -> str:
         """How processes of a role show themselves to the brokers: their consumer group, their client id."""

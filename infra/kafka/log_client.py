@@ -144,7 +144,8 @@ class LogClient:
 
     def __init__(self, settings: Settings, *, role: str = "log", on_lost: TellLost | None = None) -> None:
         self.options = aiokafka_options(settings)
-        self.client_id = settings.topic_names.member(role)
+        self.names = settings.topic_names
+        self.client_id = self.names.member(role)
         self.client: SparseMetadataClient | None = None
         self.on_lost = on_lost
 
@@ -222,7 +223,8 @@ class LogClient:
                     return Decoded([], offset, REFUSED), await self.end(topic, partition)
                 if not raw and offset < stable_end and not response.throttle_time_ms:
                     return Decoded([], offset, BLANK), stable_end
-                return decode_records(raw, offset, end=stable_end, aborted=aborted), stable_end
+                dense = self.names.is_dense(topic)
+                return decode_records(raw, offset, end=stable_end, aborted=aborted, dense=dense), stable_end
         return Decoded([], offset), offset
 
     async def pass_over(self, lost: LostRange, end: int) -> Fetched:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from infra.kafka.record_batches import TRIES_MAX, Unreadable
+from infra.kafka.record_batches import NOTHING_SHOWN, TRIES_MAX, Unreadable
 
 __all__ = [
     "BLANK",
@@ -21,7 +21,6 @@ __all__ = [
 
 RETRY_PAUSE_S: Final = 0.1
 PROBE_BYTES: Final = 65_536
-NOTHING_SHOWN: Final = "the broker shows nothing there, though more lies behind"
 BLANK: Final = Unreadable(0, None, NOTHING_SHOWN, tries_max=8)
 """In an answer without a byte: a new leader may answer so, for a moment."""
 LEFT_OUT: Final = Unreadable(0, None, NOTHING_SHOWN, tries_max=1_000)

@@ -53,6 +53,7 @@ class ReadableClient(SparseMetadataClient):
     """The client of one consumer."""
 
     on_lost: Callable[[LostRange], None]
+    is_dense: Callable[[str], bool]
     failures: dict[tuple[str, int], tuple[int, int, int]]
     """Where a partition cannot be read, how often that is tried, and how often it was."""
 
@@ -72,7 +73,7 @@ class ReadableClient(SparseMetadataClient):
             readable = []
             for answer in answers:
                 offset = asked[topic, answer[0]]
-                found = self.read(answer, offset, room, nothing=nothing)
+                found = self.read(topic, answer, offset, room, nothing=nothing)
                 room -= len(found.content)
                 if found.unreadable is not None and not found.content:
                     found = await self.past(node_id, (topic, answer[0]), offset, found, end=answer[3])
@@ -84,7 +85,9 @@ class ReadableClient(SparseMetadataClient):
         if again:
             await asyncio.sleep(RETRY_PAUSE_S)
 
-    def read(self, answer: tuple[Any, ...], offset: int, room: int, *, nothing: Unreadable) -> ReadableBytes:
+    def read(
+        self, topic: str, answer: tuple[Any, ...], offset: int, room: int, *, nothing: Unreadable
+    ) -> ReadableBytes:
         """What one partition's answer holds. Without room left, nothing: it is asked for again.
 
         `nothing`: what an empty answer means where more lies there.
@@ -96,7 +99,7 @@ class ReadableClient(SparseMetadataClient):
             return ReadableBytes(b"", offset)
         if not raw and offset < stable_end:
             return ReadableBytes(b"", offset, nothing)
-        return readable_bytes(raw or b"", offset, end=stable_end)
+        return readable_bytes(raw or b"", offset, end=stable_end, dense=self.is_dense(topic))
 
     async def past(
         self, node_id: int, place: tuple[str, int], offset: int, found: ReadableBytes, *, end: int
@@ -132,15 +135,18 @@ class ReadableClient(SparseMetadataClient):
             raise RequestTimedOutError(f"{topic}/{partition} is throttled: what can be read there is not known yet")
         for _, answers in response.topics:
             for answer in answers:
-                found = self.read(answer, offset, UNPACKED_BYTES_MAX, nothing=BLANK)
+                found = self.read(topic, answer, offset, UNPACKED_BYTES_MAX, nothing=BLANK)
                 return found.next_offset > offset
         return False
 
 
-def read_what_can_be_read(consumer: Any, on_lost: Callable[[LostRange], None]) -> None:
+def read_what_can_be_read(
+    consumer: Any, on_lost: Callable[[LostRange], None], *, is_dense: Callable[[str], bool]
+) -> None:
     """Do so with a consumer whose client is a SparseMetadataClient already, before it is started.
 
-    `on_lost` is called on the consumer's own event loop, each time a range is passed over.
+    `on_lost` is called on the consumer's own event loop, each time a range is passed over. `is_dense` says of a topic
+    whether offsets that are missing there are lost.
     Raises RuntimeError: it is no consumer that we know.
     """
     known = {"_check_crcs": bool, "_isolation_level": str, "_client": SparseMetadataClient}
@@ -150,4 +156,4 @@ def read_what_can_be_read(consumer: Any, on_lost: Callable[[LostRange], None]) -
     consumer._isolation_level = "read_committed"
     client = consumer._client
     client.__class__ = ReadableClient
-    client.on_lost, client.failures = on_lost, {}
+    client.on_lost, client.is_dense, client.failures = on_lost, is_dense, {}

@@ -10,7 +10,8 @@ can be known:
 - else nobody knows: whoever reads has to look for the next offset that can be read.
 
 The checksum covers neither the first offset nor the length, so both are believed only as far as they fit: offsets
-rise, and end before the log's end.
+rise, and end before the log's end. On a log that is *dense*, one that is not compacted, they also follow one another:
+markers and what was aborted lie there like anything else, so offsets that are missing are lost.
 
 Records of aborted transactions and the markers of transactions are passed over, as a consumer that "reads committed"
 does; the broker tells which transactions those are. Message formats before Kafka 0.11 are not read: brokers of today
@@ -31,6 +32,7 @@ from aiokafka.record.util import calc_crc32c
 from infra.kafka.batch_codecs import CannotUnpack, unpacked
 
 __all__ = [
+    "NOTHING_SHOWN",
     "OFFSET_UNLIMITED",
     "TRIES_MAX",
     "UNPACKED_BYTES_MAX",
@@ -50,6 +52,7 @@ UNPACKED_BYTES_MAX: Final = 33_554_432
 fetch."""
 TRIES_MAX: Final = 3
 """Readings of what came damaged: the damage may be the way's."""
+NOTHING_SHOWN: Final = "the broker shows nothing there, though more lies behind"
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 PLACE: Final = struct.Struct(">qi")
 CHECKED_FROM: Final = 21
@@ -111,15 +114,17 @@ def decode_records(
     *,
     end: int = OFFSET_UNLIMITED,
     aborted: Iterable[tuple[int, int]] | None = None,
+    dense: bool = False,
 ) -> Decoded:
     """The records of fetched bytes at or after `from_offset` (a batch may begin before it).
 
     `end`: no batch ends after it. `aborted`: producer id and first offset of each aborted transaction in these bytes.
+    `dense`: no offset is missing on this log unless it is lost.
     """
     records: list[LogRecord] = []
     next_offset = from_offset
     hidden = AbortedTransactions(aborted or ())
-    for batch in readable_batches(raw or b"", from_offset, end=end):
+    for batch in readable_batches(raw or b"", from_offset, end=end, dense=dense):
         if isinstance(batch, Unreadable):
             return Decoded(records, next_offset, batch)
         if not hidden.hide(batch):
@@ -141,11 +146,11 @@ class ReadableBytes:
     unreadable: Unreadable | None = None
 
 
-def readable_bytes(raw: bytes, from_offset: int, *, end: int) -> ReadableBytes:
-    """What of fetched bytes a decoder can be given that checks nothing. `end` as for `decode_records`."""
+def readable_bytes(raw: bytes, from_offset: int, *, end: int, dense: bool = False) -> ReadableBytes:
+    """What of fetched bytes a decoder can be given that checks nothing. `end`, `dense` as for `decode_records`."""
     contents: list[bytes | bytearray | memoryview] = []
     next_offset = from_offset
-    for batch in readable_batches(raw, from_offset, end=end):
+    for batch in readable_batches(raw, from_offset, end=end, dense=dense):
         if isinstance(batch, Unreadable):
             return ReadableBytes(b"".join(contents), next_offset, batch)
         contents.append(batch.content)
@@ -175,6 +180,7 @@ def readable_batches(
     from_offset: int,
     *,
     end: int = OFFSET_UNLIMITED,
+    dense: bool = False,
     unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
 ) -> Iterator[Batch | Unreadable]:
     """The batches in order, ending at the first Unreadable, or where they have unpacked to enough."""
@@ -183,14 +189,17 @@ def readable_batches(
     for number, span in enumerate(spans):
         fault = fault_of(span, due, end)
         if fault is not None:
-            go_on = next((each for each in spans[number + 1 :] if fault_of(each, due, end) is None), None)
-            known = HEADER.unpack_from(go_on)[0] if go_on is not None else end_by_header(span, due, end)
+            after = after_of(spans[number + 1 :], due, end)
+            known = after if after is not None else end_by_header(span, due, end)
             if known is None or known > due:
                 yield Unreadable(due, known, fault, TRIES_MAX)
                 return
             continue  # all of it lies before what was asked for
         head = HEADER.unpack_from(span)
         next_offset = head[0] + head[6] + 1
+        if dense and (head[0] > due or head[0] < due != from_offset):
+            yield out_of_line(head[0], next_offset, due, after_of(spans[number + 1 :], due, end))
+            return
         try:
             content = content_of(span, head, unpacked_bytes_max)
             if len(content) > room and room < unpacked_bytes_max:
@@ -239,6 +248,20 @@ def fault_of(span: memoryview, due: int, end: int) -> str | None:
     if not due < base + last_delta + 1 <= end:
         return "its offset does not fit"
     return None
+
+
+def after_of(spans: Iterable[memoryview], due: int, end: int) -> int | None:
+    """The first offset of the next batch that is whole and lies where it should."""
+    found = next((span for span in spans if fault_of(span, due, end) is None), None)
+    return None if found is None else int(HEADER.unpack_from(found)[0])
+
+
+def out_of_line(base: int, next_offset: int, due: int, after: int | None) -> Unreadable:
+    """What is missing before a batch that does not begin where it is due, on a dense log; or that batch, where the next
+    one says that its own first offset is broken."""
+    if base > due and (after is None or after >= next_offset):
+        return Unreadable(due, base, NOTHING_SHOWN, TRIES_MAX)
+    return Unreadable(due, after if after is not None and after > due else None, "its offset does not fit", TRIES_MAX)
 
 
 def end_by_header(span: memoryview, due: int, end: int) -> int | None:

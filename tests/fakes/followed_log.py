@@ -21,7 +21,7 @@ from schemas.codec import encode
 from schemas.identifiers import SessionKey
 from schemas.session_events import SessionEvent
 from schemas.topics import Layout, LogPlace
-from tests.fakes.topic_names import session_place
+from tests.fakes.topic_names import NAMES, session_place
 
 __all__ = ["FollowedLog", "FollowedLogReader"]
 
@@ -104,7 +104,7 @@ class FollowedLogReader:
 
     def __init__(self, log: FollowedLog) -> None:
         self.log = log
-        self.partitions = FollowedPartitions()
+        self.partitions = FollowedPartitions(NAMES.is_dense)
         self.reachable = True
 
     def deliver(self) -> None:
@@ -149,7 +149,7 @@ class FollowedFetch(FetchedPartition):
         super().__init__(name, 0, 0, b"")
         object.__setattr__(self, "log", log)
 
-    def decoded(self, from_offset: int) -> Decoded:
+    def decoded(self, from_offset: int, *, dense: bool = False) -> Decoded:
         """See `FetchedPartition.decoded`."""
         log: list[LogRecord] = self.log  # type: ignore[attr-defined]  # set past the frozen base
         return Decoded(log[from_offset:], max(from_offset, len(log)))

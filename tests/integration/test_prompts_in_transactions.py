@@ -68,7 +68,7 @@ def committed_and_end(line: WorkerLine) -> tuple[int, int]:
 async def test_only_what_was_committed_is_answered(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """An aborted prompt costs nothing; prompts behind an open transaction wait for its end; markers stall no commit."""
     async with open_line(broker, tmp_path) as line:
-        line.start_worker()
+        worker = line.start_worker()
         committing, aborting = [await asyncio.to_thread(in_transaction, broker) for _ in range(2)]
         committed = ask(committing, "committed", COMMITTED)
         ask(aborting, "aborted", "Was I aborted?")
@@ -89,3 +89,4 @@ async def test_only_what_was_committed_is_answered(broker: EmbeddedBroker, tmp_p
         ]
         assert [await line.events(USER, session) for session in ("aborted", "open")] == [[], []]
         assert len(line.provider.calls) == 3
+        assert "batch_unreadable" not in line.log_of(worker)  # neither markers nor what was aborted counts as lost

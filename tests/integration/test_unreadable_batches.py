@@ -16,6 +16,8 @@ from infra.kafka.lost_range import LostRange
 from infra.kafka.readable_client import read_what_can_be_read
 from infra.kafka.sparse_metadata import without_creation
 from infra.settings import load_settings
+from schemas.identifiers import SessionKey
+from schemas.topics import TopicNames
 
 __all__: list[str] = []
 
@@ -31,6 +33,9 @@ LOST: Final = (RECORDS, 2 * RECORDS)
 LEFT: Final = [f"{offset}".encode() for offset in range(BATCHES * RECORDS) if not LOST[0] <= offset < LOST[1]]
 SHOWN: Final = [f"{offset}".encode() for offset in (*range(RECORDS), *range(LAST, LAST + RECORDS))]
 """What a broker itself still shows where a length is broken: it looks no further in that segment, and says nothing."""
+NAMES: Final = TopicNames()
+COMPACTED: Final = "length, compacted"
+"""A log on which offsets may be missing: nobody can tell that they are lost."""
 
 Damage = Callable[[bytearray, int], None]
 
@@ -114,7 +119,7 @@ async def by_consumer(broker: EmbeddedBroker, topic: str) -> tuple[list[bytes | 
     lost: list[LostRange] = []
     consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
     without_creation(consumer._client)
-    read_what_can_be_read(consumer, lost.append)
+    read_what_can_be_read(consumer, lost.append, is_dense=NAMES.is_dense)
     await consumer.start()
     try:
         place = TopicPartition(topic, 0)
@@ -131,13 +136,13 @@ async def by_consumer(broker: EmbeddedBroker, topic: str) -> tuple[list[bytes | 
 
 
 async def test_damaged_batches(private_broker: EmbeddedBroker) -> None:
-    """Whatever of a batch is damaged, each reader has all that the broker still shows, and tells the range."""
-    topics = {name: f"damaged-{name}" for name in DAMAGES}
+    """Whatever of a batch is damaged, each reader has all that the broker still shows, and tells what is missing."""
+    topics = {name: NAMES.session_topic(SessionKey(name)).name for name in DAMAGES} | {COMPACTED: NAMES.turns}
     await write(private_broker, list(topics.values()))
     await private_broker.stop()
     for name, topic in topics.items():
         segment, _ = sorted((private_broker._data_folder / f"{topic}-0").glob("*.log"))
-        damage(segment, DAMAGES[name])
+        damage(segment, DAMAGES.get(name, break_length))
     await private_broker.start()
 
     found = {}
@@ -146,5 +151,6 @@ async def test_damaged_batches(private_broker: EmbeddedBroker) -> None:
             values, lost = await reader(private_broker, topic)
             found[name, reader.__name__] = values, [(each.start, each.next_offset) for each in lost]
 
-    hidden = {"length": (SHOWN, []), "short-length": (SHOWN, [LOST])}
+    rest = (LOST[0], LAST)
+    hidden = {"length": (SHOWN, [rest]), "short-length": (SHOWN, [rest]), COMPACTED: (SHOWN, [])}
     assert found == {place: hidden.get(place[0], (LEFT, [LOST])) for place in found}

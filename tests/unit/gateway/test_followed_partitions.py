@@ -9,8 +9,9 @@ from gateway.followed_partitions import UNKNOWN_AGAIN_S, FollowedPartitions
 from gateway.kafka_fetch import FetchedPartition
 from infra.kafka.log_client import LogRecord
 from infra.kafka.lost_range import BLANK, LEFT_OUT
+from infra.kafka.record_batches import empty_batch
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
-from tests.fakes.topic_names import session_place
+from tests.fakes.topic_names import NAMES, session_place
 
 KEY = session_key_of(check_user_id("alice"), check_session_id("s1"))
 PLACE = session_place(KEY, "dedicated")
@@ -31,7 +32,7 @@ class Silent:
 
 
 def followed() -> FollowedPartitions:
-    partitions = FollowedPartitions()
+    partitions = FollowedPartitions(NAMES.is_dense)
     assert partitions.follow(PLACE, KEY, 7, Silent())
     return partitions
 
@@ -85,3 +86,12 @@ def test_one_of_many_that_an_answer_had_no_room_for_is_not_lost() -> None:
             assert partitions.wanted([NAME], 10.0) == {NAME: 7}
 
     assert given_up == [False] * (100 + BLANK.tries_max - 1) + [True]
+
+
+def test_answer_that_ends_before_the_position() -> None:
+    """One from before a partition moved on: it says nothing of what lies at the position now."""
+    partitions = followed()
+    answer = FetchedPartition(NAME, 0, 0, empty_batch(3, 6), end=9)
+
+    assert partitions.take(answer, 3) is None
+    assert partitions.take(answer, 7) is not None

@@ -2,14 +2,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import get_args
 
 import pytest
 from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.identifiers import SessionId, UserId, session_key_of
-from schemas.topics import PREFIX_CHARS_MAX, PREFIX_PATTERN, USER_PARTITIONS, TopicNames, murmur2, user_partition
+from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
+from schemas.topics import (
+    PREFIX_CHARS_MAX,
+    PREFIX_PATTERN,
+    USER_PARTITIONS,
+    Layout,
+    TopicNames,
+    murmur2,
+    user_partition,
+)
 from tests.fakes.topic_names import (
     DEAD_LETTERS,
     PROMPTS,
@@ -151,3 +160,13 @@ def test_lines_of_different_prefixes_share_no_name(prefixes: list[str]) -> None:
     names = [name for prefix in prefixes for name in every_name(TopicNames(prefix))]
 
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("layout", get_args(Layout))
+def test_dense_topics_are_those_that_are_not_compacted(layout: Layout) -> None:
+    """On them an offset that is missing is lost; of others' topics nobody knows."""
+    names = TopicNames("line-2")
+    for topic in (*names.fixed_topics(layout), names.session_topic(SessionKey("a" * 32))):
+        assert names.is_dense(topic.name) == (topic.config["cleanup.policy"] == "delete")
+    assert not names.is_dense("records")
+    assert not names.is_dense("line-1.records")

@@ -9,7 +9,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from infra.kafka.lost_range import BLANK, LEFT_OUT, LostRange
 from infra.kafka.readable_client import ReadableClient
-from infra.kafka.record_batches import empty_batch
+from infra.kafka.record_batches import TRIES_MAX, empty_batch
 
 __all__: list[str] = []
 
@@ -34,6 +34,7 @@ class AskedClient(ReadableClient):
         self.readable_from = readable_from
         self.lost: list[LostRange] = []
         self.on_lost = self.lost.append
+        self.is_dense = {TOPIC}.__contains__
         self.failures = {}
 
     async def is_readable(self, node_id: int, place: tuple[str, int], offset: int) -> bool:
@@ -54,6 +55,19 @@ async def test_partition_that_an_answer_had_no_room_for_loses_nothing() -> None:
         assert await client.answers(b"", OTHER) == [b"", OTHER]
 
     assert not client.lost
+
+
+async def test_jump_that_nothing_explains(monkeypatch: Any) -> None:
+    """What a batch behind it shows to be missing is passed over; on a topic that is compacted it is no loss."""
+    monkeypatch.setattr("infra.kafka.readable_client.RETRY_PAUSE_S", 0.0)
+    later = (7).to_bytes(8, "big") + OTHER[8:]
+    client = AskedClient(readable_from=0)
+    found = [await client.answers(later) for _ in range(TRIES_MAX)]
+
+    assert found == [[b""]] * (TRIES_MAX - 1) + [[empty_batch(5, 7)]]
+    assert [(lost.start, lost.end) for lost in client.lost] == [(5, 7)]
+    client.is_dense = frozenset[str]().__contains__
+    assert await client.answers(later) == [later]
 
 
 async def test_partition_of_which_a_broker_shows_nothing_is_passed_over(monkeypatch: Any) -> None:

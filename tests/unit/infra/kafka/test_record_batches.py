@@ -22,6 +22,8 @@ __all__: list[str] = []
 
 CODECS = range(5)
 VALUE = b"a word " * 40
+PLACE_BYTES = 12
+"""First offset and length of a batch, which its checksum does not cover."""
 
 
 def batch(base: int, records: int = 3, *, codec: int = 0, producer: int = -1, transactional: bool = False) -> bytes:
@@ -182,21 +184,85 @@ def test_any_bytes(raw: bytes) -> None:
     assert decode_records(raw, 5, end=1_000).next_offset >= 5
 
 
-@example(codec=0, at=7, by=1)
-@given(codec=st.integers(0, 3), at=st.integers(0, 500), by=st.integers(1, 255))
-def test_any_byte_broken(codec: int, at: int, by: int) -> None:
-    """One byte broken anywhere in three batches: every record that is read is one that was written."""
+Kind = st.tuples(st.sampled_from(["plain", "transactional", "commit", "abort"]), st.integers(1, 3), st.integers(7, 9))
+"""Of a batch: what it is, how many records, whose."""
+
+
+def log_of(kinds: list[tuple[str, int, int]]) -> list[bytes]:
+    """Batches as a broker keeps them that lost nothing."""
+    batches: list[bytes] = []
+    base = 0
+    for kind, count, producer in kinds:
+        if kind in ("commit", "abort"):
+            batches.append(marker(base, producer, commit=kind == "commit"))
+            base += 1
+        else:
+            batches.append(batch(base, count, producer=producer, transactional=kind == "transactional"))
+            base += count
+    return batches
+
+
+def extent(raw: bytes) -> tuple[int, int]:
+    base, last_delta = int.from_bytes(raw[:8], "big"), int.from_bytes(raw[23:27], "big")
+    return base, base + last_delta + 1
+
+
+@given(kinds=st.lists(Kind, min_size=1, max_size=8), start=st.integers(0, 30), cut=st.integers(0, 1_000))
+def test_dense_log_that_lost_nothing(kinds: list[tuple[str, int, int]], start: int, cut: int) -> None:
+    """Markers, aborted transactions, an answer that begins or ends within a batch: nothing is told to be lost."""
+    batches = log_of(kinds)
+    end = extent(batches[-1])[1]
+    start %= end
+    first, *others = [each for each in batches if extent(each)[1] > start]
+    rest = b"".join(others)
+    raw = first + rest[: len(rest) - cut % (len(rest) + 1)]
+    aborted = [(producer, 0) for producer in (7, 8)]
+
+    found = decode_records(raw, start, end=end, aborted=aborted, dense=True)
+    assert found.unreadable is None
+    assert found == decode_records(raw, start, end=end, aborted=aborted)
+    assert readable_bytes(raw, start, end=end, dense=True) == readable_bytes(raw, start, end=end)
+
+
+@given(kinds=st.lists(Kind, min_size=2, max_size=8), hidden=st.tuples(st.integers(0, 7), st.integers(1, 7)))
+def test_what_a_broker_hides_of_a_dense_log(kinds: list[tuple[str, int, int]], hidden: tuple[int, int]) -> None:
+    """Exactly the offsets that it jumps over are lost, wherever that is in an answer; on a compacted log none are."""
+    batches = log_of(kinds)
+    end = extent(batches[-1])[1]
+    first = hidden[0] % (len(batches) - 1)
+    stop = min(first + hidden[1], len(batches) - 1)
+    gap = extent(batches[first])[0], extent(batches[stop])[0]
+    before, raw = b"".join(batches[:first]), b"".join((*batches[:first], *batches[stop:]))
+
+    found = decode_records(raw, 0, end=end, dense=True)
+    assert found.unreadable is not None
+    assert (found.unreadable.start, found.unreadable.end) == gap
+    assert found.records == decode_records(before, 0, end=end, dense=True).records
+    assert decode_records(raw, 0, end=end).unreadable is None
+
+
+@example(codec=0, at=7, by=1, dense=False)
+@given(codec=st.integers(0, 3), at=st.integers(0, 500), by=st.integers(1, 255), dense=st.booleans())
+def test_any_byte_broken(codec: int, at: int, by: int, dense: bool) -> None:
+    """One byte broken anywhere in three batches: every record that is read is one that was written. On a dense log each
+    of the others is told to be lost, and, unless it is the first offset of an answer that is broken, none is moved."""
     raw = bytearray(b"".join(batch(base, codec=codec) for base in (0, 3, 6)))
     raw[at % len(raw)] ^= by
 
     position, seen = 0, []
+    lost: list[int] = []
     while position < 9:
-        found = decode_records(bytes(raw), position, end=9)
+        found = decode_records(bytes(raw), position, end=9, dense=dense)
         seen += found.records
         if found.next_offset == position:
             fault = found.unreadable
             position = 9 if fault is None or fault.end is None else fault.end
+            lost += range(found.next_offset, position)
         else:
             position = found.next_offset
     assert all(record.value == VALUE for record in seen)
     assert len({record.offset for record in seen}) == len(seen)
+    if dense:
+        assert sorted([*lost, *(record.offset for record in seen)]) == list(range(9))
+    if dense and at % len(raw) >= PLACE_BYTES:
+        assert all(record.timestamp_ms == record.offset // 3 * 3 for record in seen)
