@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -37,7 +38,7 @@ from gateway.log_reader import LogFollower
 from infra.clock import Clock
 from infra.kafka.cluster_directory import ClusterDirectory, LeaderAnswer
 from infra.kafka.connection import aiokafka_options
-from infra.kafka.lost_range import REFUSED
+from infra.kafka.lost_range import REFUSED, LostRange
 from infra.kafka.node_connection import connection_options
 from infra.kafka.record_batches import Unreadable
 from infra.settings import Settings
@@ -61,11 +62,15 @@ UNKNOWN_TOPIC_S: Final = 10.0
 class FetchSessionReader:
     """A `LogReader` over all brokers of a cluster."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, *, on_lost: Callable[[LostRange], None] = lambda _: None
+    ) -> None:
         options = aiokafka_options(settings)
         client_id = settings.topic_names.member("gateway-follow")
         self.options = connection_options(options, client_id=client_id, timeout_s=REQUEST_TIMEOUT_S)
         self.clock = clock
+        self.on_lost = on_lost
+        """Told where a followed log cannot be read on."""
         self.partitions = FollowedPartitions(settings.topic_names.is_dense)
         self.assignment: LeaderAssignment[PartitionName] = LeaderAssignment()
         self.directory = ClusterDirectory(settings.bootstrap_servers, self.options)
@@ -159,7 +164,9 @@ class FetchSessionReader:
         """Ask again, and then say that it is lost: whoever opens the log anew is taken past it (`log_client.py`)."""
         now_s = self.clock.monotonic_s()
         if self.partitions.give_up(name, fault, now_s=now_s, pause_s=PARTITION_PAUSE_S):
-            log.error("followed_log_unreadable", topic=name[0], partition=name[1], reason=fault.reason)
+            lost = LostRange.of(*name, self.partitions.by_name[name].position, fault)
+            log.error("followed_log_unreadable", **lost.told())
+            self.on_lost(lost)
             self.lose(name, "log_lost")
 
     def refused(self, node: int, fetched: FetchedPartition) -> None:

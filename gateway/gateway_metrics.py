@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.decisions.client_outbox import OutboxState
 from infra.clock import Clock
+from infra.kafka.lost_range import KnownRanges, LostRange
 from infra.telemetry.metric_names import (
     GATEWAY_ARCHIVE_READS,
     GATEWAY_BLOCKED_SECONDS,
@@ -20,6 +21,7 @@ from infra.telemetry.metric_names import (
     GATEWAY_SESSIONS,
     GATEWAY_SKIPS,
     GATEWAY_SLOW,
+    GATEWAY_UNREADABLE,
 )
 from infra.telemetry.metrics import Metrics
 
@@ -51,6 +53,8 @@ class GatewayMetrics:
         self.frames_in = frames.labels(direction="in")
         self.frames_out = frames.labels(direction="out")
         self.evictions = self.metrics.counter(GATEWAY_EVICTIONS)
+        self.unreadable = self.metrics.counter(GATEWAY_UNREADABLE)
+        self.lost_known = KnownRanges()
         self.relay_s = self.metrics.histogram(GATEWAY_RELAY_SECONDS)
 
     def closed(self, code: int) -> None:
@@ -64,6 +68,12 @@ class GatewayMetrics:
     def archive_asked(self, outcome: str) -> None:
         """A session was looked up in ClickHouse."""
         self.archive_reads.labels(outcome=outcome).inc()
+
+    def passed_over(self, lost: LostRange) -> None:
+        """A range of a log cannot be read."""
+        if lost not in self.lost_known:
+            self.lost_known.add(lost)
+            self.unreadable.inc()
 
     def returned(self, why: str) -> None:
         """A silent session is fetched again."""

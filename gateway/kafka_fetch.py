@@ -18,7 +18,7 @@ from aiokafka.protocol.api import Request
 from aiokafka.protocol.fetch import FetchRequest_v10
 
 from infra.kafka.lost_range import BLANK, LEFT_OUT, brings_records
-from infra.kafka.record_batches import OFFSET_UNLIMITED, Decoded, decode_records
+from infra.kafka.record_batches import OFFSET_UNLIMITED, READ_COMMITTED, Decoded, decode_records
 
 __all__ = [
     "FetchedPartition",
@@ -34,7 +34,6 @@ ANY_LEADER_EPOCH: Final = -1
 NOT_A_REPLICA: Final = -1
 SESSIONLESS_EPOCH: Final = -1
 BYTES_MIN: Final = 1
-READ_COMMITTED: Final = 1
 
 
 class SessionFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # aiokafka ships no types

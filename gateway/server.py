@@ -62,6 +62,7 @@ from infra.embedded.ready_notices import notice_ready
 from infra.interpreter_settings import collect_on_request, collect_young, give_back, settle_interpreter, trim
 from infra.kafka.broker_check import check_brokers
 from infra.kafka.log_client import LogClient
+from infra.kafka.lost_range import LostRange
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
 from producers.prompt_producer import PromptProducer
@@ -126,17 +127,27 @@ class Gateway:
         self.watches: SessionWatches | None = None
         self.sessions: ActiveSessions | None = None
 
+    async def passed_over(self, lost: LostRange) -> None:
+        """A range of a log cannot be read."""
+        self.metrics.passed_over(lost)
+
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
         """The way to Kafka: started in order, stopped in the opposite one."""
         settings = self.settings
         async with contextlib.AsyncExitStack() as stack:
-            topics, log_client = SessionTopics(settings), LogClient(settings, role="gateway-log")
-            fetching = FetchSessionReader(settings, self.clock)
+            topics, log_client = (
+                SessionTopics(settings),
+                LogClient(settings, role="gateway-log", on_lost=self.passed_over),
+            )
+            fetching = FetchSessionReader(settings, self.clock, on_lost=self.metrics.passed_over)
             reader = self.sessions = ActiveSessions(fetching, self.clock)
             reader.on_return = self.metrics.returned
             producer = PromptProducer(settings, limits=self.rules.prompt_limits, clock=self.clock)
-            past = [LogClient(settings, role=f"gateway-past-{number}") for number in range(CATCH_UP_CONNECTIONS)]
+            past = [
+                LogClient(settings, role=f"gateway-past-{number}", on_lost=self.passed_over)
+                for number in range(CATCH_UP_CONNECTIONS)
+            ]
             access = AccessDesk(self.rules.tokens, ticket_issuer(settings), producer, self.clock)
             access.on_logged_out = self.log_out
             parts: list[Part] = [topics, log_client, *past, fetching, producer]

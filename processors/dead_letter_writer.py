@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections import OrderedDict
-from typing import Final
 
 import structlog
 
 from infra.clock import Clock
-from infra.kafka.lost_range import LostRange
+from infra.kafka.lost_range import KnownRanges, LostRange
 from infra.telemetry.metric_names import WORKER_DEAD_LETTERS
 from infra.telemetry.metrics import Metrics
 from processors.log_appender import LogAppender
@@ -21,9 +20,6 @@ __all__ = ["DeadLetterWriter"]
 log = structlog.get_logger(__name__)
 
 
-LOST_KNOWN_MAX: Final = 1_024
-
-
 class DeadLetterWriter:
     """Appends to `tokenwire.deadletters`."""
 
@@ -31,26 +27,25 @@ class DeadLetterWriter:
         self.appender = appender
         self.clock = clock
         self.counted = metrics.counter(WORKER_DEAD_LETTERS)
-        self.lost_known: OrderedDict[tuple[str, int, int], None] = OrderedDict()
-        """Ranges told of lately: several readers of a worker meet the same one, and some meet it often."""
+        self.lost_known = KnownRanges()
+        self.telling_of_lost = asyncio.Lock()
+        """Two readers may meet the same range at once."""
 
     async def write_lost(self, lost: LostRange) -> None:
         """Tell of offsets that cannot be read, once. Raises AppendFailed."""
-        name = (lost.topic, lost.partition, lost.start)
-        if name in self.lost_known:
-            return
-        await self.write(
-            reason="unreadable",
-            message=lost.sentence(),
-            topic=lost.topic,
-            partition=lost.partition,
-            offset=lost.start,
-            key=None,
-            value=None,
-        )
-        self.lost_known[name] = None
-        if len(self.lost_known) > LOST_KNOWN_MAX:
-            self.lost_known.popitem(last=False)
+        async with self.telling_of_lost:
+            if lost in self.lost_known:
+                return
+            await self.write(
+                reason="unreadable",
+                message=lost.sentence(),
+                topic=lost.topic,
+                partition=lost.partition,
+                offset=lost.start,
+                key=None,
+                value=None,
+            )
+            self.lost_known.add(lost)
 
     async def write(
         self,

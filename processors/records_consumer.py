@@ -79,8 +79,8 @@ class RecordsConsumer:
         self.topic = names.records
         self.limits = limits or ConsumerLimits()
         self.watch = AssignmentWatch()
-        self.lost: deque[LostRange] = deque(maxlen=LOST_MAX)
-        """What was passed over because it can't be read, and nobody has told of yet."""
+        self.lost: deque[LostRange] = deque()
+        """What was passed over because it can't be read, and nobody has told of yet; at most LOST_MAX."""
         self.consumer: Any = AIOKafkaConsumer(
             group_id=names.member(ROLE),
             client_id=names.member(ROLE),
@@ -116,8 +116,9 @@ class RecordsConsumer:
             log.warning("consumer_stop_failed", error=type(error).__name__)
 
     def note_lost(self, lost: LostRange) -> None:
-        """Offsets were passed over."""
-        self.lost.append(lost)  # of more than LOST_MAX at once the oldest are told by the log alone
+        """Offsets were passed over. Of more than LOST_MAX at once the newest are told by the log alone."""
+        if len(self.lost) < LOST_MAX:
+            self.lost.append(lost)
 
     def take_fresh(self) -> list[int]:
         """Partitions assigned since the last call; each must be placed before it is polled."""

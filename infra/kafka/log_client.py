@@ -43,10 +43,12 @@ from infra.kafka.lost_range import (
     PROBE_BYTES,
     REFUSED,
     RETRY_PAUSE_S,
+    KnownRanges,
     LostRange,
     next_readable,
+    unthrottled,
 )
-from infra.kafka.record_batches import Decoded, LogRecord, decode_records
+from infra.kafka.record_batches import READ_COMMITTED, Decoded, LogRecord, decode_records
 from infra.kafka.sparse_metadata import SparseMetadataClient
 from infra.settings import Settings
 
@@ -58,6 +60,7 @@ __all__ = [
     "LogRecord",
     "LogUnavailable",
     "OffsetOutOfRange",
+    "TellLost",
     "UnknownLog",
 ]
 
@@ -66,7 +69,6 @@ log = structlog.get_logger(__name__)
 FETCH_BYTES_MAX: Final = 1_048_576
 REQUEST_TIMEOUT_S: Final = 15.0
 RETRIES_MAX: Final = 8
-PROBES_MAX: Final = 8
 THROTTLED_PAUSE_S: Final = 1.0
 """Between looks at a log of which the broker shows nothing for now."""
 ANY_LEADER_EPOCH: Final = -1
@@ -75,7 +77,6 @@ SESSIONLESS_EPOCH: Final = -1
 BYTES_MIN: Final = 1
 EARLIEST: Final = -2
 LATEST: Final = -1
-READ_COMMITTED: Final = 1
 PASSING_ON: Final = (NoError, OffsetOutOfRangeError, CorruptRecordException)
 """What asking again does not mend, or is asked again elsewhere."""
 
@@ -148,6 +149,7 @@ class LogClient:
         self.client_id = self.names.member(role)
         self.client: SparseMetadataClient | None = None
         self.on_lost = on_lost
+        self.told_of = KnownRanges()
 
     async def start(self) -> None:
         """Connect. Raises LogUnavailable."""
@@ -232,18 +234,22 @@ class LogClient:
         if lost.end is None:
             probe = partial(self.is_readable, lost.topic, lost.partition)
             lost = lost.ending(await next_readable(lost.start, end, probe))
-        log.error("batch_unreadable", **lost.told())
+        (log.debug if lost in self.told_of else log.error)("batch_unreadable", **lost.told())
+        self.told_of.add(lost)
         if self.on_lost is not None:
             await self.on_lost(lost)
         return Fetched([], end, lost.next_offset, lost)
 
     async def is_readable(self, topic: str, partition: int, offset: int) -> bool:
-        for _ in range(PROBES_MAX):
-            decoded, _ = await self.fetch_once(topic, partition, offset, wait_ms=0, bytes_max=PROBE_BYTES)
-            if decoded.next_offset > offset or decoded.unreadable is not None:
-                return decoded.next_offset > offset
-            await asyncio.sleep(THROTTLED_PAUSE_S)
-        raise LogUnavailable(f"{topic}/{partition} is throttled: what can be read there is not known yet")
+        def throttled_s(found: tuple[Decoded, int]) -> float:
+            is_empty = found[0].next_offset == offset and found[0].unreadable is None
+            return THROTTLED_PAUSE_S if is_empty else 0.0
+
+        look = partial(self.fetch_once, topic, partition, offset, wait_ms=0, bytes_max=PROBE_BYTES)
+        found = await unthrottled(look, throttled_s)
+        if found is None:
+            raise LogUnavailable(f"{topic}/{partition} is throttled: what can be read there is not known yet")
+        return found[0].next_offset > offset
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
         """Batches of records with start ≤ offset < end: the records of `pieces`."""

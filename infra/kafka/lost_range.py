@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from infra.kafka.record_batches import NOTHING_SHOWN, TRIES_MAX, Unreadable
 
@@ -14,12 +16,19 @@ __all__ = [
     "PROBE_BYTES",
     "REFUSED",
     "RETRY_PAUSE_S",
+    "KnownRanges",
     "LostRange",
     "brings_records",
     "next_readable",
+    "unthrottled",
 ]
 
+Answer = TypeVar("Answer")
+
 RETRY_PAUSE_S: Final = 0.1
+LOOKS_MAX: Final = 8
+THROTTLED_S_MAX: Final = 2.0
+KNOWN_MAX: Final = 1_024
 PROBE_BYTES: Final = 65_536
 BLANK: Final = Unreadable(0, None, NOTHING_SHOWN, tries_max=8)
 """In an answer without a byte: a new leader may answer so, for a moment."""
@@ -74,9 +83,39 @@ class LostRange:
         return f"{offsets} of {self.topic}/{self.partition} cannot be read: {self.reason}{doubt}"
 
 
+class KnownRanges:
+    """The ranges that were told of lately: several readers of a process meet the same one, and some meet it often."""
+
+    def __init__(self) -> None:
+        self.names: OrderedDict[tuple[str, int, int], None] = OrderedDict()
+
+    def __contains__(self, lost: LostRange) -> bool:
+        return (lost.topic, lost.partition, lost.start) in self.names
+
+    def add(self, lost: LostRange) -> None:
+        """It is told of."""
+        self.names[lost.topic, lost.partition, lost.start] = None
+        if len(self.names) > KNOWN_MAX:
+            self.names.popitem(last=False)
+
+
 def brings_records(response: Any) -> bool:
     """Whether the answer to a fetch holds a byte of any partition."""
     return any(answer[-1] for _, answers in response.topics for answer in answers)
+
+
+async def unthrottled(look: Callable[[], Awaitable[Answer]], throttled_s: Callable[[Answer], float]) -> Answer | None:
+    """An answer that is not empty only because its reader is throttled; None: each was, for a while.
+
+    `throttled_s`: for how long not to look again; 0: the answer counts. Raises what `look` does.
+    """
+    for _ in range(LOOKS_MAX):
+        answer = await look()
+        pause_s = throttled_s(answer)
+        if not pause_s:
+            return answer
+        await asyncio.sleep(min(pause_s, THROTTLED_S_MAX))
+    return None
 
 
 async def next_readable(start: int, end: int, is_readable: Callable[[int], Awaitable[bool]]) -> int:

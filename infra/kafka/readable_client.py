@@ -28,8 +28,10 @@ from infra.kafka.lost_range import (
     LostRange,
     brings_records,
     next_readable,
+    unthrottled,
 )
 from infra.kafka.record_batches import (
+    READ_COMMITTED,
     UNPACKED_BYTES_MAX,
     ReadableBytes,
     Unreadable,
@@ -43,10 +45,7 @@ __all__ = ["ReadableClient", "read_what_can_be_read"]
 log = structlog.get_logger(__name__)
 
 VERSION_MIN: Final = 4
-READ_COMMITTED: Final = 1
 OK: Final = 0
-PROBES_MAX: Final = 8
-THROTTLED_S_MAX: Final = 2.0
 
 
 class ReadableClient(SparseMetadataClient):
@@ -126,12 +125,11 @@ class ReadableClient(SparseMetadataClient):
     async def is_readable(self, node_id: int, place: tuple[str, int], offset: int) -> bool:
         topic, partition = place
         request = FetchRequest(0, 1, PROBE_BYTES, READ_COMMITTED, [(topic, [(partition, offset, PROBE_BYTES)])])
-        for _ in range(PROBES_MAX):
-            response = await super().send(node_id, request)
-            if brings_records(response) or not response.throttle_time_ms:
-                break
-            await asyncio.sleep(min(response.throttle_time_ms / 1_000, THROTTLED_S_MAX))
-        else:
+        response = await unthrottled(
+            partial(super().send, node_id, request),
+            lambda answer: 0.0 if brings_records(answer) else answer.throttle_time_ms / 1_000,
+        )
+        if response is None:
             raise RequestTimedOutError(f"{topic}/{partition} is throttled: what can be read there is not known yet")
         for _, answers in response.topics:
             for answer in answers:

@@ -34,6 +34,7 @@ from infra.kafka.batch_codecs import CannotUnpack, unpacked
 __all__ = [
     "NOTHING_SHOWN",
     "OFFSET_UNLIMITED",
+    "READ_COMMITTED",
     "TRIES_MAX",
     "UNPACKED_BYTES_MAX",
     "Batch",
@@ -52,6 +53,8 @@ UNPACKED_BYTES_MAX: Final = 33_554_432
 fetch."""
 TRIES_MAX: Final = 3
 """Readings of what came damaged: the damage may be the way's."""
+READ_COMMITTED: Final = 1
+"""The isolation level of every fetch: what is not committed is not shown, and what was aborted is told."""
 NOTHING_SHOWN: Final = "the broker shows nothing there, though more lies behind"
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 PLACE: Final = struct.Struct(">qi")

@@ -31,6 +31,7 @@ __all__ = [
     "GATEWAY_SESSIONS",
     "GATEWAY_SKIPS",
     "GATEWAY_SLOW",
+    "GATEWAY_UNREADABLE",
     "METRICS",
     "WORKER_ANSWER_CACHE",
     "WORKER_APPEND_SECONDS",
@@ -158,6 +159,12 @@ GATEWAY_EVICTIONS: Final = Metric(
     meaning="Connections that the gateway closed, by close code.",
     rise="4508: slow clients; 4429: floods; 4401: tokens run out; 4500: our fault, see the log.",
 )
+GATEWAY_UNREADABLE: Final = Metric(
+    name="tokenwire_gateway_unreadable_ranges_total",
+    kind="counter",
+    meaning="Ranges of a log that this gateway could not read; each is counted once, and named in its own log.",
+    rise="A broker's disk is failing, or somebody writes what nobody can read; clients were told `gap`.",
+)
 GATEWAY_RELAY_SECONDS: Final = Metric(
     name="tokenwire_gateway_relay_seconds",
     kind="histogram",
@@ -280,6 +287,7 @@ GATEWAY_METRICS: Final = (
     GATEWAY_SKIPS,
     GATEWAY_REFUSED,
     GATEWAY_EVICTIONS,
+    GATEWAY_UNREADABLE,
     GATEWAY_RELAY_SECONDS,
 )
 WORKER_METRICS: Final = (

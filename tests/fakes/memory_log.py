@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from infra.clock import Clock
-from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, UnknownLog
+from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, TellLost, UnknownLog
 from infra.kafka.lost_range import LostRange
 from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics
 from processors.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
@@ -177,9 +177,16 @@ class MemoryAppender(LogAppender):
 class MemoryReader(LogClient):
     """Reads of one worker: the primitives of the real client, in memory."""
 
-    def __init__(self, log: MemoryLog, weather: Callable[[str], Weather] = lambda _: CALM) -> None:
+    def __init__(
+        self,
+        log: MemoryLog,
+        weather: Callable[[str], Weather] = lambda _: CALM,
+        *,
+        on_lost: TellLost | None = None,
+    ) -> None:
         self.memory = log
         self.weather = weather
+        self.on_lost = on_lost
         self.batch_max = 1_000
 
     async def start(self) -> None:
@@ -199,6 +206,8 @@ class MemoryReader(LogClient):
         damaged = next((each for each in self.memory.damaged[topic, partition] if each.stop > offset), range(0))
         if offset in damaged:
             lost = LostRange(topic, partition, offset, damaged.stop, "its checksum is wrong", end_is_known=True)
+            if self.on_lost is not None:
+                await self.on_lost(lost)
             return Fetched([], len(records), damaged.stop, lost)
         stop = min(offset + self.batch_max, damaged.start or len(records))
         return Fetched(records[offset:stop], len(records), min(stop, len(records)))

@@ -63,10 +63,15 @@ class OneWorker:
         self.read_fates: dict[str, list[Fate]] = {}
         self.slow_s = 0.0
         self.appender = MemoryAppender(self.log, lambda topic: self.weather(topic, self.fates))
-        self.reader = MemoryReader(self.log, lambda topic: self.weather(topic, self.read_fates))
+        self.metrics = Metrics(WORKER_METRICS)
+        self.dead_letter_writer = DeadLetterWriter(self.appender, self.clock, self.metrics)
+        self.reader = MemoryReader(
+            self.log,
+            lambda topic: self.weather(topic, self.read_fates),
+            on_lost=self.dead_letter_writer.write_lost,
+        )
         self.topics = MemoryTopics(self.log)
         self.provider = ScriptedProvider()
-        self.metrics = Metrics(WORKER_METRICS)
         self.conversations = Conversations(bytes_max=1_000_000)
         self.calls_max = limits.pop("turns_running_max", 8)
         self.parts = self.build_parts(OwnerLimits(**limits))
@@ -88,7 +93,7 @@ class OneWorker:
             reader=self.reader,
             topics=self.topics,
             runner=runner,
-            dead_letters=DeadLetterWriter(self.appender, self.clock, self.metrics),
+            dead_letters=self.dead_letter_writer,
             activity=ActivityTeller(self.appender, self.clock),
             clock=self.clock,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),

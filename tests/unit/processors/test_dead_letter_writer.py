@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
+from infra.kafka.lost_range import LostRange
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics
 from processors.dead_letter_writer import DeadLetterWriter
+from processors.log_appender import AppendFailed
 from schemas.codec import decode_dead_letter
 from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX
-from tests.fakes.memory_log import MemoryAppender, MemoryLog
+from tests.fakes.memory_log import Fate, MemoryAppender, MemoryLog, Weather
 from tests.fakes.topic_names import DEAD_LETTERS
 from tests.fakes.virtual_clock import VirtualClock
 from tests.fakes.virtual_loop import VirtualLoop, run_virtual
@@ -52,3 +55,18 @@ def test_large_record() -> None:
     assert letter.value == value[:DEAD_LETTER_VALUE_BYTES_MAX]
     assert (letter.value_bytes, letter.value_sha256) == (len(value), hashlib.sha256(value).hexdigest())
     assert letter.key == b"k" * 1_024
+
+
+def test_range_that_two_readers_meet_at_once() -> None:
+    """It is told of once; where that fails, the other one tells."""
+    clock = VirtualClock()
+    log = MemoryLog(clock)
+    weathers = [Weather(Fate.FAILS, there_s=1.0), Weather(there_s=1.0)]
+    writer = DeadLetterWriter(MemoryAppender(log, lambda _: weathers.pop(0)), clock, Metrics(WORKER_METRICS))
+    lost = LostRange("t", 0, 5, 9, "its checksum is wrong", end_is_known=True)
+
+    async def meet() -> list[BaseException | None]:
+        return await asyncio.gather(*(writer.write_lost(lost) for _ in range(3)), return_exceptions=True)
+
+    assert [type(outcome) for outcome in run_virtual(VirtualLoop(), meet())] == [AppendFailed, type(None), type(None)]
+    assert len(log.records(DEAD_LETTERS, 0)) == 1

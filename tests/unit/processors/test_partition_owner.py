@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from infra.kafka.lost_range import LostRange
+from processors.ownership import Ownership
 from processors.partition_owner import DELIVERY_OVERHEAD_BYTES, SWEEP_EVERY_S
 from processors.permit_desk import PermitDesk
 from schemas.codec import encode
@@ -14,7 +16,7 @@ from tests.fakes.memory_log import Fate
 from tests.fakes.one_target import one_model
 from tests.fakes.one_worker import PARTITION, SESSION, USER, OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script
-from tests.fakes.topic_names import TURNS
+from tests.fakes.topic_names import PROMPTS, TURNS
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__: list[str] = []
@@ -32,6 +34,28 @@ async def test_slow_head(worker: OneWorker) -> None:
 
     await worker.until(lambda: bool(worker.finished))
     assert worker.finished[-1] == (PARTITION, 6, 1)
+
+
+@on_virtual_time
+async def test_prompts_that_cannot_be_read(worker: OneWorker) -> None:
+    """The offset to commit stays before them until they are told of, once, whoever met them first."""
+    for number in range(3):
+        worker.log.put(PROMPTS, PARTITION, encode(prompt(f"p{number}", session=f"s{number}")))
+    worker.log.damage(PROMPTS, PARTITION, 1, 2)
+    worker.slow_s = 0.2
+    worker.fates["deadletters"] = [Fate.FAILS] * 4
+    lost = LostRange(PROMPTS, PARTITION, 1, 2, "its checksum is wrong", end_is_known=True)
+    ownership = Ownership(worker.parts)
+    ownership.owners[PARTITION] = worker.owner
+    ownership.on_lost(lost)
+    await worker.send_to(worker.owner, 0, prompt("p0", session="s0"))
+    await worker.send_to(worker.owner, 2, prompt("p2", session="s2"))
+    await worker.until(lambda: len(worker.outcomes()) == 1)
+    assert (worker.finished, worker.dead_letters()) == ([(PARTITION, 1, 1)], [])
+
+    await worker.until(lambda: len(worker.outcomes()) == 2)
+    assert worker.finished[-1] == (PARTITION, 3, 1)
+    assert [(letter.offset, letter.reason) for letter in worker.dead_letters()] == [(1, "unreadable")]
 
 
 @on_virtual_time
