@@ -88,9 +88,9 @@ class Unreadable:
     """How often it is read before it is passed over; 1: it came as it was written, again is of no use."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
-    """A batch that can be read."""
+    """A batch that can be read. Not frozen, as records are not: an answer's pieces come in a batch each."""
 
     base_offset: int
     next_offset: int
