@@ -118,11 +118,12 @@ class EmbeddedReader:
     async def stop(self) -> None:
         """Kill what runs and end the threads. Queries that come later are refused."""
         self.stopped = True
-        for task in self.running:
+        running = set(self.running)  # which empties itself, perhaps while they are killed
+        for task in running:
             task.cancel()
-        if self.running:
+        if running:
             await self.kill("/* reader:")
-            await asyncio.wait(self.running, timeout=STOP_S)
+            await asyncio.wait(running, timeout=STOP_S)
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.control.shutdown(wait=False, cancel_futures=True)
 
