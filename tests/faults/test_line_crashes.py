@@ -125,9 +125,12 @@ def is_settled(line: WholeLine) -> bool:
 
 @asynccontextmanager
 async def streaming(
-    line: WholeLine, layout: Layout, *, gateways: list[str], tokens: int, pace_ms: int = 40
+    line: WholeLine, layout: Layout, *, gateways: list[str], tokens: int, pace_ms: int = 40, under_way: bool = True
 ) -> AsyncIterator[Streams]:
-    """So many answers under way, over these gateways in turn; each has said a few words already."""
+    """So many answers under way, over these gateways in turn; each has said a few words already.
+
+    `under_way`: what follows happens in mid-answer of every one of them.
+    """
     streams = Streams(line, layout, tokens, pace_ms)
     await until(lambda: is_settled(line), SETTLED_S)
     async with AsyncExitStack() as stack:
@@ -135,7 +138,8 @@ async def streaming(
             client = ChatClient.connected(gateways[number % len(gateways)], line.token(streams.user(number)))
             streams.clients.append(await stack.enter_async_context(client))
         await asyncio.gather(*(streams.ask(number) for number in range(STREAMS)))
-        streams.assert_under_way()
+        if under_way:
+            streams.assert_under_way()
         yield streams
 
 
@@ -246,7 +250,7 @@ async def test_r23_analytics_writer_killed_in_mid_answer(line: WholeLine, layout
 
 async def test_line_answers_as_before_after_all_that(line: WholeLine, layout: Layout) -> None:
     """The next prompts, at each gateway, are answered at the first attempt."""
-    async with streaming(line, layout, gateways=line.gateways, tokens=40, pace_ms=100) as streams:
+    async with streaming(line, layout, gateways=line.gateways, tokens=40, under_way=False) as streams:
         await streams.ended()
 
         await check_ledger(line, streams.asked, clients=streams.clients, layout=layout)
