@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidMessage
 from websockets.frames import DATA_OPCODES, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import Event, Protocol, State
@@ -39,6 +40,12 @@ TURNED_AWAY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
 TURN_AWAY_S: Final = 1.0
+NOT_READ_WORDS: Final = b"a request is read here as HTTP/1.1 without TLS and without a body\n"
+NOT_READ: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(NOT_READ_WORDS), NOT_READ_WORDS)
+)
+"""What is answered where `websockets` gives up on a request and only closes."""
 QUEUE_LENGTH: Final = struct.Struct("i")
 SOCKETS_LOG: Final = logging.getLogger("websockets.server")
 
@@ -155,6 +162,13 @@ class ClientSocket(ServerConnection):
         elif self.is_inside:
             super().data_received(data)
 
+    def send_data(self) -> None:
+        """Write what the protocol has to say. Before it ends a request that it could not read, say so."""
+        failed = self.protocol.handshake_exc
+        if failed is not None and self.protocol.writes and is_not_read(failed):
+            self.transport.write(NOT_READ)
+        super().send_data()
+
     def process_event(self, event: Event) -> None:
         """A frame came. A message in too many is refused: each is kept until the last one is there."""
         if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
@@ -247,6 +261,11 @@ class ClientSocket(ServerConnection):
     def abort(self) -> None:
         """Drop the connection without another word."""
         self.transport.abort()
+
+
+def is_not_read(failed: Exception) -> bool:
+    """Whether a request came that `websockets` does not read; one that ended on its way is none."""
+    return isinstance(failed, InvalidMessage) and not isinstance(failed.__cause__, EOFError)
 
 
 def let_go(protocol: ServerProtocol) -> None:

@@ -1,7 +1,8 @@
 """What the gateway answers to plain HTTP, and who may open a websocket.
 
 `websockets` hands us each request before the upgrade. GET and HEAD of the page, `/healthz`, `/readyz` and `/metrics`,
-and POST to `/v1/ticket` and `/v1/logout` (without a body, the access token in the header) are answered here;
+and POST to `/v1/ticket` and `/v1/logout` (without a body, the access token in the header) are answered here; a request
+with a body never gets so far (`ClientSocket.send_data`);
 `/v1/connect` goes on to the upgrade if its Origin is on the list (a browser always sends one; a program that sends none
 is no browser, and comes in unless the settings say otherwise), a token in its header or a ticket in its query is good,
 and it speaks the subprotocol.
@@ -34,7 +35,7 @@ from infra.telemetry.metrics import CONTENT_TYPE
 from producers.errors import ProducerError
 from schemas.client_messages import SUBPROTOCOL
 
-__all__ = ["CONNECT_PATH", "HttpRoutes", "allowed_origins"]
+__all__ = ["CONNECT_PATH", "HttpRoutes", "allowed_origins", "leave_out_body"]
 
 log = structlog.get_logger(__name__)
 
@@ -159,6 +160,12 @@ class HttpRoutes:
         assert isinstance(connection, ClientSocket)
         connection.header_token = verified
         return None
+
+
+def leave_out_body(connection: ServerConnection, request: Request, response: Response) -> None:
+    """`websockets`' process_response: the answer to HEAD is that to GET without its body."""
+    if request.method == "HEAD":
+        response.body = b""
 
 
 def bearer(authorization: str) -> str:

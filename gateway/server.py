@@ -47,7 +47,7 @@ from gateway.gateway_rules import (
     rules_of,
     ticket_issuer,
 )
-from gateway.http_routes import HttpRoutes, allowed_origins
+from gateway.http_routes import HttpRoutes, allowed_origins, leave_out_body
 from gateway.listening import bound_listener
 from gateway.page_files import load_page_files
 from gateway.readiness import Readiness
@@ -213,6 +213,7 @@ class Gateway:
             # websockets declares a class and calls it
             create_connection=partial(ClientSocket, doorway=self.doorway),  # type: ignore[arg-type]
             process_request=routes,
+            process_response=leave_out_body,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             compression=None,
             server_header=None,

@@ -16,7 +16,7 @@ from infra.access_tokens import issue_token
 from schemas.client_messages import Hello, Logout
 from tests.fakes.access_log import AccessLog
 from tests.faults.memory_gateway import MemoryGateway
-from tests.integration.gateway_line import SECRET, WireClient, token_for
+from tests.integration.gateway_line import SECRET, WireClient, http, token_for
 
 CLOSED_S_MAX = 5.0
 
@@ -123,6 +123,48 @@ async def test_tickets_and_logouts_want_a_token_and_an_origin_of_ours(tmp_path: 
             assert b" 405 " in await reader.readline()
             writer.close()
             await writer.wait_closed()
+
+
+async def test_head_is_answered_without_a_body(tmp_path: Path) -> None:
+    """With the length that a GET would bring; what nobody asked for would be taken for the next answer."""
+    async with MemoryGateway.opened(tmp_path) as gateway:
+        for path, status in (("/healthz", b"200"), ("/metrics", b"200"), ("/nothing", b"404"), ("/v1/connect", b"405")):
+            told = await raw_answer(gateway.port, f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head, _, body = told.partition(b"\r\n\r\n")
+            assert (head.split()[1], body) == (status, b""), told
+            assert b"Content-Length: 0" not in head
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        pytest.param(b"POST /v1/ticket HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", id="body"),
+        pytest.param(b"POST /v1/ticket HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n", id="body_to_come"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="chunks"),
+        pytest.param(b"GET / HTTP/1.1\r\nContent-Length: 600000\r\n\r\n" + b"x" * 600_000, id="large_body"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 tls\r\n", id="tls"),
+    ],
+)
+async def test_request_that_is_not_read_is_answered(tmp_path: Path, request_bytes: bytes) -> None:
+    """With 400 and what is wrong, before the connection ends; the next one is served."""
+    async with MemoryGateway.opened(tmp_path) as gateway:
+        told = await raw_answer(gateway.port, request_bytes)
+
+        assert told.startswith(b"HTTP/1.1 400 ")
+        assert b"without a body" in told
+        assert (await http(gateway.port, "/healthz"))[0] == 200
+
+
+async def raw_answer(port: int, request_bytes: bytes) -> bytes:
+    """All that is said to these bytes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request_bytes)
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_logout_without_kafka_is_said(tmp_path: Path) -> None:
