@@ -119,7 +119,8 @@ def owned_by(line: WorkerLine, worker: subprocess.Popen[bytes]) -> int:
 def check_positions(events: dict[str, list[SessionEvent]]) -> int:
     """Each position is true and no larger than the one before, the last is 0; returns how many were told.
 
-    True to as many as there are places: those that get one at the same moment stamp their starts in any order.
+    True to twice as many as there are places. Those that got one just before the word was told may stamp their starts
+    after it; and those that get one at the same moment as the turn itself may stamp theirs before its own.
     """
     starts_us = sorted(event.at_us for told in events.values() for event in told if isinstance(event, TurnStarted))
     told_in_all = 0
@@ -132,7 +133,7 @@ def check_positions(events: dict[str, list[SessionEvent]]) -> int:
         assert not positions or positions[-1] == 0, positions
         for wait in waits:
             before = sum(wait.at_us < start_us < started.at_us for start_us in starts_us)
-            assert abs(before - wait.position) <= PLACES, (before, wait.position)
+            assert abs(before - wait.position) <= 2 * PLACES, (before, wait.position)
     return told_in_all
 
 
