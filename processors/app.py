@@ -253,9 +253,9 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
 
 async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
     server = worker.server
-    beside = [asyncio.create_task(tell_reach(worker.holder.current.targets.values()))]
+    beside: list[asyncio.Task[Any]] = [asyncio.create_task(tell_reach(worker.holder.current.targets.values()))]
     if server is not None:
-        beside.append(asyncio.create_task(first_question(server)))
+        beside.append(asyncio.create_task(server.facts()))  # before the first prompt comes
     waits: set[asyncio.Task[Any]] = {
         asyncio.create_task(stop.wait()),
         asyncio.create_task(worker.parts.broken.wait()),
@@ -270,11 +270,6 @@ async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
         raise RuntimeError("a partition could not be worked on; see the log")
     if not stop.is_set():
         raise RuntimeError(f"the Faust app stopped by itself: {worker.faust.crash_reason!r}")
-
-
-async def first_question(server: ServerQuestions) -> None:
-    """Ask the server what it is before the first prompt comes; what it says is learned as it says it."""
-    await server.facts()
 
 
 async def stop_worker(worker: Worker) -> None:
