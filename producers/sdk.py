@@ -57,8 +57,8 @@ class Producer:
         """Publish a prompt; return once the broker has it.
 
         `text` continues the session; `messages`, instead of it, is the whole conversation. `models=[…]` asks several
-        side by side. All options: `producers.prompt_options.PromptOptions`. Raises InvalidField for what the caller
-        can mend, else a ProducerError (`producers.errors`), which says whether to send again.
+        side by side. All options: `tokenwire.PromptOptions`. Raises InvalidField for what the caller
+        can mend, else a ProducerError, which says whether to send again.
 
         Cancellation: the prompt may be published all the same; send it again with the same prompt_id to be certain.
         """

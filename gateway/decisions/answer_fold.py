@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 
 from schemas.client_messages import (
     Accepted,
+    Attached,
     Delta,
     End,
     Error,
@@ -75,6 +76,8 @@ class AnswerFold:
     def take(self, message: ServerMessage) -> str:
         """What the message adds to the text; empty: nothing."""
         match message:
+            case Attached():
+                self.picture = ""  # the rest of one that was cut off will not come
             case Snapshot():
                 return "".join([self.take_picture(turn) for turn in message.turns if self.is_mine(turn.prompt_id)])
             case Accepted() if self.is_mine(message.prompt_id):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import click
 
+import tokenwire
 from infra.settings import ENVIRONMENT_PREFIX, Settings
 from tests.architecture.source_tree import PACKAGES, ROOT, functions_of, source_files, tracked_files
 
@@ -59,6 +64,49 @@ def test_tests_that_are_named_exist() -> None:
     ]
 
     assert missing == []
+
+
+def test_python_in_documents_imports_what_exists() -> None:
+    """Each import of a Python example is run, and what the example takes from a module of ours is there."""
+    examples = [
+        (path, ast.parse(textwrap.dedent(code)))
+        for path, text in documents()
+        for code in re.findall(r"^ *```python\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    ]
+    missing = [f"{path}: {name}" for path, tree in examples for name in missing_names(tree)]
+
+    assert examples
+    assert missing == []
+
+
+def missing_names(tree: ast.Module) -> Iterator[str]:
+    """Names that an example takes from a module and that are not there."""
+    modules: dict[str, ModuleType] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name: importlib.import_module(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            module = importlib.import_module(node.module)
+            yield from (alias.name for alias in node.names if not hasattr(module, alias.name))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module_used = modules.get(node.value.id)
+            if module_used is not None and not hasattr(module_used, node.attr):
+                yield f"{node.value.id}.{node.attr}"
+
+
+def test_errors_and_types_of_clients_and_producers_are_importable() -> None:
+    """Whatever a document for users calls by its class name can be imported from `tokenwire`."""
+    words = ("docs/clients.md", "docs/prompts.md")
+    raised = {
+        name
+        for path, text in documents()
+        if str(path) in words
+        for name in re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", text)
+    } - {"TokenwireClient", "WebSocket"}
+
+    assert {"AnswerFailed", "InvalidField", "LineClosed", "ProducerBusy"} <= raised
+    assert raised <= set(tokenwire.__all__)
 
 
 def test_settings_that_are_named_exist() -> None:

@@ -105,3 +105,18 @@ def test_what_is_of_no_interest_to_others() -> None:
     assert all(fold.owns(message) for message in (*BEGUN, delta("x")))
     assert not fold.owns(Snapshot(session="s", turns=()))
     assert not fold.owns(Accepted(session="s", prompt_id="q", turns=("u",)))
+
+
+def test_picture_that_was_cut_off() -> None:
+    """Its first piece is void once the session is attached again."""
+    fold = AnswerFold("s", "p", state="asked")
+    piece = SnapshotTurn(turn="t", prompt_id="p", attempt=1, text="one ", more=True)
+    last = SnapshotTurn(turn="t", prompt_id="p", attempt=1, text="two")
+    for message in (
+        Snapshot(session="s", turns=(piece,)),
+        Attached(session="s", head="h", recovered="snapshot"),
+        Snapshot(session="s", turns=(piece, last)),
+    ):
+        fold.take(message)
+
+    assert fold.text == "one two"
