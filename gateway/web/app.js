@@ -94,7 +94,11 @@ class ChatPage {
     this.#follow(session);
     const { model = "", models, compare, merge_model: mergeModel } = asked;
     this.#happened(session, { type: "send", promptId, input: text, model, models, compare, mergeModel });
-    this.#client.prompt({ session, promptId, input: text, ...asked });
+    try {
+      this.#client.prompt({ session, prompt_id: promptId, input: text, ...asked });
+    } catch (error) {
+      this.#happened(session, { type: "error", code: error.code, message: `${error.message}.`, session, prompt_id: promptId });
+    }
     this.#transcript.toBottom();
   }
 
@@ -291,7 +295,6 @@ class ChatPage {
     }
     document.addEventListener("keydown", (event) => this.#key(event));
     document.addEventListener("visibilitychange", () => this.#becameVisible());
-    globalThis.addEventListener("online", () => this.#token && this.#client.connect());
     globalThis.addEventListener("hashchange", () => {
       const token = findToken();
       if (token && token !== this.#token) this.#useToken(token);

@@ -1,4 +1,4 @@
-import type { ServerMessages, SnapshotMessage, TurnError, Usage } from "./messages.d.ts";
+import type { EndMessage, ServerMessages, SnapshotMessage, TurnError, Usage } from "./messages.d.ts";
 
 export type * from "./messages.d.ts";
 
@@ -10,6 +10,35 @@ export const REATTACH_S_MAX: number;
 /** A connection that held for so many seconds was no failure. */
 export const STABLE_S: number;
 
+/** The reason of a state that the browser's own word led to. */
+export const OFFLINE: string;
+
+/** The line cannot do what was asked. */
+export class LineError extends Error {}
+
+/** The connection has ended for good. */
+export class LineClosed extends LineError {
+  /** The close code. */
+  readonly code: number;
+  /** The gateway's reason. */
+  readonly reason: string;
+}
+
+/** No whole answer. */
+export class AnswerFailed extends LineError {
+  readonly code: string;
+  /** Seconds after which the same may work. */
+  readonly retry_after_s: number | null;
+}
+
+/** A field that cannot be sent as it is; nothing was sent. */
+export class InvalidField extends Error {
+  readonly field: string;
+  readonly problem: string;
+  readonly remedy: string;
+  readonly code: string;
+}
+
 export interface ConnectionState {
   state: "idle" | "connecting" | "live" | "reconnecting" | "stopped";
   /** Seconds until the next attempt, while reconnecting. */
@@ -20,9 +49,8 @@ export interface ConnectionState {
   reason?: string;
 }
 
-export interface PromptRequest {
-  session: string;
-  input?: string;
+/** What can be said of a prompt besides its text. */
+export interface PromptOptions {
   messages?: { role: string; content: string }[];
   model?: string;
   /** Asked side by side, in place of `model`. */
@@ -39,7 +67,54 @@ export interface PromptRequest {
   cache?: boolean;
   metadata?: Record<string, string>;
   /** Idempotency key and cancel handle; drawn when absent. */
+  prompt_id?: string;
+  /** The same as `prompt_id`. */
   promptId?: string;
+}
+
+export interface PromptRequest extends PromptOptions {
+  session: string;
+  input?: string;
+}
+
+export interface AskOptions extends Omit<PromptOptions, "models" | "compare" | "merge_model"> {
+  /** A new one when absent. */
+  session?: string;
+  /** Leaving the iteration early cancels the turn. */
+  cancel_on_exit?: boolean;
+}
+
+/** An answer as it stands. */
+export interface AnswerFacts {
+  readonly session: string;
+  readonly prompt_id: string;
+  /** The text that stands. */
+  readonly text: string;
+  readonly state: "asked" | "accepted" | "queued" | "running" | "refused" | EndMessage["reason"];
+  /** Who answers; empty while that is not known. */
+  readonly model: string;
+  /** Tokens that it took; zeros until it has ended. */
+  readonly usage: Required<Omit<Usage, "stated_cost_nano_usd">> & Pick<Usage, "stated_cost_nano_usd">;
+  /** What it cost, in billionths of a US dollar. */
+  readonly cost_nano_usd: number;
+}
+
+/** Await the whole of it, or iterate for the text as it comes. Both fail with AnswerFailed or LineClosed. */
+export class Answer implements AnswerFacts, PromiseLike<AnswerFacts>, AsyncIterable<string> {
+  private constructor();
+  readonly session: string;
+  readonly prompt_id: string;
+  readonly text: string;
+  readonly state: AnswerFacts["state"];
+  readonly model: string;
+  readonly usage: AnswerFacts["usage"];
+  readonly cost_nano_usd: number;
+  then: Promise<AnswerFacts>["then"];
+  catch: Promise<AnswerFacts>["catch"];
+  finally: Promise<AnswerFacts>["finally"];
+  /** End its turn, whether it runs, waits or has not arrived yet. */
+  cancel(): void;
+  [Symbol.asyncIterator](): AsyncIterator<string>;
 }
 
 export interface ClientOptions {
@@ -47,7 +122,9 @@ export interface ClientOptions {
   url: string | string[];
   /** An access token, or what gets one (or a connect ticket) for each connection. */
   token?: string | (() => string | Promise<string>);
-  /** Stands in for WebSocket, setTimeout, clearTimeout, now (milliseconds) and random. */
+  /** The class to connect with where there is none built in, such as that of the package `ws`. */
+  WebSocket?: new (url: string, protocols: string[]) => object;
+  /** Stands in for setTimeout, clearTimeout, now (milliseconds), random and network. */
   environment?: object;
 }
 
@@ -70,7 +147,9 @@ export class TokenwireClient {
   connect(): void;
   /** Leave. Sessions and cursors are kept: `connect` goes on where this left off. */
   close(): void;
-  /** Use another token and connect (again) with it. */
+  /** Use another token from now on, on the running connection too. */
+  refresh(token: string): void;
+  /** Use another token, or what gets one, and connect (again) with it. */
   setToken(token: string | (() => string | Promise<string>)): void;
   /** End every token of this user that was issued up to now, this one included. */
   logOut(): void;
@@ -78,8 +157,15 @@ export class TokenwireClient {
   attach(session: string, options?: { from?: string }): void;
   /** Stop following a session and forget its position. */
   detach(session: string): void;
-  /** Ask; returns the prompt's id. */
+  /** Where this client stands in a session; empty while unknown. */
+  cursor(session: string): string;
+  /** The id of the prompt that a message's turn answers; empty where its beginning was not seen. */
+  promptOf(message: { session: string; turn: string }): string;
+  /** Ask; returns the prompt's id. Throws InvalidField, and AnswerFailed while too many wait. */
+  prompt(text: string, options: PromptOptions & { session: string }): string;
   prompt(request: PromptRequest): string;
+  /** Ask one model and get its answer; connects if nobody did. Throws InvalidField, and AnswerFailed while too many wait. */
+  ask(text: string, options?: AskOptions): Answer;
   /** End a prompt's turn, whether it runs, waits or has not arrived yet. */
   cancel(session: string, promptId: string): void;
   addEventListener<Kind extends keyof ClientEvents>(

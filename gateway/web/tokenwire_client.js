@@ -2,11 +2,14 @@
  * A client for Tokenwire's websocket protocol, subprotocol `tokenwire.v1.json`. No DOM, no dependencies.
  *
  *     const client = new TokenwireClient({ url: "ws://127.0.0.1:8080/v1/connect", token });
+ *     for await (const text of client.ask("Hello")) write(text);
+ *
  *     client.addEventListener("delta", ({ detail }) => write(detail.text));
  *     client.connect();
  *     client.attach("my-session", { from: "start" });
- *     client.prompt({ session: "my-session", input: "Hello" });
+ *     client.prompt("Hello", { session: "my-session" });
  *
+ * What cannot be sent as it is raises InvalidField at once, naming the field; nothing else is touched.
  * What is asked for before the connection is live, or while it is broken, is kept and sent when it is. Sessions are
  * resumed from their cursors, so every message of a session's log is dispatched exactly once and in order, across any
  * number of reconnects; prompts that were not acknowledged are sent again under the same id, which is safe.
@@ -32,15 +35,27 @@
  * @property {string} [merge_model]
  * @property {"enqueue" | "parallel" | "reject" | "interrupt" | "rollback"} [on_busy]
  * @property {number} [max_tokens]
- * @property {string} [promptId] idempotency key and cancel handle; drawn when absent
+ * @property {string} [prompt_id] idempotency key and cancel handle; drawn when absent (`promptId` says the same)
  */
 
+import { Answer } from "./answer.js";
+import { AnswerFailed, InvalidField, LineClosed } from "./errors.js";
 import { newId } from "./identifiers.js";
 import { planReconnect } from "./reconnect_plan.js";
+import { checkedPrompt, checkedUrls, checkIdentifier, checkOptions, checkPlace, checkToken } from "./prompt_check.js";
 import { partsOf, utf8Bytes } from "./prompt_parts.js";
 import { SessionFollow } from "./session_follow.js";
 
+export { Answer } from "./answer.js";
+export { AnswerFailed, InvalidField, LineClosed, LineError } from "./errors.js";
+
 const TOKEN_REFUSED = 4401;
+const FORBIDDEN = 4403;
+const UNANSWERED_MAX = 1024;
+/** What `ws` says of an upgrade that was answered with a status: its reader of statuses is not to be had otherwise. */
+const ANSWERED_WITH = /server response: (4\d\d)\b/;
+/** The reason of a state that the browser's own word led to. */
+export const OFFLINE = "this device is offline";
 export const SUBPROTOCOL = "tokenwire.v1.json";
 export const WELCOME_S_MAX = 10;
 export const REATTACH_S_MAX = 10;
@@ -64,27 +79,38 @@ export class TokenwireClient extends EventTarget {
   #sessions = new Map();
   #prompts = new Map();
   #cancels = new Map();
+  #answers = new Set();
+  #network = { online: () => this.#online(), offline: () => this.#socket && this.#drop(OFFLINE) };
 
   /** Counts for the curious and for tests. */
   counts = { connections: 0, duplicates: 0, holes: 0 };
 
   /**
-   * @param {{url: string | string[], token?: string | (() => string | Promise<string>), environment?: object}} options
-   *   `url`: several are tried in turn; `token`: or what gets one (or a connect ticket) for each connection;
-   *   `environment`: stands in for WebSocket, setTimeout, clearTimeout, now (milliseconds) and random
+   * @param {{url: string | string[], token?: string | (() => string | Promise<string>), WebSocket?: Function, environment?: object}} options
+   *   `url`: several are tried in turn; `token`: or what gets one (or a connect ticket) for each connection; `WebSocket`:
+   *   the class to connect with where there is none built in, such as that of the package `ws`;
+   *   `environment`: stands in for setTimeout, clearTimeout, now (milliseconds), random and network (an EventTarget that
+   *   tells `online` and `offline`). Raises InvalidField.
    */
-  constructor({ url, token = "", environment = {} }) {
+  constructor(options) {
     super();
-    this.#urls = Array.isArray(url) ? url : [url];
+    checkOptions(options, ["url", "token", "WebSocket", "environment"]);
+    const { url, token = "", WebSocket = globalThis.WebSocket, environment = {} } = options;
+    checkToken(token);
+    this.#urls = checkedUrls(url);
     this.#token = token;
     this.#environment = {
-      WebSocket: globalThis.WebSocket,
+      WebSocket,
       setTimeout: (call, delayMs) => globalThis.setTimeout(call, delayMs),
       clearTimeout: (timer) => globalThis.clearTimeout(timer),
       now: () => performance.now(),
       random: Math.random,
+      network: globalThis.addEventListener ? globalThis : new EventTarget(),
       ...environment,
     };
+    if (typeof this.#environment.WebSocket !== "function") {
+      throw new InvalidField("WebSocket", "is not built in here", 'install the package ws and say { WebSocket } of `import { WebSocket } from "ws"`');
+    }
   }
 
   /** @returns {ConnectionState} */
@@ -98,25 +124,42 @@ export class TokenwireClient extends EventTarget {
     this.#clearTimer("retry");
     this.#setState({ state: this.counts.connections ? "reconnecting" : "connecting", delayS: 0 });
     const url = this.#urls[this.#urlIndex % this.#urls.length];
-    const socket = new this.#environment.WebSocket(url, [SUBPROTOCOL]);
+    let socket;
+    try {
+      socket = new this.#environment.WebSocket(url, [SUBPROTOCOL]);
+    } catch (error) {
+      return this.#stopped({ code: FORBIDDEN, reason: `this page may not connect to ${url}: ${error.message}` });
+    }
+    for (const [name, hear] of Object.entries(this.#network)) this.#environment.network.addEventListener(name, hear);
     this.#socket = socket;
     this.#disconnect = null;
     this.#slotAtMs = 0;
+    socket.onerror = (event) => socket === this.#socket && this.#refusedWith(event?.message); // a close follows
     socket.onopen = () => socket === this.#socket && this.#sayHello(socket);
     socket.onmessage = (event) => socket === this.#socket && this.#receive(event.data);
     socket.onclose = (event) => socket === this.#socket && this.#closed(event.code, event.reason);
     this.#startTimer("welcome", WELCOME_S_MAX, () => this.#drop());
+    return undefined;
   }
 
   /** Leave. Sessions and their cursors are kept: `connect` goes on where this left off. */
   close() {
     this.#abandonSocket(1000);
     this.#clearTimer("retry");
-    this.#setState({ state: "stopped", code: 1000, reason: "" });
+    this.#stopped({ code: 1000, reason: "" });
   }
 
-  /** Use another token and connect (again) with it. */
+  /** Use another token from now on, and tell the gateway, so that the connection outlives the old one. Raises InvalidField. */
+  refresh(token) {
+    if (typeof token !== "string" || !token) checkToken(null);
+    checkToken(token);
+    this.#token = token;
+    this.#send({ type: "hello", token });
+  }
+
+  /** Use another token, or what gets one, and connect (again) with it. Raises InvalidField. */
   setToken(token) {
+    checkToken(token);
     this.#token = token;
     this.#abandonSocket(1000);
     this.#failures = 0;
@@ -126,9 +169,13 @@ export class TokenwireClient extends EventTarget {
   /**
    * Follow a session. Attaching one that is followed already changes nothing.
    * @param {string} session
-   * @param {{from?: string}} [options] a cursor, "start" or "tail"
+   * @param {{from?: string}} [options] a cursor, "start" or "tail". Raises InvalidField.
    */
-  attach(session, { from = "tail" } = {}) {
+  attach(session, options = {}) {
+    checkOptions(options, ["from"]);
+    const { from = "tail" } = options;
+    checkIdentifier("session", session);
+    checkPlace("from", from);
     if (this.#sessions.has(session)) return;
     this.#sessions.set(session, new SessionFollow(from));
     this.#send({ type: "attach", session, from });
@@ -139,21 +186,58 @@ export class TokenwireClient extends EventTarget {
     if (this.#sessions.delete(session)) this.#send({ type: "detach", session });
   }
 
-  /**
-   * Ask. Answered by `accepted`, then by the session's own events, or by `error` with the same `prompt_id`.
-   * @param {PromptRequest} request
-   * @returns {string} the prompt id
-   */
-  prompt({ session, promptId = newId(), ...content }) {
-    this.attach(session, { from: "start" });
-    const message = { type: "prompt", prompt_id: promptId, session, ...content };
-    this.#prompts.set(promptId, message);
-    this.#send(message);
-    return promptId;
+  /** Where this client stands in a session, for another one to go on from; empty while unknown. */
+  cursor(session) {
+    return this.#sessions.get(session)?.fold.cursor ?? "";
   }
 
-  /** End a prompt's turn (of a comparison: all of them), whether it runs, waits or has not arrived yet. */
+  /** The id of the prompt that a message's turn answers; empty where its beginning was not seen. */
+  promptOf(message) {
+    return this.#sessions.get(message.session)?.promptOf(message.turn) ?? "";
+  }
+
+  /**
+   * Ask. Answered by `accepted`, then by the session's own events, or by `error` with the same `prompt_id`.
+   * @param {string | PromptRequest} asked the text, or a request that says it as `input`
+   * @param {PromptRequest} [options] whatever else the request says
+   * @returns {string} the prompt id. Raises InvalidField, and AnswerFailed while too many wait for their answer.
+   */
+  prompt(asked, options = {}) {
+    const request = typeof asked === "string" ? { input: asked, ...options } : asked;
+    return this.#submit(this.#checked(request)).prompt_id;
+  }
+
+  /**
+   * Ask one model, and get its answer: await it, or iterate over its text. Connects if nobody did.
+   * @param {string} text
+   * @param {PromptRequest & {cancel_on_exit?: boolean}} [options] as for `prompt`, but for `models`; a session left out is a
+   *   new one; `cancel_on_exit`: leaving the iteration early cancels the turn
+   * @returns {Answer} Raises InvalidField at once, and AnswerFailed while too many wait.
+   */
+  ask(text, options = {}) {
+    const { cancel_on_exit = false, session = newId(), ...rest } = options ?? {};
+    if (rest.models) throw new InvalidField("models", "asks several models", "ask one after the other, or use prompt");
+    const message = this.#checked({ input: text, session, ...rest });
+    const { prompt_id } = message;
+    if (this.#sessions.get(session)?.isOver(prompt_id)) {
+      throw new InvalidField("prompt_id", "was asked on this line already", "leave it out for another question");
+    }
+    const answer = new Answer({ session, prompt_id, cancel: () => this.cancel(session, prompt_id), cancelOnExit: Boolean(cancel_on_exit) });
+    const { state, code = 1000, reason = "" } = this.#state;
+    if (state === "stopped") {
+      answer.fail(new LineClosed(code, reason));
+      return answer;
+    }
+    this.#submit(message);
+    this.#answers.add(answer);
+    if (state === "idle") this.connect();
+    return answer;
+  }
+
+  /** End a prompt's turn (of a comparison: all of them), whether it runs, waits or has not arrived yet. Raises InvalidField. */
   cancel(session, promptId) {
+    checkIdentifier("session", session);
+    checkIdentifier("prompt_id", promptId);
     const message = { type: "cancel", session, prompt_id: promptId };
     this.#cancels.set(promptId, message);
     this.#send(message);
@@ -162,6 +246,21 @@ export class TokenwireClient extends EventTarget {
   /** End every token of this user that was issued up to now, this one included: the connection ends with 4401. */
   logOut() {
     this.#send({ type: "logout" });
+  }
+
+  /** @param {PromptRequest} request */
+  #checked(request) {
+    const { promptId, ...named } = request ?? {};
+    named.prompt_id ??= promptId ?? newId();
+    return checkedPrompt(named, this.#welcome?.prompt_bytes_max);
+  }
+
+  #submit(message) {
+    if (this.#prompts.size >= UNANSWERED_MAX) throw new AnswerFailed("busy", `${UNANSWERED_MAX} prompts wait for their answer`, 1);
+    this.attach(message.session, { from: "start" });
+    this.#prompts.set(message.prompt_id, message);
+    this.#send(message);
+    return message;
   }
 
   async #sayHello(socket) {
@@ -173,6 +272,11 @@ export class TokenwireClient extends EventTarget {
         if (socket === this.#socket) this.#drop(); // there was none to be had: come back later
       }
       if (socket !== this.#socket) return;
+      if (typeof token !== "string") {
+        this.#abandonSocket(1000);
+        this.#stopped({ code: TOKEN_REFUSED, reason: "the token function gave no token" });
+        return;
+      }
     }
     const resume = {};
     let bytes = 0;
@@ -285,6 +389,7 @@ export class TokenwireClient extends EventTarget {
 
   #welcomed(message) {
     this.#welcome = message;
+    if (this.#state.state === "live") return this.#emit(message); // a token was refreshed
     this.#clearTimer("welcome");
     this.#liveSinceMs = this.#environment.now();
     this.counts.connections += 1;
@@ -296,6 +401,7 @@ export class TokenwireClient extends EventTarget {
     for (const prompt of this.#prompts.values()) this.#send(prompt);
     for (const cancel of this.#cancels.values()) this.#send(cancel);
     this.#watchSilence();
+    return undefined;
   }
 
   #pinged(message) {
@@ -352,9 +458,22 @@ export class TokenwireClient extends EventTarget {
     });
   }
 
-  #drop() {
+  #drop(reason = "no answer") {
     this.#abandonSocket(4000);
-    this.#closed(1006, "no answer");
+    this.#closed(1006, reason);
+  }
+
+  /** The browser has a network again: no wait for the next attempt. */
+  #online() {
+    if (this.#state.state === "reconnecting") this.connect();
+  }
+
+  /** The upgrade was answered with a status: 4xx is for good. Browsers do not tell, `ws` does. */
+  #refusedWith(words) {
+    const [, status] = ANSWERED_WITH.exec(words) ?? [];
+    if (!status) return;
+    this.#abandonSocket(1000);
+    this.#stopped({ code: status === "403" ? FORBIDDEN : 4400, reason: `refused with status ${status}` });
   }
 
   #abandonSocket(code) {
@@ -385,11 +504,19 @@ export class TokenwireClient extends EventTarget {
     const draw = this.#environment.random();
     const plan = planReconnect({ code, disconnect, failures: this.#failures, draw, slotInS });
     const why = { code: disconnect?.code ?? code, reason: disconnect?.reason ?? reason };
-    if (!plan.retry) return this.#setState({ state: "stopped", ...why });
+    if (!plan.retry) return this.#stopped(why);
     this.#failures += 1;
     this.#urlIndex += 1;
     this.#setState({ state: "reconnecting", delayS: plan.delayS, ...why });
     this.#startTimer("retry", plan.delayS, () => this.connect());
+    return undefined;
+  }
+
+  #stopped(why) {
+    for (const [name, hear] of Object.entries(this.#network)) this.#environment.network.removeEventListener(name, hear);
+    this.#setState({ state: "stopped", ...why });
+    for (const answer of this.#answers) answer.fail(new LineClosed(why.code, why.reason));
+    this.#answers.clear();
   }
 
   #refuse({ session, prompt_id }, limit) {
@@ -403,6 +530,7 @@ export class TokenwireClient extends EventTarget {
   }
 
   #emit(message) {
+    for (const answer of this.#answers) if ((answer.session === message.session || answer.prompt_id === message.prompt_id) && answer.take(message)) this.#answers.delete(answer);
     this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
   }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from gateway.client.line import Hole, Line
 from schemas.client_messages import Attached, Delta, End, Snapshot, Start, Switch
 from tests.unit.gateway.client_scripts import SCRIPTS, FaultScript
 from tests.unit.gateway.headless_browser import Browser, new_page
+from tests.unit.gateway.node_client import BUILT_IN, run_node
 from tests.unit.gateway.scripted_gateway import WAIT_S, scripted
 
 IN_THE_BROWSER = """
@@ -34,7 +36,8 @@ async ({ url, asks, cancelAt, tokens, joins, waitMs }) => {
     }
   };
   await new Promise((done, failed) => {
-    setTimeout(() => failed(new Error("not in time: " + JSON.stringify(seen))), waitMs);
+    const late = setTimeout(() => failed(new Error("not in time: " + JSON.stringify(seen))), waitMs);
+    late.unref?.(); // Node would wait for it
     client.addEventListener("start", () => grow(""));
     client.addEventListener("switch", ({ detail }) => detail.from_seq || grow(""));
     client.addEventListener("delta", ({ detail }) => grow(seen.text + detail.text));
@@ -49,7 +52,7 @@ async ({ url, asks, cancelAt, tokens, joins, waitMs }) => {
     client.addEventListener("state", ({ detail }) => detail.state === "stopped" && done((seen.stopped = detail.code)));
     client.connect();
     if (joins) client.attach("s");
-    else client.prompt({ session: "s", promptId: "p", input: asks });
+    else client.prompt(asks, { session: "s", prompt_id: "p" });
   });
   const outcome = { ...seen, connections: client.counts.connections };
   client.close();
@@ -91,6 +94,25 @@ async def test_javascript_client(script: FaultScript, page: Page) -> None:
         }
         await page.goto(url.replace("ws:", "http:").replace("/v1/connect", "/blank"))
         outcome = await page.evaluate(IN_THE_BROWSER, given)
+
+    assert {name: outcome[name] for name in script.expects} == script.expects
+
+
+IN_NODE = ("nothing", "cut in mid-answer", "a full house", "cut after a prompt was refused", "told to stay away")
+"""The rest of it is the same code as in a browser."""
+
+
+@pytest.mark.parametrize("name", IN_NODE)
+async def test_javascript_client_in_node(name: str, tmp_path: Path) -> None:
+    """The same without a browser."""
+    script = SCRIPTS[name]
+    program = IN_THE_BROWSER.replace(
+        'const { TokenwireClient } = await import("/web/tokenwire_client.js");', ""
+    ).replace("waitMs })", "waitMs }, { TokenwireClient })")
+    async with scripted(*script.scenes, full=script.full) as url:
+        given = {"url": url, "asks": script.asks, "cancelAt": "", "tokens": list(script.tokens), "joins": False}
+        given["waitMs"] = WAIT_S * 1_000
+        outcome = await run_node(program, given, folder=tmp_path, options=BUILT_IN)
 
     assert {name: outcome[name] for name in script.expects} == script.expects
 

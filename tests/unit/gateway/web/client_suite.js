@@ -1,5 +1,5 @@
 import { planReconnect } from "/web/reconnect_plan.js";
-import { TokenwireClient } from "/web/tokenwire_client.js";
+import { OFFLINE, TokenwireClient } from "/web/tokenwire_client.js";
 import { equal, ok } from "./checks.js";
 
 const WELCOME = { type: "welcome", connection: "k", user: "u", ping_s: 20, pong_s: 10, frame_bytes_max: 2000 };
@@ -83,6 +83,51 @@ function opening(session = "s") {
 }
 
 export default {
+  "the browser's own word that it is offline, or online again, is heard at once": () => {
+    const line = new Line();
+    const network = new EventTarget();
+    const client = new TokenwireClient({ url: "ws://a/", token: "t", environment: { ...line.environment(), network } });
+    client.connect();
+    line.welcome();
+    network.dispatchEvent(new Event("offline"));
+    equal([client.state.state, client.state.reason, line.sockets.length], ["reconnecting", OFFLINE, 1]);
+    network.dispatchEvent(new Event("online"));
+    equal(line.sockets.length, 2);
+    line.welcome();
+    network.dispatchEvent(new Event("online"));
+    equal([client.state.state, line.sockets.length], ["live", 2]);
+    client.close();
+    network.dispatchEvent(new Event("offline"));
+    network.dispatchEvent(new Event("online"));
+
+    equal([client.state.state, line.sockets.length], ["stopped", 2]);
+  },
+
+  "an upgrade that was answered with a status, as ws tells it, is for good": () => {
+    const { line, client } = connected();
+    line.lose();
+    line.pass(1);
+    line.socket.onerror({ message: "Unexpected server response: 503" });
+    equal(client.state.state, "reconnecting");
+    line.socket.onerror({ message: "Unexpected server response: 403" });
+    line.pass(60);
+
+    equal([client.state.state, client.state.code, line.sockets.length], ["stopped", 4403, 2]);
+  },
+
+  "a socket that cannot be made stops the client, and nothing is thrown": () => {
+    const line = new Line();
+    class Forbidden {
+      constructor() {
+        throw new Error("insecure");
+      }
+    }
+    const client = new TokenwireClient({ url: "ws://a/", environment: { ...line.environment(), WebSocket: Forbidden } });
+    client.connect();
+
+    equal([client.state.state, client.state.code], ["stopped", 4403]);
+  },
+
   "the first message is hello with the token": () => {
     const { line } = connected();
 
