@@ -45,6 +45,8 @@ LOGOUT_PATH: Final = "/v1/logout"
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
 BEARER: Final = "bearer "
+ORIGIN_CHARS_MAX: Final = 200
+"""Of an address that is not allowed, in the log and the answer."""
 SECURITY_HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -120,7 +122,7 @@ class HttpRoutes:
         if request.method != "POST":
             return answer(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is answered here\n", ("Allow", "POST"))
         if not self.origin_is_allowed(request):
-            return forbidden()
+            return self.forbid(request)
         try:
             verified = self.rules.tokens.verify(bearer(request.headers.get("Authorization", "")))
             if path == TICKET_PATH:
@@ -141,9 +143,20 @@ class HttpRoutes:
             return not required
         return len(origins) == 1 and origins[0] in self.origins
 
+    def forbid(self, request: Request) -> Response:
+        """The answer to a page that is not on the list: it, the log and the metrics name its address."""
+        origin = ", ".join(request.headers.get_all("Origin"))[:ORIGIN_CHARS_MAX]
+        shown = origin if origin.isprintable() and origin else "none"
+        log.warning("origin_refused", origin=shown, where=request.path.partition("?")[0])
+        self.metrics.refused("origin")
+        remedy = "whoever runs this gateway lists it in TOKENWIRE_GATEWAY_ORIGINS"
+        if not origin:
+            remedy = "only pages may connect here, and a page says where it is (TOKENWIRE_GATEWAY_REQUIRES_ORIGIN)"
+        return answer(HTTPStatus.FORBIDDEN, f"this address is not allowed: {shown}; {remedy}\n")
+
     async def before_upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
         if not self.origin_is_allowed(request, required=self.rules.requires_origin):
-            return forbidden()
+            return self.forbid(request)
         if "Upgrade" in request.headers and not offers_subprotocol(request):
             return answer(HTTPStatus.BAD_REQUEST, f"ask for the websocket subprotocol {SUBPROTOCOL}\n")
         authorization = request.headers.get("Authorization")
@@ -175,12 +188,6 @@ def bearer(authorization: str) -> str:
 def unauthorized(error: TokenError, path: str) -> Response:
     log.info("token_refused", code=error.code, reason=error.reason, where=path)
     return answer(HTTPStatus.UNAUTHORIZED, f"{error}\n", ("WWW-Authenticate", 'Bearer realm="tokenwire"'))
-
-
-def forbidden() -> Response:
-    return answer(
-        HTTPStatus.FORBIDDEN, "this origin may not connect; its page must be listed in TOKENWIRE_GATEWAY_ORIGINS\n"
-    )
 
 
 def allowed_origins(listed: tuple[str, ...], port: int) -> frozenset[str]:

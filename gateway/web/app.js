@@ -173,8 +173,19 @@ class ChatPage {
     if (state.state === "reconnecting") {
       for (const [id, { attached }] of this.#conversations) if (attached) this.#resuming.add(id);
     }
+    if (state.state === "reconnecting" && state.delayS && !this.#client.counts.connections) this.#askWhyRefused();
     if (state.state !== "stopped") return;
     if (state.code === 4401 || state.code === 4403) this.#askForToken(refusalWords(this.#token, { ...state, reason: this.#tokenProblem || state.reason }));
+  }
+
+  /** Browsers do not tell what a socket was refused with; the gateway does, to a plain request of the same page. */
+  async #askWhyRefused() {
+    const answer = await fetch(new URL("v1/connect", location.href), { method: "POST" }).catch(() => null);
+    if (answer?.status !== 403) return;
+    const words = (await answer.text()).trim();
+    if (this.#client.state.state !== "reconnecting") return;
+    this.#client.close();
+    this.#status.showRefusal(words || `this address is not allowed: ${location.origin}`);
   }
 
   #welcomed({ models = [], simulated = false, user }) {

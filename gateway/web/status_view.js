@@ -2,6 +2,7 @@
 
 import { element, icon, setText } from "./dom.js";
 import { tokenIn } from "./access_token.js";
+import { OFFLINE } from "./tokenwire_client.js";
 
 const STATE_WORDS = { idle: "Not connected", connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", stopped: "Disconnected", signed_out: "No access" };
 /** How the gateway serves a connection that reads slowly; nothing is lost in any of them. */
@@ -31,7 +32,7 @@ export class StatusView {
     const name = state === "stopped" && (code === 4401 || code === 4403) ? "signed_out" : state;
     this.#connection.dataset.state = name;
     setText(this.#words, STATE_WORDS[name]);
-    if (state === "reconnecting") this.#showReconnecting(performance.now() + delayS * 1000);
+    if (state === "reconnecting") this.#showReconnecting(performance.now() + delayS * 1000, reason === OFFLINE);
     else if (name === "stopped" && code !== 1000) this.#showStrip(`The server closed the connection: ${reason || `code ${code}`}.`, "Connect again");
     else this.#hideStrip();
   }
@@ -76,14 +77,20 @@ export class StatusView {
     delete document.body.dataset.panel;
   }
 
-  #showReconnecting(atMs) {
+  /** The gateway lets no page of this address connect. */
+  showRefusal(words) {
+    this.showConnection({ state: "stopped", code: 1000 });
+    this.#showStrip(`${words[0].toUpperCase()}${words.slice(1)}.`, "Connect again");
+  }
+
+  #showReconnecting(atMs, offline) {
     const tick = () => {
       const leftS = Math.ceil((atMs - performance.now()) / 1000);
       setText(this.#words, leftS > 0 ? `Reconnecting in ${leftS} s` : "Reconnecting");
     };
     tick();
     this.#countdown = setInterval(tick, 500);
-    const words = "Connection lost. Answers go on without it; what was missed is fetched on return.";
+    const words = `${offline ? "This device is offline" : "Connection lost"}. Answers go on without it; what was missed is fetched on return.`;
     this.#stripTimer ??= setTimeout(() => this.#showStrip(words, "Retry now"), STRIP_AFTER_MS);
   }
 

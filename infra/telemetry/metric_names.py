@@ -129,8 +129,10 @@ GATEWAY_REFUSED: Final = Metric(
     name="tokenwire_gateway_refused_total",
     kind="counter",
     labels=("where",),
-    meaning="Sockets refused: at the door (503), for waiting there too long (pending), after hello (admission, 1013).",
-    rise="This gateway is full (sockets, files or bytes), one user has too many sockets, or somebody fills the line.",
+    meaning="Sockets refused: at the door (503), for waiting there too long (pending), after hello (admission, 1013); "
+    "and requests of pages that may not connect (origin, 403).",
+    rise="This gateway is full (sockets, files or bytes), one user has too many sockets, or somebody fills the line; "
+    "origin: a page's address is missing in TOKENWIRE_GATEWAY_ORIGINS (the log names it).",
 )
 GATEWAY_SESSIONS: Final = Metric(
     name="tokenwire_gateway_sessions",

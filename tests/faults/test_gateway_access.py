@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from infra.access_tokens import issue_token
-from schemas.client_messages import Hello, Logout
+from schemas.client_messages import SUBPROTOCOL, Hello, Logout
 from tests.fakes.access_log import AccessLog
 from tests.faults.memory_gateway import MemoryGateway
 from tests.integration.gateway_line import SECRET, WireClient, http, token_for
@@ -209,3 +212,33 @@ async def refused(port: int, token: str) -> None:
 
 def connected_by_address(port: int, ticket: str):  # type: ignore[no-untyped-def]  # an async context manager
     return WireClient.connected(port, None, query=f"?ticket={ticket}")
+
+
+async def test_page_of_an_address_that_is_not_allowed_is_named(tmp_path: Path) -> None:
+    """In the answer, the log and the metrics; to a plain request too, since a browser hides an upgrade's answer."""
+    async with MemoryGateway.opened(tmp_path) as gateway:
+        address = f"ws://127.0.0.1:{gateway.port}/v1/connect"
+        with capture_logs() as logged:
+            status, body = await post(gateway.port, "/v1/connect", "", "Origin: https://chat.example:8443")
+            await post(gateway.port, "/v1/ticket", "", f"Origin: {'x' * 5_000}")
+            with pytest.raises(InvalidStatus) as refused:
+                async with connect(address, origin=Origin("null"), subprotocols=[Subprotocol(SUBPROTOCOL)]):
+                    pass
+        told = [record for record in logged if record["event"] == "origin_refused"]
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        metrics = (await reader.read()).decode()
+        writer.close()
+        await writer.wait_closed()
+        allowed, _ = await post(gateway.port, "/v1/connect", "", f"Origin: http://127.0.0.1:{gateway.port}")
+
+    assert (status, body.split(";")[0]) == (403, "this address is not allowed: https://chat.example:8443")
+    assert "TOKENWIRE_GATEWAY_ORIGINS" in body
+    assert refused.value.response.status_code == 403
+    assert [(record["origin"], record["where"]) for record in told] == [
+        ("https://chat.example:8443", "/v1/connect"),
+        ("x" * 200, "/v1/ticket"),
+        ("null", "/v1/connect"),
+    ]
+    assert 'tokenwire_gateway_refused_total{where="origin"} 3' in metrics
+    assert allowed != 403

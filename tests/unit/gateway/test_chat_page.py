@@ -346,6 +346,40 @@ async def test_a_lost_connection_is_resumed_and_said_so(browser: Browser) -> Non
         assert gateway.heard_of("hello")[-1]["resume"] == {place["session"]: "4"}
 
 
+async def test_a_page_that_may_not_connect_is_told_its_address(browser: Browser) -> None:
+    """A browser hides what the socket was refused with; the page asks, says it, and does not go on trying."""
+    sentence = f"this address is not allowed: {ORIGIN}; whoever runs this gateway lists it"
+    tries: list[WebSocketRoute] = []
+
+    async def refuse(socket: WebSocketRoute) -> None:
+        tries.append(socket)
+        await socket.close()
+
+    async with new_page(browser) as page:
+        await page.route_web_socket("**/v1/connect", refuse)
+        await page.route("**/v1/connect", lambda route: route.fulfill(status=403, body=f"{sentence}\n"))
+        await page.goto(f"{ORIGIN}/#token={token_for('alice')}")
+        strip = page.locator("[data-note=connection]")
+        await expect(strip).to_contain_text(f"This address is not allowed: {ORIGIN};")
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "stopped")
+
+    assert len(tries) == 1
+
+
+async def test_a_device_that_is_offline_says_so_at_once(browser: Browser) -> None:
+    """And comes back as soon as it is online."""
+    gateway = ScriptedGateway()
+    async with chat(browser, gateway) as page:
+        connection = page.locator("#connection")
+        await expect(connection).to_have_attribute("data-state", "live")
+        await page.evaluate("dispatchEvent(new Event('offline'))")
+        await expect(connection).not_to_have_attribute("data-state", "live")
+        await page.evaluate("dispatchEvent(new Event('online'))")
+        await expect(connection).to_have_attribute("data-state", "live")
+
+    assert len(gateway.heard_of("hello")) == 2
+
+
 async def test_a_reader_that_is_behind_is_said_to_be(browser: Browser) -> None:
     """How the connection is served stands beside its state, and goes with it."""
     gateway = ScriptedGateway()
