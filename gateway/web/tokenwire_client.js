@@ -134,7 +134,7 @@ export class TokenwireClient extends EventTarget {
     this.#socket = socket;
     this.#disconnect = null;
     this.#slotAtMs = 0;
-    socket.onerror = (event) => socket === this.#socket && this.#refusedWith(event?.message); // a close follows
+    socket.onerror = (event) => socket === this.#socket && this.#broke(event?.message);
     socket.onopen = () => socket === this.#socket && this.#sayHello(socket);
     socket.onmessage = (event) => socket === this.#socket && this.#receive(event.data);
     socket.onclose = (event) => socket === this.#socket && this.#closed(event.code, event.reason);
@@ -468,12 +468,16 @@ export class TokenwireClient extends EventTarget {
     if (this.#state.state === "reconnecting") this.connect();
   }
 
-  /** The upgrade was answered with a status: 4xx is for good. Browsers do not tell, `ws` does. */
-  #refusedWith(words) {
+  /**
+   * A status 4xx in answer to the upgrade is for good; browsers do not tell it, `ws` does. Any other
+   * failure is the connection's end, without a code: Node 20's own WebSocket says no `close` after it where it never opened.
+   */
+  #broke(words) {
     const [, status] = ANSWERED_WITH.exec(words) ?? [];
-    if (!status) return;
-    this.#abandonSocket(1000);
-    this.#stopped({ code: status === "403" ? FORBIDDEN : 4400, reason: `refused with status ${status}` });
+    if (status) {
+      this.#abandonSocket(1000);
+      this.#stopped({ code: status === "403" ? FORBIDDEN : 4400, reason: `refused with status ${status}` });
+    } else this.#drop("");
   }
 
   #abandonSocket(code) {

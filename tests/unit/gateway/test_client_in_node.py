@@ -170,9 +170,9 @@ async def test_bad_prompts_and_unknown_options_are_refused_at_once(tmp_path: Pat
 LEAVES = """
 async ({ url, cancels }, { TokenwireClient }) => {
   const client = new TokenwireClient({ url, token: "x" });
+  const ended = new Promise((done) => client.addEventListener("end", ({ detail }) => done(detail.reason)));
   const answer = client.ask("Hi", { session: "s", prompt_id: "p", cancel_on_exit: cancels });
   for await (const piece of answer) break;
-  const ended = new Promise((done) => client.addEventListener("end", ({ detail }) => done(detail.reason)));
   const reason = await ended;
   client.close();
   return { reason, state: answer.state };

@@ -109,10 +109,24 @@ export default {
     line.pass(1);
     line.socket.onerror({ message: "Unexpected server response: 503" });
     equal(client.state.state, "reconnecting");
+    for (let s = 0; s < 60 && line.sockets.length < 3; s += 1) line.pass(1);
     line.socket.onerror({ message: "Unexpected server response: 403" });
     line.pass(60);
 
-    equal([client.state.state, client.state.code, line.sockets.length], ["stopped", 4403, 2]);
+    equal([client.state.state, client.state.code, line.sockets.length], ["stopped", 4403, 3]);
+  },
+
+  "a connection that fails is over, also where nobody says that it closed": () => {
+    const { line, client } = connected();
+    line.lose();
+    line.pass(1);
+    const failed = line.socket;
+    failed.onerror({});
+    failed.onclose({ code: 1006, reason: "" }); // where somebody does: nothing new
+    for (let s = 0; s < 60 && line.sockets.length < 3; s += 1) line.pass(1);
+    line.welcome();
+
+    equal([client.state.state, line.sockets.length], ["live", 3]);
   },
 
   "a socket that cannot be made stops the client, and nothing is thrown": () => {
