@@ -45,6 +45,7 @@ __all__ = ["AttemptStream", "StreamResult"]
 
 log = structlog.get_logger(__name__)
 
+STRAYED: Final = {"repetition": "went round in circles", "gibberish": "was no language any more"}
 CHUNK_CHARS_MAX: Final = 8_192
 """A longer chunk is cut into several, so that no record is large."""
 
@@ -241,7 +242,8 @@ class AttemptStream:
             suspicion = self.watch.add(text)
             if suspicion is not None:
                 raise ProviderBabbled(
-                    f"the answer was stopped after {suspicion.at_chars} characters: {suspicion.detail}",
+                    f"the answer {STRAYED[suspicion.code]} and was stopped after {suspicion.at_chars} characters "
+                    f"({suspicion.detail}); ask again, or set watch_{suspicion.code} = false where a model may do so",
                     provider_code=suspicion.code,
                 )
 

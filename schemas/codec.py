@@ -6,7 +6,6 @@ the bytes. One decoder per union, made once: msgspec compiles them.
 
 from __future__ import annotations
 
-import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -15,7 +14,8 @@ from schemas.access import AccessEvent
 from schemas.activity import SessionActivity
 from schemas.client_messages import ClientMessage, ServerMessage
 from schemas.dead_letters import DeadLetter
-from schemas.errors import MalformedRecord, UnknownTag
+from schemas.decode_errors import malformed
+from schemas.errors import MalformedRecord
 from schemas.journal import JournalEntry
 from schemas.permits import PermitCommand
 from schemas.prompts import PromptCommand
@@ -38,7 +38,6 @@ __all__ = [
 
 Decoded = TypeVar("Decoded")
 
-QUOTED_VALUE: Final = re.compile(r" '.*'", re.DOTALL)
 ENCODER: Final = msgspec.json.Encoder()
 PROMPT_COMMANDS: Final[msgspec.json.Decoder[PromptCommand]] = msgspec.json.Decoder(PromptCommand)
 PERMITS: Final[msgspec.json.Decoder[PermitCommand]] = msgspec.json.Decoder(PermitCommand)
@@ -117,9 +116,7 @@ def decoded(decoder: msgspec.json.Decoder[Decoded], raw: bytes | str) -> Decoded
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        text = QUOTED_VALUE.sub("", str(error))  # msgspec repeats a wrong value as it came
-        kind = UnknownTag if text.startswith("Invalid value") and text.endswith(".type`") else MalformedRecord
-        raise kind(text) from None
+        raise malformed(error, decoder.type, raw) from None
     except (msgspec.DecodeError, UnicodeError):
         raise MalformedRecord("is not valid JSON in UTF-8") from None
     except RecursionError:

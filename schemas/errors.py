@@ -18,9 +18,18 @@ class SchemaError(Exception):
 
 
 class MalformedRecord(SchemaError):
-    """Bytes that do not decode. The message never quotes the bytes: they may be private."""
+    """Bytes that do not decode. The message never quotes the bytes: they may be private.
+
+    `field` is the place of what is wrong (`messages[0].role`), empty where it is the whole; the words then go after
+    whatever the caller calls that.
+    """
 
     code = "malformed"
+
+    def __init__(self, problem: str, remedy: str = "", field: str = "") -> None:
+        words = f"{field} {problem}" if field else problem
+        super().__init__(f"{words}; {remedy}" if remedy else words)
+        self.field = field
 
 
 class UnknownTag(MalformedRecord):

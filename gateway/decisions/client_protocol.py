@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
@@ -28,6 +27,7 @@ import msgspec
 from gateway.decisions.prompt_parts import PartKept, PartsRefused, PartsRoom, PromptParts
 from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Logout, OnSlow, Part, Pong, Prompt
 from schemas.codec import decode_client_messages
+from schemas.decode_errors import malformed
 from schemas.errors import InvalidField, MalformedRecord, UnknownTag
 from schemas.identifiers import IDENTIFIER_CHARS_MAX, UserId, check_prompt_id, check_session_id
 from schemas.prompt_limits import PROMPT_RECORD_BYTES_MAX, PromptLimits, check_prompt
@@ -61,9 +61,6 @@ PROMPT_FIELDS_BYTES_MAX: Final = 65_536
 ANYBODY: Final = UserId("anybody")
 """In the place of a user who does not matter to the check."""
 ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
-PATH_IN_MESSAGE: Final = re.compile(
-    r" - at `\$\.(?P<path>[a-z_0-9.\[\]]{1,64})|required field `(?P<missing>[a-z_]{1,64})`"
-)
 
 
 class ProtocolState(enum.Enum):
@@ -249,9 +246,8 @@ class ClientProtocol:
         value = read_leniently(element)
         session, prompt_id = shown(value.get("session")), shown(value.get("prompt_id"))
         if isinstance(error, UnknownTag):
-            words = "type is not one we know; see the protocol reference"
-            return Fault(code=error.code, message=words, field="type", session=session, prompt_id=prompt_id)
-        message, field = f"the message {problem_of(str(error))}", field_of(str(error))
+            return Fault(code=error.code, message=str(error), field="type", session=session, prompt_id=prompt_id)
+        message, field = str(error) if error.field else f"the message {error}", error.field
         if not prompt_id or self.user is None:
             return self.strike(error.code, message, field=field)
         if not field:
@@ -265,8 +261,11 @@ class ClientProtocol:
             check_prompt(submitted_by(prompt, ANYBODY), self.limits)
         except InvalidField as error:
             return error.field, str(error)
-        except (msgspec.ValidationError, RecursionError) as error:
-            return field_of(str(error)), message
+        except msgspec.ValidationError as error:
+            flaw = malformed(error, Prompt, b"")
+            return flaw.field, str(flaw)
+        except RecursionError:
+            pass
         return "", message
 
     def intent_of(self, message: Attach | Detach | Prompt | Part | Cancel | Logout | Pong, user: UserId) -> Intent:
@@ -348,7 +347,8 @@ def prompt_in(text: bytes, part: Part) -> Prompt:
     try:
         message = decode_one(text)
     except (MalformedRecord, UnknownTag) as error:
-        raise InvalidField("text", "is no prompt once put together", f"it {problem_of(str(error))}") from None
+        flaw = f"its {error}" if error.field else f"it {error}"
+        raise InvalidField("text", "is no prompt once put together", flaw) from None
     if not isinstance(message, Prompt):
         raise InvalidField("text", "is no prompt once put together", "send other messages whole")
     if (message.session, message.prompt_id) != (part.session, part.prompt_id):
@@ -427,16 +427,6 @@ def submitted_by(message: Prompt, user: UserId) -> PromptSubmitted:
         cache=message.cache,
         metadata=message.metadata,
     )
-
-
-def problem_of(text: str) -> str:
-    """The decoder's sentence after our own words; it never quotes more than a tag."""
-    return f"{text[0].lower()}{text[1:]}; see the protocol reference" if text else "is malformed"
-
-
-def field_of(text: str) -> str:
-    found = PATH_IN_MESSAGE.search(text)
-    return (found["path"] or found["missing"]) if found else ""
 
 
 def shown(identifier: object) -> str:

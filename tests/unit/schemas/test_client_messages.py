@@ -31,7 +31,7 @@ def test_prompt_without_its_handle_is_refused(missing: str) -> None:
     fields = {"session": "s", "prompt_id": "p"}
     del fields[missing]
     ((name, value),) = fields.items()
-    with pytest.raises(MalformedRecord, match=f"`{missing}`"):
+    with pytest.raises(MalformedRecord, match=f"^{missing} is missing; "):
         decode_client_messages(f'{{"type":"prompt","{name}":"{value}","input":"Hi"}}')
 
 

@@ -22,7 +22,7 @@ def test_missing_field_is_named(missing: str) -> None:
     fields = {"user": "a", "session": "s", "prompt_id": "p"}
     del fields[missing]
     body = ",".join(f'"{name}":"{value}"' for name, value in fields.items())
-    with pytest.raises(MalformedRecord, match=f"`{missing}`"):
+    with pytest.raises(MalformedRecord, match=f"^{missing} is missing; "):
         decode_prompt_command(f'{{"type":"prompt.cancelled",{body}}}'.encode())
 
 
