@@ -35,7 +35,8 @@ TOKENS: Final = 40
 PACE_MS: Final = 2.0
 FIRST_MS: Final = 10.0
 UNEXPLAINED_S: Final = 1.0
-"""What may stay unexplained of the p99: starting an attempt (a journal entry, an append, a request) on busy cores."""
+"""What may stay unexplained of the p99, beside what the first attempts of the same run took to start (a journal entry, an
+append, a request): cores may be busy."""
 CONFIG: Final = """
 default_model = "chat"
 [models.chat]
@@ -165,8 +166,12 @@ async def test_r29_every_attempt_in_clickhouse_and_every_wait_explained(tmp_path
     print("\nR29:", *table(turns), f"calls: {calls}", sep="\n")  # noqa: T201 - `make faults` shows it
     assert len(turns) == PROMPTS_ASKED == len(ledger.turns)
     assert_attempts(turns, calls)
-    assert p99([added_s(rows) - allowed_s(rows) for rows in turns]) < UNEXPLAINED_S
-    assert p99([added_s(rows) for rows in turns]) < p99([allowed_s(rows) for rows in turns]) + UNEXPLAINED_S
+    started_s = p99([rows[0].requested_s - rows[0].accepted_s for rows in turns])
+    unexplained = [added_s(rows) - allowed_s(rows) - started_s * (len(rows) - 1) for rows in turns]
+    assert p99(unexplained) < UNEXPLAINED_S, f"a first attempt starts within {started_s:.2f} s"
+    failed_max = max(len(rows) - 1 for rows in turns)
+    allowed_p99_s = p99([allowed_s(rows) for rows in turns]) + failed_max * started_s
+    assert p99([added_s(rows) for rows in turns]) < allowed_p99_s + UNEXPLAINED_S
 
 
 def assert_attempts(turns: Sequence[Sequence[Row]], calls: Sequence[int]) -> None:

@@ -92,7 +92,7 @@ class WorkerLine:
         """What a worker has logged so far."""
         return (self.folder / f"worker-{self.workers.index(worker)}.log").read_text()
 
-    async def wait_for_log(self, worker: subprocess.Popen[bytes], word: str, deadline_s: float = 30.0) -> None:
+    async def wait_for_log(self, worker: subprocess.Popen[bytes], word: str, deadline_s: float = 60.0) -> None:
         """Wait until a worker has logged a word."""
         async with asyncio.timeout(deadline_s):
             while word not in self.log_of(worker):
