@@ -35,8 +35,8 @@ TOKENS: Final = 40
 PACE_MS: Final = 2.0
 FIRST_MS: Final = 10.0
 UNEXPLAINED_S: Final = 1.0
-"""What may stay unexplained of the p99, beside what the first attempts of the same run took to start (a journal entry, an
-append, a request): cores may be busy."""
+"""What may stay unexplained of the p99, beside what the first attempts of the same run took to start (a journal entry,
+an append, a request): cores may be busy."""
 CONFIG: Final = """
 default_model = "chat"
 [models.chat]
