@@ -80,8 +80,8 @@ test-brokers: setup  ## The line, a worker's death, both layouts and rows R1, R7
 	@echo "Apache Kafka $(CLUSTER_BROKER), three brokers, min.insync.replicas=2"
 	TOKENWIRE_TEST_BROKER=$(CLUSTER_BROKER) TOKENWIRE_TEST_BROKERS=3 $(BIN)/python -m pytest -q --timeout 600 $(CLUSTER_TESTS)
 
-test-codecs: setup  ## A whole line with each codec, from three kinds of producers and from a broker that recompresses
-	TOKENWIRE_CODECS=full $(BIN)/python -m pytest -q -rs tests/integration/test_codecs.py
+test-codecs: setup  ## A whole line with each codec, from three kinds of producers and from a broker that recompresses; and on a damaged disk
+	TOKENWIRE_CODECS=full $(BIN)/python -m pytest -q -rs tests/integration/test_codecs.py tests/integration/test_damaged_line.py
 
 faults: setup  ## The fault tests at full size (docs/faults.md), some forty minutes; what they measure is printed
 	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import Producer as LibrdkafkaProducer
 
@@ -97,16 +99,16 @@ def has_key(key: str) -> Choice:
 async def leave_behind(line: WorkerLine) -> tuple[Receipt, Receipt, Receipt, Receipt]:
     """A turn that has ended, one that is open, and two prompts that nobody has read; their worker is dead."""
     worker = line.start_worker()
-    ended = await line.producer.submit(user=USER, session="ended", input=QUICK)
+    ended = await line.producer.submit(QUICK, user=USER, session="ended")
     await line.ended(ended)
-    open_turn = await line.producer.submit(user=USER, session="open", input=SLOW)
+    open_turn = await line.producer.submit(SLOW, user=USER, session="open")
     await line.until_tokens(open_turn, 3)
     await line.until_records(1, ended)
     await until_committed(line, open_turn.offset + 1)
     worker.kill()
     await asyncio.to_thread(worker.wait, KAFKA_S)
-    unread = await line.producer.submit(user=USER, session="unread", input=QUICK)
-    behind = await line.producer.submit(user=USER, session="behind", input=QUICK)
+    unread = await line.producer.submit(QUICK, user=USER, session="unread")
+    behind = await line.producer.submit(QUICK, user=USER, session="behind")
     await asyncio.to_thread(send_words, line.broker, 2 * DAMAGED_BATCHES)
     return ended, open_turn, unread, behind
 
@@ -116,7 +118,7 @@ async def damage_all(line: WorkerLine, receipts: Iterable[Receipt]) -> None:
     _, open_turn, unread, _ = receipts
     broker, key = line.broker, session_key_of(UserId(USER), SessionId("ended"))
     await broker.stop()
-    assert damage(broker, TURNS, PARTITION, has_key(open_turn.turn)) >= 2
+    assert damage(broker, TURNS, PARTITION, has_key(open_turn.turn)) >= 1
     assert damage(broker, PROMPTS, PARTITION, lambda record: record.offset == unread.offset) == 1
     assert damage(broker, PROMPTS, OTHER_PARTITION, lambda record: record.offset % 2 == 0) == DAMAGED_BATCHES
     assert damage(broker, session_place(key, "dedicated").topic, 0, is_of_text) > 1
@@ -151,6 +153,7 @@ async def rows_of(line: WorkerLine, home: Path, *turns: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.skipif(os.environ.get("TOKENWIRE_CODECS") != "full", reason="a minute long: make test-codecs runs it")
 async def test_line_on_a_damaged_disk(private_broker: EmbeddedBroker, tmp_path: Path) -> None:
     """Journal, prompts, a session's log and records have each lost a batch: what is behind goes on, an open turn is
     answered once, and every loss is told where an operator or a reader looks."""
