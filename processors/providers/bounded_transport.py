@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import aiohttp
 import httpx2
-import openai
 
 from processors.decisions.inflation import inflater_of
 from processors.providers.connection_reuse import with_notes
+from processors.providers.openai_package import openai
 
 __all__ = ["ERROR_BYTES_MAX", "BoundedClient", "BoundedTransport"]
 

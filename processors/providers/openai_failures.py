@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
-import openai
 
 from infra.connection_faults import connection_fault
 from processors.decisions.rate_headers import RateHeaders, read_rate_headers
 from processors.decisions.sse_events import SseFault
 from processors.decisions.stated_error import StatedError, read_error
 from processors.decisions.stream_watchdog import Deadline, StreamDeadlines
+from processors.providers.openai_package import openai
 from processors.providers.provider import (
     CONTEXT_EXCEEDED,
     ProviderAbsent,

@@ -22,8 +22,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
-import openai
-from openai.types.chat import ChatCompletionChunk
 
 from infra.network_environment import is_loopback, trusted_certificates
 from infra.targets.model_catalogue import MaxTokensField
@@ -63,6 +61,7 @@ from processors.providers.openai_failures import (
     timed_out,
     wordless,
 )
+from processors.providers.openai_package import openai
 from processors.providers.provider import ChatRequest, ProviderAbsent, ProviderDenied, ProviderError, ProviderGarbled
 from processors.providers.wait_limit import WaitLimit
 from schemas.session_events import WaitsFor
@@ -123,7 +122,7 @@ class OpenAIProvider:
         """One call. See ChatProvider.stream."""
         return OpenAIStream(self, request)
 
-    async def open_stream(self, request: ChatRequest) -> openai.AsyncStream[ChatCompletionChunk]:
+    async def open_stream(self, request: ChatRequest) -> openai.AsyncStream[object]:
         """Send the request and wait for the response's headers.
 
         The client's generic `post` instead of `chat.completions.create`: the same authentication and errors, without
@@ -132,11 +131,11 @@ class OpenAIProvider:
         connect_s = request.deadlines.connect_s
         return await self.client.post(
             "/chat/completions",
-            cast_to=ChatCompletionChunk,
+            cast_to=object,
             body=self.body_of(request),
             options={"headers": HEADERS, "timeout": httpx2.Timeout(None, connect=connect_s, pool=connect_s)},
             stream=True,
-            stream_cls=openai.AsyncStream[ChatCompletionChunk],
+            stream_cls=openai.AsyncStream[object],
         )
 
     def body_of(self, request: ChatRequest) -> dict[str, object]:
