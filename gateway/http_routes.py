@@ -31,6 +31,7 @@ from gateway.page_files import PageFile
 from gateway.services import GatewayRules
 from infra.access_tokens import TokenError
 from infra.connect_tickets import TICKET_S
+from infra.host_names import HOST_REFUSED, answers_to
 from infra.telemetry.metrics import CONTENT_TYPE
 from producers.errors import ProducerError
 from schemas.client_messages import SUBPROTOCOL
@@ -46,18 +47,16 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
 BEARER: Final = "bearer "
 ORIGIN_CHARS_MAX: Final = 200
-"""Of an address that is not allowed, in the log and the answer."""
+"""Of an address or a name that is not allowed, in the log and the answer."""
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
+    "manifest-src 'self'; connect-src 'self' {sockets}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 SECURITY_HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-        "font-src 'self'; manifest-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'",
-    ),
 )
 
 Readiness = Callable[[], Awaitable[str | None]]
@@ -72,12 +71,16 @@ class HttpRoutes:
     metrics: GatewayMetrics
     page: dict[str, PageFile]
     origins: frozenset[str]
+    names: frozenset[str]
+    """By which it may be asked for."""
     not_ready: Readiness
     """Why a prompt could not be answered now; None: it could."""
 
     async def __call__(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer, or None to go on with the upgrade."""
         path = request.path.partition("?")[0]
+        if not answers_to(request.headers.get_all("Host"), self.names):
+            return self.misdirected(request)
         if path == CONNECT_PATH:
             return await self.before_upgrade(connection, request)
         if path in (TICKET_PATH, LOGOUT_PATH):
@@ -104,18 +107,32 @@ class HttpRoutes:
             case _:
                 return None
 
+    def misdirected(self, request: Request) -> Response:
+        """The answer to whoever asks by a name that is not ours: the log names it, for it may have to be listed."""
+        host = ", ".join(request.headers.get_all("Host"))[:ORIGIN_CHARS_MAX]
+        log.warning("host_refused", host=host if host.isprintable() else "unprintable")
+        self.metrics.refused("host")
+        return answer(HTTPStatus.MISDIRECTED_REQUEST, HOST_REFUSED)
+
     def answer_outside(self, request: bytes) -> bytes | None:
         """The same as bytes, for a request that came when there was no room for another socket."""
         method, _, rest = request.partition(b" ")
-        found = self.watched_over(rest.partition(b" ")[0].decode("latin-1")) if method == b"GET" else None
+        hosts = [line[5:].decode("latin-1") for line in request.split(b"\r\n") if line[:5].lower() == b"host:"]
+        is_ours = method == b"GET" and answers_to(hosts, self.names)
+        found = self.watched_over(rest.partition(b" ")[0].decode("latin-1")) if is_ours else None
         return found.serialize() if found is not None else None
 
     def page_file(self, path: str) -> Response:
         found = self.page.get(path)
         if found is not None:
-            return respond(HTTPStatus.OK, found.body, found.content_type, *SECURITY_HEADERS)
+            return respond(HTTPStatus.OK, found.body, found.content_type, *SECURITY_HEADERS, self.policy())
         missing = "the chat page is not part of this installation" if path == "/" else "there is nothing here"
         return answer(HTTPStatus.NOT_FOUND, f"{missing}; websockets connect to {CONNECT_PATH}\n")
+
+    def policy(self) -> tuple[str, str]:
+        """What the page may load, and whom it may connect to: 'self' does not say so of websockets in every browser."""
+        sockets = sorted(f"ws{origin.removeprefix('http')}" for origin in self.origins if origin.startswith("http"))
+        return "Content-Security-Policy", POLICY.format(sockets=" ".join(sockets))
 
     async def with_token(self, path: str, request: Request) -> Response:
         """A ticket for, or the logout of, whoever the token in the header belongs to."""

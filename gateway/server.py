@@ -59,6 +59,7 @@ from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
 from infra.clickhouse.answer_archive import AnswerArchive
 from infra.clock import Clock, SystemClock
 from infra.embedded.ready_notices import notice_ready
+from infra.host_names import known_names
 from infra.interpreter_settings import collect_on_request, collect_young, give_back, settle_interpreter, trim
 from infra.kafka.broker_check import check_brokers
 from infra.kafka.log_client import LogClient
@@ -203,6 +204,7 @@ class Gateway:
             self.metrics,
             load_page_files(),
             allowed_origins(self.settings.gateway_origins, self.port),
+            known_names(self.settings.allowed_hosts, self.settings.gateway_origins),
             self.readiness.not_ready,
         )
         self.doorway.answer_outside = routes.answer_outside

@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     """Port of websocket, page, health and metrics; further gateways take the following ports."""
     gateway_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Comma-separated exact origins of pages that may connect; empty = the gateway's own on loopback."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated names by which requests may ask for this process (`gateway`, `*.chat.example`), beside addresses,
+    `localhost` and the hosts of gateway_origins; any other `Host` is answered 421."""
     auth_secret: SecretStr = SecretStr("")
     """Secret of HS256 access tokens (32 bytes or more); empty = a development key is generated and kept."""
     auth_jwks: Path | None = None
@@ -235,7 +238,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe events that are logged."""
 
-    @field_validator("gateway_origins", "models", mode="before")
+    @field_validator("gateway_origins", "allowed_hosts", "models", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         if isinstance(value, str):

@@ -20,6 +20,7 @@ from infra.clickhouse.migrate import migrate
 from infra.clickhouse.reader_token import reader_token
 from infra.clock import Clock, SystemClock
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
+from infra.host_names import known_names
 from infra.settings import Settings
 from infra.telemetry.metric_names import ANALYTICS_METRICS, WORKER_DEAD_LETTERS
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
@@ -67,7 +68,8 @@ async def run_analytics(
         if not await patiently(lambda: opened(connection), stop, "clickhouse_awaited"):
             return
         query_port = await serve_queries(settings, connection, stack)
-        endpoint = MetricsEndpoint(metrics, settings.metrics_port + 1 if settings.metrics_port else 0)
+        port = settings.metrics_port + 1 if settings.metrics_port else 0
+        endpoint = MetricsEndpoint(metrics, port, names=known_names(settings.allowed_hosts))
         stack.push_async_callback(endpoint.stop)
         metrics_port = await endpoint.start()
         writer = await patiently_started(settings, connection, metrics=metrics, clock=clock, stack=stack, stop=stop)
@@ -92,7 +94,9 @@ async def serve_queries(
     if not connection.embedded:
         return None
     reader = EmbeddedReader(connection.files, ReaderLimits(query_s_max=settings.analytics_query_s))
-    endpoint = ClickHouseEndpoint(reader, settings.analytics_port, token_digest(reader_token(settings.home)))
+    endpoint = ClickHouseEndpoint(
+        reader, settings.analytics_port, token_digest(reader_token(settings.home)), known_names(settings.allowed_hosts)
+    )
     stack.push_async_callback(endpoint.stop)
     return await endpoint.start()
 

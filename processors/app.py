@@ -17,6 +17,7 @@ from faust.auth import OAuthCredentials
 from faust.types import TP  # noqa: F401  # faust resolves it lazily, which fails inside its own consumer thread
 
 from infra.clock import Clock, SystemClock
+from infra.host_names import known_names
 from infra.interpreter_settings import raise_file_limit, settle_interpreter
 from infra.kafka.broker_check import check_brokers
 from infra.kafka.connection import aiokafka_options
@@ -233,7 +234,7 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload_catalogue, worker.holder)
-    endpoint = MetricsEndpoint(worker.metrics, settings.metrics_port)
+    endpoint = MetricsEndpoint(worker.metrics, settings.metrics_port, names=known_names(settings.allowed_hosts))
     parts = worker.parts
     try:
         await asyncio.to_thread(load_encoding)  # a second of CPU that must not fall into somebody's answer

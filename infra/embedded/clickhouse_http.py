@@ -27,6 +27,7 @@ from infra.clickhouse.embedded_reader import Answer, EmbeddedReader, ReadRequest
 from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, ResultTooLarge
 from infra.clickhouse.reader_token import TOKEN_PLACE
 from infra.embedded.ports import LOOPBACK, PortTaken
+from infra.host_names import LOOPBACK_NAMES, only_asked_by
 
 __all__ = ["ClickHouseEndpoint"]
 
@@ -42,7 +43,6 @@ STRANGERS_TOLD_S: Final = 60.0
 """How often the log tells of requests without a good token: anybody can send a million of them."""
 FORM: Final = re.compile(r"\w+=")
 """How a form begins, and no statement does: `curl --data-binary "SELECT 1"` says that its body is a form."""
-LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 TRANSPORT_PARAMETERS: Final = frozenset(
     {
         "add_http_cors_header",
@@ -94,9 +94,18 @@ STATUS_OF_CODE: Final = {
 class ClickHouseEndpoint:
     """The server. `start` before use, `stop` after. `digest`: of the token that readers show."""
 
-    def __init__(self, reader: EmbeddedReader, port: int, digest: bytes, *, host: str = LOOPBACK) -> None:
+    def __init__(
+        self,
+        reader: EmbeddedReader,
+        port: int,
+        digest: bytes,
+        names: frozenset[str] = LOOPBACK_NAMES,
+        *,
+        host: str = LOOPBACK,
+    ) -> None:
         self.reader = reader
         self.digest = digest
+        self.names = names
         self.strangers = StrangersNotice()
         self.host = host
         self.port = port
@@ -108,7 +117,7 @@ class ClickHouseEndpoint:
 
         Cancellation: call `stop()`; nothing is left listening afterwards.
         """
-        app = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        app = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[only_asked_by(self.names)])
         app.router.add_get("/ping", self.ping)
         app.router.add_get("/", self.answer)
         app.router.add_post("/", self.answer)
@@ -138,14 +147,14 @@ class ClickHouseEndpoint:
             await runner.cleanup()
 
     async def ping(self, request: web.Request) -> web.Response:
-        return forbidden_host(request) or web.Response(text="Ok.\n")
+        return forbidden(request) or web.Response(text="Ok.\n")
 
     async def answer(self, request: web.Request) -> web.Response:
         """Run the query of a request.
 
         Cancellation: the client has left; the query is killed.
         """
-        refused = forbidden_host(request)
+        refused = forbidden(request)
         if refused is not None:
             return refused
         fault = judge_access(request.headers, request.query, self.digest)
@@ -187,13 +196,11 @@ def stranger(fault: AccessFault) -> ClickHouseRefused:
     )
 
 
-def forbidden_host(request: web.Request) -> web.Response | None:
-    """Refuse a page that reaches us through a name of its own (DNS rebinding), and requests of foreign pages."""
-    host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
-    foreign = request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
-    if host.lower() in LOOPBACK_HOSTS and not foreign:
+def forbidden(request: web.Request) -> web.Response | None:
+    """Refuse requests of foreign pages; one that has our address behind its own name has been refused before."""
+    if request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
         return None
-    return web.Response(status=403, text="This endpoint answers programs on this machine only.\n")
+    return web.Response(status=403, text="This endpoint answers programs, and no pages of others.\n")
 
 
 async def read_request(request: web.Request) -> ReadRequest:

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from infra.host_names import LOOPBACK_NAMES, only_asked_by
 from infra.simulated_provider.answer_player import AnswerPlayer
 from infra.simulated_provider.behaviour import Behaviour, DirectiveError, Fault
 from infra.simulated_provider.call_log import Call, CallLog
@@ -80,7 +81,7 @@ class SimulatedProvider:
 
     async def start(self) -> None:
         """Listen. Raises OSError if the port is taken."""
-        application = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        application = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[only_asked_by(LOOPBACK_NAMES)])
         application.router.add_post("/v1/chat/completions", self.guarded(self.complete_chat))
         application.router.add_get("/v1/models", self.guarded(self.list_models))
         application.router.add_get("/calls", self.list_calls)

@@ -130,9 +130,10 @@ GATEWAY_REFUSED: Final = Metric(
     kind="counter",
     labels=("where",),
     meaning="Sockets refused: at the door (503), for waiting there too long (pending), after hello (admission, 1013); "
-    "and requests of pages that may not connect (origin, 403).",
+    "requests of pages that may not connect (origin, 403), and for names that are not ours (host, 421).",
     rise="This gateway is full (sockets, files or bytes), one user has too many sockets, or somebody fills the line; "
-    "origin: a page's address is missing in TOKENWIRE_GATEWAY_ORIGINS (the log names it).",
+    "origin: a page's address is missing in TOKENWIRE_GATEWAY_ORIGINS; host: a name in TOKENWIRE_ALLOWED_HOSTS (the "
+    "log names both).",
 )
 GATEWAY_SESSIONS: Final = Metric(
     name="tokenwire_gateway_sessions",

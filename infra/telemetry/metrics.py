@@ -14,6 +14,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from infra.embedded.ports import LOOPBACK, PortTaken
+from infra.host_names import LOOPBACK_NAMES, only_asked_by
 from infra.telemetry.metric_names import Metric
 from infra.telemetry.shared_metrics import added_up, metrics_folder
 
@@ -64,8 +65,11 @@ class Metrics:
 class MetricsEndpoint:
     """Answers `GET /metrics` on loopback, for processes that have no other server."""
 
-    def __init__(self, metrics: Metrics, port: int, *, host: str = LOOPBACK) -> None:
+    def __init__(
+        self, metrics: Metrics, port: int, *, host: str = LOOPBACK, names: frozenset[str] = LOOPBACK_NAMES
+    ) -> None:
         self.metrics = metrics
+        self.names = names
         self.host = host
         self.port = port
         """The port asked for; after `start()` the one in use."""
@@ -76,7 +80,7 @@ class MetricsEndpoint:
 
         Cancellation: call `stop()`; nothing is left listening afterwards.
         """
-        app = web.Application()
+        app = web.Application(middlewares=[only_asked_by(self.names)])
         app.router.add_get("/metrics", self.answer)
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         await self.runner.setup()

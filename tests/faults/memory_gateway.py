@@ -69,6 +69,7 @@ class MemoryGateway:
         access_log: AccessLog | None = None,
         tokens: TokenVerifier | None = None,
         archive: Archive | None = None,
+        settings: dict[str, str] | None = None,
         **rules: Any,
     ) -> AsyncIterator[MemoryGateway]:
         """A gateway that listens, its times shortened by `rules` and its caps by `limits` and `outbox`.
@@ -76,7 +77,7 @@ class MemoryGateway:
         `log`, `access_log`: another gateway's, which this one serves as well.
         """
         clock = SystemClock()
-        gateway = Gateway(load_settings({}, home=home, gateway_port=0, auth_secret=SECRET), clock)
+        gateway = Gateway(load_settings({}, home=home, gateway_port=0, auth_secret=SECRET, **(settings or {})), clock)
         connection_limits = ConnectionLimits(**(limits or {}))
         if tokens is not None:
             rules["tokens"] = GuardedTokens(tokens, gateway.rules.tokens.logged_out, clock)

@@ -122,7 +122,7 @@ async def test_tickets_and_logouts_want_a_token_and_an_origin_of_ours(tmp_path: 
             assert (await post(gateway.port, path, "nonsense"))[0] == 401
             assert (await post(gateway.port, path, token_for("alice"), "Origin: http://evil.example"))[0] == 403
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert b" 405 " in await reader.readline()
             writer.close()
             await writer.wait_closed()
@@ -132,7 +132,7 @@ async def test_head_is_answered_without_a_body(tmp_path: Path) -> None:
     """With the length that a GET would bring; what nobody asked for would be taken for the next answer."""
     async with MemoryGateway.opened(tmp_path) as gateway:
         for path, status in (("/healthz", b"200"), ("/metrics", b"200"), ("/nothing", b"404"), ("/v1/connect", b"405")):
-            told = await raw_answer(gateway.port, f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            told = await raw_answer(gateway.port, f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             head, _, body = told.partition(b"\r\n\r\n")
             assert (head.split()[1], body) == (status, b""), told
             assert b"Content-Length: 0" not in head
@@ -141,9 +141,9 @@ async def test_head_is_answered_without_a_body(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        pytest.param(b"POST /v1/ticket HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", id="body"),
-        pytest.param(b"POST /v1/ticket HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n", id="body_to_come"),
-        pytest.param(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="chunks"),
+        pytest.param(b"POST /v1/ticket HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", id="body"),
+        pytest.param(b"POST /v1/ticket HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n", id="body_to_come"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="chunks"),
         pytest.param(b"GET / HTTP/1.1\r\nContent-Length: 600000\r\n\r\n" + b"x" * 600_000, id="large_body"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 tls\r\n", id="tls"),
     ],
@@ -226,7 +226,7 @@ async def test_page_of_an_address_that_is_not_allowed_is_named(tmp_path: Path) -
                     pass
         told = [record for record in logged if record["event"] == "origin_refused"]
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         metrics = (await reader.read()).decode()
         writer.close()
         await writer.wait_closed()
@@ -242,3 +242,25 @@ async def test_page_of_an_address_that_is_not_allowed_is_named(tmp_path: Path) -
     ]
     assert 'tokenwire_gateway_refused_total{where="origin"} 3' in metrics
     assert allowed != 403
+
+
+async def test_S40_names_that_are_not_ours(tmp_path: Path) -> None:
+    """A page that has its name point to us (DNS rebinding) gets nothing; addresses and listed names are answered."""
+    settings = {"allowed_hosts": "gateway-1, *.cluster.local", "gateway_origins": "https://chat.example"}
+    async with MemoryGateway.opened(tmp_path, settings=settings) as gateway:
+
+        async def status(path: str, *lines: str) -> int:
+            head = "\r\n".join((f"GET {path} HTTP/1.1", *lines))
+            return int((await raw_answer(gateway.port, f"{head}\r\n\r\n".encode())).split()[1])
+
+        for path in ("/", "/metrics", "/healthz", "/v1/connect", "/v1/ticket"):
+            assert await status(path, f"Host: evil.example:{gateway.port}") == 421
+        for host in ("10.0.0.7:8080", "[::1]:8080", "localhost", "gateway-1:8080", "a.cluster.local", "CHAT.example."):
+            assert await status("/healthz", f"Host: {host}") == 200
+        for lines in (("Host: localhost", "Host: evil.example"), ("Host: ",), ("Host: cluster.local",), ("Host: a b",)):
+            assert await status("/healthz", *lines) in (400, 421)
+        page = await raw_answer(gateway.port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+    policy = next(line for line in page.decode("latin-1").splitlines() if line.startswith("Content-Security-Policy"))
+    sockets = next(part for part in policy.split("; ") if part.startswith("connect-src")).split()[2:]
+    assert sockets == [f"ws://127.0.0.1:{gateway.port}", f"ws://localhost:{gateway.port}", "wss://chat.example"]

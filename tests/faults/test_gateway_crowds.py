@@ -280,7 +280,7 @@ def asked_and_refused(raw: sockets.socket) -> bool:
     """Whether the socket was answered 503, or shut out."""
     raw.settimeout(0.2)
     try:
-        raw.sendall(b"GET /v1/connect HTTP/1.1\r\nHost: here\r\n\r\n")
+        raw.sendall(b"GET /v1/connect HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return raw.recv(12) in (b"HTTP/1.1 503", b"")
     except ConnectionError:
         return True

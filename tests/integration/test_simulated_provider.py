@@ -85,7 +85,7 @@ async def test_client_that_reads_nothing() -> None:
         connection = writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         body = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"[[sim tokens=200000]] much"}]}'
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         await reader.readexactly(1)
         sent = await settled_tokens(server)

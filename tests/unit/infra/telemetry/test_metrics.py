@@ -60,6 +60,8 @@ async def test_endpoint_answers_until_it_is_stopped() -> None:
                 assert "tokenwire_worker_turns_running" in await answer.text()
             async with client.get(f"http://127.0.0.1:{port}/") as answer:
                 assert answer.status == 404
+            async with client.get(f"http://127.0.0.1:{port}/metrics", headers={"Host": "evil.example"}) as answer:
+                assert answer.status == 421
     finally:
         await endpoint.stop()
         await endpoint.stop()
