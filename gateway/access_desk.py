@@ -2,6 +2,8 @@
 
 What one gateway learns all must know, so both go over the log: a logout is published and takes effect, on this gateway
 too, when it is read back; a ticket is claimed on the log, and whoever reads its own claim first may let the client in.
+
+A token that was verified is checked again (`GuardedTokens.check`) when it is used and after every await in between.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final, Protocol, TypeVar
 
+import msgspec
 import structlog
 
 from gateway.decisions.logged_out import LoggedOut
@@ -33,9 +37,13 @@ CLAIM_S: Final = 3.0
 """From a ticket to its admission: an append, and reading it back."""
 CLAIM_BYTES: Final = 8
 LOGOUTS_EVERY_S: Final = 3_600.0
+TELL_S: Final = 2.0
+UNTOLD_MAX: Final = 1_024
 CLAIMS_WAITING_MAX: Final = 2_048
 """As many as may be on their way to a good hello."""
 MICROSECONDS_PER_SECOND: Final = 1_000_000
+MILLISECONDS_PER_SECOND: Final = 1_000
+Event = TypeVar("Event", UserLoggedOut, TicketUsed)
 
 
 class TokenEnded(TokenError):
@@ -73,20 +81,25 @@ class GuardedTokens:
 
     def verify(self, token: str) -> VerifiedToken:
         """See `TokenVerifier.verify`; also raises TokenEnded."""
-        verified = self.tokens.verify(token)
+        verified = replace(self.tokens.verify(token), place=self.logged_out.place)
         self.check(verified)
+        self.logged_out.saw(verified.user, verified.issued_at_s, self.now_s())
         return verified
 
     def check(self, token: VerifiedToken) -> None:
         """Raises TokenEnded."""
-        if self.logged_out.ends(token.user, token.issued_at_s):
+        if self.logged_out.ends(token.user, token.issued_at_s, token.place):
             raise TokenEnded("the user has logged out since this token was issued; sign in again")
-        if self.logged_out.is_too_old(token.issued_at_s, self.clock.now_us() / MICROSECONDS_PER_SECOND):
+        if self.logged_out.is_too_old(token.issued_at_s, self.now_s()):
             raise TokenEnded("the token was issued too long ago; sign in again")
+
+    def now_s(self) -> float:
+        """Wall clock, seconds since 1970."""
+        return self.clock.now_us() / MICROSECONDS_PER_SECOND
 
 
 class AccessDesk:
-    """One gateway's. `on_logged_out` hears of each user who logs out, and of the moment."""
+    """One gateway's; `close` must follow. `on_logged_out` hears of each user who logs out, and of the moment."""
 
     def __init__(self, tokens: GuardedTokens, issuer: TicketIssuer, publisher: AccessPublisher, clock: Clock) -> None:
         self.tokens = tokens
@@ -96,26 +109,42 @@ class AccessDesk:
         self.claims = TicketClaims()
         self.waiting: dict[str, asyncio.Future[bool]] = {}
         """Claims of ours that were not read back yet: whether they counted."""
+        self.leaving: dict[tuple[UserId, float], asyncio.Future[None]] = {}
+        """Logouts of ours that were not read back yet."""
+        self.untold: dict[UserId, UserLoggedOut] = {}
+        """What the other gateways must hear of and have not: users whose tokens this one has seen."""
+        self.telling: asyncio.Task[None] | None = None
         self.look_at_s = 0.0
         self.on_logged_out: Callable[[UserId, float], None] = lambda user, at_s: None
 
+    async def close(self) -> None:
+        """Tell nobody anything more."""
+        if self.telling is not None:
+            self.telling.cancel()
+            await asyncio.gather(self.telling, return_exceptions=True)
+
     async def log_out(self, user: UserId, *, deadline_s: float) -> None:
-        """End every token of the user that was issued up to now, on all gateways. Raises ProducerError.
+        """End every token of the user that was issued up to now, on all gateways; on this one before it returns, if
+        the log can be read within `deadline_s`. Raises ProducerError.
 
         Cancellation: the logout may take place all the same.
         """
-        await self.publisher.tell_access(UserLoggedOut(user=user, at_s=self.now_s()), deadline_s=deadline_s)
-
-    def ends(self, user: UserId, issued_at_s: float) -> bool:
-        """Whether a logout has ended a token issued then."""
-        return self.tokens.logged_out.ends(user, issued_at_s)
+        said = UserLoggedOut(user=user, at_s=self.now_s())
+        key = (user, said.at_s)
+        heard = self.leaving.setdefault(key, asyncio.get_running_loop().create_future())
+        try:
+            await self.publisher.tell_access(said, deadline_s=deadline_s)
+            await asyncio.wait((heard,), timeout=deadline_s)
+        finally:
+            self.leaving.pop(key, None)
 
     def ticket(self, token: VerifiedToken) -> str:
         """A ticket for whoever holds this token."""
         return self.issuer.issue(token, self.now_s())
 
     async def cash(self, text: str) -> VerifiedToken:
-        """Use a ticket up. Raises TokenExpired, TokenInvalid, TokenEnded, TicketUnclaimed.
+        """Use a ticket up; the token is good now, and is checked again when it is used later. Raises TokenExpired,
+        TokenInvalid, TokenEnded, TicketUnclaimed.
 
         Cancellation: the ticket is used up, and nobody came in on it.
         """
@@ -138,34 +167,64 @@ class AccessDesk:
             raise unclaimed() from None
         finally:
             del self.waiting[claim]
+        self.tokens.check(ticket.token)
         return ticket.token
 
-    def take(self, record: LogRecord) -> None:
-        """Hear a record of either topic. One that does not decode is passed over, and said."""
-        if record.value is None:
+    def hear_claim(self, record: LogRecord) -> None:
+        """A record of the log of tickets. One that does not decode is passed over, and said."""
+        event = event_of(record, TicketUsed)
+        if event is None:
             return
-        try:
-            event = decode_access_event(record.value)
-            if isinstance(event, TicketUsed):
-                self.take_claim(event)
-            else:
-                self.take_logout(check_user_id(event.user), event.at_s)
-        except (MalformedRecord, InvalidField) as error:
-            log.warning("access_record_unreadable", offset=record.offset, reason=str(error))
-
-    def take_claim(self, event: TicketUsed) -> None:
         counts = self.claims.heard(event.ticket, event.claim, event.expires_at_s) == event.claim
         waiting = self.waiting.get(event.claim)
         if waiting is not None and not waiting.done():
             waiting.set_result(counts)
 
-    def take_logout(self, user: UserId, at_s: float) -> None:
-        if self.tokens.logged_out.note(user, at_s):
-            self.on_logged_out(user, at_s)
+    def hear_logout(self, record: LogRecord) -> None:
+        """A record of the log of logouts. One that does not decode is passed over, and said."""
+        place = self.tokens.logged_out.advance(record.offset)
+        event = event_of(record, UserLoggedOut)
+        if event is None:
+            return
+        user = UserId(event.user)
+        stamp_s = record.timestamp_ms / MILLISECONDS_PER_SECOND
+        heard = self.tokens.logged_out.hear(user, event.at_s, event.issued_until_s, stamp_s, place)
+        leaving = self.leaving.get((user, event.at_s))
+        if leaving is not None and not leaving.done():
+            leaving.set_result(None)
+        if heard.ends:
+            self.on_logged_out(user, event.at_s)
+        if heard.tells_s is not None:
+            self.untold[user] = msgspec.structs.replace(event, issued_until_s=heard.tells_s)
+            if len(self.untold) > UNTOLD_MAX:
+                del self.untold[next(iter(self.untold))]
+            self.tell()
+
+    def start_over(self) -> None:
+        """The log of logouts is read from its start again."""
+        self.tokens.logged_out.start_over()
+
+    def tell(self) -> None:
+        """See to it that the other gateways hear what they must."""
+        if self.untold and (self.telling is None or self.telling.done()):
+            self.telling = asyncio.create_task(self.tell_all(), name="access-telling")
+
+    async def tell_all(self) -> None:
+        while self.untold:
+            user, event = next(iter(self.untold.items()))
+            try:
+                await self.publisher.tell_access(event, deadline_s=TELL_S)
+            except ProducerError as error:
+                log.info("logout_not_told", error=type(error).__name__)
+                return
+            if self.untold.get(user) is event:
+                del self.untold[user]
 
     def tick(self) -> None:
         """Forget what cannot matter any more. Call every second or so; logouts are walked through once an hour."""
         now_s = self.now_s()
+        self.tell()
+        self.tokens.logged_out.forget_seen(now_s)
         self.claims.forget(now_s)
         if now_s >= self.look_at_s:
             self.look_at_s = now_s + LOGOUTS_EVERY_S
@@ -173,7 +232,21 @@ class AccessDesk:
 
     def now_s(self) -> float:
         """Wall clock, seconds since 1970."""
-        return self.clock.now_us() / MICROSECONDS_PER_SECOND
+        return self.tokens.now_s()
+
+
+def event_of(record: LogRecord, kind: type[Event]) -> Event | None:
+    """What a record of that kind says; None where it says nothing."""
+    if record.value is None:
+        return None
+    try:
+        event = decode_access_event(record.value)
+        if isinstance(event, UserLoggedOut):
+            check_user_id(event.user)
+    except (MalformedRecord, InvalidField) as error:
+        log.warning("access_record_unreadable", offset=record.offset, reason=str(error))
+        return None
+    return event if isinstance(event, kind) else None
 
 
 def used() -> TokenInvalid:

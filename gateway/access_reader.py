@@ -50,7 +50,8 @@ class AccessReader:
         self.desk = desk
         self.clock = clock
         self.names = names
-        self.topics = (names.access, names.tickets)
+        self.hear = {names.access: desk.hear_logout, names.tickets: desk.hear_claim}
+        self.topics = tuple(self.hear)
         self.missing = set(self.topics)
         self.wanted = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
@@ -97,7 +98,7 @@ class AccessReader:
             start = await self.past.offset_at(topic, PARTITION, since_ms)
         async for records in self.past.read(topic, PARTITION, start, bounds.end):
             for record in records:
-                self.desk.take(record)
+                self.hear[topic](record)
         self.missing.discard(topic)
         self.reader.follow(place_of(topic), EVERYBODY, max(start, bounds.end), Listener(self, topic))
 
@@ -112,11 +113,13 @@ class Listener:
     def deliver(self, records: Sequence[LogRecord]) -> None:
         """See `LogFollower.deliver`."""
         for record in records:
-            self.owner.desk.take(record)
+            self.owner.hear[self.topic](record)
 
     def lost(self, reason: GapReason) -> None:
         """See `LogFollower.lost`."""
         log.warning("access_log_lost", topic=self.topic, reason=reason)
+        if self.topic == self.owner.names.access:
+            self.owner.desk.start_over()
         self.owner.missing.add(self.topic)
         self.owner.wanted.set()
 

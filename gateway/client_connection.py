@@ -78,7 +78,8 @@ class ClientConnection:
         self.bucket = MessageBucket(limits.message_burst, limits.messages_per_s, now_s=now_s)
         self.requests: SessionRequests | None = None
         self.tasks = ClientTasks(self.failed)
-        self.token_expires_at_s = self.token_issued_at_s = 0.0
+        self.token: VerifiedToken | None = None
+        """What the client is in on."""
         self.hello_until_s = now_s + self.rules.hello_s
         self.ping_at_s = now_s + self.rules.ping_s
         self.pong_until_s: float | None = None
@@ -188,10 +189,14 @@ class ClientConnection:
             self.writer.send(Error(code=error.code, message=message, temporary=True, retry_after_s=retry_after_s))
 
     def logged_out(self, at_s: float) -> None:
-        """The user has logged out; a connection on a token issued since stays."""
-        if self.requests is not None and self.services.access.ends(self.requests.user, self.token_issued_at_s):
+        """The user has logged out; a connection on a ticket that was made since stays."""
+        if self.token is None:
+            return
+        try:
+            self.rules.tokens.check(self.token)
+        except TokenError as error:
             log.info("connection_logged_out", at_s=at_s)
-            self.writer.send(Error(code="token_ended", message="you have logged out; sign in again", field="token"))
+            self.writer.send(Error(code=error.code, message="you have logged out; sign in again", field="token"))
             self.close(BAD_TOKEN)
 
     def refuse_token(self, error: TokenError) -> None:
@@ -219,13 +224,15 @@ class ClientConnection:
             self.close(FORBIDDEN)
             return
         self.protocol.authenticated(token.user)
-        self.token_expires_at_s, self.token_issued_at_s = token.expires_at_s, token.issued_at_s
+        self.token = token
         self.writer.send(self.welcome(token))
         for session, cursor in hello.resume.items():
             self.act(self.protocol.follow(session, cursor))
 
     def verified(self, token: str) -> VerifiedToken:
+        """Also where the handshake has named it: until the hello, the user may have logged out."""
         if not token and self.socket.header_token is not None:
+            self.rules.tokens.check(self.socket.header_token)
             return self.socket.header_token
         return self.rules.tokens.verify(token)
 
@@ -325,7 +332,7 @@ class ClientConnection:
         if self.protocol.state is ProtocolState.AWAITING_HELLO:
             if now_s > self.hello_until_s:
                 self.close(HELLO_TOO_LATE)
-        elif wall_s > self.token_expires_at_s + self.rules.tokens.leeway_s:
+        elif self.token is not None and wall_s > self.token.expires_at_s + self.rules.tokens.leeway_s:
             self.close(BAD_TOKEN)
         elif self.pong_until_s is not None and now_s > self.pong_until_s:
             self.close(NO_PONG)

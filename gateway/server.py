@@ -151,6 +151,7 @@ class Gateway:
             ]
             access = AccessDesk(self.rules.tokens, ticket_issuer(settings), producer, self.clock)
             access.on_logged_out = self.log_out
+            stack.push_async_callback(access.close)
             parts: list[Part] = [topics, log_client, *past, fetching, producer]
             parts.append(AccessReader(fetching, log_client, access, self.clock, settings.topic_names))
             if settings.topic_layout == "dedicated":

@@ -92,6 +92,8 @@ class VerifiedToken:
     user: UserId
     expires_at_s: float
     issued_at_s: float = 0.0
+    place: int = 0
+    """How far the log of logouts had been heard when it was verified (`gateway.decisions.logged_out`)."""
 
 
 def issue_token(

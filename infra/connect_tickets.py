@@ -2,8 +2,9 @@
 
 A ticket is a small JWT of our own (HS256, its own audience), signed with a key drawn from the cursors' secret, which
 every gateway has; so tickets exist whoever issues the access tokens. It carries what the access token said: the user,
-when that was issued and until when it is good. It is void after `TICKET_S` and good for one use; that it was not used
-before is for the gateways' common log to say (`gateway/access_desk.py`).
+when that was issued and until when it is good; and which logouts were known when it was made. It is void after
+`TICKET_S` and good for one use; that it was not used before is for the gateways' common log to say
+(`gateway/access_desk.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ALGORITHM: Final = "HS256"
 AUDIENCE: Final = "tokenwire-ticket"
 KEY_PURPOSE: Final = b"tokenwire connect tickets"
 ID_BYTES: Final = 16
-CLAIMS: Final = ["exp", "sub", "aud", "jti", "issued", "until"]
+CLAIMS: Final = ["exp", "sub", "aud", "jti", "issued", "until", "place"]
 REMEDY: Final = "get a new one with POST /v1/ticket"
 
 
@@ -62,6 +63,7 @@ class TicketIssuer:
             "jti": secrets.token_urlsafe(ID_BYTES),
             "issued": token.issued_at_s,
             "until": token.expires_at_s,
+            "place": token.place,
         }
         return PREFIX + jwt.encode(claims, self.key, ALGORITHM)
 
@@ -73,7 +75,8 @@ class TicketIssuer:
             claims = jwt.decode(
                 ticket.removeprefix(PREFIX), self.key, [ALGORITHM], audience=AUDIENCE, options={"require": CLAIMS}
             )
-            token = VerifiedToken(check_user_id(claims["sub"]), float(claims["until"]), float(claims["issued"]))
+            until_s, issued_at_s = float(claims["until"]), float(claims["issued"])
+            token = VerifiedToken(check_user_id(claims["sub"]), until_s, issued_at_s, int(claims["place"]))
             return ConnectTicket(claims["jti"], float(claims["exp"]), token)
         except jwt.ExpiredSignatureError:
             raise TokenExpired(f"the ticket has expired; {REMEDY}") from None

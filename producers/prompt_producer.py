@@ -72,7 +72,7 @@ class PromptForm:
         """Where it is read by every gateway, in one order."""
         if isinstance(event, TicketUsed):
             return OutgoingRecord(self.names.tickets, event.ticket.encode(), encode(event))
-        return OutgoingRecord(self.names.access, event.user.encode(), encode(event))
+        return OutgoingRecord(self.names.access, event.key, encode(event))
 
     def watched(self, command: SessionWatched) -> OutgoingRecord:
         """Raises InvalidField."""

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.decisions import logged_out, ticket_claims
-from gateway.decisions.logged_out import LoggedOut
+from gateway.decisions.logged_out import CLOCKS_DIFFER_S, LoggedOut
 from gateway.decisions.ticket_claims import TicketClaims
 from schemas.identifiers import UserId
 
 AGE_S = 1_000.0
-USERS = st.sampled_from([UserId("alice"), UserId("bob")])
+ALICE = UserId("alice")
+USERS = st.sampled_from([ALICE, UserId("bob")])
 MOMENTS = st.floats(1_000_000, 1_002_000)
 
 
 @given(st.lists(st.tuples(USERS, MOMENTS)), USERS, st.integers(999_000, 1_003_000))
 def test_logout_ends_what_was_issued_before(logouts: list[tuple[UserId, float]], user: UserId, issued_s: int) -> None:
     """In whatever order logouts are heard of, the latest of each user decides, to the second."""
-    known = LoggedOut(AGE_S)
-    for each, at_s in logouts:
-        known.note(each, at_s)
+    known = heard(logouts)
     latest = max((at_s for each, at_s in logouts if each == user), default=None)
 
-    assert known.ends(user, issued_s) == (latest is not None and issued_s <= latest)
-    assert known.ends(user, 0.0) == (latest is not None)
+    assert known.ends(user, issued_s, known.place) == (latest is not None and issued_s <= latest)
+    assert known.ends(user, 0.0, known.place) == (latest is not None)
 
 
 @given(st.lists(st.tuples(USERS, MOMENTS)), MOMENTS, USERS, st.integers(998_000, 1_003_000))
@@ -32,27 +32,58 @@ def test_forgetting_brings_no_token_back(
     logouts: list[tuple[UserId, float]], now_s: float, user: UserId, issued_s: int
 ) -> None:
     """A dated token that a logout had ended stays ended when the logout is forgotten: it is too old by then."""
-    known = LoggedOut(AGE_S)
-    for each, at_s in logouts:
-        known.note(each, at_s)
-    ended = known.ends(user, issued_s)
-    forgotten = known.forget(now_s)
+    known = heard(logouts)
+    ended = known.ends(user, issued_s, known.place)
+    known.forget(now_s)
 
-    assert forgotten == 0 or not logouts or min(at_s for _, at_s in logouts) < now_s - AGE_S
+    assert all(logout.until_s >= now_s - AGE_S for logout in known.logouts.values())
     if ended:
-        assert known.ends(user, issued_s) or known.is_too_old(issued_s, now_s)
+        assert known.ends(user, issued_s, known.place) or known.is_too_old(issued_s, now_s)
     assert not known.is_too_old(0.0, now_s)
 
 
-def test_room_for_logouts_is_bounded() -> None:
-    """Beyond the limit the oldest entry goes, and that is counted."""
+@given(MOMENTS, MOMENTS, st.floats(0, 1e300))
+def test_moment_of_a_logout_is_the_broker_s_at_most(said_s: float, stamp_s: float, issued_until_s: float) -> None:
+    """A gateway whose clock is ahead, or a word that somebody forged, keeps nobody out for long."""
     known = LoggedOut(AGE_S)
-    for number in range(logged_out.USERS_MAX + 3):
-        assert known.note(UserId(f"user-{number}"), 1.0)
-    assert not known.note(UserId("user-5"), 1.0)
+    known.hear(ALICE, said_s, 0.0, stamp_s, known.advance(0))
+    assert not known.ends(ALICE, int(stamp_s) + 1, known.place)
+    known.hear(ALICE, said_s, issued_until_s, stamp_s, known.advance(1))
+    assert not known.ends(ALICE, int(stamp_s + CLOCKS_DIFFER_S) + 1, known.place)
 
-    assert len(known.until_s) == logged_out.USERS_MAX
-    assert known.forgotten_early == 3
+
+def test_room_for_logouts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit the oldest go, and every token as old as they are is refused rather than believed."""
+    monkeypatch.setattr(logged_out, "USERS_MAX", 10)
+    monkeypatch.setattr(logged_out, "SEEN_MAX", 4)
+    known = heard([(UserId(f"user-{number}"), 100.0 + number) for number in range(13)])
+    for number in range(6):
+        known.saw(UserId(f"user-{number}"), 200.0 + number, 200.0)
+
+    assert len(known.logouts) == 10
+    for user in (UserId("user-0"), UserId("user-2"), UserId("stranger")):
+        assert known.ends(user, 102.0, known.place)
+        assert known.ends(user, 0.0, known.place)
+        assert not known.ends(user, 103.0, known.place)
+    assert list(known.seen.values()) == [202.0, 203.0, 204.0, 205.0]
+
+
+def test_log_that_is_made_anew_ends_what_was_open() -> None:
+    """Its places begin again; what was let in before lies before all of them."""
+    known = heard([(UserId("bob"), float(number)) for number in range(50)])
+    place = known.place
+    known.start_over()
+    known.hear(ALICE, 10.0, 0.0, 10.0, known.advance(0))
+
+    assert known.ends(ALICE, 99.0, place)
+    assert not known.ends(ALICE, 99.0, known.place)
+
+
+def heard(logouts: list[tuple[UserId, float]]) -> LoggedOut:
+    known = LoggedOut(AGE_S)
+    for offset, (user, at_s) in enumerate(logouts):
+        known.hear(user, at_s, 0.0, at_s, known.advance(offset))
+    return known
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1))

@@ -259,7 +259,7 @@ RECORD: Final = TurnRecord(
 )
 
 ACCESS_EVENTS: Final = (
-    UserLoggedOut(user="alice", at_s=1_750_000_000.5),
+    UserLoggedOut(user="alice", at_s=1_750_000_000.5, issued_until_s=1_750_000_030.0),
     TicketUsed(ticket="x1y2z3", claim="0123456789abcdef", expires_at_s=1_750_000_030.0),
 )
 
