@@ -55,13 +55,12 @@ async def stayed(gateway: ChildGateway, *, clients: int, seconds: float) -> list
     """Come, stay, leave: (second, MB) while all are there. Whoever is cut off meanwhile fails the test."""
     seen: list[tuple[float, float]] = []
     async with AsyncExitStack() as stack:
-        here = [
-            await stack.enter_async_context(WireClient.connected(gateway.port, ping_interval=None, close_timeout=1.0))
-            for _ in range(clients)
-        ]
-        for number, client in enumerate(here):
-            await client.send(Attach(session=f"s{number % 50}"))
-        answering = [asyncio.create_task(answer_pings(client)) for client in here]
+        answering = []
+        for number in range(clients):
+            client = WireClient.connected(gateway.port, ping_interval=None, close_timeout=1.0)
+            here = await stack.enter_async_context(client)
+            answering.append(asyncio.create_task(answer_pings(here)))  # from now on: others may take long to come
+            await here.send(Attach(session=f"s{number % 50}"))
         began_s = time.monotonic()
         while not seen or seen[-1][0] < seconds:
             seen.append((time.monotonic() - began_s, gateway.resident_mb()))

@@ -148,7 +148,7 @@ async def test_r10_workers_join_and_leave_while_answers_stream(line: WorkerLine)
         f"longest pause of a turn that stayed p50 {pauses_s[len(pauses_s) // 2]:.2f} s, at most {pauses_s[-1]:.2f} s; "
         f"no lag after {lag_s:.1f} s"
     )
-    assert waits_s[-1] < FIRST_TOKEN_S
+    assert waits_s[-1] < max(FIRST_TOKEN_S, *settled_s), "nobody waits for longer than a change takes"
     assert pauses_s[-1] < PAUSE_S
     assert {turn.current.started.cause for turn in moved if turn.current} <= {"handover"}
     assert len(pauses_s) > len(ledger.turns) / 2, "most turns were not touched"
