@@ -10,6 +10,7 @@ origin to read. What may run is decided in `infra/clickhouse/decisions/read_poli
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gzip
 import json
@@ -27,6 +28,7 @@ from infra.clickhouse.embedded_reader import Answer, EmbeddedReader, ReadRequest
 from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, ResultTooLarge
 from infra.clickhouse.reader_token import TOKEN_PLACE
 from infra.embedded.ports import LOOPBACK, PortTaken
+from infra.embedded.reader_door import ReaderDoor
 from infra.host_names import LOOPBACK_NAMES, only_asked_by
 
 __all__ = ["ClickHouseEndpoint"]
@@ -111,6 +113,8 @@ class ClickHouseEndpoint:
         self.port = port
         """The port asked for; after `start()` the one in use."""
         self.runner: web.AppRunner | None = None
+        self.door: ReaderDoor | None = None
+        self.listening: asyncio.Server | None = None
 
     async def start(self) -> int:
         """Listen; returns the port. Raises PortTaken.
@@ -125,14 +129,16 @@ class ClickHouseEndpoint:
             app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True, max_field_size=65_536
         )
         await self.runner.setup()
+        assert self.runner.server is not None
+        self.door = ReaderDoor(self.runner.server)
         try:
-            await web.TCPSite(self.runner, self.host, self.port).start()
+            self.listening = await asyncio.get_running_loop().create_server(self.door, self.host, self.port)
         except OSError as error:
             await self.close_server()
             if error.errno == errno.EADDRINUSE:
                 raise PortTaken(self.port, PORT_SETTING) from error
             raise
-        self.port = self.runner.addresses[0][1]
+        self.port = self.listening.sockets[0].getsockname()[1]
         return self.port
 
     async def stop(self) -> None:
@@ -143,6 +149,8 @@ class ClickHouseEndpoint:
 
     async def close_server(self) -> None:
         runner, self.runner = self.runner, None
+        if self.listening is not None:
+            self.listening.close()
         if runner is not None:
             await runner.cleanup()
 
@@ -161,6 +169,8 @@ class ClickHouseEndpoint:
         if fault is not None:
             self.strangers.note(fault)
             return error_response(stranger(fault), request)
+        if self.door is not None:
+            self.door.know(request.protocol)
         try:
             wanted = await read_request(request)
             if not wanted.sql.strip():
