@@ -1,10 +1,12 @@
-"""The process `tokenwire analytics`: migrations, the exact writer, and in embedded mode the read-only endpoint."""
+"""The process `tokenwire analytics`: migrations and the exact writer.
+
+In embedded mode it tells the readers' process (`infra/embedded/reader_process.py`) of its tables.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -13,15 +15,13 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from infra.clickhouse.connection import ClickHouseConnection
-from infra.clickhouse.decisions.reader_access import token_digest
-from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits
 from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.clickhouse.migrate import migrate
-from infra.clickhouse.reader_token import reader_token
+from infra.clickhouse.readers_notice import leave_notice
 from infra.clock import Clock, SystemClock
-from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.host_names import known_names
 from infra.settings import Settings
+from infra.stop_signals import heed_signals
 from infra.telemetry.metric_names import ANALYTICS_METRICS, WORKER_DEAD_LETTERS
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
 from processors.analytics_writer import AnalyticsWriter
@@ -41,9 +41,8 @@ MESSAGE_CHARS_MAX: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class AnalyticsReady:
-    """Where the process answers. `query_port` is None where an existing server is used."""
+    """Where the process answers."""
 
-    query_port: int | None
     metrics_port: int
 
 
@@ -53,9 +52,9 @@ async def run_analytics(
     *,
     stopping: asyncio.Event | None = None,
 ) -> None:
-    """Run until SIGTERM, SIGINT or `stopping`. `on_ready` hears once rows are written and queries answered.
+    """Run until SIGTERM, SIGINT or `stopping`. `on_ready` hears once rows are written.
 
-    Raises DataFolderInUse, MigrationConflict, ClickHouseRefused, PortTaken, SecretDamaged: an operator must act. A
+    Raises DataFolderInUse, MigrationConflict, ClickHouseRefused, SecretDamaged: an operator must act. A
     ClickHouse or Kafka that does not answer is waited for.
     Cancellation: everything is stopped as by a signal.
     """
@@ -67,7 +66,8 @@ async def run_analytics(
         stack.push_async_callback(connection.close)
         if not await patiently(lambda: opened(connection), stop, "clickhouse_awaited"):
             return
-        query_port = await serve_queries(settings, connection, stack)
+        if connection.embedded:
+            await leave_notice(connection, settings.home)
         port = settings.metrics_port + 1 if settings.metrics_port else 0
         endpoint = MetricsEndpoint(metrics, port, names=known_names(settings.allowed_hosts))
         stack.push_async_callback(endpoint.stop)
@@ -76,9 +76,9 @@ async def run_analytics(
         if writer is None:
             return
         async with running(writer):
-            log.info("analytics_ready", query_port=query_port, metrics_port=metrics_port)
+            log.info("analytics_ready", metrics_port=metrics_port)
             if on_ready is not None:
-                on_ready(AnalyticsReady(query_port, metrics_port))
+                on_ready(AnalyticsReady(metrics_port))
             await stop.wait()
             log.info("analytics_stopping")
 
@@ -86,19 +86,6 @@ async def run_analytics(
 async def opened(connection: ClickHouseConnection) -> None:
     await connection.open()
     await migrate(connection)
-
-
-async def serve_queries(
-    settings: Settings, connection: ClickHouseConnection, stack: contextlib.AsyncExitStack
-) -> int | None:
-    if not connection.embedded:
-        return None
-    reader = EmbeddedReader(connection.files, ReaderLimits(query_s_max=settings.analytics_query_s))
-    endpoint = ClickHouseEndpoint(
-        reader, settings.analytics_port, token_digest(reader_token(settings.home)), known_names(settings.allowed_hosts)
-    )
-    stack.push_async_callback(endpoint.stop)
-    return await endpoint.start()
 
 
 async def patiently_started(
@@ -145,10 +132,3 @@ async def patiently(start: Callable[[], Awaitable[None]], stop: asyncio.Event, e
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), START_PAUSE_S)
     return False
-
-
-def heed_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(RuntimeError, ValueError):  # only the main thread hears signals
-            loop.add_signal_handler(number, stop.set)

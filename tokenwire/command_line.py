@@ -15,7 +15,7 @@ from tokenwire.commands.bench import bench
 from tokenwire.commands.cancel import cancel
 from tokenwire.commands.deadletters import deadletters
 from tokenwire.commands.migrate import migrate
-from tokenwire.commands.processes import analytics, broker, gateway, provider, worker
+from tokenwire.commands.processes import analytics, broker, gateway, provider, reader, worker
 from tokenwire.commands.query import query
 from tokenwire.commands.restart import restart
 from tokenwire.commands.send import send
@@ -64,6 +64,7 @@ for command in (
     gateway,
     worker,
     analytics,
+    reader,
     provider,
     broker,
     migrate,

@@ -82,6 +82,8 @@ class LaunchPlan:
         if self.provider:
             specs.append(self.simulated_provider())
         specs.append(self.analytics(needs))
+        if not self.settings.clickhouse:
+            specs.append(self.reader())
         specs.extend(self.workers(needs))
         specs.extend(self.gateways((*needs, *(spec.name for spec in specs if spec.name.startswith("worker")))))
         return specs
@@ -112,19 +114,29 @@ class LaunchPlan:
         )
 
     def analytics(self, needs: tuple[str, ...]) -> ChildSpec:
-        """Ready when its endpoint answers; with a database of somebody else's, once its metrics do."""
+        """Ready when its metrics answer: its tables are made by then."""
         own_metrics = {"TOKENWIRE_METRICS_PORT": str(self.ports.analytics_metrics - 1)}  # the writer's is the next one
-        page = f"http://{LOOPBACK}:{self.ports.analytics}/ping"
-        if self.settings.clickhouse:
-            page = f"http://{LOOPBACK}:{self.ports.analytics_metrics}/metrics"
         return ChildSpec(
             name="analytics",
             argv=own_command("analytics"),
             environment=self.environment | own_metrics,
-            ready=page,
+            ready=f"http://{LOOPBACK}:{self.ports.analytics_metrics}/metrics",
             depends_on=needs,
             ready_deadline_s=READY_S,
-            chosen_ports=self.chosen(self.ports.analytics, self.ports.analytics_metrics),
+            chosen_ports=self.chosen(self.ports.analytics_metrics),
+        )
+
+    def reader(self) -> ChildSpec:
+        """Ready when it answers. Nobody needs it, and queries may end it: it is never given up."""
+        return ChildSpec(
+            name="reader",
+            argv=own_command("reader"),
+            environment=self.environment,
+            ready=f"http://{LOOPBACK}:{self.ports.analytics}/ping",
+            depends_on=("analytics",),
+            ready_deadline_s=READY_S,
+            chosen_ports=self.chosen(self.ports.analytics),
+            dispensable=True,
         )
 
     def workers(self, needs: tuple[str, ...]) -> list[ChildSpec]:

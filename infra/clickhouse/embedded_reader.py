@@ -1,8 +1,8 @@
 """Runs readers' queries on the embedded engine, each in a session of its own that cannot write.
 
-A session costs 0.3 ms, so every query gets a new one: no SET, USE or limit of one reader ever reaches another, nor
-the writer, whose inserts run beside the queries. Threads, waiting queries, time, memory and the size of an answer are
-bounded. An abandoned query is killed by the mark at its head: chDB has no other way to end a call that runs.
+A session costs 0.3 ms, so every query gets a new one: no SET, USE or limit of one reader ever reaches another.
+Threads, waiting queries, time, memory and the size of an answer are bounded. An abandoned query is killed by the mark
+at its head: chDB has no other way to end a call that runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -88,10 +88,12 @@ class Answer:
 
 
 class EmbeddedReader:
-    """Queries on the engine that this process has open (`ClickHouseConnection` opens it first)."""
+    """Queries on the engine of these files, which this process has open by then: `bring_up`, called in the thread of
+    each query, sees to that."""
 
-    def __init__(self, files: EngineFiles, limits: ReaderLimits) -> None:
+    def __init__(self, files: EngineFiles, limits: ReaderLimits, bring_up: Callable[[], None] = lambda: None) -> None:
         self.limits = limits
+        self.bring_up = bring_up
         self.settings_max = {
             "max_execution_time": limits.query_s_max,
             "max_memory_usage": READER_MEMORY_BYTES_MAX,
@@ -187,6 +189,7 @@ class EmbeddedReader:
 
     def answer(self, request: ReadRequest, mark: str) -> Answer:
         """In a thread: judge the statement and run it in a session of its own."""
+        self.bring_up()
         session = open_session(self.address)
         try:
             canonical = canonical_text(session, request.sql)

@@ -14,6 +14,7 @@ import structlog
 
 from infra.clickhouse.connection import ClickHouseConnection
 from infra.clickhouse.decisions.migration_plan import (
+    DATABASE,
     AppliedMigration,
     Conflict,
     Due,
@@ -23,11 +24,10 @@ from infra.clickhouse.decisions.migration_plan import (
 )
 from infra.clickhouse.errors import MigrationConflict
 
-__all__ = ["DATABASE", "known_migrations", "migrate"]
+__all__ = ["known_migrations", "migrate"]
 
 log = structlog.get_logger(__name__)
 
-DATABASE: Final = "tokenwire"
 FILE_NAME: Final = re.compile(r"(\d{4})_\w+\.sql\Z")
 CREATE_DATABASE: Final = f"CREATE DATABASE IF NOT EXISTS {DATABASE}"
 CREATE_MEMORY: Final = f"""

@@ -83,7 +83,7 @@ def absent_message(settings: Settings) -> str:
     if settings.clickhouse:
         return "No ClickHouse answers at the address of TOKENWIRE_CLICKHOUSE; check it, and that the server runs."
     return (
-        f"Nothing answers at {LOOPBACK}:{settings.analytics_port}: start `tokenwire up` (or `tokenwire analytics`), "
+        f"Nothing answers at {LOOPBACK}:{settings.analytics_port}: start `tokenwire up` (or `tokenwire reader`), "
         "or set TOKENWIRE_ANALYTICS_PORT to the port it printed."
     )
 

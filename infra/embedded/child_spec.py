@@ -39,6 +39,8 @@ class ChildSpec:
     """Time between SIGTERM and SIGKILL."""
     chosen_ports: tuple[ListenAddress, ...] = ()
     """Where it will listen on ports that we chose, not the operator: it is not started while another has one."""
+    dispensable: bool = False
+    """The others are of use without it: it is tried again for ever, and nothing waits for it once it has failed."""
     spare: bool = False
     """Not started before it is asked for (`Supervisor.start`)."""
 

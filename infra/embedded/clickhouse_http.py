@@ -1,11 +1,11 @@
-"""A read-only ClickHouse HTTP endpoint on loopback, in the process that owns the embedded engine.
+"""A read-only ClickHouse HTTP endpoint on loopback, for the embedded engine; it runs in `reader_process`.
 
 Speaks what `clickhouse_connect.get_client(host=…, port=…)`, curl and Grafana use: GET and POST, the query in the
 address, the body or a form, `param_*`, settings, `database`, `default_format`, gzip, `/ping`, errors with
 `X-ClickHouse-Exception-Code`. There are no sessions: every request stands alone and shows the readers' token, since
 every account of this machine can connect (`infra/clickhouse/decisions/reader_access.py`); `/ping` asks for none and
-says nothing. Pages of other sites can't use it: a Host that is not loopback is refused, and nothing allows another
-origin to read. What may run is decided in `infra/clickhouse/decisions/read_policy.py`.
+says only whether queries are answered. Pages of other sites can't use it: a Host that is not loopback is refused, and
+nothing allows another origin to read. What may run is decided in `infra/clickhouse/decisions/read_policy.py`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import errno
 import gzip
 import json
 import re
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import web
 
+from infra.clickhouse.decisions.error_texts import error_text
 from infra.clickhouse.decisions.reader_access import READER_NAME, AccessFault, judge_access
 from infra.clickhouse.embedded_reader import Answer, EmbeddedReader, ReadRequest
 from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, ResultTooLarge
@@ -38,6 +40,8 @@ log = structlog.get_logger(__name__)
 PORT_SETTING: Final = "TOKENWIRE_ANALYTICS_PORT"
 REQUEST_BYTES_MAX: Final = 1_048_576
 SHUTDOWN_S: Final = 2.0
+BACKLOG: Final = 32
+"""Connections that wait to be taken in; so many at once are let in before the door can count them."""
 COMPRESS_FROM_BYTES: Final = 1_024
 NOT_IMPLEMENTED: Final = 48
 AUTHENTICATION_FAILED: Final = 516
@@ -94,33 +98,50 @@ STATUS_OF_CODE: Final = {
 
 
 class ClickHouseEndpoint:
-    """The server. `start` before use, `stop` after. `digest`: of the token that readers show."""
+    """The server. `start` before use, `stop` after.
+
+    `digest`: of the token that readers show, as it is now. `is_well`: whether queries are answered, for `/ping`.
+    """
 
     def __init__(
         self,
         reader: EmbeddedReader,
         port: int,
-        digest: bytes,
+        digest: Callable[[], bytes],
         names: frozenset[str] = LOOPBACK_NAMES,
         *,
-        host: str = LOOPBACK,
+        is_well: Callable[[], bool] = lambda: True,
     ) -> None:
         self.reader = reader
         self.digest = digest
         self.names = names
+        self.is_well = is_well
         self.strangers = StrangersNotice()
-        self.host = host
         self.port = port
-        """The port asked for; after `start()` the one in use."""
+        """The port asked for; after `listen()` the one in use."""
+        self.socket: socket.socket | None = None
         self.runner: web.AppRunner | None = None
         self.door: ReaderDoor | None = None
-        self.listening: asyncio.Server | None = None
+        self.server: asyncio.Server | None = None
+
+    def listen(self) -> socket.socket:
+        """Take the port, unless that was done; connections wait for `start`. Raises PortTaken."""
+        if self.socket is None:
+            try:
+                self.socket = socket.create_server((LOOPBACK, self.port), backlog=BACKLOG)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise PortTaken(self.port, PORT_SETTING) from error
+                raise
+            self.port = int(self.socket.getsockname()[1])
+        return self.socket
 
     async def start(self) -> int:
-        """Listen; returns the port. Raises PortTaken.
+        """Serve, and listen first where that was not done; returns the port. Raises PortTaken.
 
         Cancellation: call `stop()`; nothing is left listening afterwards.
         """
+        listening = self.listen()
         app = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[only_asked_by(self.names)])
         app.router.add_get("/ping", self.ping)
         app.router.add_get("/", self.answer)
@@ -131,31 +152,23 @@ class ClickHouseEndpoint:
         await self.runner.setup()
         assert self.runner.server is not None
         self.door = ReaderDoor(self.runner.server)
-        try:
-            self.listening = await asyncio.get_running_loop().create_server(self.door, self.host, self.port)
-        except OSError as error:
-            await self.close_server()
-            if error.errno == errno.EADDRINUSE:
-                raise PortTaken(self.port, PORT_SETTING) from error
-            raise
-        self.port = self.listening.sockets[0].getsockname()[1]
+        self.server = await asyncio.get_running_loop().create_server(self.door, sock=listening, backlog=BACKLOG)
         return self.port
 
     async def stop(self) -> None:
         """End the queries that run and stop listening; a second call does nothing."""
-        if self.runner is not None:
-            await self.reader.stop()
-            await self.close_server()
-
-    async def close_server(self) -> None:
         runner, self.runner = self.runner, None
-        if self.listening is not None:
-            self.listening.close()
+        if self.server is not None:
+            self.server.close()
+        elif self.socket is not None:
+            self.socket.close()
         if runner is not None:
+            await self.reader.stop()
             await runner.cleanup()
 
     async def ping(self, request: web.Request) -> web.Response:
-        return forbidden(request) or web.Response(text="Ok.\n")
+        well = web.Response(text="Ok.\n") if self.is_well() else web.Response(status=503, text="Not ready.\n")
+        return forbidden(request) or well
 
     async def answer(self, request: web.Request) -> web.Response:
         """Run the query of a request.
@@ -165,7 +178,7 @@ class ClickHouseEndpoint:
         refused = forbidden(request)
         if refused is not None:
             return refused
-        fault = judge_access(request.headers, request.query, self.digest)
+        fault = judge_access(request.headers, request.query, self.digest())
         if fault is not None:
             self.strangers.note(fault)
             return error_response(stranger(fault), request)
@@ -201,7 +214,7 @@ class StrangersNotice:
 def stranger(fault: AccessFault) -> ClickHouseRefused:
     return ClickHouseRefused(
         f"{READER_NAME}: Authentication failed: {fault}. The user is `{READER_NAME}`, and the password the token that "
-        f"`tokenwire up` prints and that the file {TOKEN_PLACE} in its TOKENWIRE_HOME holds. (AUTHENTICATION_FAILED)",
+        f"`tokenwire up` prints and that the file {TOKEN_PLACE} in its TOKENWIRE_HOME holds.",
         code=AUTHENTICATION_FAILED,
     )
 
@@ -278,7 +291,7 @@ def answer_response(answer: Answer, request: web.Request) -> web.Response:
 def error_response(error: ClickHouseError, request: web.Request) -> web.Response:
     status = STATUS_OF_CODE.get(error.code, 503 if isinstance(error, ClickHouseUnavailable) else 400)
     headers = common_headers(request) | {"X-ClickHouse-Exception-Code": str(error.code)}
-    return web.Response(status=status, text=f"Code: {error.code}. DB::Exception: {error}\n", headers=headers)
+    return web.Response(status=status, text=error_text(error.code, str(error)), headers=headers)
 
 
 def common_headers(request: web.Request) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """How many connections the read-only endpoint has at once, and who goes when there are more.
 
-Every account of this machine can connect, and each connection takes a file of the process that also writes the rows.
-So there is a limit, and at the limit the longest there of those who have shown no token makes room. Whoever has shown
-it stays; where all have, a newcomer is dropped.
+Every account of this machine can connect, and each connection takes a file of the process that answers queries. So
+there is a limit, and at the limit the longest there of those who have shown no token makes room. Whoever has shown it
+stays; where all have, a newcomer is dropped. Connections that are taken in at the same moment are counted only after
+it, so a burst may go beyond the limit by as many as wait in the kernel.
 """
 
 from __future__ import annotations

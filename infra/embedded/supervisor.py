@@ -240,8 +240,15 @@ class Supervisor:
     def _note_ready(self, child: Kept, seconds: float) -> None:
         child.ready.set()
         self._say(f"{child.spec.name} is ready ({seconds:.1f} s)")
-        expected = (other for other in self._children.values() if not other.spec.spare)
-        if not self._all_ready_said and all(other.ready.is_set() for other in expected):
+        self._note_all_ready()
+
+    def _note_all_ready(self) -> None:
+        awaited = (
+            child
+            for child in self._children.values()
+            if not (child.spec.spare or (child.spec.dispensable and child.exits))
+        )
+        if not self._all_ready_said and all(child.ready.is_set() for child in awaited):
             self._all_ready_said = True
             if self._on_all_ready is not None:
                 self._on_all_ready()
@@ -251,12 +258,13 @@ class Supervisor:
         taken_port = child.exits[-1].taken_port
         code = None if child.process is None else child.process.exit_code
         ended = f"{child.spec.name} {exit_sentence(code, taken_port)}"
-        decision = decide_restart(self._policy, tuple(child.exits))
+        decision = decide_restart(self._policy, tuple(child.exits), dispensable=child.spec.dispensable)
         match decision:
             case RestartAt(at_s=at_s):
                 pause_s = max(0.0, at_s - time.monotonic())
                 self._say(f"{ended}; restarting in {pause_s:.1f} s")
                 child.restarts += 1
+                self._note_all_ready()
                 await first_of(asyncio.sleep(pause_s), self._stopping.wait())
             case GiveUp(reason=reason):
                 self._say(

@@ -238,11 +238,12 @@ async def test_r1_broker_killed_in_mid_answer(line: WholeLine, layout: Layout) -
 
 
 async def test_r23_analytics_writer_killed_in_mid_answer(line: WholeLine, layout: Layout) -> None:
-    """Nobody who reads an answer notices; once it is back the rows are exact, and it can be asked again."""
+    """With the readers' process. Nobody who reads an answer notices; once both are back the rows are exact."""
     async with streaming(line, layout, gateways=line.gateways, tokens=80) as streams:
-        killed = line.kill("analytics")
+        killed = [line.kill("analytics"), line.kill("reader")]
         await streams.ended()
-        await asyncio.to_thread(line.until_restarted, killed)
+        for each in killed:
+            await asyncio.to_thread(line.until_restarted, each)
 
         await check_ledger(line, streams.asked, clients=streams.clients, layout=layout)
         assert [turn.attempt for turn in streams.turns] == [1] * STREAMS

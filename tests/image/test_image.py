@@ -33,6 +33,7 @@ from tests.image.built_image import BuiltImage, build_image, differences, folder
 from tests.integration.analytics_fixture import analytics_settings
 from tests.integration.broker_fixture import new_broker
 from tests.integration.chat_client import ChatClient
+from tests.integration.reader_line import reader_process
 from tests.integration.worker_line import answer_text
 
 __all__: list[str] = []
@@ -170,16 +171,20 @@ async def process(image: BuiltImage, command: str, settings: Mapping[str, str], 
 
 @asynccontextmanager
 async def analytics(folder: Path, kafka: str) -> AsyncIterator[str]:
-    """The writer with its embedded engine, outside: it has what the image lacks. The address that answers queries."""
+    """The writer with its embedded engine, and its readers' process: outside, since they have what the image lacks.
+
+    The address that answers queries.
+    """
     ready: asyncio.Future[AnalyticsReady] = asyncio.get_running_loop().create_future()
     stopping = asyncio.Event()
     settings = analytics_settings(folder / "analytics", kafka)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run_analytics(settings, ready.set_result, stopping=stopping))
         async with asyncio.timeout(READY_S):
-            answered = await ready
+            await ready
         try:
-            yield f"http://default:{reader_token(settings.home)}@127.0.0.1:{answered.query_port}"
+            async with reader_process(settings.home) as reader:
+                yield reader.url.replace("://", f"://default:{reader_token(settings.home)}@").rstrip("/")
         finally:
             stopping.set()
 

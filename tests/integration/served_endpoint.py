@@ -73,7 +73,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
     limits = ReaderLimits(query_s_max=QUERY_S, queries_max=2, waiting_max=2, answer_bytes_max=1_000_000)
     token = reader_token(folder)
     reader = EmbeddedReader(connection.files, limits)
-    endpoint = ClickHouseEndpoint(reader, settings.analytics_port, token_digest(token))
+    endpoint = ClickHouseEndpoint(reader, settings.analytics_port, lambda: token_digest(token))
     await endpoint.start()
     try:
         yield Served(settings, connection, endpoint, folder, token)

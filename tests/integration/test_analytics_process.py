@@ -1,4 +1,5 @@
-"""`tokenwire analytics` whole: ready, asked while it writes, stopped by a signal, alone on its folder."""
+"""`tokenwire analytics` whole: ready, asked (over `tokenwire reader`) while it writes, stopped by a signal, alone on
+its folder."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import clickhouse_connect
@@ -17,6 +19,7 @@ from infra.clickhouse.queries import reading_access
 from infra.embedded.broker import EmbeddedBroker
 from infra.settings import load_settings
 from tests.integration.analytics_fixture import analytics_settings, attempt_records, publish
+from tests.integration.reader_line import reader_process
 
 __all__: list[str] = []
 
@@ -28,11 +31,11 @@ from processors.analytics_process import run_analytics
 from infra.settings import load_settings
 from infra.telemetry.log_setup import configure_logging
 configure_logging("json", "info", "analytics")
-asyncio.run(run_analytics(load_settings(), lambda ready: print(ready.query_port, ready.metrics_port, flush=True)))
+asyncio.run(run_analytics(load_settings(), lambda ready: print(ready.metrics_port, flush=True)))
 """
 
 
-async def started(home: Path, bootstrap: str) -> tuple[asyncio.subprocess.Process, int, int]:
+async def started(home: Path, bootstrap: str) -> tuple[asyncio.subprocess.Process, int]:
     environment = os.environ | {
         "TOKENWIRE_HOME": str(home),
         "TOKENWIRE_KAFKA": bootstrap,
@@ -46,16 +49,17 @@ async def started(home: Path, bootstrap: str) -> tuple[asyncio.subprocess.Proces
     assert child.stdout is not None
     try:
         line = await asyncio.wait_for(child.stdout.readline(), 60)
-        query_port, metrics_port = (int(number) for number in line.split())
+        metrics_port = int(line)
     except (TimeoutError, ValueError):
         child.kill()
         await child.wait()
         raise
-    return child, query_port, metrics_port
+    return child, metrics_port
 
 
-def count_until(home: Path, port: int, user: str, wanted: int) -> list[int]:
+def count_until(home: Path, url: str, user: str, wanted: int) -> list[int]:
     """Counts seen by a client that keeps asking, up to the wanted one."""
+    port = int(url.rstrip("/").rpartition(":")[2])
     access = reading_access(load_settings({}, home=home, analytics_port=port), query_s_max=STOP_S)
     client = clickhouse_connect.get_client(**access)
     seen = [0]
@@ -67,36 +71,46 @@ def count_until(home: Path, port: int, user: str, wanted: int) -> list[int]:
     return seen
 
 
+async def ended(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is None:
+        child.kill()
+    await child.wait()
+
+
 async def test_asked_while_it_writes_killed_and_started_again(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """A client counts rows as they come; kill -9 loses none; SIGTERM ends the process in time with status 0."""
+    """A client counts rows as they come; kill -9 loses none, and whoever asks meanwhile is answered; SIGTERM ends the
+    process in time with status 0."""
     settings = analytics_settings(tmp_path, broker.bootstrap_servers)
     await publish(settings, [])
-    child, query_port, _ = await started(tmp_path, broker.bootstrap_servers)
-    try:
+
+    async def counted(url: str, user: str, wanted: int) -> list[int]:
+        return await asyncio.wait_for(asyncio.to_thread(count_until, tmp_path, url, user, wanted), 90)
+
+    async with AsyncExitStack() as stack:
+        child, _ = await started(tmp_path, broker.bootstrap_servers)
+        stack.push_async_callback(ended, child)
+        url = (await stack.enter_async_context(reader_process(tmp_path))).url
         publishing = asyncio.create_task(publish(settings, attempt_records("watched", 150)))
-        seen = await asyncio.wait_for(asyncio.to_thread(count_until, tmp_path, query_port, "watched", 150), 90)
+        seen = await counted(url, "watched", 150)
         await publishing
         await publish(settings, attempt_records("after", 50))
-        child.kill()
-        await child.wait()
+        await ended(child)
+        meanwhile = await counted(url, "watched", 150)
 
-        child, query_port, metrics_port = await started(tmp_path, broker.bootstrap_servers)
+        child, metrics_port = await started(tmp_path, broker.bootstrap_servers)
+        stack.push_async_callback(ended, child)
         with pytest.raises(DataFolderInUse, match="TOKENWIRE_HOME"):
             await ClickHouseConnection(settings).open()
-        again = await asyncio.wait_for(asyncio.to_thread(count_until, tmp_path, query_port, "after", 50), 60)
-        watched = await asyncio.wait_for(asyncio.to_thread(count_until, tmp_path, query_port, "watched", 150), 60)
+        again = await counted(url, "after", 50)
+        watched = await counted(url, "watched", 150)
         reader, stream = await asyncio.open_connection("127.0.0.1", metrics_port)
         stream.write(b"GET /metrics HTTP/1.0\r\n\r\n")
         exposition = (await reader.read()).decode()
         stream.close()
         child.send_signal(signal.SIGTERM)
         status = await asyncio.wait_for(child.wait(), STOP_S)
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
 
     assert seen == sorted(seen)
-    assert (seen[-1], again[-1], watched[-1]) == (150, 50, 150)
+    assert (seen[-1], meanwhile[-1], again[-1], watched[-1]) == (150, 150, 50, 150)
     assert "tokenwire_analytics_rows_total" in exposition
     assert status == 0

@@ -87,7 +87,7 @@ async def served(settings: Settings) -> AsyncIterator[WriterParts]:
     async with writing(settings) as parts:
         limits = ReaderLimits(query_s_max=settings.analytics_query_s)
         reader, digest = EmbeddedReader(parts.connection.files, limits), token_digest(reader_token(settings.home))
-        endpoint = ClickHouseEndpoint(reader, settings.analytics_port, digest)
+        endpoint = ClickHouseEndpoint(reader, settings.analytics_port, lambda: digest)
         await endpoint.start()
         try:
             yield parts

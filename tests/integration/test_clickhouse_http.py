@@ -171,6 +171,27 @@ async def test_anything_but_reading_is_refused(served: Served, sql: str, tmp_pat
     assert not file.exists()
 
 
+NAMED = {
+    "SELECT 'not closed": "(SYNTAX_ERROR)",
+    "SELECT nope": "(UNKNOWN_IDENTIFIER)",
+    "DROP TABLE turns": "(READONLY)",
+    "SELECT file('x')": "(ACCESS_DENIED)",
+    "SELECT no_such_function(1)": "(UNKNOWN_FUNCTION)",
+    "SELECT 1 FORMAT Protobuf": "(UNKNOWN_FORMAT)",
+    "SELECT * FROM nope": "(UNKNOWN_TABLE)",
+}
+
+
+@pytest.mark.parametrize("sql", NAMED)
+async def test_errors_end_with_their_names(served: Served, sql: str) -> None:
+    """As ClickHouse's do, once, whoever refused: drivers take the error's type from there."""
+    _, code, body = await served.ask(sql)
+
+    assert body.startswith(f"Code: {code}. DB::Exception: ")
+    assert body.endswith(f" {NAMED[sql]}\n")
+    assert body.count(NAMED[sql]) == 1
+
+
 async def test_settings_of_the_address_keep_the_walls(served: Served) -> None:
     """Harmless settings work, limits can be lowered but not lifted, readonly stays."""
     assert (await served.ask("SELECT getSetting('max_threads')", max_threads="1"))[2] == "1\n"

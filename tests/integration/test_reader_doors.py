@@ -85,7 +85,7 @@ async def doors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Doors
     await connection.open()
     await migrate(connection)
     reader, token = EmbeddedReader(connection.files, ReaderLimits(query_s_max=5)), reader_token(home)
-    endpoint = ClickHouseEndpoint(reader, 0, token_digest(token))
+    endpoint = ClickHouseEndpoint(reader, 0, lambda: token_digest(token))
     await endpoint.start()
     try:
         async with aiohttp.ClientSession(headers=reader_headers(token)) as http:

@@ -187,6 +187,27 @@ async def test_child_that_never_works(tmp_path: Path) -> None:
     assert lines[-1].startswith("stopped 2 processes")
 
 
+async def test_child_that_the_others_can_do_without(tmp_path: Path) -> None:
+    """It fails for ever: the others are ready without it and run on, and it is tried again and again."""
+    lines: list[str] = []
+    all_ready = asyncio.Event()
+    policy = RestartPolicy(pause_first_s=0.01, pause_max_s=0.01)
+
+    async def never() -> bool:
+        return False
+
+    specs = [child("good", WAITING), child("bad", FAILING, ready=never, dispensable=True)]
+    supervisor = Supervisor(specs, logs_folder=tmp_path, say=lines.append, on_all_ready=all_ready.set, policy=policy)
+    running = asyncio.create_task(supervisor.run(handle_signals=False))
+    await asyncio.wait_for(all_ready.wait(), 20)
+    await until(lambda: sum(line.startswith("bad exited") for line in lines) > policy.starts_before_ready_max)
+    goes_on = supervisor.is_ready("good")
+    supervisor.request_stop()
+
+    assert goes_on
+    assert await running == 0
+
+
 async def test_child_that_ignores_sigterm(tmp_path: Path) -> None:
     """It is killed at its deadline, and the summary says so."""
     lines: list[str] = []

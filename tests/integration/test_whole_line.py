@@ -239,7 +239,8 @@ async def test_ports_of_dead_children_are_taken(line: WholeLine, user: str) -> N
     ports = {
         "kafka": int(line.kafka.rpartition(":")[2]),
         "provider": int(line.addresses["provider"].removesuffix("/v1").rpartition(":")[2]),
-        "analytics": line.analytics_port,
+        "analytics": int(line.environment_of("analytics")["TOKENWIRE_METRICS_PORT"]) + 1,
+        "reader": line.analytics_port,
         "worker": int(line.environment_of("worker")["TOKENWIRE_METRICS_PORT"]),
         "gateway-2": int(line.gateways[1].rpartition(":")[2]),
     }

@@ -1,10 +1,11 @@
-"""`tokenwire gateway | worker | analytics | provider | broker`: one process each, as `tokenwire up` runs them too."""
+"""`tokenwire gateway | worker | analytics | reader | provider | broker`: a process each, as `tokenwire up` has them."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from infra.settings import Settings
 
-__all__ = ["analytics", "broker", "gateway", "provider", "worker"]
+__all__ = ["analytics", "broker", "gateway", "provider", "reader", "worker"]
 
 PROCESSES_MAX: Final = 64
 EMBEDDED_NICENESS: Final = 10
@@ -64,7 +65,9 @@ def worker() -> None:
 
 @click.command()
 def analytics() -> None:
-    """Run the analytics writer and the read-only ClickHouse endpoint.
+    """Run the analytics writer.
+
+    With the embedded engine, `tokenwire reader` beside it answers queries.
 
     \b
     Example:
@@ -77,6 +80,31 @@ def analytics() -> None:
     from processors.analytics_process import run_analytics
 
     asyncio.run(run_analytics(settings))
+
+
+@click.command()
+@click.option("--cleaned", is_flag=True, hidden=True, help="The environment holds nothing that it should not.")
+def reader(*, cleaned: bool) -> None:
+    """Answer read-only queries on what `tokenwire analytics` keeps in its embedded engine.
+
+    ClickHouse over HTTP, on this machine only.
+
+    \b
+    Example:
+      TOKENWIRE_ANALYTICS_PORT=8124 tokenwire reader
+    """
+    if os.environ.get("TOKENWIRE_CLICKHOUSE"):
+        raise click.UsageError("TOKENWIRE_CLICKHOUSE names a server, which answers its readers itself; leave it out.")
+    from infra.embedded.decisions.reader_environment import reader_environment
+
+    kept = reader_environment(os.environ)
+    if not cleaned and kept != dict(os.environ):
+        os.execve(sys.executable, [*sys.orig_argv, "--cleaned"], kept)
+    settings = process_settings("reader")
+    os.nice(EMBEDDED_NICENESS)
+    from infra.embedded.reader_process import run_reader
+
+    asyncio.run(run_reader(settings, lambda port: click.echo(f"Listening at http://127.0.0.1:{port}")))
 
 
 @click.command()

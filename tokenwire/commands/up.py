@@ -208,10 +208,13 @@ def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions
 
 async def supervise(plan: LaunchPlan, brokers: Sequence[BrokerStart], held: HeldHome, options: UpOptions) -> int:
     from infra.clickhouse.reader_token import reader_token
+    from infra.confinement import Confinement, landlock_version
     from infra.embedded.supervisor import Supervisor
     from tokenwire.restart_requests import serve_restarts
 
     token = "" if plan.settings.clickhouse else reader_token(plan.settings.home)  # damaged: said before anything runs
+    if token and (lacking := Confinement(landlock_version()).lacking):
+        click.echo(f"Queries of readers run less confined than they could: {lacking}.", err=True)
 
     def on_all_ready() -> None:
         line = msgspec.structs.replace(line_of(plan), control=control)

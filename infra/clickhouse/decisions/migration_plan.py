@@ -9,8 +9,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["AppliedMigration", "Conflict", "Due", "Migration", "MigrationPlan", "plan_migrations", "split_statements"]
+__all__ = [
+    "DATABASE",
+    "AppliedMigration",
+    "Conflict",
+    "Due",
+    "Migration",
+    "MigrationPlan",
+    "plan_migrations",
+    "split_statements",
+]
+
+DATABASE: Final = "tokenwire"
+"""Where the tables are."""
 
 
 @dataclass(frozen=True, slots=True)

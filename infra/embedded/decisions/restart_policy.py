@@ -9,6 +9,9 @@ operator sees the reason within seconds. There is no jitter: one supervisor rest
 A child that could not have a port that we chose for it has done nothing wrong and is not broken: another program's
 socket sits there, and leaves. Such runs count for themselves, by time: it is tried again for `port_wait_s`. (For a port
 that the operator set there is no such patience; it is refused before anything starts.)
+
+To give up a child is to stop all. One that the others can do without is therefore never given up: what is wrong with it
+costs a start every `pause_max_s`, and an operator sees it in the log.
 """
 
 from __future__ import annotations
@@ -69,8 +72,15 @@ class GiveUp:
 RestartDecision: TypeAlias = RestartAt | GiveUp
 
 
-def decide_restart(policy: RestartPolicy, exits: Sequence[ChildExit]) -> RestartDecision:
-    """Decide after the last of `exits` (oldest first, at least one)."""
+def decide_restart(policy: RestartPolicy, exits: Sequence[ChildExit], *, dispensable: bool = False) -> RestartDecision:
+    """Decide after the last of `exits` (oldest first, at least one). A `dispensable` child is never given up."""
+    decision = decide(policy, exits)
+    if dispensable and isinstance(decision, GiveUp):
+        return RestartAt(exits[-1].ended_s + policy.pause_max_s)
+    return decision
+
+
+def decide(policy: RestartPolicy, exits: Sequence[ChildExit]) -> RestartDecision:
     last = exits[-1]
     if last.taken_port is not None:
         row = list(takewhile(lambda run: run.taken_port is not None, reversed(exits)))

@@ -22,7 +22,7 @@ async def test_S14_connections_of_strangers_make_room(tmp_path: Path) -> None:
     Where all have shown it, a newcomer is dropped.
     """
     reader = EmbeddedReader(EngineFiles(tmp_path), ReaderLimits())
-    endpoint = ClickHouseEndpoint(reader, 0, token_digest(TOKEN))
+    endpoint = ClickHouseEndpoint(reader, 0, lambda: token_digest(TOKEN))
     port = await endpoint.start()
     assert endpoint.door is not None
     endpoint.door.connections_max = 4

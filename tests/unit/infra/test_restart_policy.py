@@ -38,6 +38,15 @@ def test_worked_once_and_keeps_failing() -> None:
     assert decision == GiveUp("it ran less than 30 s 6 times in a row")
 
 
+def test_the_others_can_do_without_it() -> None:
+    """It is tried again however often it fails, ready once or never, with its port or without, at the longest pause."""
+    without_port = [ChildExit(float(start), start + 1.0, False, 20_001) for start in range(0, 200, 10)]
+    for exits in (short_runs(60), short_runs(60, was_ready=False), without_port):
+        assert isinstance(decide_restart(POLICY, exits), GiveUp)
+        decision = decide_restart(POLICY, exits, dispensable=True)
+        assert decision == RestartAt(exits[-1].ended_s + POLICY.pause_max_s)
+
+
 def test_was_never_ready() -> None:
     """Few tries, then the operator hears of it."""
     assert isinstance(decide_restart(POLICY, short_runs(2, was_ready=False)), RestartAt)

@@ -23,6 +23,7 @@ COMMANDS = (
     "gateway",
     "worker",
     "analytics",
+    "reader",
     "provider",
     "broker",
     "migrate",

@@ -43,14 +43,15 @@ def children(plan: LaunchPlan, *, brokers: int = 1) -> dict[str, ChildSpec]:
     return {spec.name: spec for spec in specs}
 
 
-def test_whole_line_has_five_processes_in_the_order_of_their_needs() -> None:
+def test_whole_line_has_six_processes_in_the_order_of_their_needs() -> None:
     """Broker first, gateways last; children run under this Python and ignore where the user stands."""
     specs = children(plan())
 
-    assert list(specs) == ["kafka", "provider", "analytics", "worker", "gateway"]
+    assert list(specs) == ["kafka", "provider", "analytics", "reader", "worker", "gateway"]
     assert specs["gateway"].argv[1:] == ("-P", "-m", "tokenwire", "gateway")
     assert specs["gateway"].ready == "http://127.0.0.1:8080/readyz"
     assert set(specs["gateway"].depends_on) == {"kafka", "worker"}
+    assert [name for name, spec in specs.items() if spec.dispensable] == ["reader"]
 
 
 def test_several_workers_and_gateways_have_ports_of_their_own() -> None:
@@ -115,7 +116,8 @@ def test_each_child_is_told_of_the_ports_that_were_chosen_for_it() -> None:
     assert found == {
         "kafka": [("127.0.0.1", 20_000)],
         "provider": [("127.0.0.1", 8090)],
-        "analytics": [("127.0.0.1", 8123), ("127.0.0.1", 9465)],
+        "analytics": [("127.0.0.1", 9465)],
+        "reader": [("127.0.0.1", 8123)],
         "worker-1": [],
         "worker-2": [("127.0.0.1", 9471)],
         "gateway-1": [("0.0.0.0", 8080)],
