@@ -26,12 +26,14 @@ from infra.kafka.readable_client import read_what_can_be_read
 from infra.kafka.sparse_metadata import without_creation
 from infra.settings import Settings, load_settings
 from producers.sdk import Receipt
+from schemas.client_messages import Attach, Logout, Prompt
 from schemas.codec import encode
 from schemas.identifiers import PromptId, SessionId, UserId, turn_id_of
 from schemas.prompts import PromptSubmitted
 from schemas.topics import user_partition
 from tests.fakes.topic_names import PROMPTS
 from tests.integration.broker_fixture import cache_folder, new_broker
+from tests.integration.gateway_line import WireClient, gateway_settings, running_gateway
 from tests.integration.worker_line import WorkerLine, answer_text, open_line
 
 __all__: list[str] = []
@@ -170,6 +172,29 @@ async def ask_all(line: WorkerLine, codec: str) -> None:
     await line.stop_worker(worker)
     again = line.start_worker()
     await line.wait_for_log(again, "journal_loaded")
+    await hear_all(line, receipts)
+
+
+async def hear_all(line: WorkerLine, receipts: list[Receipt]) -> None:
+    """Gateways tell the answers, a prompt in a silent session (activity) and a logout at the other one (access)."""
+    settings = await gateway_settings(line.broker, line.folder / "gateways")
+    user = receipts[0].user
+    async with (
+        running_gateway(settings) as first,
+        running_gateway(settings) as second,
+        WireClient.connected(first, user) as here,
+        WireClient.connected(second, user) as there,
+    ):
+        for receipt in receipts:
+            await there.send(Attach(session=receipt.session, from_="start"))
+            assert (await there.until("end")).reason == "complete"
+        await there.send(Attach(session="silent", from_="start"))
+        await there.until("attached")
+        await here.send(Prompt(session="silent", prompt_id="p1", input="Why? "))
+        await here.until("accepted")
+        assert (await there.until("end")).reason == "complete"
+        await here.send(Logout())
+        assert (await there.closed())[0] == 4401
 
 
 @pytest.mark.timeout(600)
