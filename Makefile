@@ -27,7 +27,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs faults simulate lock schemas bench bench-gateway soak pack-js clean
+.PHONY: help setup up test check format test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs faults simulate lock schemas bench bench-gateway bench-page soak pack-js vendor clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -113,6 +113,9 @@ bench-gateway: setup  ## One gateway with 10,000 clients: steady, everyone, slow
 	$(BIN)/python -m benchmarks.gateway storm
 	$(BIN)/python -m benchmarks.gateway plain
 
+bench-page: setup  ## 2 MB of text made to be slow on the chat page, in Chromium: the time, and how long a key waits
+	$(BIN)/python -m tests.page_rendering
+
 soak: setup  ## An hour (SOAK_S seconds) of answers, a tenth of the clients slow, then an hour of 10,000 idle ones: no growth
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.gateway idle
@@ -127,6 +130,9 @@ lock: setup  ## Resolve the three locks anew from pyproject.toml: everything, th
 pack-js: setup  ## The JavaScript client as an npm package, in dist/
 	@mkdir -p dist
 	cd gateway/web && npm pack --pack-destination ../../dist
+
+vendor: setup  ## Fetch the files of other people's packages that are kept here, by npm, and check them (tests/vendored_files.py)
+	$(BIN)/python -m tests.vendored_files
 
 clean:  ## Remove the environment and everything a run kept
 	rm -rf $(VENV) .tokenwire .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -49,8 +49,8 @@ BEARER: Final = "bearer "
 ORIGIN_CHARS_MAX: Final = 200
 """Of an address or a name that is not allowed, in the log and the answer."""
 POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
-    "manifest-src 'self'; connect-src 'self' {sockets}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self' {sockets}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 SECURITY_HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),

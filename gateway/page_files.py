@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["WEB_FOLDER", "PageFile", "load_page_files"]
+__all__ = ["CONTENT_TYPES", "WEB_FOLDER", "PageFile", "load_page_files"]
 
 WEB_FOLDER: Final = Path(__file__).parent / "web"
 ENTRY: Final = "index.html"
 FILE_BYTES_MAX: Final = 2_097_152
 FILES_MAX: Final = 256
-NOT_OF_THE_PAGE: Final = ("package.json", ".d.ts", ".tgz")
-"""What only the client's package is made of."""
+NOT_OF_THE_PAGE: Final = ("package.json", "vendor.json", ".d.ts", ".tgz")
+"""What only the client's package is made of, and what says where the vendored files are from."""
 CONTENT_TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
     ".json": "application/json",
     ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }

@@ -1,152 +1,265 @@
 /**
- * An answer's text as DOM, cheap while it grows: finished blocks are built once, only the last one is built again.
- * A long open code block is appended to, and a last block that grows beyond a limit is closed, so that the work per
- * frame does not grow with the answer.
+ * An answer's text as DOM, cheap while it grows and however long it is.
+ *
+ * The text is read in windows of whole lines. Blocks that are final (`markdown.js` says which are) are built once; what
+ * is behind them, the tail, is built anew while the text grows. The work is done in slices, so that the page answers
+ * keys meanwhile. Code is not read again: its lines go to a `CodeView` until the fence closes.
+ *
+ * A block that grows beyond a limit is closed, and a tail that is dear is built more seldom: the work does not grow
+ * with the square of the text.
+ *
+ * What a definition at the end means for the text above it is found by reading twice: the definitions first. Where the
+ * text came piece by piece, that is done once it has ended, and only if there are any.
  */
 
-import { copyButton, element } from "./dom.js";
-import { parseBlocks } from "./markdown.js";
-import { parseInline } from "./markdown_inline.js";
+import { CodeView } from "./code_view.js";
+import { element } from "./dom.js";
+import { languageOf, newDocument, readBlocks, readInline } from "./markdown.js";
+import { render } from "./markdown_dom.js";
+import { NotesView } from "./notes_view.js";
+import { workInSlices } from "./slices.js";
 
-const TAIL_CHARS_MAX = 12_000;
+const WINDOW_CHARS = 16_384;
+const BLOCK_CHARS_MAX = 65_536;
+/** A tail that took this long is left alone for some times as long. */
+const DEAR_MS = 4;
+const PAUSE_FACTOR = 8;
+const ITEM = /\n {0,3}(?:[-*+]|\d{1,9}[.)])[ \t]/g;
 /** Control signs but tab and newline have no look and no business in an answer (such as terminal escapes). */
 const CONTROL_SIGNS = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/g;
 
 export class AnswerView {
-  /** The element that holds the answer. */
+  /** The element that holds the answer; `aria-busy` until all of it is shown. */
   node = element("div", { class: "answer", "data-role": "answer", dir: "auto" });
 
   #attempt = 0;
+  #streaming = true;
   #given = "";
   /** What was given, without control signs. */
   #text = "";
+  #document = newDocument();
+  #notes = new NotesView();
+  /** Only definitions are looked for, nothing is shown. */
+  #collecting = false;
+  /** Some of it was shown before all definitions were known. */
+  #early = false;
   #settled = 0;
-  #tailNodes = [];
-  #openCode = null;
+  #window = WINDOW_CHARS;
+  /** Up to here there are no more final blocks. */
+  #searchedTo = 0;
+  /** Final blocks that are not shown yet. */
+  #ready = [];
+  /** @type {{view: CodeView | null, marker: string, indent: number} | null} a fence that is open */
+  #code = null;
+  #tail = [];
+  #tailEnd = 0;
+  #restUntilMs = 0;
+  #timer = null;
+  #work = () => this.#step();
 
   /** Show `text`. Of the same attempt it must begin with what was shown before, else all is built anew. */
   update(text, { attempt, streaming }) {
-    if (attempt !== this.#attempt || !text.startsWith(this.#given)) this.#reset(attempt);
-    this.node.classList.toggle("streaming", streaming);
-    this.node.setAttribute("aria-busy", String(streaming));
-    if (text === this.#given && streaming) return;
-    const shown = this.#text.length;
+    const same = attempt === this.#attempt && text === this.#given;
+    if (same && streaming === this.#streaming) return;
+    const goesOn = same || (this.#streaming && attempt === this.#attempt && text.startsWith(this.#given));
+    if (!goesOn) this.#reset(attempt);
     this.#text += text.slice(this.#given.length).replace(CONTROL_SIGNS, "");
     this.#given = text;
-    if (streaming && this.#extendOpenCode(shown)) return;
-    this.#renderTail(streaming);
+    this.#streaming = streaming;
+    this.node.classList.toggle("streaming", streaming);
+    this.node.setAttribute("aria-busy", "true");
+    if (streaming) this.#early = true;
+    else if (!this.#early && this.#settled === 0) this.#collecting = this.#text.includes("]:");
+    workInSlices(this.#work);
   }
 
   #reset(attempt) {
     this.#attempt = attempt;
     this.#given = "";
     this.#text = "";
-    this.#settled = 0;
-    this.#tailNodes = [];
-    this.#openCode = null;
+    this.#document = newDocument();
+    this.#early = false;
+    this.#collecting = false;
+    this.#beginAgain();
+  }
+
+  #beginAgain() {
+    this.#notes = new NotesView();
+    this.#settled = this.#searchedTo = this.#tailEnd = this.#restUntilMs = 0;
+    this.#window = WINDOW_CHARS;
+    this.#ready = [];
+    this.#code = null;
+    this.#tail = [];
     this.node.replaceChildren();
   }
 
-  #renderTail(streaming) {
-    for (const node of this.#tailNodes) node.remove();
-    const settledNow = streaming ? this.#settleable() : this.#text.length;
-    this.node.append(...parseBlocks(this.#text.slice(this.#settled, settledNow)).map(renderBlock));
-    this.#settled = settledNow;
-    const blocks = parseBlocks(this.#text.slice(this.#settled));
-    this.#tailNodes = blocks.map(renderBlock);
-    this.node.append(...this.#tailNodes);
-    const last = blocks.at(-1);
-    this.#openCode = last?.kind === "code" && !last.closed
-      ? { fence: last.fence, lines: this.#tailNodes.at(-1).querySelector("code").firstChild }
-      : null;
+  /** Do a little. @returns {boolean} whether there is more to be done */
+  #step() {
+    if (this.#ready.length > 0) return this.#showNext();
+    if (this.#rests()) return false;
+    if (this.#code) return this.#readCode();
+    if (this.#settleMore()) return true;
+    return this.#streaming ? this.#showTail() : this.#finish();
   }
 
-  /**
-   * How far the text is final: all blocks of whole lines but the last, and that one too where a blank line ends it;
-   * or as much as there is of one that grows too long.
-   */
-  #settleable() {
-    const lineEnd = this.#text.lastIndexOf("\n") + 1;
-    const tail = this.#text.slice(this.#settled, lineEnd);
-    const last = parseBlocks(tail).at(-1);
-    const goesOn = last?.kind === "list" || (last?.kind === "code" && !last.closed);
-    if (last && !goesOn && /\n[ \t]*\n$/.test(tail)) return lineEnd;
-    const end = this.#settled + (last?.start ?? 0);
-    if (this.#text.length - end <= TAIL_CHARS_MAX || last?.kind === "code") return end;
-    return lineEnd > end ? lineEnd : Math.max(this.#text.lastIndexOf(" ") + 1, end);
+  /** Up to where the text is in whole lines, or is all there is; a line without an end counts as one some time. */
+  get #end() {
+    if (!this.#streaming) return this.#text.length;
+    const line = this.#text.slice(this.#settled).lastIndexOf("\n") + 1;
+    const open = this.#text.length - this.#settled - line;
+    return open > BLOCK_CHARS_MAX ? this.#settled + line + BLOCK_CHARS_MAX : this.#settled + line;
   }
 
-  #extendOpenCode(shown) {
-    const code = this.#openCode;
-    if (!code?.lines) return false;
-    const sinceLine = this.#text.slice(this.#text.lastIndexOf("\n", shown - 1) + 1);
-    if (sinceLine.includes(code.fence[0].repeat(2))) return false; // it may close here
-    code.lines.appendData(this.#text.slice(shown));
+  #settleMore() {
+    const end = this.#end;
+    if (this.#settled >= end || this.#searchedTo === end) return false;
+    const to = Math.min(end, this.#settled + this.#window);
+    const piece = this.#text.slice(this.#settled, to === end ? to : this.#lineBefore(to));
+    if (piece === "") return this.#widen(to, end);
+    const ended = !this.#streaming && this.#settled + piece.length === this.#text.length;
+    const begunMs = performance.now();
+    const { blocks, open, openAt } = readBlocks(piece, this.#document, { ended });
+    if (blocks.length > 0) return this.#settle(blocks, openAt);
+    if (open.length === 0) return this.#settle([], piece.length);
+    if (this.#beginCode(open[0], piece)) return true;
+    this.#restAfter(begunMs);
+    return this.#widen(to, end);
+  }
+
+  #lineBefore(to) {
+    return this.#settled + this.#text.slice(this.#settled, to).lastIndexOf("\n") + 1;
+  }
+
+  #settle(blocks, length) {
+    if (!this.#collecting) this.#ready.push(...blocks);
+    this.#settled += length;
+    this.#searchedTo = 0;
+    this.#window = WINDOW_CHARS;
+    return true;
+  }
+
+  /** One block fills the window: look at more of it, close it where it is too long, or wait for what comes. */
+  #widen(to, end) {
+    if (this.#window >= BLOCK_CHARS_MAX && to - this.#settled >= BLOCK_CHARS_MAX) {
+      const piece = this.#text.slice(this.#settled, to);
+      const length = cutOf(piece);
+      const { blocks } = readBlocks(piece.slice(0, length), this.#document, { ended: true });
+      return this.#settle(blocks, length);
+    }
+    this.#window = Math.min(this.#window * 2, BLOCK_CHARS_MAX);
+    if (to < end) return true;
+    this.#searchedTo = end;
+    return false;
+  }
+
+  #showNext() {
+    this.#dropTail();
+    const block = this.#ready.shift();
+    if (this.#notes.takes(block, { ended: !this.#early })) return true;
+    readInline(block, this.#document);
+    this.node.append(...render(block.tokens, { final: true, noteReference: (name) => this.#notes.reference(name) }));
+    return true;
+  }
+
+  #beginCode({ tokens: [token], start }, piece) {
+    const line = piece.indexOf("\n", start) + 1;
+    if (token.type !== "fence" || line === 0) return false;
+    this.#dropTail();
+    const view = this.#collecting ? null : new CodeView(languageOf(token.info));
+    if (view) this.node.append(view.node);
+    this.#code = { view, marker: token.markup, indent: /^ */.exec(piece.slice(start))[0].length };
+    return this.#settle([], line);
+  }
+
+  /** Lines up to the one that closes the fence, which is as long at least. */
+  #readCode() {
+    const { view, marker, indent } = this.#code;
+    const end = this.#end;
+    const to = Math.min(end, this.#settled + BLOCK_CHARS_MAX);
+    const piece = this.#text.slice(this.#settled, to === end ? to : this.#lineBefore(to)) || this.#text.slice(this.#settled, to);
+    const lines = piece.split("\n");
+    if (piece.endsWith("\n") || piece === "") lines.pop();
+    const last = lines.findIndex((line) => isFence(line, marker));
+    const code = last < 0 ? lines : lines.slice(0, last);
+    view?.append(indent ? code.map((line) => line.slice(Math.min(indent, /^ */.exec(line)[0].length))) : code);
+    this.#settled += last < 0 ? piece.length : code.reduce((sum, line) => sum + line.length + 1, lines[last].length + 1);
+    this.#settled = Math.min(this.#settled, this.#text.length);
+    if (last >= 0 || (!this.#streaming && this.#settled === this.#text.length)) {
+      view?.close();
+      this.#code = null;
+      return true;
+    }
+    if (this.#settled < end) return true;
+    const rest = this.#text.slice(this.#settled);
+    view?.showRest(isFence(rest, marker[0]) ? "" : rest); // it may close here
+    this.node.setAttribute("aria-busy", "true");
+    return false;
+  }
+
+  #showTail() {
+    if (this.#tailEnd === this.#text.length) return false;
+    const begunMs = performance.now();
+    this.#dropTail();
+    this.#tailEnd = this.#text.length;
+    const { blocks, open } = readBlocks(this.#text.slice(this.#settled), this.#document, { ended: false, keeps: false });
+    for (const block of [...blocks, ...open]) {
+      readInline(block, this.#document);
+      this.#tail.push(...render(block.tokens));
+    }
+    this.node.append(...this.#tail);
+    this.#restAfter(begunMs);
+    return false;
+  }
+
+  #dropTail() {
+    for (const node of this.#tail) node.remove();
+    this.#tail = [];
+    this.#tailEnd = 0;
+  }
+
+  #finish() {
+    const { notes, references } = this.#document;
+    if (this.#collecting || (this.#early && (notes.size > 0 || Object.keys(references).length > 0))) {
+      const collect = !this.#collecting;
+      this.#early = false;
+      this.#collecting = collect;
+      this.#beginAgain();
+      return true;
+    }
+    this.#dropTail();
+    const more = this.#notes.showNext(this.node, this.#document);
+    if (!more) this.node.setAttribute("aria-busy", "false");
+    return more;
+  }
+
+  #restAfter(begunMs) {
+    const tookMs = performance.now() - begunMs;
+    this.#restUntilMs = this.#streaming && tookMs > DEAR_MS ? performance.now() + tookMs * PAUSE_FACTOR : 0;
+  }
+
+  #rests() {
+    const restMs = this.#restUntilMs - performance.now();
+    if (!this.#streaming || restMs <= 0) return false;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      workInSlices(this.#work);
+    }, restMs);
     return true;
   }
 }
 
-function renderBlock(block) {
-  switch (block.kind) {
-    case "heading":
-      return element(`h${Math.min(6, block.level + 2)}`, {}, ...renderInline(block.text));
-    case "code":
-      return renderCode(block);
-    case "list":
-      return renderList(block);
-    case "quote":
-      return element("blockquote", {}, ...block.blocks.map(renderBlock));
-    case "table":
-      return renderTable(block);
-    case "rule":
-      return element("hr");
-    default:
-      return element("p", { dir: "auto" }, ...renderInline(block.text));
-  }
+/** Where a block that is too long is cut: before one of its last items, else a line, a word, or where it must be. */
+function cutOf(piece) {
+  const items = [...piece.matchAll(ITEM)];
+  const item = items.at(-1)?.index ?? -1;
+  const line = piece.lastIndexOf("\n", piece.length - 2);
+  const word = piece.lastIndexOf(" ");
+  const found = [item, line, word].find((at) => at >= piece.length / 2);
+  if (found !== undefined) return found + 1;
+  return piece.codePointAt(piece.length - 2) > 0xffff ? piece.length - 2 : piece.length;
 }
 
-function renderCode({ language, text }) {
-  const code = element("code", {}, document.createTextNode(text));
-  const bar = element("div", { class: "code-bar" }, element("span", {}, language || "text"), copyButton("Copy code", () => code.textContent));
-  return element("div", { class: "code", dir: "ltr" }, bar, element("pre", { tabindex: "0", "aria-label": "Code" }, code));
-}
-
-function renderList({ ordered, first, items }) {
-  const tight = items.every((blocks) => blocks.filter(({ kind }) => kind === "paragraph").length < 2);
-  const list = element(ordered ? "ol" : "ul", { start: ordered && first !== 1 ? first : null });
-  for (const blocks of items) {
-    const nodes = blocks.flatMap((block) => (tight && block.kind === "paragraph" ? renderInline(block.text) : [renderBlock(block)]));
-    list.append(element("li", {}, ...nodes));
-  }
-  return list;
-}
-
-function renderTable({ head, rows }) {
-  const row = (cells, tag) => element("tr", {}, ...cells.map((cell) => element(tag, {}, ...renderInline(cell))));
-  const table = element("table", {}, element("thead", {}, row(head, "th")), element("tbody", {}, ...rows.map((cells) => row(cells, "td"))));
-  return element("div", { class: "table", tabindex: "0" }, table);
-}
-
-const MARK_TAGS = { strong: "strong", emphasis: "em", struck: "s" };
-
-/** @returns {Node[]} */
-function renderInline(text) {
-  return parseInline(text).map(renderSpan);
-}
-
-function renderSpan(span) {
-  switch (span.kind) {
-    case "text":
-      return document.createTextNode(span.text);
-    case "code":
-      return element("code", {}, span.text);
-    case "break":
-      return element("br");
-    case "link": {
-      const attributes = { href: span.href, target: "_blank", rel: "noopener noreferrer nofollow" };
-      return element("a", attributes, ...span.spans.map(renderSpan));
-    }
-    default:
-      return element(MARK_TAGS[span.kind], {}, ...span.spans.map(renderSpan));
-  }
+function isFence(line, marker) {
+  const signs = line.replace(/^ {0,3}/, "").replace(/[ \t]+$/, "");
+  return signs.length >= marker.length && signs === marker[0].repeat(signs.length);
 }

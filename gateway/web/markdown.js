@@ -1,155 +1,182 @@
 /**
- * A small, safe part of Markdown as plain values: text in, blocks out. Pure, no DOM.
+ * Markdown as plain values: text in, blocks of tokens out. Pure, no DOM.
  *
- * Model output is foreign text. Nothing here makes markup of it: HTML stays text, links are http(s) or they are text,
- * images are not loaded. Depth and length of what is looked at are bounded, so that no text is slow to read.
+ * The grammar is markdown-it's: CommonMark, tables and struck-out text of GitHub, http(s) addresses as links. HTML is
+ * text, but for `<br>`. Formulas, footnotes and task lists are added here and in the modules beside.
  *
- * All blocks but the last are final when text is only appended and ends with a newline: a line is judged by itself
- * and the block it follows. The streaming view relies on it.
+ * All top-level blocks but the last are final when whole lines are appended: a block ends where another one begins,
+ * and no rule looks beyond that (a formula that has not ended yet is a block of its own, see `markdown_math.js`). Link
+ * definitions are the exception, so a `Document` keeps them: those known when a block is read count for it.
  *
- * @typedef {{kind: "paragraph", start: number, text: string}} Paragraph
- * @typedef {{kind: "heading", start: number, level: number, text: string}} Heading
- * @typedef {{kind: "code", start: number, language: string, text: string, fence: string, closed: boolean}} Code
- * @typedef {{kind: "list", start: number, ordered: boolean, first: number, items: Block[][]}} List
- * @typedef {{kind: "quote", start: number, blocks: Block[]}} Quote
- * @typedef {{kind: "table", start: number, head: string[], rows: string[][]}} Table
- * @typedef {{kind: "rule", start: number}} Rule
- * @typedef {Paragraph | Heading | Code | List | Quote | Table | Rule} Block
+ * Reading is linear: what is nested too deeply is text, and nobody has to hand over more than a stretch at a time.
+ *
+ * @typedef {object} Document what is known of the whole text
+ * @property {Record<string, {href: string, title: string}>} references link definitions by name
+ * @property {Map<string, object[]>} notes footnotes' tokens by name
+ *
+ * @typedef {object} Block
+ * @property {object[]} tokens markdown-it's; those within lines are read by `readInline`
+ * @property {number} start where its first line begins in the text that was given
+ * @property {number} fromLine its first line
+ * @property {number} toLine the line behind its last one
  */
 
-const DEPTH_MAX = 6;
-const FENCE = /^ {0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$/;
-const HEADING = /^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$/;
-const RULE = /^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$/;
-const QUOTE = /^ {0,3}>[ \t]?/;
-const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])([ \t]+|$)/;
-const DELIMITER_ROW = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
+import MarkdownIt from "./vendor/markdown-it/markdown-it.esm.min.mjs";
+import { useMath } from "./markdown_math.js";
+import { useNotes } from "./markdown_notes.js";
+
+/** Quotes and lists in each other (a list counts twice): more is shown as it was written. */
+const DEPTH_MAX = 20;
+/** Brackets in each other within a line, a little more so that the blocks' own limit comes first. */
+const NESTING_MAX = DEPTH_MAX + 4;
+const ENDED_BY_BLANK = new Set(["paragraph_open", "heading_open", "hr", "table_open", "blockquote_open"]);
+const TASK = /^\[([ xX])\][ \t]+(?=\S)/;
+const TITLE = /^["'(]/;
+const LINE_BREAK = /<br[ \t]{0,8}\/?>/iy;
+
+const parser = new MarkdownIt({ html: false, linkify: true, maxNesting: NESTING_MAX });
+for (const schema of ["ftp:", "mailto:", "//"]) parser.linkify.add(schema, null);
+parser.block.ruler.before("table", "too_deep", readTooDeep);
+parser.inline.ruler.before("autolink", "line_break", readLineBreak);
+useMath(parser);
+useNotes(parser);
+
+/** @returns {Document} */
+export function newDocument() {
+  return { references: Object.create(null), notes: new Map() };
+}
 
 /**
+ * The blocks of `text`, and where the first of them begins that whole lines to come may change.
+ *
  * @param {string} text
- * @returns {Block[]}
+ * @param {Document} document gains the definitions of what is final
+ * @param {{ended: boolean, keeps?: boolean}} more `ended`: nothing will follow, so all of it is final; `keeps` false: the
+ *   document gains nothing
+ * @returns {{blocks: Block[], open: Block[], openAt: number}} the final ones, the others, and where those begin
  */
-export function parseBlocks(text, depth = 0) {
-  const lines = text.split("\n");
-  const blocks = [];
-  let index = 0;
-  let offset = 0;
-  while (index < lines.length) {
-    if (lines[index].trim() === "") {
-      offset += lines[index].length + 1;
-      index += 1;
-      continue;
-    }
-    const [block, used] = readBlock(lines, index, depth);
-    block.start = offset;
-    blocks.push(block);
-    for (const end = index + used; index < end; index += 1) offset += lines[index].length + 1;
+export function readBlocks(text, document, { ended, keeps = true }) {
+  const lines = lineStarts(text);
+  const scratch = scratchOf(document, ended);
+  const all = group(parse(text, scratch), lines);
+  if (ended) {
+    commit(scratch, document);
+    return { blocks: all, open: [], openAt: text.length };
   }
+  const blocks = all.slice(0, finalOf(all, text));
+  const openAt = all[blocks.length]?.start ?? text.length;
+  if (keeps && defines(scratch)) {
+    const final = scratchOf(document, true);
+    parse(text.slice(0, openAt), final);
+    commit(final, document);
+  }
+  return { blocks, open: all.slice(blocks.length), openAt };
+}
+
+/** Read what is within the lines of a block; links and notes that are defined by now count. */
+export function readInline({ tokens }, { references, notes }) {
+  for (const token of tokens) {
+    if (token.type !== "inline" || token.children?.length) continue;
+    token.children = [];
+    parser.inline.parse(token.content, parser, { references, notes }, token.children);
+  }
+}
+
+/** What a fence says of its code: the language, as far as it is one word of a sane length. */
+export function languageOf(info) {
+  return parser.utils.unescapeAll(info).trim().split(/\s/, 1)[0].slice(0, 32);
+}
+
+function scratchOf({ references }, ended) {
+  return { references: Object.create(references), notes: new Map(), ended };
+}
+
+function defines({ references, notes }) {
+  return notes.size > 0 || Object.keys(references).length > 0;
+}
+
+/** The first definition of a name counts. */
+function commit(scratch, document) {
+  for (const [name, reference] of Object.entries(scratch.references)) document.references[name] ??= reference;
+  for (const [name, tokens] of scratch.notes) if (!document.notes.has(name)) document.notes.set(name, tokens);
+}
+
+function parse(text, scratch) {
+  const tokens = [];
+  parser.block.parse(text, parser, scratch, tokens);
+  markTasks(tokens);
+  return tokens;
+}
+
+function group(tokens, lines) {
+  const blocks = [];
+  let first = 0;
+  tokens.forEach((token, index) => {
+    if (token.level > 0 || token.nesting > 0) return;
+    const [fromLine, toLine] = tokens[first].map;
+    blocks.push({ tokens: tokens.slice(first, index + 1), start: lines[fromLine], fromLine, toLine });
+    first = index + 1;
+  });
   return blocks;
 }
 
-function readBlock(lines, index, depth) {
-  const line = lines[index];
-  const fence = FENCE.exec(line);
-  if (fence) return readCode(lines, index, fence);
-  const heading = HEADING.exec(line);
-  if (heading) return [{ kind: "heading", level: heading[1].length, text: heading[2] }, 1];
-  if (RULE.test(line)) return [{ kind: "rule" }, 1];
-  if (depth < DEPTH_MAX && QUOTE.test(line)) return readQuote(lines, index, depth);
-  if (depth < DEPTH_MAX && ITEM.test(line)) return readList(lines, index, depth);
-  if (beginsTable(lines, index)) return readTable(lines, index);
-  return readParagraph(lines, index, depth);
+/**
+ * How many blocks are final: all but the last, and that one too where a blank line has ended it. A paragraph at the end
+ * that looks like the title of the definition right above it may yet become that.
+ */
+function finalOf(blocks, text) {
+  if (ENDED_BY_BLANK.has(blocks.at(-1)?.tokens[0].type) && endsBlank(text)) return blocks.length;
+  const count = Math.max(0, blocks.length - 1);
+  const [before, last] = blocks.slice(-2);
+  const mayBeTitle = last && before.tokens[0].type === "reference_definition" && TITLE.test(last.tokens[1]?.content ?? "");
+  return mayBeTitle && before.toLine === last.fromLine ? count - 1 : count;
 }
 
-function readCode(lines, index, [, fence, information]) {
-  const body = [];
-  const language = information.trim().split(/\s/)[0].slice(0, 32);
-  for (let at = index + 1; at < lines.length; at += 1) {
-    const trimmed = lines[at].trim();
-    if (trimmed.startsWith(fence) && /^(`+|~+)$/.test(trimmed)) {
-      return [{ kind: "code", language, text: body.join("\n"), fence, closed: true }, at + 1 - index];
-    }
-    body.push(lines[at]);
+function endsBlank(text) {
+  return text.endsWith("\n") && text.slice(text.lastIndexOf("\n", text.length - 2) + 1).trim() === "";
+}
+
+/** Where each line begins. */
+function lineStarts(text) {
+  const starts = [0];
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) starts.push(at + 1);
+  return starts;
+}
+
+/** `- [ ] to be done`: the item is told so, and the sign is taken out of its text. */
+function markTasks(tokens) {
+  for (let index = 0; index + 2 < tokens.length; index += 1) {
+    const text = tokens[index + 2];
+    if (tokens[index].type !== "list_item_open" || text.type !== "inline") continue;
+    const task = TASK.exec(text.content);
+    if (!task) continue;
+    tokens[index].meta = { done: task[1] !== " " };
+    text.content = text.content.slice(task[0].length);
   }
-  return [{ kind: "code", language, text: body.join("\n"), fence, closed: false }, lines.length - index];
 }
 
-function readQuote(lines, index, depth) {
-  const inner = [];
-  for (let at = index; at < lines.length && QUOTE.test(lines[at]); at += 1) inner.push(lines[at].replace(QUOTE, ""));
-  return [{ kind: "quote", blocks: parseBlocks(inner.join("\n"), depth + 1) }, inner.length];
+/** What is nested beyond the limit is a paragraph as it was written: markdown-it would leave it out. */
+function readTooDeep(state, startLine, endLine, silent) {
+  if (state.level < DEPTH_MAX) return false;
+  if (silent) return true;
+  let line = startLine;
+  while (line < endLine && (state.isEmpty(line) || state.sCount[line] >= state.blkIndent)) line += 1;
+  state.push("paragraph_open", "p", 1).map = [startLine, line];
+  const inline = state.push("inline", "", 0);
+  inline.content = state.getLines(startLine, line, state.blkIndent, false).trim();
+  inline.children = [];
+  state.push("paragraph_close", "p", -1);
+  state.line = line;
+  return true;
 }
 
-/** Items of one kind; lines indented by two or more belong to the item above, blank lines may lie between. */
-function readList(lines, index, depth) {
-  const marker = ITEM.exec(lines[index])[2];
-  const ordered = /\d/.test(marker);
-  const base = indentOf(lines[index]);
-  const items = [];
-  let contentAt = 0;
-  let end = index;
-  for (let at = index; at < lines.length; at += 1) {
-    const line = lines[at];
-    const item = indentOf(line) - base < 2 && !RULE.test(line) ? ITEM.exec(line) : null;
-    if (line.trim() === "") {
-      items.at(-1).push("");
-      continue; // belongs to the list only if more of it follows
-    }
-    if (item) {
-      if (/\d/.test(item[2]) !== ordered) break;
-      contentAt = item[0].length;
-      items.push([line.slice(contentAt)]);
-    } else if (indentOf(line) - base >= 2) {
-      items.at(-1).push(line.slice(Math.min(indentOf(line), contentAt)));
-    } else if (lines[at - 1].trim() === "" || interruptsParagraph(line)) {
-      break;
-    } else {
-      items.at(-1).push(line); // a lazy line of the item's paragraph
-    }
-    end = at + 1;
-  }
-  const blocks = items.map((item) => parseBlocks(item.join("\n"), depth + 1));
-  return [{ kind: "list", ordered, first: ordered ? Number.parseInt(marker, 10) : 1, items: blocks }, end - index];
-}
-
-function indentOf(line) {
-  return line.length - line.trimStart().length;
-}
-
-function beginsTable(lines, index) {
-  const delimiter = lines[index + 1];
-  return lines[index].includes("|") && delimiter !== undefined && delimiter.includes("-") && delimiter.includes("|")
-    && DELIMITER_ROW.test(delimiter) && cells(lines[index]).length === cells(delimiter).length;
-}
-
-function readTable(lines, index) {
-  const head = cells(lines[index]);
-  const rows = [];
-  let at = index + 2;
-  for (; at < lines.length && lines[at].includes("|"); at += 1) {
-    const row = cells(lines[at]).slice(0, head.length);
-    while (row.length < head.length) row.push("");
-    rows.push(row);
-  }
-  return [{ kind: "table", head, rows }, at - index];
-}
-
-function cells(line) {
-  const inner = line.trim().replace(/^\|/, "").replace(/(?<!\\)\|$/, "");
-  return inner.split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
-}
-
-function readParagraph(lines, index, depth) {
-  let at = index + 1;
-  while (at < lines.length && lines[at].trim() !== "" && !beginsTable(lines, at)) {
-    if (interruptsParagraph(lines[at]) && depth < DEPTH_MAX) break;
-    at += 1;
-  }
-  return [{ kind: "paragraph", text: lines.slice(index, at).map((line) => line.trimStart()).join("\n") }, at - index];
-}
-
-function interruptsParagraph(line) {
-  if (FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line)) return true;
-  const item = ITEM.exec(line);
-  return item !== null && item[0].length < line.length && (!/\d/.test(item[2]) || /^1[.)]$/.test(item[2]));
+/** The one piece of HTML that models write in tables, where Markdown has no other way to say it. */
+function readLineBreak(state, silent) {
+  if (state.src.charCodeAt(state.pos) !== 0x3c) return false;
+  LINE_BREAK.lastIndex = state.pos;
+  const found = LINE_BREAK.exec(state.src);
+  if (!found) return false;
+  if (!silent) state.push("hardbreak", "br", 0);
+  state.pos += found[0].length;
+  return true;
 }

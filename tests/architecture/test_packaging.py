@@ -16,7 +16,9 @@ from tests.architecture.source_tree import PACKAGES, ROOT, tracked_files
 
 __all__: list[str] = []
 
-DATA_SUFFIXES = {".sql", ".html", ".css", ".js", ".svg", ".json", ".lock", ".properties", ".ico", ".webmanifest"}
+DATA_SUFFIXES = {
+    *(".sql", ".html", ".css", ".js", ".mjs", ".svg", ".json", ".lock", ".properties", ".ico", ".webmanifest", ".txt"),
+}
 
 
 @pytest.fixture(scope="module")

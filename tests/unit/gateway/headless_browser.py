@@ -16,7 +16,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Playwright, Route, async_playwright, expect
 
-__all__ = ["ORIGIN", "SEEN_MS", "WEB_FOLDER", "Browser", "browser", "new_page"]
+from gateway.page_files import CONTENT_TYPES
+
+__all__ = ["ORIGIN", "SEEN_MS", "WEB_FOLDER", "Browser", "browser", "launch", "new_page", "require_browser"]
 
 ORIGIN: Final = "http://tokenwire.localhost"
 """Never resolved: every request is answered from the folders. A localhost name counts as a secure context."""
@@ -93,7 +95,7 @@ async def serve(route: Route) -> None:
     elif file is None or not file.is_file():
         await route.fulfill(status=404, body="")
     else:
-        content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        content_type = CONTENT_TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0]
         await route.fulfill(body=file.read_bytes(), content_type=content_type)
 
 

@@ -45,4 +45,16 @@ def test_the_page_names_only_files_that_are_there() -> None:
         for line in text.splitlines():
             if line.startswith(("import ", "} from ")):
                 imported = line.rsplit('"', 2)[1]
-                assert imported.removeprefix("./") in texts, f"{name} imports {imported}"
+                assert (WEB_FOLDER / imported).is_file(), f"{name} imports {imported}"
+
+
+def test_the_page_serves_what_it_vendors_with_its_licences() -> None:
+    """Scripts as scripts, licences as text; what says where they are from stays here."""
+    files = load_page_files()
+    vendored = {path: file for path, file in files.items() if path.startswith("/web/vendor/")}
+
+    assert {Path(path).suffix for path in vendored} == {".js", ".mjs", ".txt"}
+    assert all(file.content_type.startswith("text/") for file in vendored.values())
+    assert {Path(path).parent for path in vendored} == {
+        Path(path).parent for path in vendored if path.endswith("/LICENSE.txt")
+    }
