@@ -1,16 +1,32 @@
-/** The access token: taken from the address's fragment (never sent to a server), kept in this browser. */
+/** The access token: kept in this browser; offered by an address in its fragment, which no server is sent. */
 
 import { keep, readKept } from "./session_store.js";
 
 const KEY = "tokenwire.token";
 
-/** The token of the address, else the kept one. A token in the address is kept and removed from the address bar. */
-export function findToken() {
+const FRAGMENT = /^#(?:.*&)?token=/;
+const USER_CHARS_MAX = 64;
+
+/** The token that this browser keeps; empty: none. */
+export function keptToken() {
+  return readKept(KEY);
+}
+
+/**
+ * What the address brings, which is then taken out of the address bar. Anybody can make a link, so it is an offer only.
+ *
+ * @param {string} kept the token of this browser
+ * @returns {{kind: "none"} | {kind: "malformed"} | {kind: "same user", token: string} | {kind: "other user", token: string, user: string}}
+ *   `same user`: or nobody's, where none is kept
+ */
+export function takeOffer(kept) {
+  if (!FRAGMENT.test(location.hash)) return { kind: "none" };
   const token = tokenIn(location.hash);
-  if (!token) return readKept(KEY);
   history.replaceState(null, "", location.pathname + location.search);
-  keepToken(token);
-  return token;
+  if (token === kept && token) return { kind: "none" };
+  if (!token || !claimsOf(token).user) return { kind: "malformed" };
+  const user = claimsOf(token).user.slice(0, USER_CHARS_MAX);
+  return kept && claimsOf(kept).user !== claimsOf(token).user ? { kind: "other user", token, user } : { kind: "same user", token };
 }
 
 export function keepToken(token) {
@@ -21,12 +37,19 @@ export function forgetToken() {
   keep(KEY, "");
 }
 
-/** A token out of what people paste: the token, `token=…`, or the whole printed address. */
+/** A token out of what people paste: the token, `token=…`, or the whole printed address; empty: there is none. */
 export function tokenIn(words) {
-  const found = /token=([^&\s]+)/.exec(words);
-  if (found) return decodeURIComponent(found[1]);
-  const bare = words.trim();
-  return /^[\w-]+\.[\w-]+\.[\w-]+$/.test(bare) ? bare : "";
+  const found = /token=([^&\s]*)/.exec(words);
+  const token = found ? decoded(found[1]) : words.trim();
+  return /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token) ? token : "";
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return ""; // it was cut in the middle of a sign
+  }
 }
 
 /** What the token says of itself; unchecked, good only for choosing a list and explaining a refusal. */

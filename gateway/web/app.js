@@ -1,6 +1,6 @@
 /** The chat page: wires the client, the conversations and the views. All DOM work happens once per frame. */
 
-import { claimsOf, findToken, forgetToken, keepToken } from "./access_token.js";
+import { claimsOf, forgetToken, keepToken, keptToken, takeOffer } from "./access_token.js";
 import { Announcer } from "./announcer.js";
 import { arrange } from "./arrangement.js";
 import { ComposerView } from "./composer_view.js";
@@ -25,6 +25,7 @@ const GAP_WORDS = {
   log_lost: "A part of this session's log was lost: this is what there is.",
   hole: "A part of an answer is missing and could not be read again.",
 };
+const MALFORMED = "The token in this address is malformed: it was cut or changed on its way. Open the whole address that tokenwire up printed.";
 const SAMPLES = [
   "Explain how a log makes streaming answers durable.",
   "Plan a quiet weekend in the mountains, as a list.",
@@ -34,7 +35,9 @@ const SAMPLES = [
 class ChatPage {
   #client;
   #store;
-  #token = findToken();
+  #token = keptToken();
+  /** The kept token, while another one for the same user is tried that came with an address; else empty. */
+  #fallback = "";
   /** @type {Map<string, import("./conversation.js").Conversation>} */
   #conversations = new Map();
   /** @type {Map<string, import("./conversation.js").Happening[]>} */
@@ -79,8 +82,9 @@ class ChatPage {
     for (const type of SESSION_EVENTS) this.#client.addEventListener(type, ({ detail }) => this.#received(detail));
     this.#wirePage();
     this.#useStore();
-    if (this.#token) this.#client.connect();
-    else this.#askForToken("");
+    this.#takeOffer();
+    if (this.#token) this.#begin();
+    else this.#askForToken(this.#tokenProblem);
     globalThis.tokenwire = { client: this.#client, conversation: (session = this.#active) => this.#conversations.get(session) };
   }
 
@@ -102,9 +106,11 @@ class ChatPage {
     this.#transcript.toBottom();
   }
 
+  /** A prompt that was refused comes back to be changed; one whose outcome is not known is sent as it was; others anew. */
   #retry(entry) {
     const sameId = entry.error?.code === "unknown_outcome";
     if (entry.status === "failed") this.#happened(this.#active, { type: "forget", promptId: entry.promptId });
+    if (entry.status === "failed" && !sameId) return this.#composer.putBack(entry.input);
     const asked = entry.models.length > 1 ? comparisonOf(entry) : this.#composer.askedOne;
     this.#send(entry.input, { asked, ...(sameId ? { promptId: entry.promptId } : {}) });
   }
@@ -150,9 +156,43 @@ class ChatPage {
     this.#status.note(`Removed “${title}” from this list.`, { action: { label: "Undo", run: putBack } });
   }
 
+  #begin() {
+    this.#client.connect();
+    if (!matchMedia("(pointer: coarse)").matches) this.#composer.focus(); // a phone would bring up its keyboard
+  }
+
+  /** What an address brings is tried if it is for the same user, asked about if not, and kept once the gateway took it. */
+  #takeOffer() {
+    const offer = takeOffer(this.#token);
+    switch (offer.kind) {
+      case "malformed":
+        if (this.#token) this.#status.note(MALFORMED, { kind: "bad", lasting: true });
+        else this.#tokenProblem = MALFORMED;
+        break;
+      case "same user":
+        if (!this.#token) return this.#useToken(offer.token);
+        this.#fallback = this.#token;
+        this.#goOnWith(offer.token);
+        break;
+      case "other user":
+        this.#askWhose(offer);
+        break;
+    }
+  }
+
+  #askWhose({ token, user }) {
+    const words = `This address brings an access token of “${user}”. You are here as “${claimsOf(this.#token).user}”, and stay so unless you switch.`;
+    this.#status.note(words, { lasting: true, action: { label: `Switch to “${user}”`, run: () => this.#useToken(token) } });
+  }
+
   #useToken(token) {
-    this.#token = token;
+    this.#fallback = "";
     keepToken(token);
+    this.#goOnWith(token);
+  }
+
+  #goOnWith(token) {
+    this.#token = token;
     this.#status.hideTokenPanel();
     this.#useStore();
     this.#client.setToken(token);
@@ -175,7 +215,11 @@ class ChatPage {
     }
     if (state.state === "reconnecting" && state.delayS && !this.#client.counts.connections) this.#askWhyRefused();
     if (state.state !== "stopped") return;
-    if (state.code === 4401 || state.code === 4403) this.#askForToken(refusalWords(this.#token, { ...state, reason: this.#tokenProblem || state.reason }));
+    if (state.code !== 4401 && state.code !== 4403) return;
+    const words = refusalWords(this.#token, { ...state, reason: this.#tokenProblem || state.reason });
+    if (state.code === 4403 || !this.#fallback) return this.#askForToken(words);
+    this.#status.note(`${words} It came with the address; the one of this browser is used.`, { kind: "bad", lasting: true });
+    this.#useToken(this.#fallback);
   }
 
   /** Browsers do not tell what a socket was refused with; the gateway does, to a plain request of the same page. */
@@ -190,6 +234,8 @@ class ChatPage {
 
   #welcomed({ models = [], simulated = false, user }) {
     this.#tokenProblem = "";
+    if (this.#fallback) keepToken(this.#token);
+    this.#fallback = "";
     this.#models = models;
     const kept = readKept(MODEL_KEY);
     this.#composer.offerModels(models, models.includes(kept) ? kept : models[0]);
@@ -307,8 +353,8 @@ class ChatPage {
     document.addEventListener("keydown", (event) => this.#key(event));
     document.addEventListener("visibilitychange", () => this.#becameVisible());
     globalThis.addEventListener("hashchange", () => {
-      const token = findToken();
-      if (token && token !== this.#token) this.#useToken(token);
+      this.#takeOffer();
+      if (this.#tokenProblem && !this.#token) this.#askForToken(this.#tokenProblem);
     });
   }
 

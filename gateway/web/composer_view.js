@@ -47,11 +47,12 @@ export class ComposerView {
     this.#box.focus();
   }
 
-  /** Put words in the box, such as those of a removed prompt, unless something is being written. */
-  suggest(text) {
-    if (this.#box.value.trim() === "") this.#box.value = text;
+  /** Put the words of a prompt back into the box, before what is being written there. */
+  putBack(text) {
+    this.#box.value = this.#box.value.trim() === "" ? text : `${text}\n\n${this.#box.value}`;
     this.#typed();
     this.focus();
+    this.#box.setSelectionRange(text.length, text.length);
   }
 
   /** @param {string[]} models @param {string} chosen */

@@ -2,153 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from playwright.async_api import Page, WebSocketRoute, expect
+from playwright.async_api import WebSocketRoute, expect
 
-from tests.unit.gateway.headless_browser import ORIGIN, SEEN_MS, Browser, new_page
+from tests.unit.gateway.headless_browser import ORIGIN, Browser, new_page
+from tests.unit.gateway.scripted_page import WELCOME, ScriptedGateway, ask, chat, eventually, token_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 MARKUP: Final = "Here is <img src=x onerror=alert(1)> and **bold**."
 LIGHT: Final = "rgb(251, 250, 247)"
 DARK: Final = "rgb(21, 24, 26)"
-Message = dict[str, Any]
-WELCOME: Final[Message] = {
-    "type": "welcome",
-    "connection": "c",
-    "user": "alice",
-    "ping_s": 20,
-    "pong_s": 10,
-    "frame_bytes_max": 65_536,
-    "models": ["simulated"],
-    "simulated": True,
-}
-
-
-def token_for(user: str, lifetime_s: float = 3_600) -> str:
-    """Shaped like an access token; nobody here checks its signature."""
-    claims = json.dumps({"sub": user, "exp": time.time() + lifetime_s}).encode()
-    return "e30." + base64.urlsafe_b64encode(claims).decode().rstrip("=") + ".e30"
-
-
-class ScriptedGateway:
-    """Speaks the protocol for one page, keeps one log, and answers when the test says so."""
-
-    def __init__(self) -> None:
-        self.log: list[Message] = []
-        self.said: list[Message] = []
-        """What the page has said, over all connections."""
-        self.socket: WebSocketRoute | None = None
-        self.welcome: Message = WELCOME
-        self.refusal: Message | None = None
-
-    def accept(self, socket: WebSocketRoute) -> None:
-        self.socket = socket
-        socket.on_message(lambda frame: self.heard(json.loads(frame)))
-
-    def heard(self, message: Message) -> None:
-        self.said.append(message)
-        match message:
-            case {"type": "hello"} if self.refusal is not None:
-                self.send(self.refusal)
-            case {"type": "hello", "resume": resume}:
-                self.send(self.welcome)
-                for session, cursor in resume.items():
-                    self.attach(session, int(cursor))
-            case {"type": "attach", "session": session, "from": "start"}:
-                self.attach(session, 0)
-            case {"type": "prompt", "models": [*models]}:
-                self.take_in(message, models)
-            case {"type": "prompt", "session": session, "prompt_id": prompt_id, "input": text}:
-                turn = f"turn-{prompt_id}"
-                self.send({"type": "accepted", "session": session, "prompt_id": prompt_id, "turns": [turn]})
-                self.append(type="queued", session=session, turn=turn, prompt_id=prompt_id, input=text)
-
-    def take_in(self, prompt: Message, models: list[str]) -> None:
-        """A comparison: a turn per model."""
-        place = {"session": prompt["session"], "prompt_id": prompt["prompt_id"]}
-        turns = [f"turn-{index}" for index in range(len(models))]
-        self.send({"type": "accepted", **place, "turns": turns})
-        about = {"input": prompt["input"], "models": models, "compare": prompt["compare"], "at_us": 1_000_000}
-        for index, (turn, model) in enumerate(zip(turns, models, strict=True)):
-            self.append(type="queued", **place, turn=turn, model=model, index=index, **about)
-
-    def compare(self, prompt: Message, texts: list[str]) -> list[str]:
-        """Every model answers, all at the same time; the turns."""
-        turns = [f"turn-{index}" for index in range(len(texts))]
-        places = [{"session": prompt["session"], "turn": turn, "attempt": 1} for turn in turns]
-        for place, model in zip(places, prompt["models"], strict=True):
-            self.append(type="start", **place, model=model, at_us=1_100_000)
-        for place, text in zip(places, texts, strict=True):
-            self.append(type="delta", **place, seq=0, n=1, text=text)
-        for place in places:
-            facts = {"usage": {"output_tokens": 9}, "cost_nano_usd": 1_000, "first_text_s": 0.5, "at_us": 3_000_000}
-            self.append(type="end", **place, reason="complete", **facts)
-        return turns
-
-    def attach(self, session: str, position: int) -> None:
-        self.send({"type": "attached", "session": session, "head": str(len(self.log)), "recovered": "replayed"})
-        for record in self.log[position:]:
-            self.send(record)
-
-    def append(self, **record: Any) -> None:
-        """One record more on the log, told to the page if it is there."""
-        self.log.append({**record, "c": str(len(self.log) + 1)})
-        if self.socket is not None:
-            self.send(self.log[-1])
-
-    def answer(self, text: str, *, ends: bool = True, turn: int = -1) -> None:
-        """Start the turn of the n-th prompt, say `text` in two deltas, end."""
-        queued = [record for record in self.log if record["type"] == "queued"][turn]
-        place = {"session": queued["session"], "turn": queued["turn"], "attempt": 1}
-        half = len(text) // 2
-        self.append(type="start", **place, model="simulated", at_us=1)
-        self.append(type="delta", **place, seq=0, n=2, text=text[:half])
-        self.append(type="delta", **place, seq=2, n=3, text=text[half:])
-        if ends:
-            usage = {"input_tokens": 7, "output_tokens": 5}
-            self.append(type="end", **place, reason="complete", usage=usage, cost_nano_usd=42_000, at_us=500_001)
-
-    def send(self, message: Message) -> None:
-        assert self.socket is not None
-        self.socket.send(json.dumps(message))
-
-    def heard_of(self, kind: str) -> list[Message]:
-        return [message for message in self.said if message["type"] == kind]
-
-
-@asynccontextmanager
-async def chat(
-    browser: Browser, gateway: ScriptedGateway, *, fragment: str | None = None, **options: object
-) -> AsyncIterator[Page]:
-    """The page, opened with a token in its address."""
-    async with new_page(browser, **options) as page:
-        await page.route_web_socket("**/v1/connect", gateway.accept)
-        await page.goto(f"{ORIGIN}/{'#token=' + token_for('alice') if fragment is None else fragment}")
-        yield page
-
-
-async def ask(page: Page, text: str) -> None:
-    await page.locator("#prompt").fill(text)
-    await page.locator("#prompt").press("Enter")
-
-
-async def eventually(page: Page, condition: Callable[[], bool]) -> None:
-    """Until the scripted gateway has heard what the page did; the page's events drive it. What the gateway answered at
-    once has then reached the page: a frame of the page comes behind it."""
-    async with asyncio.timeout(SEEN_MS / 1_000):
-        is_heard = False
-        while not is_heard:
-            is_heard = condition()
-            await page.evaluate("() => new Promise((resolve) => requestAnimationFrame(resolve))")
 
 
 async def test_a_prompt_is_sent_and_its_answer_shown_with_its_facts(browser: Browser) -> None:
@@ -464,3 +332,110 @@ async def test_a_narrow_screen_keeps_everything_within_reach(browser: Browser) -
 
         await expect(page.locator("#sidebar")).not_to_be_in_viewport()
         assert await page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+async def test_the_composer_has_the_focus_at_once(browser: Browser) -> None:
+    """Who opens the page may type."""
+    gateway = ScriptedGateway()
+    async with chat(browser, gateway) as page:
+        await expect(page.locator("#prompt")).to_be_focused()
+        await page.keyboard.type("Hello")
+        await page.keyboard.press("Enter")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+
+        assert gateway.heard_of("prompt")[0]["input"] == "Hello"
+
+
+async def test_a_refused_prompt_comes_back_to_be_changed(browser: Browser) -> None:
+    """Its words stand in the box again, before what is being written; nothing is sent by itself."""
+    gateway = ScriptedGateway()
+    gateway.rejection = {"type": "error", "code": "invalid", "message": "it is too long", "field": "input"}
+    async with chat(browser, gateway) as page:
+        await ask(page, "Tell me all")
+        await expect(page.locator("[data-role=problem]")).to_contain_text("it is too long")
+        await page.locator("#prompt").fill("And more")
+        await page.locator("[data-action=retry]").click()
+
+        await expect(page.locator("#prompt")).to_have_value("Tell me all\n\nAnd more")
+        await expect(page.locator("#prompt")).to_be_focused()
+        await expect(page.locator("article.turn")).to_have_count(0)
+        assert len(gateway.heard_of("prompt")) == 1
+
+
+async def test_S41_text_made_to_freeze_the_page_is_shown_and_keys_are_answered(browser: Browser) -> None:
+    """3 KB of these shapes took 25 s and more once; the page shows them, and what is typed goes out."""
+    shapes = (
+        f"# a{' ' * 3_000}\u2028b",
+        f"a | b\n{' -' * 1_500}a",
+        f"x{' ' * 3_000}\u2028{' ' * 3_000}\n" * 3,
+        f"{'> ' * 1_500}a",
+        f"{'- ' * 1_500}a",
+        f"[{'[a](' * 750}",
+        f"{'*a **b ' * 400}",
+        "\n".join(f"{'  ' * depth}- a" for depth in range(70)),
+        f"```{'`' * 1_500}\n{'``` ' * 700}",
+    )
+    gateway = ScriptedGateway()
+    async with chat(browser, gateway) as page:
+        await ask(page, "Freeze")
+        await eventually(page, lambda: bool(gateway.heard_of("prompt")))
+        gateway.answer("\n\n".join(shapes) + "\n\nAll of it.", ends=False)
+        await page.locator("#prompt").press_sequentially("Still here")
+        await page.locator("#prompt").press("Enter")
+        await eventually(page, lambda: len(gateway.heard_of("prompt")) == 2)
+
+        await expect(page.locator("[data-role=answer]")).to_contain_text("All of it.")
+
+
+async def test_S42_an_address_with_the_token_of_somebody_else_asks_first(browser: Browser) -> None:
+    """Anybody can make a link: who is here stays here, also over a reload, until told otherwise."""
+    gateway = ScriptedGateway()
+    async with chat(browser, gateway) as page:
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        await page.goto(f"{ORIGIN}/#token={token_for('mallory')}")
+        note = page.locator("[data-note]", has_text="mallory")
+        await expect(note).to_contain_text("You are here as “alice”")
+        assert page.url == f"{ORIGIN}/"
+        await page.reload()
+        await eventually(page, lambda: len(gateway.heard_of("hello")) == 2)
+        assert {user_of(hello["token"]) for hello in gateway.heard_of("hello")} == {"alice"}
+        await page.goto(f"{ORIGIN}/#token={token_for('bob')}")
+        await page.get_by_role("button", name="Switch to “bob”").click()
+        await eventually(page, lambda: user_of(gateway.heard_of("hello")[-1]["token"]) == "bob")
+
+
+async def test_S42_a_forged_token_in_an_address_costs_nobody_their_own(browser: Browser) -> None:
+    """It names the right user, so it is tried; the gateway refuses it, and the page goes on with the one it had."""
+    gateway = ScriptedGateway()
+    async with chat(browser, gateway) as page:
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        genuine = gateway.heard_of("hello")[0]["token"]
+        gateway.refuses = forged = token_for("alice", 7_200)
+        await page.goto(f"{ORIGIN}/#token={forged}")
+        await eventually(page, lambda: len(gateway.heard_of("hello")) == 3)
+
+        assert [hello["token"] for hello in gateway.heard_of("hello")] == [genuine, forged, genuine]
+        await expect(page.locator("[data-note=bad]")).to_contain_text("the one of this browser is used")
+        await expect(page.locator("#token-panel")).to_be_hidden()
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+
+
+@pytest.mark.parametrize(
+    "fragment", ["#token=%E0%A4", "#token=", "#token=abc", "#a=b&token=e30.e30.e30", "#token=x.y.z%"]
+)
+async def test_S42_an_address_whose_token_is_malformed_says_so(browser: Browser, fragment: str) -> None:
+    """Cut on its way, as by a mail program: the page tells what to do, and goes on where it has a token."""
+    gateway = ScriptedGateway()
+    async with chat(browser, gateway, fragment=fragment) as page:
+        await expect(page.locator("#token-why")).to_contain_text("is malformed")
+        await page.goto(f"{ORIGIN}/#token={token_for('alice')}")
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        await page.goto(f"{ORIGIN}/{fragment}")
+
+        await expect(page.locator("[data-note=bad]")).to_contain_text("is malformed")
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+
+
+def user_of(token: str) -> str:
+    claims: dict[str, str] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    return claims["sub"]
