@@ -77,6 +77,7 @@ CASES: Final[list[tuple[str, dict[str, str], str, str]]] = [
     ("up", CLICKHOUSE, BROKER_LACKS, "set TOKENWIRE_KAFKA"),
     ("broker", {}, BROKER_LACKS, "set TOKENWIRE_KAFKA"),
     ("analytics", {}, ENGINE_LACKS, "set TOKENWIRE_CLICKHOUSE"),
+    ("reader", {}, ENGINE_LACKS, "set TOKENWIRE_CLICKHOUSE"),
     ("migrate", KAFKA, ENGINE_LACKS, "set TOKENWIRE_CLICKHOUSE"),
 ]
 RUN_S: Final = 150.0

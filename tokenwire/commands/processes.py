@@ -96,7 +96,9 @@ def reader(*, cleaned: bool) -> None:
     if os.environ.get("TOKENWIRE_CLICKHOUSE"):
         raise click.UsageError("TOKENWIRE_CLICKHOUSE names a server, which answers its readers itself; leave it out.")
     from infra.embedded.decisions.reader_environment import reader_environment
+    from infra.embedded.embedded_parts import EmbeddedPart, require_embedded
 
+    require_embedded(EmbeddedPart.ENGINE)
     kept = reader_environment(os.environ)
     if not cleaned and kept != dict(os.environ):
         os.execve(sys.executable, [*sys.orig_argv, "--cleaned"], kept)
