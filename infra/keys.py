@@ -2,6 +2,8 @@
 
 Several processes may start at once on an empty folder and must agree on the secret, so making one is guarded by a
 lock on the folder itself (released by the kernel when its holder dies), and a file appears whole or not at all.
+
+A folder or file that others may write, or that is another account's, is refused: a key may be theirs.
 """
 
 from __future__ import annotations
@@ -15,12 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["SECRET_BYTES_MIN", "SecretDamaged", "load_or_create_secret"]
+from infra.private_files import make_private
+
+__all__ = ["SECRET_BYTES_MIN", "SecretDamaged", "SecretExposed", "load_or_create_secret"]
 
 SECRET_BYTES_MIN: Final = 32
 RANDOM_BYTES: Final = 48
 OWNER_ONLY: Final = 0o600
-FOLDER_OWNER_ONLY: Final = 0o700
+READ_BY_OTHERS: Final = 0o077
+WRITTEN_BY_OTHERS: Final = 0o022
+ROOT: Final = 0
 PLAIN_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 
 
@@ -32,14 +38,27 @@ class SecretDamaged(Exception):
         self.path = path
 
 
+class SecretExposed(SecretDamaged):
+    """Others may have put a key of theirs there. Field: path."""
+
+    def __init__(self, path: Path) -> None:
+        Exception.__init__(
+            self,
+            f"{path} belongs to another account, or others may write it: a key may be theirs. Remove the key, "
+            f"make the path yours and close it to others (chmod go= {path}); the next start makes a new key",
+        )
+        self.path = path
+
+
 def load_or_create_secret(folder: Path, name: str) -> bytes:
     """The secret called `name` in `folder`: at least 32 random bytes, of printable characters, the same every time.
 
-    Makes folder and file where absent (0700, 0600). Raises SecretDamaged, OSError.
+    Makes folder and file where absent (0700, 0600). Raises SecretDamaged, SecretExposed, OSError.
     """
     if PLAIN_NAME.match(name) is None:
         raise ValueError("a secret's name is made of small letters, digits, - and _")
-    folder.mkdir(mode=FOLDER_OWNER_ONLY, parents=True, exist_ok=True)
+    make_private(folder)
+    close(folder)
     path = folder / name
     with locked(folder):
         if not path.exists():
@@ -47,9 +66,17 @@ def load_or_create_secret(folder: Path, name: str) -> bytes:
         return load(path)
 
 
+def close(path: Path) -> None:
+    """Restored from a backup, say: what others could read, they no longer can. Raises SecretExposed."""
+    status, account = path.stat(), os.geteuid()
+    if status.st_mode & WRITTEN_BY_OTHERS or (account not in (ROOT, status.st_uid) and status.st_uid != ROOT):
+        raise SecretExposed(path)
+    if status.st_mode & READ_BY_OTHERS and account in (ROOT, status.st_uid):
+        path.chmod(status.st_mode & 0o7777 & ~READ_BY_OTHERS)
+
+
 def load(path: Path) -> bytes:
-    if path.stat().st_mode & 0o077:  # restored from a backup, say: what others could read, they no longer can
-        path.chmod(OWNER_ONLY)
+    close(path)
     secret = path.read_bytes().strip()
     if len(secret) < SECRET_BYTES_MIN:
         raise SecretDamaged(path)

@@ -1,37 +1,16 @@
 """What the environment says about the way out of this machine: proxies, and certificates to trust.
 
-Every client of ours that leaves the machine follows it: providers and token endpoints. A child process that is given
-only part of its owner's environment needs these variables all the same (`NETWORK_VARIABLES`).
+Every client of ours that leaves the machine follows it: providers and token endpoints. Which variables those are, and
+that every child process is given them, is written in `infra/embedded/decisions/child_environment.py`.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import ssl
-from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = [
-    "CERTIFICATE_VARIABLES",
-    "NETWORK_VARIABLES",
-    "PROXY_VARIABLES",
-    "is_loopback",
-    "trusted_certificates",
-]
-
-PROXY_VARIABLES: Final = (
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
-)
-CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-NETWORK_VARIABLES: Final = PROXY_VARIABLES + CERTIFICATE_VARIABLES
-"""All of them: what a process needs to reach the network as its owner does."""
+__all__ = ["is_loopback", "trusted_certificates"]
 
 
 def is_loopback(url: str) -> bool:

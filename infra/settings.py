@@ -21,7 +21,15 @@ from infra.kafka.decisions.broker_tokens import extension_fault
 from infra.network_environment import is_loopback
 from schemas.topics import PREFIX, PREFIX_CHARS_MAX, PREFIX_PATTERN, TopicNames, TopicSpec
 
-__all__ = ["LINE_WAIT_S", "OWN_MODEL", "Settings", "SettingsError", "load_settings", "unknown_variables"]
+__all__ = [
+    "LINE_WAIT_S",
+    "OWN_MODEL",
+    "Settings",
+    "SettingsError",
+    "load_settings",
+    "setting_variables",
+    "unknown_variables",
+]
 
 ENVIRONMENT_PREFIX = "TOKENWIRE_"
 SIMULATED_MODEL = "simulated"
@@ -212,6 +220,9 @@ class Settings(BaseSettings):
     """Bytes that an answer with `pace: reader` may be ahead of its fastest reader before its provider is paused."""
     attempts_max: Annotated[int, Field(ge=1, le=20)] = 3
     """Crashes of a turn's workers after which it ends in `error` and a dead letter, if it ran alone at the last one."""
+    worker_variables: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated names of further environment variables that `up` hands on to workers, such as those a scorer
+    reads. The variables of models' keys need not be named."""
     scorer: str = ""
     """Function that chooses among answers with `compare: best`, `module:function`; empty = by length and format."""
     prompt_bytes_max: Annotated[int, Field(ge=1_024, le=917_504)] = 524_288
@@ -225,6 +236,8 @@ class Settings(BaseSettings):
     # ---- Analytics
     clickhouse: str = ""
     """DSN of an existing ClickHouse, such as https://user:password@host:8443/tokenwire. Set = no embedded engine."""
+    clickhouse_reader: str = ""
+    """DSN of an account of that ClickHouse which only reads, for gateways and `tokenwire query`; empty = clickhouse."""
     analytics_port: Port = 8123
     """Port of the read-only ClickHouse HTTP endpoint on 127.0.0.1 (embedded engine); 0 = a free one, printed."""
     analytics_query_s: Seconds = 30.0
@@ -238,7 +251,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe events that are logged."""
 
-    @field_validator("gateway_origins", "allowed_hosts", "models", mode="before")
+    @field_validator("gateway_origins", "allowed_hosts", "models", "worker_variables", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         if isinstance(value, str):
@@ -377,6 +390,11 @@ class Settings(BaseSettings):
         return bool(self.provider_url) and urlsplit(self.provider_url).hostname != OPENAI_HOST
 
     @property
+    def clickhouse_to_read(self) -> str:
+        """DSN by which to read an existing ClickHouse; empty: the embedded engine is read."""
+        return self.clickhouse_reader or self.clickhouse
+
+    @property
     def known_models(self) -> tuple[str, ...]:
         """Every model that a prompt may name, the default one first."""
         return tuple(dict.fromkeys((self.default_model, *self.models)))
@@ -403,13 +421,18 @@ def load_settings(environment: Mapping[str, str] | None = None, **changes: objec
         raise SettingsError([fault_sentence(fault["loc"], fault["msg"]) for fault in error.errors()]) from None
 
 
+def setting_variables() -> frozenset[str]:
+    """The variables of all settings."""
+    return frozenset(ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields)
+
+
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
     """A sentence for each TOKENWIRE_ variable that no setting reads, with the nearest one that is: a slip of the hand.
 
     Those that only tests read begin with TOKENWIRE_TEST_.
     """
     source = os.environ if environment is None else environment
-    known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields}
+    known = setting_variables()
     found = sorted(name for name in source if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
     sentences = []
     for name in found:

@@ -25,6 +25,7 @@ from typing import IO, Final, Self, TypeAlias
 
 import msgspec
 
+from infra.private_files import OWNER_ONLY, make_private, private_opener
 from producers.batch_results import cut_unfinished_line
 from schemas.prompts import CompareMode, PromptSubmitted
 
@@ -151,7 +152,7 @@ class BatchPlace:
 
     def cancel(self) -> None:
         """Keep a sender from sending more."""
-        self.flag.touch()
+        self.flag.touch(mode=OWNER_ONLY)
 
 
 class BatchLedger:
@@ -165,14 +166,14 @@ class BatchLedger:
 
     def __enter__(self) -> Self:
         """Take the batch up, cancelled or not. Raises SenderAtWork, OSError."""
-        self.place.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self.place.lock.open("ab")
+        make_private(self.place.folder)
+        self._lock = open(self.place.lock, "ab", opener=private_opener)
         try:
             self._take_lock(self._lock)
             if self.place.entries.exists():
                 cut_unfinished_line(self.place.entries)
             self.place.flag.unlink(missing_ok=True)
-            self._file = self.place.entries.open("ab", buffering=0)
+            self._file = open(self.place.entries, "ab", buffering=0, opener=private_opener)
             self._append(self.header)
         except BaseException:
             self._lock.close()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from gateway.stop_times import gateway_stop_s
 from infra.embedded.child_spec import ChildSpec, ReadyProbe
+from infra.embedded.decisions.child_environment import ChildRole, child_environment
 from infra.embedded.ports import LOOPBACK, ListenAddress
 from infra.interpreter_settings import RETURNING_ALLOCATOR
-from infra.settings import Settings
+from infra.settings import Settings, setting_variables
 from tokenwire.line_ports import LinePorts
 
 __all__ = ["BROKER", "BrokerStart", "LaunchPlan"]
@@ -47,10 +48,14 @@ class LaunchPlan:
     """Whether every answer is made up."""
     answers_from: str
     """Who answers, for people."""
+    own_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What this process was given: of it, each child gets its part."""
+    key_variables: frozenset[str] = frozenset()
+    """Those of it that hold the models' keys."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every child is given to find the others."""
+        """What every child is told to find the others."""
         settings, ports = self.settings, self.ports
         found = {
             "TOKENWIRE_HOME": str(settings.home.absolute()),
@@ -67,6 +72,17 @@ class LaunchPlan:
         if not settings.kafka:
             found |= self.own_kafka
         return found
+
+    def given(self, role: ChildRole, **more: str) -> dict[str, str]:
+        """All that a child of ours is given."""
+        handed_on = child_environment(
+            self.own_environment,
+            role,
+            settings=setting_variables(),
+            worker_variables=self.key_variables.union(self.settings.worker_variables),
+            signs_by_cloud=self.settings.kafka_sasl_mechanism == "AWS_MSK_IAM",
+        )
+        return handed_on | self.environment | more
 
     @property
     def own_kafka(self) -> dict[str, str]:
@@ -94,6 +110,7 @@ class LaunchPlan:
             ChildSpec(
                 name=name,
                 argv=tuple(start.command),
+                environment=child_environment(self.own_environment, "broker", settings=()),
                 ready=start.ready,
                 ready_deadline_s=READY_S,
                 stop_deadline_s=BROKER_STOP_S,
@@ -108,18 +125,18 @@ class LaunchPlan:
         return ChildSpec(
             name="provider",
             argv=own_command("provider"),
-            environment=self.environment,
+            environment=self.given("provider"),
             ready=ready,
             chosen_ports=self.chosen(self.ports.provider),
         )
 
     def analytics(self, needs: tuple[str, ...]) -> ChildSpec:
         """Ready when its metrics answer: its tables are made by then."""
-        own_metrics = {"TOKENWIRE_METRICS_PORT": str(self.ports.analytics_metrics - 1)}  # the writer's is the next one
+        metrics_port = str(self.ports.analytics_metrics - 1)  # the writer's is the next one
         return ChildSpec(
             name="analytics",
             argv=own_command("analytics"),
-            environment=self.environment | own_metrics,
+            environment=self.given("analytics", TOKENWIRE_METRICS_PORT=metrics_port),
             ready=f"http://{LOOPBACK}:{self.ports.analytics_metrics}/metrics",
             depends_on=needs,
             ready_deadline_s=READY_S,
@@ -131,7 +148,7 @@ class LaunchPlan:
         return ChildSpec(
             name="reader",
             argv=own_command("reader"),
-            environment=self.environment,
+            environment=self.given("reader"),
             ready=f"http://{LOOPBACK}:{self.ports.analytics}/ping",
             depends_on=("analytics",),
             ready_deadline_s=READY_S,
@@ -145,7 +162,7 @@ class LaunchPlan:
             ChildSpec(
                 name=name,
                 argv=own_command("worker"),
-                environment=self.environment | {"TOKENWIRE_METRICS_PORT": str(port)},
+                environment=self.given("worker", TOKENWIRE_METRICS_PORT=str(port)),
                 ready=f"http://{LOOPBACK}:{port}/metrics",
                 depends_on=needs,
                 ready_deadline_s=READY_S,
@@ -161,7 +178,7 @@ class LaunchPlan:
             ChildSpec(
                 name=name,
                 argv=own_command("gateway"),
-                environment=self.environment | RETURNING_ALLOCATOR | {"TOKENWIRE_GATEWAY_PORT": str(port)},
+                environment=self.given("gateway", TOKENWIRE_GATEWAY_PORT=str(port), **RETURNING_ALLOCATOR),
                 ready=f"{self.gateway_address(port)}/readyz",
                 depends_on=needs,
                 ready_deadline_s=READY_S,

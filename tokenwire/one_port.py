@@ -20,11 +20,12 @@ from typing import Final
 from gateway.listening import bound_listener
 from gateway.stop_times import gateway_stop_s
 from infra.embedded.child_spec import ChildSpec
+from infra.embedded.decisions.child_environment import child_environment
 from infra.embedded.ready_notices import ready_notices
 from infra.embedded.rolling_restart import replace_in_turn
 from infra.embedded.supervisor import NotStarted, Supervisor
 from infra.interpreter_settings import RETURNING_ALLOCATOR
-from infra.settings import Settings
+from infra.settings import Settings, setting_variables
 from infra.telemetry.shared_metrics import FOLDER_VARIABLE
 from tokenwire.launch_plan import own_command
 
@@ -81,6 +82,12 @@ def places(
         metrics = folder / "metrics"
         metrics.mkdir()
         shared = {
+            **child_environment(
+                os.environ,
+                "gateway",
+                settings=setting_variables(),
+                signs_by_cloud=settings.kafka_sasl_mechanism == "AWS_MSK_IAM",
+            ),
             **RETURNING_ALLOCATOR,
             FOLDER_VARIABLE: str(metrics),
             "TOKENWIRE_GATEWAY_PORT": str(port),

@@ -83,7 +83,7 @@ class AnswerArchive:
             await client.close()
 
     async def connected(self) -> AsyncClient:
-        if not self.settings.clickhouse and not self.settings.analytics_port:
+        if not self.settings.clickhouse_to_read and not self.settings.analytics_port:
             raise ClickHouseUnavailable("the embedded engine's endpoint is at a port that nobody told us")
         access = await asyncio.to_thread(reading_access, self.settings, query_s_max=self.query_s_max)
         return await clickhouse_connect.get_async_client(

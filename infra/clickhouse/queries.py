@@ -64,9 +64,9 @@ def reading_access(settings: Settings, *, query_s_max: float) -> dict[str, Any]:
 
     Reads the endpoint's token, and makes one where there is none yet. Raises SecretDamaged, OSError.
     """
-    if settings.clickhouse:
+    if settings.clickhouse_to_read:
         return {
-            "dsn": settings.clickhouse,
+            "dsn": settings.clickhouse_to_read,
             "autogenerate_session_id": False,
             "settings": {"readonly": 2, "max_execution_time": query_s_max},
         }
@@ -80,7 +80,7 @@ def reading_access(settings: Settings, *, query_s_max: float) -> dict[str, Any]:
 
 
 def absent_message(settings: Settings) -> str:
-    if settings.clickhouse:
+    if settings.clickhouse_to_read:
         return "No ClickHouse answers at the address of TOKENWIRE_CLICKHOUSE; check it, and that the server runs."
     return (
         f"Nothing answers at {LOOPBACK}:{settings.analytics_port}: start `tokenwire up` (or `tokenwire reader`), "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import fcntl
+import os
 import shutil
 import time
 import uuid
@@ -32,6 +33,7 @@ from infra.embedded.broker_jars import (
 from infra.embedded.child_log import bound_log, read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.child_spec import ChildSpec
+from infra.embedded.decisions.child_environment import child_environment
 from infra.embedded.ports import (
     LOOPBACK,
     ListenAddress,
@@ -335,7 +337,8 @@ class EmbeddedBroker:
     async def _runs_ready(self, command: Sequence[str]) -> bool:
         """Start it; False: it ended because somebody came to a port that was chosen for it before it did."""
         await until_ports_free(self.chosen_ports)
-        child = self._child = await start_child(command, log_file=self._output_file)
+        environment = child_environment(os.environ, "broker", settings=())
+        child = self._child = await start_child(command, log_file=self._output_file, environment=environment)
         while not await self.is_ready():
             if child.exit_code is not None:
                 if first_taken(self.chosen_ports) is not None:

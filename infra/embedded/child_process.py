@@ -19,6 +19,7 @@ from typing import Final
 
 from infra.embedded.child_launcher import NO_LIFE_PIPE
 from infra.embedded.child_log import open_log
+from infra.embedded.decisions.child_environment import program_environment
 
 __all__ = ["ChildProcess", "start_child"]
 
@@ -98,6 +99,7 @@ async def start_child(
 ) -> ChildProcess:
     """Start a program whose output goes to the end of `log_file` (None = to nobody).
 
+    `environment` is all that it is given; None = what every program needs (`decisions/child_environment.py`).
     `life_pipe_always` takes the portable way on Linux too (for its test).
 
     Cancellation: the child may have been started; it then ends with this process.
@@ -115,7 +117,7 @@ async def start_child(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=None if environment is None else dict(environment),
+            env=program_environment(os.environ) if environment is None else dict(environment),
             cwd=working_folder,
             start_new_session=True,
             pass_fds=(reading,) if portable else (),

@@ -28,7 +28,7 @@ class ChildSpec:
     argv: tuple[str, ...]
     """Program and arguments."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables set on top of the supervisor's own."""
+    """Variables that it is given besides those that every program needs (`decisions/child_environment.py`)."""
     ready: ReadyProbe | str | None = None
     """A coroutine function that is True when ready, or the URL of a page that answers 200; None = once started."""
     depends_on: tuple[str, ...] = ()

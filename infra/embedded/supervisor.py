@@ -28,6 +28,7 @@ from typing import Final, assert_never
 from infra.embedded.child_log import bound_log, read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.child_spec import ChildSpec, check_order, until_ready
+from infra.embedded.decisions.child_environment import program_environment
 from infra.embedded.decisions.restart_policy import ChildExit, GiveUp, RestartAt, RestartPolicy, decide_restart
 from infra.embedded.decisions.stop_times import whole_stop_s
 from infra.embedded.ports import first_taken, until_ports_free
@@ -194,7 +195,7 @@ class Supervisor:
             return not (self._stopping.is_set() or child.unwanted.is_set())
         started_s = time.monotonic()
         bound_log(child.log_file)
-        environment = {**os.environ, **child.spec.environment}
+        environment = {**program_environment(os.environ), **child.spec.environment}
         process = child.process = await start_child(child.spec.argv, log_file=child.log_file, environment=environment)
         was_ready = False
         try:

@@ -174,10 +174,12 @@ class ServedModels:
         if len(missing) == len(targets):
             variables = list(dict.fromkeys(target.key_env for target in missing))
             choice = variables[0] if len(variables) == 1 else f"one of {', '.join(variables)}"
-            self.findings.fault(table.place, "has no target that can be used", f"set {choice}")
+            self.findings.fault(table.place, "has no target that can be used", f"set {choice} and start again")
             return []
         for target in missing:
-            self.findings.warn(table.place, f"goes without {target.name}: {target.key_env} is not set")
+            self.findings.warn(
+                table.place, f"goes without {target.name}: {target.key_env} is not set; set it and start again"
+            )
         return [target for target in targets if target not in missing]
 
     def key(self, variable: str) -> str:

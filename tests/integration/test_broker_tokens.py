@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
+from infra.embedded.decisions.child_environment import NETWORK_VARIABLES
 from infra.kafka.aws_tokens import AwsSigner, region_of
 from infra.kafka.client_credentials import ANSWER_BYTES_MAX, ClientCredentials
 from infra.kafka.token_source import BrokerTokenUnavailable
-from infra.network_environment import NETWORK_VARIABLES
 from tests.fakes.network import proxy_to, tls_before
 from tests.fakes.token_endpoint import AUDIENCE, CLIENT_ID, CLIENT_SECRET, TokenEndpoint
 from tests.integration.secure_broker import Authority, needs_openssl

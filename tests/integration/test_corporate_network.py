@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from infra.embedded.child_process import start_child
 from infra.embedded.child_spec import ChildSpec
+from infra.embedded.decisions.child_environment import NETWORK_VARIABLES
 from infra.embedded.supervisor import Supervisor
-from infra.network_environment import NETWORK_VARIABLES
 from infra.simulated_provider.server import SimulatedProvider
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ChatRequest, ProviderMisplaced, TextChunk

@@ -28,6 +28,10 @@ SLOWLY = "[[sim tokens=20 pace_ms=50]]"
 COMMAND_S: Final = 60.0
 ROW_S: Final = 20.0
 SCANNED_BYTES_MAX: Final = 5_000_000
+CANARIES: Final = {
+    "SOMEBODY_S_TOKEN": "canary-of-somebody",
+    "TOKENWIRE_AUTH_SECRET": "canary-of-the-gateways-" + "x" * 32,
+}
 PORTS: Final = {f"TOKENWIRE_{name}_PORT": "0" for name in ("KAFKA", "GATEWAY", "PROVIDER", "ANALYTICS", "METRICS")}
 
 
@@ -37,7 +41,7 @@ class Line:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENWIRE_", "OPENAI_"))}
-        self.environment = clean | {"TOKENWIRE_HOME": str(folder / "home")}
+        self.environment = clean | CANARIES | {"TOKENWIRE_HOME": str(folder / "home")}
         jars = folder / "home" / "cache" / "jars"
         jars.parent.mkdir(parents=True)
         cache_folder().joinpath("jars").mkdir(parents=True, exist_ok=True)
@@ -54,6 +58,7 @@ class Line:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                umask=0,
             )
         assert self.process.stdout is not None
         first = self.process.stdout.readline()  # ends when it is ready or has failed; the test's own limit bounds it
@@ -229,6 +234,28 @@ def test_S14_readers_token_is_in_its_file_and_nowhere_else(line: Line) -> None:
     assert not any(token.encode() in each for each in told)
     assert holding == [line.folder / "home" / "keys" / "analytics"]
     assert line.folder / "home" / "logs" / "analytics.log" in files
+
+
+def test_S21_children_are_given_what_is_theirs(line: Line) -> None:
+    """Nothing of what stands on no list, and the gateways' secret reaches gateways alone."""
+    assert line.process is not None
+    told = {}
+    for pid in child_ids(line.process.pid):
+        told[Path(f"/proc/{pid}/cmdline").read_bytes()] = Path(f"/proc/{pid}/environ").read_bytes()
+
+    assert len(told) >= 5
+    assert not any(b"canary-of-somebody" in each for each in told.values())
+    assert all((b"canary-of-the-gateways" in each) == (b"\0gateway\0" in command) for command, each in told.items())
+    assert any(b"\0gateway\0" in command for command in told)
+
+
+def test_S21_all_that_is_kept_is_for_its_owner_alone(line: Line) -> None:
+    """Whatever the umask: folders, logs, keys, the brokers' and the database's files."""
+    home = line.folder / "home"
+    kept = [home, *(path for path in home.rglob("*") if not path.is_symlink() and path != home / "cache")]
+
+    assert len(kept) > 20
+    assert [path for path in kept if path.lstat().st_mode & 0o077] == []
 
 
 def test_second_line_in_the_same_folder_is_refused(line: Line) -> None:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from infra.embedded.broker_jars import jars_folder, resolve_broker_jars_async
 from infra.embedded.child_log import read_tail
 from infra.embedded.child_process import ChildProcess, start_child
+from infra.embedded.decisions.child_environment import program_environment
 from infra.settings import Settings, load_settings
 from tokenwire.commands.access_token import issue_page_token
 from tokenwire.jars_progress import show_jars_progress
@@ -37,7 +38,6 @@ CONNECT_PATH: Final = "/v1/connect"
 PORT_SETTINGS: Final = tuple(
     f"TOKENWIRE_{part}_PORT" for part in ("KAFKA", "GATEWAY", "PROVIDER", "ANALYTICS", "METRICS")
 )
-FOREIGN_PREFIXES: Final = ("TOKENWIRE_", "OPENAI_")
 
 
 class LineNotStarted(Exception):
@@ -92,8 +92,7 @@ async def own_line(home: Path, layout: str) -> AsyncIterator[OwnLine]:
 
 
 def environment_of(folder: Path) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_PREFIXES)}
-    return clean | {"TOKENWIRE_HOME": str(folder)} | dict.fromkeys(PORT_SETTINGS, "0")
+    return program_environment(os.environ) | {"TOKENWIRE_HOME": str(folder)} | dict.fromkeys(PORT_SETTINGS, "0")
 
 
 async def until_ready(child: ChildProcess, folder: Path, log_file: Path) -> RunningLine:

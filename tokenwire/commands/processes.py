@@ -178,10 +178,12 @@ def process_settings(name: str) -> Settings:
     """The settings, and logging set up by them: what every process begins with."""
     import structlog
 
+    from infra.private_files import keep_private
     from infra.settings import load_settings, unknown_variables
     from infra.telemetry.log_setup import configure_logging
 
     settings = load_settings()
+    keep_private(settings.home)
     configure_logging(settings.log_format, settings.log_level, name)
     for sentence in unknown_variables():
         structlog.get_logger(__name__).warning("unknown_setting", message=sentence)

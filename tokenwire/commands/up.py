@@ -92,6 +92,7 @@ def up(
       tokenwire up
       TOKENWIRE_GATEWAY_PORT=0 tokenwire up --workers 2 --gateways 2
     """
+    from infra.private_files import keep_private
     from infra.settings import load_settings
     from infra.telemetry.log_setup import configure_logging
     from tokenwire.client_start import warn_of_unknown
@@ -102,6 +103,7 @@ def up(
     settings = load_settings(None, **changes)
     if settings.kafka and brokers is not None:
         raise click.UsageError("--brokers is for embedded brokers, and TOKENWIRE_KAFKA names a cluster; leave one out.")
+    keep_private(settings.home)
     configure_logging(settings.log_format, "debug" if settings.log_level == "debug" else "error", "up")
     warn_of_unknown()
     options = UpOptions(
@@ -203,6 +205,10 @@ def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions
         provider=options.provider,
         simulated=options.simulated,
         answers_from=answers_from,
+        own_environment=os.environ,
+        key_variables=frozenset(
+            target.key_env for target in options.models.catalogue.targets.values() if target.key_env
+        ),
     )
 
 

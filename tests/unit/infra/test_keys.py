@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from infra.keys import SECRET_BYTES_MIN, SecretDamaged, load_or_create_secret
+from infra.keys import SECRET_BYTES_MIN, SecretDamaged, SecretExposed, load_or_create_secret
+from infra.private_files import keep_private
 
 __all__: list[str] = []
 
@@ -46,6 +48,36 @@ def test_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
     load_or_create_secret(tmp_path, "auth")
 
     assert (tmp_path / "auth").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("place", ["keys", "keys/auth"])
+def test_S21_what_others_may_write_is_refused(tmp_path: Path, place: str) -> None:
+    """They may have put a key of theirs there; the sentence names the path and what to do."""
+    load_or_create_secret(tmp_path / "keys", "auth")
+    (tmp_path / place).chmod(0o722)
+    with pytest.raises(SecretExposed, match="chmod") as refused:
+        load_or_create_secret(tmp_path / "keys", "auth")
+
+    assert refused.value.path == tmp_path / place
+
+
+def test_S21_folders_of_ours_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    """Those above the keys, the home from before, and everything made after the start."""
+    home = tmp_path / "above" / "home"
+    before = os.umask(0)
+    try:
+        load_or_create_secret(home / "keys", "auth")
+        modes = [folder.stat().st_mode & 0o777 for folder in (home.parent, home, home / "keys", home / "keys/auth")]
+        home.chmod(0o755)
+        keep_private(home)
+        keep_private(tmp_path / "absent")
+        (home / "logs").mkdir()
+        (home / "logs" / "file").write_text("")
+        modes += [path.stat().st_mode & 0o777 for path in (home, home / "logs", home / "logs" / "file")]
+    finally:
+        os.umask(before)
+
+    assert modes == [0o700, 0o700, 0o700, 0o600, 0o700, 0o700, 0o600]
 
 
 def test_crash_while_writing_leaves_no_half_secret(tmp_path: Path) -> None:

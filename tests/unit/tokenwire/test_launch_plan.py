@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.stop_times import CLOSING_S, FAREWELLS_S, gateway_leave_s
 from infra.embedded.child_spec import ChildSpec, check_order
 from infra.embedded.ports import ListenAddress
+from infra.interpreter_settings import RETURNING_ALLOCATOR
 from infra.settings import load_settings
 from tokenwire.launch_plan import BrokerStart, LaunchPlan
 from tokenwire.line_ports import LinePorts
@@ -92,6 +95,20 @@ def test_cluster_and_server_of_somebody_else_are_left_to_them() -> None:
 
     assert list(specs) == ["analytics", "worker", "gateway"]
     assert not {"TOKENWIRE_KAFKA_PORT", "TOKENWIRE_ANALYTICS_PORT"} & outside.environment.keys()
+
+
+def test_S21_each_child_is_given_its_part_of_our_environment() -> None:
+    """The models' keys reach workers, what signs reaches gateways; what they find each other by, all but the broker."""
+    own = {"PATH": "/bin", "GROQ_KEY": "k", "SCORER": "s", "TOKENWIRE_CURSOR_SECRET": "c", "MAIL_PASSWORD": "m"}
+    whole = replace(plan(worker_variables="SCORER"), own_environment=own, key_variables=frozenset({"GROQ_KEY"}))
+    found = {name: {*spec.environment} for name, spec in children(whole).items()}
+    told = {*whole.environment}
+
+    assert found["kafka"] == {"PATH"}
+    assert found["provider"] == {"PATH"} | told
+    assert found["analytics"] == found["provider"] | {"TOKENWIRE_METRICS_PORT"}
+    assert found["worker"] == found["analytics"] | {"GROQ_KEY", "SCORER"}
+    assert found["gateway"] == found["provider"] | {"TOKENWIRE_CURSOR_SECRET"} | RETURNING_ALLOCATOR.keys()
 
 
 def test_gateway_on_every_address_is_asked_on_loopback() -> None:

@@ -102,7 +102,7 @@ PIECES: Final = (
     on_model(
         "c1",
         'chain = "llama"\nsubstitute = true',
-        "has no target that can be used; set one of GROQ_API_KEY, TOGETHER_API_KEY, OPENAI_API_KEY",
+        "has no target that can be used; set one of GROQ_API_KEY, TOGETHER_API_KEY, OPENAI_API_KEY and start again",
     ),
     on_model("f1", f"{SIMULATED}\ncache_s = 60", f"has cache_s without cache_tenants; add {TENANTS_REMEDY}"),
     on_model(
@@ -126,7 +126,7 @@ PIECES: Final = (
         '[providers.cache]\npreset = "vllm"',
         "[providers.cache] is called like the response cache; give it another name",
     ),
-    on_model("c2", 'targets = ["groq:x"]', "has no target that can be used; set GROQ_API_KEY"),
+    on_model("c2", 'targets = ["groq:x"]', "has no target that can be used; set GROQ_API_KEY and start again"),
     on_model(
         "gpt-4",
         '1-mini = {targets = ["openai:x"]}',

@@ -121,8 +121,9 @@ def test_target_without_its_key_is_left_out(load: Load) -> None:
     assert [(target.name, target.rank) for target in served.targets] == [("openai:gpt-4.1-mini", 2)]
     assert served.weights == "llama-3.3-70b"
     assert [warning.split("tokenwire.toml: ")[1] for warning in loaded.warnings] == [
-        "[models.chat] goes without groq:llama-3.3-70b-versatile: GROQ_API_KEY is not set",
-        "[models.chat] goes without together:meta-llama/Llama-3.3-70B-Instruct-Turbo: TOGETHER_API_KEY is not set",
+        "[models.chat] goes without groq:llama-3.3-70b-versatile: GROQ_API_KEY is not set; set it and start again",
+        "[models.chat] goes without together:meta-llama/Llama-3.3-70B-Instruct-Turbo: TOGETHER_API_KEY is not set; "
+        "set it and start again",
     ]
 
 
@@ -225,7 +226,7 @@ def test_without_substitutes_only_the_same_weights_are_used(load: Load) -> None:
         "[models.chat] never uses openai:gpt-4.1-mini: substitute = false, and it is another model than llama-3.3-70b"
     )
     assert faults_of(load, CHAIN + "substitute = false", {"OPENAI_API_KEY": "x"}) == [
-        "[models.chat] has no target that can be used; set one of GROQ_API_KEY, TOGETHER_API_KEY"
+        "[models.chat] has no target that can be used; set one of GROQ_API_KEY, TOGETHER_API_KEY and start again"
     ]
 
 
