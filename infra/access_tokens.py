@@ -174,5 +174,5 @@ def checked_claims(
         return VerifiedToken(check_user_id(claims["sub"]), float(claims["exp"]), float(claims.get("iat", 0)))
     except jwt.ExpiredSignatureError:
         raise TokenExpired(f"the token has expired; {REMEDY}") from None
-    except (jwt.PyJWTError, InvalidField, UnicodeError, ValueError, TypeError) as error:
+    except (jwt.PyJWTError, InvalidField, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise TokenInvalid(f"the token is not valid here; {REMEDY}", reason=reason_of(error)) from None

@@ -80,5 +80,5 @@ class TicketIssuer:
             return ConnectTicket(claims["jti"], float(claims["exp"]), token)
         except jwt.ExpiredSignatureError:
             raise TokenExpired(f"the ticket has expired; {REMEDY}") from None
-        except (jwt.PyJWTError, InvalidField, UnicodeError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, InvalidField, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise TokenInvalid(f"the ticket is not valid here; {REMEDY}", reason=reason_of(error)) from None

@@ -65,7 +65,7 @@ class KeySetVerifier:
         self.look()
         try:
             header = jwt.get_unverified_header(token)
-        except (jwt.PyJWTError, UnicodeError):
+        except (jwt.PyJWTError, UnicodeError, RecursionError):
             raise invalid("malformed") from None
         key_id = header.get("kid", "")
         known = self.keys.get(key_id) if isinstance(key_id, str) else None
@@ -127,14 +127,14 @@ def read_keys(file: Path) -> dict[str, jwt.PyJWK]:
         raise KeyFileFaulty(f"TOKENWIRE_AUTH_JWKS: {file} is larger than {FILE_BYTES_MAX} bytes")
     try:
         entries = json.loads(raw)["keys"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         entries = None
     if not isinstance(entries, list) or not 0 < len(entries) <= KEYS_MAX:
         raise KeyFileFaulty(f'TOKENWIRE_AUTH_JWKS: {file} must be {{"keys": […]}} with 1 to {KEYS_MAX} keys')
     keys: dict[str, jwt.PyJWK] = {}
     for place, entry in enumerate(entries):
         key_id = entry.get("kid", "") if isinstance(entry, dict) else ""
-        if key_id in keys or (not key_id and len(entries) > 1):
+        if not isinstance(key_id, str) or key_id in keys or (not key_id and len(entries) > 1):
             raise KeyFileFaulty(f"TOKENWIRE_AUTH_JWKS: keys[{place}] in {file} needs a kid of its own")
         keys[key_id] = public_key(entry, f"TOKENWIRE_AUTH_JWKS: keys[{place}] in {file}")
     return keys
@@ -145,12 +145,12 @@ def public_key(entry: Any, where: str) -> jwt.PyJWK:
         raise KeyFileFaulty(f"{where} is no object")
     if "d" in entry or entry.get("kty") == "oct":
         raise KeyFileFaulty(f"{where} is a secret; leave only public keys there")
-    algorithm = ALGORITHMS.get((entry.get("kty", ""), entry.get("crv")))
+    algorithm = next((name for kind, name in ALGORITHMS.items() if kind == (entry.get("kty"), entry.get("crv"))), None)
     if algorithm is None or entry.get("alg", algorithm) != algorithm or entry.get("use", "sig") != "sig":
         raise KeyFileFaulty(f"{where} must be an RSA key (RS256) or a P-256 key (ES256) for signatures")
     try:
         key = jwt.PyJWK.from_dict(dict(entry), algorithm=algorithm)
-    except (PyJWKError, jwt.PyJWTError, ValueError, TypeError, KeyError):
+    except (PyJWKError, jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise KeyFileFaulty(f"{where} is no valid key") from None
     if algorithm == "RS256" and key.key.key_size < RSA_BITS_MIN:
         raise KeyFileFaulty(f"{where} has less than {RSA_BITS_MIN} bits")

@@ -19,6 +19,7 @@ from tokenwire.commands.processes import analytics, broker, gateway, provider, r
 from tokenwire.commands.query import query
 from tokenwire.commands.restart import restart
 from tokenwire.commands.send import send
+from tokenwire.commands.terminal_text import printable
 from tokenwire.commands.up import up
 
 __all__ = ["cli", "main"]
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         told = told_fault(error)
         if told is None:
             raise
-        click.echo(f"Error: {told}", err=True)
+        click.echo(f"Error: {printable(told, sys.stderr)}", err=True)  # the database's words may hold what is stored
         sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else 0)
 

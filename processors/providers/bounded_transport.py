@@ -2,8 +2,8 @@
 
 The client reads the body of a refusal whole before it says a word of it, and decompresses it as it goes: a few hundred
 kilobytes became gigabytes. Here such a body ends at ERROR_BYTES_MAX, and whatever is compressed is read piece by piece,
-never by the client. Redirects are refusals (the client does not follow them): a key goes to the address that it was
-set for, and to no other.
+never by the client. No cookie is kept. Redirects are refusals (the client does not follow them): a key goes to the
+address that it was set for, and to no other.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
         response = await self.inner.handle_async_request(request)
         bytes_max = None if response.is_success else ERROR_BYTES_MAX
         encoding = response.headers.pop("content-encoding", "")
+        response.headers.pop("set-cookie", None)  # the client would send it with every further call
         if bytes_max is None and not encoding:
             return response
         assert isinstance(response.stream, httpx2.AsyncByteStream)

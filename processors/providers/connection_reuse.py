@@ -47,7 +47,8 @@ def with_notes(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
     notes = aiohttp.TraceConfig()
     notes.on_connection_reuseconn.append(note_reuse)
     notes.on_request_headers_sent.append(note_sent)
-    noting = aiohttp.ClientSession(connector=session.connector, trace_configs=[notes])
+    no_cookies = aiohttp.DummyCookieJar()  # a call tells a provider nothing of the calls before it
+    noting = aiohttp.ClientSession(connector=session.connector, trace_configs=[notes], cookie_jar=no_cookies)
     session.detach()
     return noting
 

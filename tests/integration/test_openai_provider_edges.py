@@ -44,12 +44,15 @@ Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def scripted(script: Script, requests: list[bytes] | None = None) -> AsyncIterator[OpenAIProvider]:
-    """A provider whose server reads one request and then does what the script says; bodies go to `requests`."""
-    requests = [] if requests is None else requests
+async def scripted(
+    script: Script, requests: list[bytes] | None = None, heads: list[bytes] | None = None
+) -> AsyncIterator[OpenAIProvider]:
+    """A provider whose server reads one request and then does what the script says; what it reads goes to the lists."""
+    requests, heads = [] if requests is None else requests, [] if heads is None else heads
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
+        heads.append(head)
         length = int(head.lower().partition(b"content-length:")[2].split()[0])
         requests.append(await reader.readexactly(length))
         try:
@@ -425,3 +428,20 @@ async def test_connection_that_never_comes() -> None:
     assert isinstance(failure, ProviderTimedOut)
     assert failure.deadline == "connect"
     assert "0.3 s" in str(failure)
+
+
+async def test_no_cookie_is_kept() -> None:
+    """Neither of an answer nor of a refusal: a call tells nothing of those before it."""
+    refusal = b"HTTP/1.1 429 No\r\nSet-Cookie: r=1; Path=/\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    answers = iter((HEAD.replace(b"Connection", b"Set-Cookie: a=1; Path=/\r\nConnection") + BOTH, refusal, HEAD + BOTH))
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(next(answers))
+        await writer.drain()
+
+    heads: list[bytes] = []
+    async with scripted(script, heads=heads) as adapter:
+        errors = [(await heard_from(adapter, PATIENT))[1] for _ in range(3)]
+
+    assert [type(error) for error in errors] == [type(None), ProviderOverloaded, type(None)]
+    assert not any(b"cookie" in head.lower() for head in heads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -211,6 +212,23 @@ async def test_rows_can_be_asked_for(line: Line) -> None:
 
     assert refused.returncode == 1
     assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_S12_rows_on_a_terminal_are_shown_not_obeyed(line: Line) -> None:
+    """What somebody stored cannot move the cursor or turn the line."""
+    sql = "SELECT concat('a', char(27), '[2Jb', unhex('E280AE'), 'c') AS word"
+    terminal, given = pty.openpty()
+    command = [sys.executable, "-P", "-m", "tokenwire", "query", sql]
+    try:
+        code = subprocess.run(command, env=line.environment, stdout=given, timeout=COMMAND_S).returncode
+        shown = os.read(terminal, 4_096).decode()
+    finally:
+        os.close(given)
+        os.close(terminal)
+
+    assert code == 0
+    assert "a\\x1b[2Jb\\u202ec" in shown
+    assert "\x1b" not in shown
 
 
 def test_S14_readers_token_is_in_its_file_and_nowhere_else(line: Line) -> None:

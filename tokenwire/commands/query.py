@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from tokenwire.commands.terminal_text import printable
+
 __all__ = ["query"]
 
 
@@ -36,4 +38,4 @@ async def show_rows(sql: str, *, as_json: bool) -> None:
     settings = client_start()
     # The driver sets a level of its own when it is imported; what it would say of a retry is in our one line.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    click.echo((await run_query(settings, sql, as_json=as_json)).rstrip("\n"))
+    click.echo(printable((await run_query(settings, sql, as_json=as_json)).rstrip("\n")))

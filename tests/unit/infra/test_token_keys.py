@@ -57,6 +57,15 @@ def test_each_key_with_its_own_algorithm(both: KeySetVerifier) -> None:
     assert both.verify(token(EC_KEY, "ES256", "two")).expires_at_s == FAR_S
 
 
+def encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def deep_claims() -> str:
+    """Well signed, by whoever has the key."""
+    return str(jwt.api_jws.encode(b"[" * 5_000, RSA_KEY, algorithm="RS256", headers={"kid": "one"}))
+
+
 def with_header(**header: Any) -> str:
     return jwt.encode(CLAIMS, RSA_KEY, algorithm="RS256", headers={"kid": "one", **header})
 
@@ -98,6 +107,9 @@ REFUSED: dict[str, tuple[Callable[[], str], type[TokenError]]] = {
     "user_beyond_the_limits": (lambda: token(sub="a" * 5_000), TokenInvalid),
     "huge": (lambda: "x" * (TOKEN_CHARS_MAX + 1), TokenInvalid),
     "nonsense": (lambda: "a.b.c", TokenInvalid),
+    "deep_header": (lambda: f"{encoded(b'[' * 6_000)}.e30.x", TokenInvalid),
+    "deep_claims": (lambda: deep_claims(), TokenInvalid),
+    "endless_times": (lambda: token(exp=float("inf"), iat=float("inf")), TokenInvalid),
     "empty": (lambda: "", TokenMissing),
 }
 
@@ -127,7 +139,10 @@ def test_a_changed_file_is_taken_after_a_while(tmp_path: Path) -> None:
         keys.verify(token())
 
 
-@pytest.mark.parametrize("content", [None, "{", '{"keys": []}'], ids=["gone", "broken", "empty"])
+DEEP = '{"keys": ' + "[" * 100_000
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"keys": []}', DEEP], ids=["gone", "broken", "empty", "deep"])
 def test_a_file_that_broke_leaves_the_keys(tmp_path: Path, content: str | None) -> None:
     """Nobody is shut out by a half-written file."""
     clock = VirtualClock()
@@ -151,6 +166,12 @@ FAULTY: dict[str, list[Any]] = {
     "twice": [entry(RSA_KEY, "one"), entry(EC_KEY, "one")],
     "without_kid_among_several": [entry(RSA_KEY, "one"), entry(EC_KEY, "")],
     "no_object": ["key"],
+    "kid_that_is_a_list": [entry(RSA_KEY, "one", kid=["one"])],
+    "kid_that_is_an_object": [entry(RSA_KEY, "one"), entry(EC_KEY, "two", kid={})],
+    "kind_that_is_a_list": [entry(RSA_KEY, "one", kty=["RSA"])],
+    "curve_that_is_an_object": [entry(EC_KEY, "one", crv={"P-256": 1})],
+    "numbers_that_are_objects": [entry(RSA_KEY, "one", n={}, e=[])],
+    "numbers_that_are_numbers": [entry(EC_KEY, "one", x=1, y=1e300)],
     "no_key": [{"kty": "RSA", "kid": "one", "n": "!", "e": "!"}],
 }
 
@@ -162,6 +183,14 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str) -> None:
         verifier(key_file(tmp_path, *FAULTY[name]))
 
     assert "c2VjcmV0" not in str(faulty.value)
+
+
+def test_file_that_nests_too_deep(tmp_path: Path) -> None:
+    """Refused at the start like any other faulty one."""
+    file = tmp_path / "keys.json"
+    file.write_text(DEEP)
+    with pytest.raises(KeyFileFaulty, match="TOKENWIRE_AUTH_JWKS"):
+        verifier(file)
 
 
 def test_file_that_is_not_there(tmp_path: Path) -> None:
