@@ -64,8 +64,10 @@ class SimulatedProvider:
         api_key: str = "",
         concurrent_max: int | None = None,
         beyond: Beyond = "429",
+        names: frozenset[str] = LOOPBACK_NAMES,
     ) -> None:
         self.port = port
+        self.names = names
         self.behaviour = behaviour or Behaviour()
         self.api_key = api_key
         self.crowding = Crowding(concurrent_max, beyond)
@@ -81,7 +83,7 @@ class SimulatedProvider:
 
     async def start(self) -> None:
         """Listen. Raises OSError if the port is taken."""
-        application = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[only_asked_by(LOOPBACK_NAMES)])
+        application = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[only_asked_by(self.names)])
         application.router.add_post("/v1/chat/completions", self.guarded(self.complete_chat))
         application.router.add_get("/v1/models", self.guarded(self.list_models))
         application.router.add_get("/calls", self.list_calls)
@@ -168,12 +170,14 @@ def serve(
     port: int = 8_090,
     behaviour: Behaviour | None = None,
     api_key: str = "",
+    names: frozenset[str] = LOOPBACK_NAMES,
     on_ready: Callable[[SimulatedProvider], None] | None = None,
 ) -> None:
     """Run the server until SIGINT or SIGTERM. `on_ready` hears of it once it listens. Raises OSError as `start`."""
     import uvloop  # only the process of its own needs it
 
-    uvloop.run(serve_until_signal(SimulatedProvider(port=port, behaviour=behaviour, api_key=api_key), on_ready))
+    provider = SimulatedProvider(port=port, behaviour=behaviour, api_key=api_key, names=names)
+    uvloop.run(serve_until_signal(provider, on_ready))
 
 
 async def serve_until_signal(provider: SimulatedProvider, on_ready: Callable[[SimulatedProvider], None] | None) -> None:

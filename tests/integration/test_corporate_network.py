@@ -55,7 +55,7 @@ async def company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     authority = Authority(tmp_path / "ca")
     certificate, key = authority.sign("provider", f"DNS:{ELSEWHERE},IP:127.0.0.1")
     async with (
-        SimulatedProvider() as provider,
+        SimulatedProvider(names=frozenset({ELSEWHERE})) as provider,
         tls_before(provider.port, certificate, key) as port,
         proxy_to(port) as proxy,
         proxy_to(provider.port) as plain_proxy,

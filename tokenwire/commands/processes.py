@@ -120,9 +120,14 @@ def provider() -> None:
       TOKENWIRE_PROVIDER_PORT=8090 tokenwire provider
     """
     settings = process_settings("provider")
+    from infra.host_names import known_names
     from infra.simulated_provider.server import serve
 
-    serve(port=settings.provider_port, on_ready=lambda running: click.echo(f"Listening at {running.base_url}"))
+    serve(
+        port=settings.provider_port,
+        names=known_names(settings.allowed_hosts),
+        on_ready=lambda running: click.echo(f"Listening at {running.base_url}"),
+    )
 
 
 @click.command(hidden=True)
