@@ -45,12 +45,23 @@ def struct_of(kind: type[Made], given: Mapping[str, object]) -> Made:
 
 
 def value_of(name: str, wanted: Any, value: object) -> Any:
-    if isinstance(value, Collection) and not isinstance(value, (str, bytes, bytearray, Mapping)):
-        value = tuple(value)
     try:
-        return msgspec.convert(value, wanted, strict=True)
-    except (msgspec.ValidationError, TypeError, RecursionError):
+        return msgspec.convert(plain(value), wanted, strict=True)
+    except (msgspec.ValidationError, TypeError, ValueError, RecursionError):
         raise InvalidField(name, *complaint(wanted)) from None
+
+
+def plain(value: object) -> object:
+    """The same in the types that are sent: a text may be of a kind of its own (an enum's, NumPy's, a template's)."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Collection) and not isinstance(value, (bytes, bytearray)):
+        return tuple(plain(item) for item in value)
+    return value
 
 
 def complaint(wanted: Any) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def check_prompt(prompt: PromptSubmitted, limits: PromptLimits) -> None:
     check_comparison(prompt, limits)
     check_temperature(prompt.temperature)
     if prompt.max_tokens is not None and not 1 <= prompt.max_tokens <= limits.answer_tokens_max:
-        raise InvalidField("max_tokens", f"is {prompt.max_tokens}", f"ask for 1 to {limits.answer_tokens_max} tokens")
+        raise InvalidField("max_tokens", "is out of range", f"ask for 1 to {limits.answer_tokens_max} tokens")
     if not 0 <= prompt.submitted_at_us <= WALL_US_MAX:
         raise InvalidField("submitted_at_us", "is no time of this age", "send microseconds since 1970, or leave it out")
     check_metadata(prompt.metadata, limits)

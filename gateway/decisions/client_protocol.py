@@ -58,6 +58,8 @@ MESSAGES_PER_FRAME_MAX: Final = 1_024
 PROMPT_FIELDS_BYTES_MAX: Final = 65_536
 """Of a prompt's JSON text, for everything but what it asks."""
 
+INTEGER_DIGITS_MAX: Final = 32
+
 ANYBODY: Final = UserId("anybody")
 """In the place of a user who does not matter to the check."""
 ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -371,7 +373,7 @@ def split(frame: str) -> Sequence[bytes | str]:
 def split_leniently(frame: str) -> Sequence[str]:
     """The messages of an array that is no JSON for us, where only some of them make it so; empty: it is none at all."""
     try:
-        values = json.loads(frame, strict=False)
+        values = json.loads(frame, strict=False, parse_int=whole_number)
         return [json.dumps(value) for value in values] if isinstance(values, list) else ()
     except (ValueError, RecursionError):
         return ()
@@ -380,10 +382,15 @@ def split_leniently(frame: str) -> Sequence[str]:
 def read_leniently(element: bytes | str) -> Mapping[str, object]:
     """The fields of a message that cannot be decoded: Python reads what JSON does not allow, at most a frame of it."""
     try:
-        value = json.loads(element, strict=False)
+        value = json.loads(element, strict=False, parse_int=whole_number)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def whole_number(digits: str) -> int | float:
+    """Python does not read whole numbers of thousands of digits, which are out of range in any case."""
+    return int(digits) if len(digits) <= INTEGER_DIGITS_MAX else float(digits)
 
 
 def refused(error: InvalidField, message: ClientMessage) -> Fault:

@@ -70,7 +70,18 @@ export function checkedPrompt(request, bytesMax = 0) {
   }
   checkContent(message, bytesMax || LIMITS.prompt_bytes_max);
   checkComparison(message);
-  return message;
+  return ownCopy(message);
+}
+
+/** What was checked and nothing else: it may be sent again later, and the caller's lists may have changed by then. */
+function ownCopy(message) {
+  const { messages, models, metadata } = message;
+  return {
+    ...message,
+    ...(messages && { messages: messages.map(({ role, content }) => ({ role, content })) }),
+    ...(models && { models: [...models] }),
+    ...(metadata && { metadata: { ...metadata } }),
+  };
 }
 
 export function checkIdentifier(name, value) {
@@ -146,7 +157,7 @@ function checkTemperature(name, value) {
 }
 
 function checkMetadata(name, value) {
-  if (typeof value !== "object" || Array.isArray(value)) throw new InvalidField(name, "holds more than texts by name", "send a text for each name");
+  if (Object.prototype.toString.call(value) !== "[object Object]") throw new InvalidField(name, "holds more than texts by name", "send a text for each name");
   const entries = Object.entries(value);
   if (entries.length > LIMITS.metadata_entries_max) {
     throw new InvalidField(name, `has ${entries.length} entries`, `send at most ${LIMITS.metadata_entries_max} entries`);

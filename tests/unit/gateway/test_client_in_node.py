@@ -119,6 +119,7 @@ async ({ url, bad }, { TokenwireClient, InvalidField }) => {
   hear(() => client.prompt({ session: "s", input: "Hi", metadata: { a: "\\udc00" } }));
   hear(() => client.prompt({ session: "s", input: "Hi", temperature: NaN }));
   hear(() => client.prompt({ session: "s", input: "Hi", metadata: { a: 1n } }));
+  hear(() => client.prompt({ session: "s", input: "Hi", metadata: new Map([["a", "b"]]) }));
   hear(() => client.ask("Hi", { models: ["a", "b"] }));
   hear(() => client.ask("Hi", { foo: 1 }));
   hear(() => client.ask(undefined));
@@ -160,11 +161,31 @@ async def test_bad_prompts_and_unknown_options_are_refused_at_once(tmp_path: Pat
     """Each by its field; nothing of them is sent, and the prompt after them is answered."""
     async with scripted(whole) as url:
         outcome = await tried(REFUSES, tmp_path, url=url, bad=[request for request, _ in BAD])
-    others = ["input", "metadata", "temperature", "metadata", "models", "foo", "input"]
+    others = ["input", "metadata", "temperature", "metadata", "metadata", "models", "foo", "input"]
     others += ["session", "form", "prompt_id", "token", "tokn", "url", "token", "WebSocket"]
 
     assert outcome["refused"] == [field for _, field in BAD] + others
     assert (outcome["text"], outcome["connections"]) == (ANSWER, 1)
+
+
+CHANGES = """
+async ({ url }, { TokenwireClient }) => {
+  const client = new TokenwireClient({ url, token: "x" });
+  const messages = [{ role: "user", content: "Hi", id: 1n }];
+  messages[0].self = messages;
+  const answer = client.ask(undefined, { session: "s", prompt_id: "p", messages });
+  messages.push(null);
+  const { text } = await answer;
+  client.close();
+  return text;
+}
+"""
+
+
+async def test_prompt_whose_lists_change_after_it_was_asked(tmp_path: Path) -> None:
+    """What was checked is what is sent, without what no message has a field for."""
+    async with scripted(whole) as url:
+        assert await tried(CHANGES, tmp_path, url=url) == ANSWER
 
 
 LEAVES = """

@@ -148,6 +148,8 @@ BAD_PROMPTS: list[tuple[str, dict[str, Any]]] = [
     ("temperature", {"temperature": float("nan")}),
     ("metadata", {"metadata": {"a": HALF}}),
     ("max_tokens", {"max_tokens": "9"}),
+    ("max_tokens", {"max_tokens": 10**5000}),
+    ("messages", {"text": "", "messages": [{"role": HALF, "content": "Hi"}]}),
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from producers.sdk import BlockingProducer, Messages, prompt_of
 from schemas.errors import InvalidField
+from schemas.prompt_limits import PromptLimits, check_prompt
 from schemas.prompts import ChatMessage
 
 
@@ -99,6 +100,28 @@ def test_text_and_user_of_another_type_are_named() -> None:
         prompt_of(wrong, user="alice")
     with pytest.raises(InvalidField, match="user"):
         prompt_of("Hi", user=wrong)
+
+
+class Text(str):
+    """A text of its own kind, as NumPy, enums and templates have them."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+def test_texts_of_other_kinds_are_texts() -> None:
+    """In every place, also within a conversation and as keys."""
+    own = ChatMessage("user", Text("Hi"))
+    options: dict[str, Any] = {"model": Text("m"), "metadata": {Text("a"): Text("b")}, "on_busy": Text("reject")}
+    prompt = prompt_of(
+        "", user="alice", messages=[{Text("role"): Text("system"), "content": Text("!")}, own], **options
+    )
+    check_prompt(prompt, PromptLimits())
+
+    assert prompt.messages == (ChatMessage("system", "!"), ChatMessage("user", "Hi"))
+    assert (prompt.model, prompt.metadata, prompt.on_busy) == ("m", {"a": "b"}, "reject")
 
 
 def test_none_says_the_same_as_nothing() -> None:

@@ -117,7 +117,7 @@ def test_without_a_list_any_short_model_name_passes() -> None:
     assert refusal(limits, model="m" * 257).field == "model"
 
 
-@pytest.mark.parametrize("max_tokens", [0, -1, 101])
+@pytest.mark.parametrize("max_tokens", [0, -1, 101, pytest.param(10**5000, id="thousands of digits")])
 def test_max_tokens_outside_its_limits_is_refused(max_tokens: int) -> None:
     """At least one token, at most what may be asked for."""
     assert refusal(max_tokens=max_tokens).field == "max_tokens"

@@ -218,6 +218,7 @@ def test_rest_that_does_not_come() -> None:
         (r'"input":"cut \ud83d"', "input"),
         (r'"messages":[{"role":"user","content":"\udc00"}]', "messages"),
         ('"input":"Hi","temperature":NaN', "temperature"),
+        ('"input":"Hi","max_tokens":' + "9" * 5_000, "max_tokens"),
         ('"input":"Hi","metadata":{"a\t":"b"}', ""),
         ('"input":"Hi","on_busy":"bogus"', "on_busy"),
         ('"messages":[{"role":"user","content":[{"type":"text"}]}]', "messages[0].content"),
