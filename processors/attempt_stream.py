@@ -124,6 +124,8 @@ class AttemptStream:
         self.finish_reason: str | None = None
         self.failure: ProviderError | None = None
         self.usage: Usage | None = None
+        self.is_usage_early = False
+        """Text has come after it."""
         self.requested_at_us = 0
         self.requested_s = 0.0
         self.first_chunk_at_us = 0
@@ -251,11 +253,12 @@ class AttemptStream:
         for item in batch:
             match item:
                 case TextChunk(text):
+                    self.is_usage_early = self.usage is not None
                     yield from (text[at : at + CHUNK_CHARS_MAX] for at in range(0, len(text), CHUNK_CHARS_MAX))
                 case FinishChunk(reason):
                     self.finish_reason = reason
                 case UsageChunk(usage) if self.usage is None or is_full(usage):
-                    self.usage = usage
+                    self.usage, self.is_usage_early = usage, False
                 case LimitsChunk(seen):
                     self.on_limits(seen)
 
@@ -276,6 +279,8 @@ class AttemptStream:
             stated = self.usage.stated_cost_nano_usd if self.usage else None
             output_tokens = self.answer.tokens(request.model)
             usage = msgspec.structs.replace(usage, output_tokens=output_tokens, stated_cost_nano_usd=stated)
+        elif self.is_usage_early and (counted := self.answer.tokens(request.model)) > usage.output_tokens:
+            usage = msgspec.structs.replace(usage, output_tokens=counted, estimated=True)
         return StreamResult(
             ending=ending,
             usage=usage,

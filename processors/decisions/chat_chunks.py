@@ -6,8 +6,8 @@ also say that the stream is at its end, or be nothing that can be read.
 
 The reading is lenient, by one rule: a field that the answer does not need never ends the answer. Whatever stands where
 a count, an index, a reason or an error is expected, of any type, says nothing if it is not one; an object that is no
-chunk (a ping, `{}`) says nothing either. Only text is needed: what stands in its place and is none (a number) cannot be
-read, since the answer would lack it. Where providers put things is in the tables below, and nowhere else.
+chunk (a ping, `{}`, `null`) says nothing either. Only text is needed: what stands in its place and is none (a number)
+cannot be read, since the answer would lack it. Where providers put things is in the tables below, and nowhere else.
 
 Reading into plain values costs a tenth of a microsecond more than into typed ones, and half of what the client
 library's models cost. Items can be no part of a cycle, so the garbage collector is told to leave them alone
@@ -16,6 +16,7 @@ library's models cost. Items can be no part of a cycle, so the garbage collector
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -95,6 +96,7 @@ class NotAChunk:
 
 
 DONE: Final = b"[DONE]"
+AROUND_DONE: Final = b' \t\r\n"'
 NOTHING: Final[dict[str, object]] = {}
 THOUGHT_FIELDS: Final = (
     "reasoning_content",
@@ -106,8 +108,8 @@ THOUGHT_FIELDS: Final = (
 )
 """Where reasoning stands beside the text, of any type."""
 ACT_FIELDS: Final = ("tool_calls", "function_call")
-THOUGHT_KINDS: Final = frozenset({"thinking", "reasoning", "thought", "redacted_thinking", "reasoning_text"})
-"""What parts of a content are called that are no text of the answer."""
+THOUGHT_KIND: Final = re.compile("think|thought|reason|summary", re.IGNORECASE)
+"""In what parts of a content are called that are no text of the answer."""
 PART_FIELDS: Final = ("text", "refusal", "content", "value")
 """Where the text of a part stands."""
 PART_DEPTH_MAX: Final = 4
@@ -115,14 +117,18 @@ FINISH_FIELDS: Final = ("type", "reason", "name", "value")
 """Where the word stands in a finish reason that is an object."""
 ORDINARY_FIELDS: Final = frozenset({"index", "delta", "finish_reason", "logprobs"})
 """A choice that has no others, and no reason, says nothing but its delta."""
-USAGE_HOLDERS: Final = ("usage", "x_groq")
-"""The chunk's own usage, and what holds another one."""
+SAID_FIELDS: Final = ("delta", "message", "text")
+"""Where a choice holds what the model says: as a stream's next piece, as a whole answer, bare."""
+TEXT_FIELDS: Final = ("content", "text")
+"""Where the text stands in that."""
 
 
 def decode_chunk(data: bytes) -> Decoded | EndOfStream | NotAChunk:
     """Read the data of one event."""
-    if not data.startswith(b"{") and data.strip() == DONE:
+    if not data.startswith(b"{") and data.strip(AROUND_DONE).upper() == DONE:
         return EndOfStream()
+    if data.isspace():
+        return Decoded((), False)
     value = decode_json(data)
     return NotAChunk() if value is UNREADABLE else read_chunk(value)
 
@@ -131,6 +137,8 @@ def read_chunk(value: object) -> Decoded | NotAChunk:
     """Read the value of one event: a chunk, or several in a list."""
     if isinstance(value, dict):
         return read_object(value)
+    if not says_something(value):
+        return Decoded((), False)
     parts = [read_object(item) for item in objects_in(value)]
     read = [part for part in parts if isinstance(part, Decoded)]
     if not read or len(read) < len(parts):
@@ -147,18 +155,15 @@ def read_chunk(value: object) -> Decoded | NotAChunk:
 def read_object(chunk: dict[str, object]) -> Decoded | NotAChunk:
     items: list[ProviderChunk] = []
     alive = acts = in_message = False
-    error = read_error(chunk["error"]) if "error" in chunk else None
     choices = objects_in(chunk.get("choices"))
+    error = error_beside(chunk, choices) if "error" in chunk else None
     for choice in choices:
         index = choice.get("index")
         if index and count_in(index):
             continue  # another answer, which nobody asked for
-        said = choice.get("delta")
-        if not isinstance(said, dict):
-            said = said_elsewhere(choice)
-            in_message = bool(said)
-        text = said.get("content")
-        if not isinstance(text, str) and (text := text_of(text)) is None:
+        is_ordinary = choice.keys() <= ORDINARY_FIELDS
+        said, text, in_message = said_by(choice, is_ordinary=is_ordinary)
+        if text is None:
             return NotAChunk()
         text = text or text_of(said.get("refusal")) or ""
         if not text or len(said) > 1:  # the usual delta is looked at no further
@@ -167,34 +172,66 @@ def read_object(chunk: dict[str, object]) -> Decoded | NotAChunk:
         if text:
             items.append(TextChunk(text))
             alive = True
-        if not choice.keys() <= ORDINARY_FIELDS or choice.get("finish_reason") is not None:
-            error = take_rest(choice, items) or error
+        if not is_ordinary or choice.get("finish_reason") is not None:
+            rest = take_rest(choice, items)
+            error = error or rest
     if not choices:
         error = error or bare_error(chunk)
-    for holder in USAGE_HOLDERS:
-        if holder in chunk:
-            items += usage_in(chunk if holder == "usage" else chunk[holder])
+    if "usage" in chunk:
+        items += usage_in(chunk)
+    if "x_groq" in chunk:
+        rest = take_rest(chunk["x_groq"], items)
+        error = error or rest
     return Decoded(tuple(items), alive, error, acts, in_message)
 
 
-def take_rest(choice: dict[str, object], items: list[ProviderChunk]) -> StatedError | None:
-    """What a choice holds beside what the model says: its end, usage and errors."""
-    error = read_error(choice.get("error"))
-    word = finish_word(choice.get("finish_reason"))
+def said_by(choice: dict[str, object], *, is_ordinary: bool) -> tuple[dict[str, object], str | None, bool]:
+    """What the model says in a choice, its text (None: one that cannot be read), and whether it stands as a whole
+    answer's does. Another place than the delta is looked at where the delta has no text."""
+    delta = choice.get("delta")
+    said = delta if isinstance(delta, dict) else NOTHING
+    text = said.get("content")
+    if not isinstance(text, str):
+        text = text_of(first_of(said, TEXT_FIELDS))
+    if text is None or text or (said and is_ordinary):
+        return said, text, False
+    elsewhere, in_message = said_elsewhere(choice)
+    found = text_of(first_of(elsewhere, TEXT_FIELDS))
+    return (elsewhere, found, in_message) if found != "" or not said else (said, "", False)
+
+
+def error_beside(chunk: dict[str, object], choices: list[dict[str, object]]) -> StatedError | None:
+    """The error of a chunk that names one: where it is a word and all there is, its code stands beside it."""
+    error = chunk["error"]
+    return read_error(chunk if error and isinstance(error, str) and not choices else error)
+
+
+def take_rest(holder: object, items: list[ProviderChunk]) -> StatedError | None:
+    """What a choice, or a provider's own object, holds beside what the model says: its end, usage and errors."""
+    if not isinstance(holder, dict):
+        return None
+    error = read_error(holder.get("error"))
+    word = finish_word(holder.get("finish_reason"))
     if word:
         items.append(FinishChunk(word))
         if error is None and meaning_of(word) is FinishMeaning.FAILED:
             error = StatedError(safe_code(word))
-    items += usage_in(choice)
+    items += usage_in(holder)
     return error
 
 
-def said_elsewhere(choice: dict[str, object]) -> dict[str, object]:
-    """What the model says where it is no stream's delta: a whole answer's message, a bare text."""
-    message, text = choice.get("message"), choice.get("text")
-    if isinstance(message, dict):
-        return message
-    return {"content": text} if isinstance(text, str) else NOTHING
+def said_elsewhere(choice: dict[str, object]) -> tuple[dict[str, object], bool]:
+    """What the model says where it is no stream's delta; whether it stands as a whole answer's does."""
+    for name in SAID_FIELDS:
+        value = choice.get(name)
+        if isinstance(value, str | list if name == "delta" else str | list | dict) and says_something(value):
+            return (value if isinstance(value, dict) else {"content": value}), name != "delta"
+    return NOTHING, False
+
+
+def first_of(holder: dict[str, object], names: tuple[str, ...]) -> object:
+    """The value of the first of these fields that has one."""
+    return next((value for name in names if (value := holder.get(name)) is not None), None)
 
 
 def text_of(value: object, depth: int = PART_DEPTH_MAX) -> str | None:
@@ -204,10 +241,15 @@ def text_of(value: object, depth: int = PART_DEPTH_MAX) -> str | None:
     if isinstance(value, list):
         return "".join(text_of(part, depth - 1) or "" for part in value) if depth else ""
     if isinstance(value, dict):
-        if value.get("type") in THOUGHT_KINDS or not depth:
+        if is_thought_part(value) or not depth:
             return ""
         return next((text for name in PART_FIELDS if (text := text_of(value.get(name), depth - 1))), "")
     return None if value else ""
+
+
+def is_thought_part(part: dict[str, object]) -> bool:
+    kind = part.get("type")
+    return part.get("thought") is True or (isinstance(kind, str) and THOUGHT_KIND.search(kind) is not None)
 
 
 def has_any(said: dict[str, object], fields: tuple[str, ...]) -> bool:
@@ -228,6 +270,6 @@ def finish_word(value: object) -> str:
     return value
 
 
-def usage_in(holder: object) -> list[UsageChunk]:
-    usage = read_usage(holder.get("usage")) if isinstance(holder, dict) else None
+def usage_in(holder: dict[str, object]) -> list[UsageChunk]:
+    usage = read_usage(holder.get("usage"))
     return [] if usage is None else [UsageChunk(usage)]

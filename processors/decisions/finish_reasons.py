@@ -12,7 +12,7 @@ import enum
 import re
 from typing import Final
 
-__all__ = ["MEANINGS", "FinishMeaning", "clean_word", "finish_code", "meaning_of", "replaces"]
+__all__ = ["MEANINGS", "FinishMeaning", "clean_word", "finish_code", "meaning_of", "plain_word", "replaces"]
 
 
 class FinishMeaning(enum.Enum):
@@ -41,31 +41,41 @@ class FinishMeaning(enum.Enum):
 WORDS: Final[dict[FinishMeaning, str]] = {
     FinishMeaning.WHOLE: """
         stop stopped stop_sequence stop_token stop_word eos eos_token end_of_sequence end_of_text end_of_turn eot
-        eot_id im_end end end_turn complete completed finish finished done success""",
-    FinishMeaning.TOOL: "tool_calls tool_call tool_use function_call",
+        eot_id eot_token eos_found im_end end end_turn turn_complete complete completed finish finished done success
+        normal stop_string_found stop_criteria_met stop_sequence_reached matched_stop""",
+    FinishMeaning.TOOL: "tool_calls tool_call tool_use tool_uses function_call function_calls",
     FinishMeaning.LENGTH: """
-        length max_tokens max_output_tokens max_completion_tokens max_new_tokens max_length token_limit limit""",
-    FinishMeaning.CONTEXT: "model_length context_length model_context_window_exceeded context_length_exceeded",
+        length max_tokens max_output_tokens max_completion_tokens max_new_tokens max_length maximum_tokens max_token
+        max_tokens_reached max_predicted_tokens_reached max_length_reached token_limit length_limit limit""",
+    FinishMeaning.CONTEXT: """
+        model_length context_length model_context_window_exceeded context_window_exceeded context_length_exceeded
+        context_length_reached context_limit context_full max_context_length""",
     FinishMeaning.FILTERED: """
         content_filter content_filtered content_filtering filtered filter safety recitation sensitive blocklist
-        prohibited_content spii image_safety language refusal guardrail_intervened guardrails error_toxic moderation""",
+        prohibited_content spii image_safety image_prohibited_content model_armor language refusal refused blocked
+        flagged content_policy content_policy_violation policy_violation guardrail_intervened guardrails error_toxic
+        moderation""",
     FinishMeaning.PAUSED: "pause_turn paused compaction",
     FinishMeaning.FAILED: """
         error errored failed failure insufficient_system_resource network_error abort aborted timeout server_error
-        internal_error error_limit malformed_function_call malformed_response unexpected_tool_call
-        missing_thought_signature cancelled canceled user_cancel""",
-    FinishMeaning.NONE: "null none unspecified finish_reason_unspecified in_progress not_finished",
+        internal_server_error internal_error error_limit error_finish overloaded service_unavailable unavailable
+        rate_limit_exceeded rate_limit rate_limited malformed_function_call malformed_response malformed_model_output
+        malformed_tool_use unexpected_tool_call too_many_tool_calls missing_thought_signature model_unloaded
+        cancelled canceled user_cancel""",
+    FinishMeaning.NONE: "null none unspecified in_progress not_finished",
 }
 SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
+OWN_NAME: Final = "finishreason"
+"""Some print the word with its type before it: `FinishReason.STOP`."""
 
 
-def plain(word: str) -> str:
+def plain_word(word: str) -> str:
     """A word without case and separators."""
     return SEPARATORS.sub("", word.lower())
 
 
 MEANINGS: Final[dict[str, FinishMeaning]] = {
-    plain(word): meaning for meaning, words in WORDS.items() for word in words.split()
+    plain_word(word): meaning for meaning, words in WORDS.items() for word in words.split()
 }
 CODES: Final[dict[FinishMeaning, str]] = {
     FinishMeaning.LENGTH: "max_output_tokens",
@@ -81,7 +91,7 @@ def meaning_of(word: str) -> FinishMeaning:
     """What a provider's word means. An empty one is none."""
     if not word:
         return FinishMeaning.NONE
-    return MEANINGS.get(plain(word[:WORD_CHARS_MAX]), FinishMeaning.UNKNOWN)
+    return MEANINGS.get(plain_word(word[:WORD_CHARS_MAX]).removeprefix(OWN_NAME), FinishMeaning.UNKNOWN)
 
 
 def clean_word(word: str) -> str:

@@ -8,31 +8,57 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["PIECE_BYTES_MAX", "Inflater", "inflater_of"]
 
 PIECE_BYTES_MAX: Final = 65_536
 ANY_HEADER: Final = 47  # zlib's own number for "gzip or zlib, whichever it is"
+NO_HEADER: Final = -15  # zlib's own number for bare deflate, which many call `deflate`
+GZIP_FIRST: Final = 0x1F
+ZLIB_METHOD: Final = 8
+PADDING: Final = b"\0"
 ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 """One of them, once: what is compressed twice over stays as it is, and is no answer."""
 
 
 class Inflater:
-    """One body."""
+    """One body: compressed in one piece or several, one after the other, and perhaps not as it says."""
 
-    def __init__(self) -> None:
-        self.stream = zlib.decompressobj(ANY_HEADER)
+    def __init__(self, encoding: str) -> None:
+        self.encoding = encoding
+        self.stream: Any = None
+        """What reads the piece that has begun."""
+        self.is_plain = False
 
     def feed(self, received: bytes) -> Iterator[bytes]:
         """The plain pieces of these bytes. Raises zlib.error."""
-        while received and not self.stream.eof:
+        while received:
+            if self.stream is None and not self.is_plain and not (received := received.lstrip(PADDING)):
+                return
+            if self.stream is None:
+                self.begin(received[0])
+            if self.is_plain:
+                yield received
+                return
             piece = self.stream.decompress(received, PIECE_BYTES_MAX)
-            received = self.stream.unconsumed_tail
+            received = self.stream.unconsumed_tail or self.stream.unused_data
+            if self.stream.eof:
+                self.stream = None
             if piece:
                 yield piece
+
+    def begin(self, first: int) -> None:
+        """The first byte says what follows: gzip and zlib have a header, plain text has none of their bytes there."""
+        if first == GZIP_FIRST or first & 0x0F == ZLIB_METHOD:
+            self.stream = zlib.decompressobj(ANY_HEADER)
+        elif self.encoding == "deflate":
+            self.stream = zlib.decompressobj(NO_HEADER)
+        else:
+            self.is_plain = True
 
 
 def inflater_of(content_encoding: str) -> Inflater | None:
     """What reads a body of this encoding; None where it is plain, or nothing that we read."""
-    return Inflater() if content_encoding.strip().lower() in ENCODINGS else None
+    encoding = content_encoding.strip().lower()
+    return Inflater(encoding) if encoding in ENCODINGS else None

@@ -1,14 +1,16 @@
 """JSON as others send it: read where it can be read, and asked for what a reader needs.
 
 `decode_json` takes what the standard forbids and servers send all the same (`Infinity`, raw tabs, halves of
-surrogate pairs, broken UTF-8), and is as fast as msgspec where nothing is wrong. The questions below it answer for any
-value: what is not of the shape that was asked for is not there. None of them goes deeper than DEPTH_MAX.
+surrogate pairs, broken UTF-8, several values in a row), and is as fast as msgspec where nothing is wrong. The questions
+below it answer for any value: what is not of the shape that was asked for is not there. None of them goes deeper than
+DEPTH_MAX.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Final
 
 import msgspec
@@ -28,6 +30,8 @@ class Unreadable:
 
 UNREADABLE: Final = Unreadable()
 DECODER: Final = msgspec.json.Decoder()
+BETWEEN: Final = re.compile(r"\s*(?:data:\s*)?(?:\[DONE\]\s*\Z)?")
+"""What may stand between two values, or behind the last one."""
 
 
 def decode_json(data: bytes) -> object:
@@ -39,15 +43,23 @@ def decode_json(data: bytes) -> object:
 
 
 def decode_leniently(data: bytes) -> object:
+    """The value, or a list of those that stand in a row."""
+    text, values, at = data.decode("utf-8", "replace"), [], 0
     try:
-        return json.loads(data.decode("utf-8", "replace"), strict=False, parse_int=integer)
+        while (at := BETWEEN.match(text, at).end()) < len(text):  # type: ignore[union-attr]  # it matches anywhere
+            value, at = LENIENT.raw_decode(text, at)
+            values.append(value)
     except (ValueError, RecursionError):
         return UNREADABLE
+    return (values[0] if len(values) == 1 else values) if values else UNREADABLE
 
 
 def integer(digits: str) -> int | float:
     """Python refuses to read very long integers, and nobody needs them."""
     return int(digits) if len(digits) <= DIGITS_MAX else float(digits)
+
+
+LENIENT: Final = json.JSONDecoder(strict=False, parse_int=integer)
 
 
 def objects_in(value: object) -> list[dict[str, object]]:

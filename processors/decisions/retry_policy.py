@@ -9,8 +9,8 @@ short: where it reaches beyond the turn's one deadline, the turn ends at once in
 What may pass elsewhere may also pass later, except where the operator is at fault and not the prompt: a target that
 does not serve us at all (a bad key, an unknown model, no money), or that cannot be reached as it is set up (its host
 name does not exist, its certificate is not trusted). Others are asked at once, but it is no reason to wait.
-So it is with an answer that ended without a word: perhaps the prompt is too long for that server, or the model had
-nothing to say.
+So it is with an answer that ended without a word (perhaps the prompt is too long for that server, or the model had
+nothing to say), and with a target that does not take a field of the request.
 A round is retried if any of its failures may pass. What a provider refuses for the prompt's own sake (malformed, too
 long) the next one would refuse as well: it ends the turn. After the first token none of this is asked.
 
@@ -20,7 +20,8 @@ prompt would wait as long once more, and an error after two minutes is worth mor
 One refusal is asked elsewhere all the same (`turn_route`): a prompt beyond a context, where another target's is larger.
 
 Codes are those of `processors/providers/provider.py`; statuses 408, 409 and 5xx arrive as `provider_failed`, 429 as
-`provider_overloaded`, 401, 402, 403 and 404 as `provider_denied`, other 4xx as `provider_refused`, connect errors as
+`provider_overloaded`, 400, 413 and 422 as `provider_refused` where they are about the prompt, other 4xx as
+`provider_denied` (a few as temporary), a field that is not taken as `provider_unfit`, connect errors as
 `provider_unreachable` or, where waiting cannot mend them, as `provider_misplaced`, read errors before the finish as
 `provider_cut`.
 """
@@ -64,9 +65,11 @@ PASSING_CODES: Final = frozenset(
     }
 )
 """Failures that may pass, elsewhere at once or here in a while."""
-ELSEWHERE_CODES: Final = frozenset({"provider_denied", "provider_empty", "empty", "provider_misplaced"})
+ELSEWHERE_CODES: Final = frozenset(
+    {"provider_denied", "provider_empty", "empty", "provider_misplaced", "provider_unfit"}
+)
 """May pass elsewhere, and not by waiting."""
-BLAMELESS_CODES: Final = frozenset({"provider_loading", "provider_empty", "empty"})
+BLAMELESS_CODES: Final = frozenset({"provider_loading", "provider_empty", "empty", "provider_unfit"})
 """Say nothing of how well the target is: its breaker does not hear of them."""
 
 

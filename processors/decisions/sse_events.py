@@ -13,25 +13,43 @@ The usual case (whole events, one line each) costs one split and one comparison 
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["EVENT_BYTES_MAX", "SseFault", "SseSplitter"]
+__all__ = ["EVENT_BYTES_MAX", "JSON_BEGINS", "SseFault", "SseSplitter"]
 
 EVENT_BYTES_MAX: Final = 1_048_576
 
 SseFault: TypeAlias = Literal["oversized_line", "foreign_line"]
 
 DATA: Final = b"data: "
+DONE: Final = b"[DONE]"
+PAGE_BEGINS: Final = b"<"
 JSON_BEGINS: Final = (b"{", b"[")
+JSON_ENDS: Final = (b"}", b"]")
+JSON_VALUES: Final = (b"{", b"[", b'"')
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-KNOWN_FIELDS: Final = frozenset({b"", b"data", b"event", b"id", b"retry"})  # b"": a comment
+KNOWN_FIELDS: Final = frozenset({b"", b"id", b"retry"})  # b"": a comment
+NAME: Final = re.compile(rb"[a-z][a-z0-9_.-]*\Z")
+"""What may be an unknown field's name; the rules have it that these are passed over."""
 LINE_ENDS: Final = (b"\n", b"\r")
 
 
 class SseSplitter:
     """Takes bytes as they come and gives the data of each event. `fault` says why it stopped, if it did."""
 
-    __slots__ = ("data_bytes", "data_lines", "event_bytes_max", "fault", "is_json", "rest", "skip_line_feed", "started")
+    __slots__ = (
+        "data_bytes",
+        "data_lines",
+        "event_bytes_max",
+        "fault",
+        "is_error",
+        "is_json",
+        "is_unframed",
+        "rest",
+        "skip_line_feed",
+        "started",
+    )
 
     def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self.event_bytes_max = event_bytes_max
@@ -41,8 +59,12 @@ class SseSplitter:
         self.data_bytes = 0
         self.skip_line_feed = False
         self.started = False
+        self.is_error = False
+        """The event that has begun is called `error`."""
         self.is_json = False
-        """The body is JSON, one event as a whole."""
+        """There was JSON without a frame."""
+        self.is_unframed = False
+        """The data so far is some."""
 
     def feed(self, received: bytes) -> list[bytes]:
         """The data of every event that these bytes complete."""
@@ -52,9 +74,7 @@ class SseSplitter:
             received = self.without_leading_marks(received)
         if not received:
             return []
-        if self.is_json:
-            return self.take_json(received)
-        if not self.rest and not self.data_lines and received.endswith(b"\n\n"):
+        if not self.rest and not self.data_lines and not self.is_error and received.endswith(b"\n\n"):
             plain = self.plain_events(received)
             if plain is not None:
                 return plain
@@ -65,18 +85,11 @@ class SseSplitter:
         if self.fault is not None:
             return []
         last, self.rest = self.rest, b""
-        if self.is_json:
-            return [last]
         events: list[bytes] = []
-        for line in (last, b"") if last else (b"",):
-            self.take_line(line, events)
+        if last or self.is_unframed:
+            self.take_line(last, events)
+        self.end_event(events)
         return events
-
-    def take_json(self, received: bytes) -> list[bytes]:
-        self.rest += received
-        if len(self.rest) > self.event_bytes_max:
-            self.fail("oversized_line")
-        return []
 
     def plain_events(self, received: bytes) -> list[bytes] | None:
         """The events, if they are all of one short `data: ` line, and None if anything is out of the ordinary."""
@@ -99,36 +112,87 @@ class SseSplitter:
                 return events
         if len(self.rest) > self.event_bytes_max:
             self.fail("oversized_line")
+        elif not self.data_lines and self.rest.startswith(PAGE_BEGINS):
+            self.fail("foreign_line")  # at once: its line may never end
         return events
 
     def take_line(self, line: bytes, events: list[bytes]) -> None:
-        if not line:
-            self.end_event(events)
-            return
         if len(line) > self.event_bytes_max:
             self.fail("oversized_line")
             return
-        field, _, value = line.partition(b":")
-        if field not in KNOWN_FIELDS:
-            self.fail("foreign_line")
-        elif field == b"data":
-            self.data_lines.append(value[1:] if value.startswith(b" ") else value)
-            self.data_bytes += len(value)
-            if self.data_bytes > self.event_bytes_max:
-                self.fail("oversized_line")
+        name, colon, value = line.partition(b":")
+        field = name.strip().lower()
+        if field == b"data":
+            self.take_data(value.removeprefix(b" "), events)
+        elif name.strip() == DONE:
+            self.take_data(DONE, events)
+        elif not line.strip():
+            self.take_blank(line, events)
+        elif self.last_said and not self.last_said.endswith(JSON_ENDS):
+            self.keep(line)
+        elif field == b"error" and colon:
+            self.end_event(events)
+            self.is_error = True
+            self.keep(value.removeprefix(b" "))
+        elif field == b"event":
+            self.end_event(events)
+            self.is_error = value.strip() == b"error"
+        elif field not in KNOWN_FIELDS and not (colon and NAME.match(field)):
+            self.take_unframed(line, events)
+
+    def take_data(self, value: bytes, events: list[bytes]) -> None:
+        if self.is_unframed or self.begins_next(value):
+            self.end_event(events)
+        self.keep(value)
+        if value.strip() == DONE and len(self.data_lines) == 1:
+            self.end_event(events)
+
+    def take_blank(self, line: bytes, events: list[bytes]) -> None:
+        if self.is_unframed:
+            self.keep(line)
+        elif not line:
+            self.end_event(events)
+
+    def take_unframed(self, line: bytes, events: list[bytes]) -> None:
+        """A line that is no field: it goes on with the data before it, or begins JSON, or is a fault."""
+        if self.begins_next(line):
+            self.end_event(events)
+        if not self.data_lines:
+            if not line.lstrip().startswith(JSON_BEGINS):
+                self.fail("foreign_line")
+                return
+            self.is_json = self.is_unframed = True
+        self.keep(line)
+
+    @property
+    def last_said(self) -> bytes:
+        """The last line of the data so far that is not empty: a value may have ended with it, or has not."""
+        return next((said for line in reversed(self.data_lines) if (said := line.rstrip())), b"")
+
+    def begins_next(self, line: bytes) -> bool:
+        """Whether this is the beginning of another value than that of the data so far."""
+        begins = line.lstrip()
+        return (begins.startswith(b"{") or begins.rstrip() == DONE) and self.last_said.endswith(JSON_ENDS)
+
+    def keep(self, line: bytes) -> None:
+        self.data_lines.append(line)
+        self.data_bytes += len(line) + 1
+        if self.data_bytes > self.event_bytes_max:
+            self.fail("oversized_line")
 
     def end_event(self, events: list[bytes]) -> None:
-        if self.data_lines:
-            data = b"\n".join(self.data_lines)
-            self.data_lines.clear()
-            self.data_bytes = 0
-            if data:
-                events.append(data)
+        data = b"\n".join(self.data_lines)
+        if data:
+            events.append(error_of(data) if self.is_error and data.strip() != DONE else data)
+        self.data_lines.clear()
+        self.data_bytes = 0
+        self.is_error = self.is_unframed = False
 
     def fail(self, fault: SseFault) -> None:
         self.fault = fault
         self.rest = b""
         self.data_lines.clear()
+        self.data_bytes = 0
 
     def without_leading_marks(self, received: bytes) -> bytes:
         """Drop the line feed of a CRLF that was cut in two, and the byte order mark that a stream may begin with."""
@@ -141,5 +205,9 @@ class SseSplitter:
                 return b""
             self.started = True
             received, self.rest = self.rest.removeprefix(BYTE_ORDER_MARK), b""
-            self.is_json = received.startswith(JSON_BEGINS)
         return received
+
+
+def error_of(data: bytes) -> bytes:
+    """The data of an event that is an error, as an object that says so."""
+    return b'{"error":%b}' % (data if data.lstrip().startswith(JSON_VALUES) else b"true")

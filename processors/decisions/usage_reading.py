@@ -42,6 +42,7 @@ CACHE_WRITE: Final[tuple[Path, ...]] = (
     ("cache_creation_input_tokens",),
     ("cache_write_tokens",),
 )
+CACHE_OUTSIDE: Final[tuple[Path, ...]] = (("cache_read_input_tokens",), ("cache_creation_input_tokens",))
 REASONING: Final[tuple[Path, ...]] = (
     ("completion_tokens_details", "reasoning_tokens"),
     ("output_tokens_details", "reasoning_tokens"),
@@ -51,6 +52,8 @@ STATED_COST: Final[tuple[tuple[Path, Decimal], ...]] = (
     (("cost",), Decimal(10**9)),
     (("cost", "total_cost"), Decimal(10**9)),
     (("cost_in_usd_ticks",), Decimal("0.1")),
+    (("total_cost",), Decimal(10**9)),
+    (("estimated_cost",), Decimal(10**9)),
 )
 """Where a cost stands, and how many billionths of a dollar one of it is."""
 STATED_COST_NANO_USD_MAX: Final = 10**15
@@ -68,7 +71,8 @@ def read_usage(value: object) -> Usage | None:
     read, written = first_count(value, CACHE_READ) or 0, first_count(value, CACHE_WRITE) or 0
     reasoning = first_count(value, REASONING) or 0
     completion = completion or 0
-    outside = cache_outside(prompt, completion, total, read=read, written=written, reasoning=reasoning)
+    cache = (read, written)
+    outside = cache_outside(prompt, completion, total, cache, reasoning=reasoning, must=is_cache_outside(value))
     prompt += outside
     output = max(completion, (total or 0) - prompt)
     if not prompt and not output:
@@ -92,16 +96,24 @@ def stated_cost(usage: dict[str, object]) -> int | None:
     return None
 
 
-def cache_outside(prompt: int, completion: int, total: int | None, *, read: int, written: int, reasoning: int) -> int:
-    """How many tokens of a cache are not among the prompt's."""
-    must = read + written if read + written > prompt else 0
+def is_cache_outside(usage: dict[str, object]) -> bool:
+    """Whether these are Anthropic's own names, which count what comes from a cache beside the input."""
+    return first_count(usage, PROMPT[:1]) is None and first_count(usage, CACHE_OUTSIDE) is not None
+
+
+def cache_outside(
+    prompt: int, completion: int, total: int | None, cache: tuple[int, int], *, reasoning: int, must: bool
+) -> int:
+    """How many tokens of a cache (read, written) are not among the prompt's. `must`: all of them, by their names."""
+    read, written = cache
+    beside = read + written if must or read + written > prompt else 0
     if total is None or total <= prompt + completion:
-        return must
+        return beside
     rest = total - prompt - completion
     if reasoning > completion and rest == reasoning:
         return 0
     exact = (part for part in (read + written, read, written) if part and rest in (part, part + reasoning))
-    return next(exact, must if must <= rest else 0)
+    return next(exact, beside if beside <= rest else 0)
 
 
 def first_count(usage: dict[str, object], paths: tuple[Path, ...]) -> int | None:

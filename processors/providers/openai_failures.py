@@ -14,9 +14,9 @@ import aiohttp
 import httpx2
 
 from infra.connection_faults import connection_fault
-from processors.decisions.rate_headers import RateHeaders, read_rate_headers
+from processors.decisions.rate_headers import RateHeaders, read_rate_headers, reset_in_s
 from processors.decisions.sse_events import SseFault
-from processors.decisions.stated_error import StatedError, read_error
+from processors.decisions.stated_error import Concern, StatedError, read_error
 from processors.decisions.stream_watchdog import Deadline, StreamDeadlines
 from processors.providers.openai_package import openai
 from processors.providers.provider import (
@@ -33,6 +33,7 @@ from processors.providers.provider import (
     ProviderOverloaded,
     ProviderRefused,
     ProviderTimedOut,
+    ProviderUnfit,
     ProviderUnreachable,
     ProviderWordless,
 )
@@ -53,11 +54,16 @@ __all__ = [
 
 # What reading a response may raise: the transport translates most of aiohttp's errors into httpx2's, not all.
 CONNECTION_ERRORS: Final = (httpx2.HTTPError, aiohttp.ClientError, OSError)
-TEMPORARY_STATUSES: Final = (408, 409)
-DENIED_STATUSES: Final = (401, 402, 403, 404)
+PROMPT_STATUSES: Final = (400, 413, 414, 422, 451)
+"""What is wrong with the request itself, unless the body says that it is the target's own."""
+TEMPORARY_STATUSES: Final = (408, 409, 423, 424, 425, 499)
 SLOW_DOWN_STATUSES: Final = (429, 498)  # 498: Groq has no capacity left for calls of this kind
 DENIED_CODES: Final = ("insufficient_quota", "billing_not_active")  # said with 429, but waiting does not help
 RETRY_AFTER_S_MAX: Final = 86_400.0
+STATUS_OF_CONCERN: Final[dict[Concern, int]] = {"pace": 429, "loading": 503, "denied": 401}
+"""Where an error has none."""
+CONTEXT_STATUSES: Final = (400, 413, 422, 500)
+FILTER_STATUSES: Final = (*PROMPT_STATUSES, 403)
 PRINTABLE: Final = re.compile(r"[^\x21-\x7e]+")
 URL_CHARS_MAX: Final = 512
 UNTRUSTED: Final = (
@@ -130,11 +136,21 @@ def failure_stated(
     """An error that the provider states, with its response or inside the stream."""
     if status == 503 and stated.concerns == "loading":
         return ProviderLoading("the server still loads its model", retry_after_s=after_s)
-    if status in (400, 413) and stated.concerns == "context":
+    if status in CONTEXT_STATUSES and stated.concerns == "context":
         message = f"the prompt{size_of(input_tokens)} is too long for the model's context; shorten it, or begin anew"
         return ProviderRefused(message, provider_code=CONTEXT_EXCEEDED, limits=limits)
-    if status in (400, 413) and stated.concerns == "pace":
-        status = 429  # of this target's limits, not of the prompt
+    if status in FILTER_STATUSES and stated.concerns == "filter":
+        message = "the provider's filter refused the prompt; ask in other words"
+        return ProviderRefused(message, provider_code=stated.code, limits=limits)
+    if status in PROMPT_STATUSES:
+        match stated.concerns:
+            case "field" | "max_tokens" | "stream_options":
+                message = (
+                    "the provider does not take a field of the request; ask without a temperature, or another model"
+                )
+                return ProviderUnfit(message, provider_code=stated.code, limits=limits)
+            case concern:
+                status = STATUS_OF_CONCERN.get(concern) or stated.status or status
     return failure_of_status(status, stated.code, after_s, limits)
 
 
@@ -147,26 +163,35 @@ def failure_of_status(
 
 
 def kind_of_status(status: int, code: str) -> tuple[type[ProviderError], str]:
-    if status in DENIED_STATUSES or code in DENIED_CODES:
-        return ProviderDenied, f"the provider does not serve this key or model (status {status})"
-    if status in SLOW_DOWN_STATUSES:
+    """Of all that begin with 4, only a few are about the prompt: a target that answers with another one is not asked
+    for this prompt's sake alone."""
+    if status in SLOW_DOWN_STATUSES and code not in DENIED_CODES:
         return ProviderOverloaded, "the provider asks to slow down"
     if status >= 500 or status in TEMPORARY_STATUSES:
         return ProviderFailed, f"the provider failed with status {status}"
-    return ProviderRefused, f"the provider refused with status {status}"
+    if status in PROMPT_STATUSES and code not in DENIED_CODES:
+        return ProviderRefused, f"the provider refused with status {status}"
+    return ProviderDenied, f"the provider does not serve this key, model or address (status {status})"
 
 
-def failure_in_band(stated: StatedError, input_tokens: int = 0) -> ProviderError:
-    """The provider said 200 and failed afterwards."""
+def failure_in_band(
+    stated: StatedError, input_tokens: int = 0, headers: Mapping[str, str] | None = None
+) -> ProviderError:
+    """The provider said 200, with these headers, and failed afterwards."""
     after_s, code = stated.retry_after_s, stated.code
-    if stated.status is not None:
-        return failure_stated(stated, status=stated.status, after_s=after_s, limits=None, input_tokens=input_tokens)
+    if after_s is None and headers:
+        after_s = retry_after_s(headers, time.time())
+    status = stated.status or STATUS_OF_CONCERN.get(stated.concerns) or (400 if stated.concerns else None)
+    if status is not None:
+        return failure_stated(stated, status=status, after_s=after_s, limits=None, input_tokens=input_tokens)
     message = "the provider failed in the middle of its answer"
     return ProviderFailed(message, provider_code=code, retry_after_s=after_s)
 
 
-def garbled_line(fault: SseFault) -> ProviderGarbled:
-    """The bytes are no event stream."""
+def garbled_line(fault: SseFault, *, is_page: bool = False) -> ProviderGarbled:
+    """The bytes are no event stream; `is_page`: they are called a web page."""
+    if is_page:
+        return ProviderGarbled("the provider answered with a web page")
     match fault:
         case "oversized_line":
             return ProviderGarbled("the provider sent a line beyond the limit")
@@ -220,7 +245,7 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
     if milliseconds is not None:
         return min(milliseconds / 1_000, RETRY_AFTER_S_MAX)
     text = headers.get("retry-after", "")
-    seconds = number_in(text)
+    seconds = reset_in_s(text, now_s)
     if seconds is None and text:
         try:
             seconds = max(0.0, parsedate_to_datetime(text).timestamp() - now_s)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
@@ -37,7 +37,8 @@ from processors.decisions.chat_chunks import (
     decode_chunk,
 )
 from processors.decisions.rate_headers import RateHeaders, read_rate_headers
-from processors.decisions.sse_events import SseSplitter
+from processors.decisions.sse_events import JSON_BEGINS, SseSplitter
+from processors.decisions.stated_error import Concern
 from processors.decisions.stream_watchdog import (
     LOOK_AGAIN_S,
     Deadline,
@@ -103,6 +104,7 @@ class OpenAIProvider:
         self.usual_field: MaxTokensField = "max_completion_tokens" if speaks_newest else "max_tokens"
         self.learned_field: MaxTokensField | None = None
         """What a refusal has taught: it goes before what the request says."""
+        self.asks_for_usage = True  # until a refusal says that it knows no such field: tokens are then counted here
         limits = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
         self.client = openai.AsyncOpenAI(
             api_key=api_key or "none",  # the client insists on one; local servers take any
@@ -144,9 +146,10 @@ class OpenAIProvider:
             "model": request.model,
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
             "stream": True,
-            "stream_options": {"include_usage": True},
             self.field_of(request): request.max_tokens,
         }
+        if self.asks_for_usage:
+            body["stream_options"] = {"include_usage": True}
         if request.temperature is not None:
             body["temperature"] = request.temperature
         return body | dict(request.fields)
@@ -156,9 +159,16 @@ class OpenAIProvider:
         only `max_tokens`."""
         return self.learned_field or request.max_tokens_field or self.usual_field
 
-    def learn_field(self, refused: MaxTokensField) -> None:
-        """A request was refused for this name: from now on the other one is used."""
-        self.learned_field = "max_tokens" if refused == "max_completion_tokens" else "max_completion_tokens"
+    def learn(self, concerns: Concern, sent: MaxTokensField) -> bool:
+        """A request was refused for a field: from now on it is made without it, or with its other name."""
+        match concerns:
+            case "max_tokens":
+                self.learned_field = "max_tokens" if sent == "max_completion_tokens" else "max_completion_tokens"
+            case "stream_options":
+                self.asks_for_usage = False
+            case _:
+                return False
+        return True
 
     async def aclose(self) -> None:
         """Close every connection. Open streams fail as cut."""
@@ -177,15 +187,16 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.splitter = SseSplitter()
         self.reading = AnswerReading()
         self.response: httpx2.Response | None = None
+        self.headers: Mapping[str, str] = {}
         self.network: AsyncIterator[bytes]
         self.is_counted = False
         self.sending = Sending()
         self.is_sent_again = False
+        self.is_page = False  # by its content type; some call an answer so
         self.limit = WaitLimit(self.loop, self.later)
         self.stalled_at: Deadline = "first_token"
         self.sent_field = provider.field_of(request)
-        self.is_renamed = False
-        """The request was made again with the other name of one field."""
+        self.mended: set[Concern] = set()  # what refusals were about, for which the request was changed and made again
         self.is_left = False
         """Somebody else takes the call."""
         self.waits_for: WaitsFor = "answer"
@@ -201,11 +212,10 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.progress.requested_s = self.loop.time()
         self.response = await self.connected()
         self.left_s = self.loop.time()
-        if self.response.headers.get("content-type", "").startswith("text/html"):
-            await self.close()
-            raise ProviderGarbled("the provider answered with a web page")
+        self.headers = self.response.headers
+        self.is_page = self.headers.get("content-type", "").lower().startswith("text/html")
         self.network = self.response.aiter_bytes()
-        self.limits_seen = read_rate_headers(self.response.headers, time.time())
+        self.limits_seen = read_rate_headers(self.headers, time.time())
         return self
 
     async def __aexit__(
@@ -281,13 +291,13 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         return replace(request, model=model, max_tokens=room)
 
     def is_for_the_field(self, error: Exception) -> bool:
-        """Whether the request was refused for the name of one field, and is made again with the other name, once."""
-        if not isinstance(error, openai.APIStatusError) or self.is_renamed:
+        """Whether the request was refused for the name of one field, and is made again without that name, once each."""
+        if not isinstance(error, openai.APIStatusError) or error.status_code not in FIELD_STATUSES:
             return False
-        if error.status_code not in FIELD_STATUSES or stated_in(error).concerns != "max_tokens":
+        concerns = stated_in(error).concerns
+        if concerns in self.mended or not self.provider.learn(concerns, self.sent_field):
             return False
-        self.is_renamed = True
-        self.provider.learn_field(self.sent_field)
+        self.mended.add(concerns)
         return True
 
     def goes_out_again(self, error: BaseException) -> bool:
@@ -412,7 +422,10 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
                 break
         else:
             if self.splitter.fault is not None:
-                self.failure = garbled_line(self.splitter.fault)
+                self.take_end(
+                    garbled_line(self.splitter.fault, is_page=self.is_page),
+                    is_whole=self.is_told and self.splitter.fault == "foreign_line",
+                )
         if not received:
             self.take_end(self.unfinished(), is_whole=self.reading.is_finished)
         if self.answer_ended or self.failure is not None:
@@ -423,13 +436,17 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         """Why a body that has ended is no whole answer."""
         if self.is_empty:
             return empty(self.request.input_tokens)
-        return garbled_line("foreign_line") if self.splitter.is_json else cut(None)
+        return garbled_line("foreign_line", is_page=self.is_page) if self.splitter.is_json else cut(None)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the answer is whole without a doubt, whatever may still come."""
+        return self.reading.is_finished and not self.reading.is_doubtful
 
     @property
     def is_empty(self) -> bool:
         """Whether the body had its proper end, and nothing before it: where only the connection ended, it was cut."""
-        headers = self.response.headers if self.response is not None else {}
-        return not self.events and ("transfer-encoding" in headers or headers.get("content-length") == "0")
+        return not self.events and ("transfer-encoding" in self.headers or self.headers.get("content-length") == "0")
 
     def take_event(self, data: bytes, batch: list[ProviderChunk]) -> None:
         self.events += 1
@@ -438,11 +455,12 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
                 batch += self.reading.take(decoded)
                 self.note_progress(alive=decoded.alive)
                 if decoded.error is not None:
-                    self.failure = failure_in_band(decoded.error, self.request.input_tokens)
+                    self.failure = failure_in_band(decoded.error, self.request.input_tokens, self.headers)
             case EndOfStream():
                 self.take_end(interrupted(), is_whole=self.reading.reason != "")
             case NotAChunk():
-                self.failure = ProviderGarbled("the provider sent a chunk that cannot be read")
+                if not self.is_told or data.lstrip().startswith(JSON_BEGINS):  # else a word of farewell
+                    self.failure = ProviderGarbled("the provider sent a chunk that cannot be read")
             case unreachable:
                 assert_never(unreachable)
 

@@ -13,6 +13,7 @@ ProviderError                 an attempt failed; says whose fault, whether it ma
 ├── ProviderDenied            not with this key, model or account: 401 402 403 404  operator              lasting
 ├── ProviderEmpty             it ended its answer without a word                    prompt, perhaps       lasting
 │   └── ProviderWordless      … and said that the answer was whole                  nobody                lasting
+├── ProviderUnfit             it does not take a field of the request               nobody                lasting
 ├── ProviderMisplaced         no such host, or a certificate that is not trusted    operator              lasting
 ├── ProviderRefused           it will not answer this: other 4xx                    caller                lasting
 ├── ProviderGarbled           it said something that is no answer                   provider              temporary
@@ -56,6 +57,7 @@ __all__ = [
     "ProviderOverloaded",
     "ProviderRefused",
     "ProviderTimedOut",
+    "ProviderUnfit",
     "ProviderUnreachable",
     "ProviderWordless",
     "TextChunk",
@@ -189,6 +191,13 @@ class ProviderDenied(ProviderError):
     """The provider does not serve us: a bad key, no money left, an unknown model. The prompt has no part in it."""
 
     code = "provider_denied"
+    temporary = False
+
+
+class ProviderUnfit(ProviderError):
+    """The provider does not take a field of the request, such as a temperature: another one may."""
+
+    code = "provider_unfit"
     temporary = False
 
 

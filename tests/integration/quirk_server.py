@@ -1,9 +1,9 @@
 """A server that answers as real providers were seen to: `tests/data/provider_quirks.jsonl`, one line an answer.
 
 A quirk's calls go to `/<id>/v1`. Its `steps` are what follows the headers of a 200: `say` a text, a `delta` with its
-`finish`, a whole `chunk`, `raw` text, `wait_s`, and `end`, which is the finish reason with the usage and `[DONE]`. With
-a `status` the answer is its `body` instead; `unless_field` names a request field that makes it answer the steps after
-all. The path `/spare/v1` is the target that stands behind each.
+`finish`, a whole `chunk`, one `choice`, `raw` text, `wait_s`, and `end`, which is the finish reason with the usage and
+`[DONE]`. With a `status` the answer is its `body` instead; `unless_field` names a request field that makes it answer
+the steps after all, `if_field` one without which it does. The path `/spare/v1` is the target that stands behind each.
 """
 
 from __future__ import annotations
@@ -51,9 +51,11 @@ class QuirkServer:
         self.calls[name] += 1
         spare: Quirk = {"steps": [{"say": SPARE_TEXT}, {"end": "stop"}]}
         quirk = self.table[name] if name != SPARE else spare
-        if "status" in quirk and quirk.get("unless_field", "") not in asked:
-            return web.json_response(quirk["body"], status=quirk["status"], headers=quirk.get("headers"))
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        if "status" in quirk and quirk.get("unless_field", "") not in asked and quirk.get("if_field", "model") in asked:
+            body = quirk["body"] if isinstance(quirk["body"], str) else json.dumps(quirk["body"])
+            headers = {"Content-Type": "application/json"} | quirk.get("headers", {})
+            return web.Response(body=body.encode(), status=quirk["status"], headers=headers)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"} | quirk.get("headers", {}))
         await response.prepare(request)
         for step in quirk["steps"]:
             if "wait_s" in step:
@@ -72,6 +74,8 @@ def events_of(step: dict[str, Any]) -> Iterator[str]:
             yield event_of(choice_of({"content": text}))
         case {"delta": delta}:
             yield event_of(choice_of(delta, step.get("finish")))
+        case {"choice": choice}:
+            yield event_of({"choices": [choice]})
         case {"chunk": chunk}:
             yield event_of(chunk)
         case {"end": reason}:

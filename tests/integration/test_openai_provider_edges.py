@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import socket
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -24,8 +25,8 @@ from processors.providers.provider import (
     ProviderGarbled,
     ProviderMisplaced,
     ProviderOverloaded,
-    ProviderRefused,
     ProviderTimedOut,
+    ProviderUnfit,
     ProviderUnreachable,
     TextChunk,
 )
@@ -157,7 +158,7 @@ async def test_whole_answer_with_an_odd_end(script: Script) -> None:
         (writing(HEAD, TEXT, b"data: <broken>\n\n", FINISH), ProviderGarbled),
         (writing(HEAD, TEXT, FINISH, b"data: {broken\n\n"), ProviderGarbled),
         (writing(HEAD.replace(b"text/event-stream", b"application/json"), b'{"choices": []}'), ProviderGarbled),
-        (writing(HEAD.replace(b"text/event-stream", b"text/html; charset=utf-8"), b"<html>"), ProviderGarbled),
+        (then_silence(HEAD.replace(b"text/event-stream", b"text/html; charset=utf-8"), b"<html>"), ProviderGarbled),
         (writing(b"HTTP/1.1 200 OK\r\n"), ProviderUnreachable),
         (writing(b"this is not HTTP\r\n\r\n"), ProviderUnreachable),
         (writing(b""), ProviderUnreachable),
@@ -251,6 +252,14 @@ async def test_comments_are_no_sign_of_life() -> None:
     assert items == []
 
 
+async def test_answer_that_is_called_a_page() -> None:
+    """It is read all the same, and words of farewell after its end are nothing."""
+    page = HEAD.replace(b"text/event-stream", b"text/html")
+    for farewell in (b"data: bye\n\n", b"bye bye\n"):
+        async with scripted(writing(page, TEXT, FINISH, farewell)) as adapter:
+            assert await heard_from(adapter) == ([TextChunk("hi"), FinishChunk("stop")], None)
+
+
 async def test_silence_in_the_middle_of_a_line() -> None:
     """Half an event is no sign of life either."""
     async with scripted(then_silence(HEAD, TEXT, b'data: {"choices":[{"ind')) as adapter:
@@ -291,13 +300,24 @@ async def test_field_that_goes_by_another_name() -> None:
     assert [b'"max_completion_tokens":10' in request for request in requests] == [False, True, True]
 
 
+async def test_field_that_is_not_needed() -> None:
+    """The request is made again without it, and is so from then on."""
+    requests: list[bytes] = []
+    unknown = b'{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Not permitted"}]}'
+    async with scripted(refusing(b'"stream_options"', unknown, requests), requests) as adapter:
+        heard = [await heard_from(adapter), await heard_from(adapter)]
+
+    assert heard == [([TextChunk("hi"), FinishChunk("stop")], None)] * 2
+    assert [b'"stream_options"' in request for request in requests] == [True, False, False]
+
+
 async def test_field_that_goes_by_no_name() -> None:
-    """It is asked twice and no more."""
+    """It is asked twice and no more; another target may know the field."""
     requests: list[bytes] = []
     async with scripted(refusing(b"tokens", UNSUPPORTED, requests), requests) as adapter:
         _, failure = await heard_from(adapter)
 
-    assert isinstance(failure, ProviderRefused)
+    assert isinstance(failure, ProviderUnfit)
     assert len(requests) == 2
 
 
@@ -357,10 +377,20 @@ async def test_endless_error_body() -> None:
     assert isinstance(failure, ProviderFailed)
 
 
-async def test_answer_that_is_compressed_all_the_same() -> None:
-    """It is read."""
-    body = gzip.compress(TEXT + FINISH + b"data: [DONE]\n\n")
-    script = responding("200 OK", body, "Content-Type: text/event-stream", "Content-Encoding: gzip")
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(TEXT + FINISH)),
+        ("GZIP", gzip.compress(TEXT) + gzip.compress(FINISH) + b"\0" * 8),
+        ("deflate", zlib.compress(TEXT + FINISH)),
+        ("deflate", zlib.compress(TEXT + FINISH, wbits=-15)),
+        ("identity", TEXT + FINISH),
+        ("gzip", TEXT + FINISH),
+    ],
+)
+async def test_answer_that_is_compressed_all_the_same(encoding: str, body: bytes) -> None:
+    """It is read, in one piece or several, with the header of its kind or without; also where it is not compressed."""
+    script = responding("200 OK", body, "Content-Type: text/event-stream", f"Content-Encoding: {encoding}")
     async with scripted(script) as adapter:
         assert await heard_from(adapter) == ([TextChunk("hi"), FinishChunk("stop")], None)
 

@@ -186,3 +186,14 @@ def test_which_usage_counts(usages: list[Usage], expected: tuple[int, int, bool]
         assert used.stated_cost_nano_usd == usages[-1].stated_cost_nano_usd
 
     on_virtual_time(scene)()
+
+
+@on_virtual_time
+async def test_usage_that_text_follows(worker: OneWorker) -> None:
+    """What a provider counts before the answer is there is no count of it: ours is taken, and said to be."""
+    early = UsageChunk(Usage(input_tokens=7, output_tokens=1))
+    await answered(worker, BatchProvider([early, TextChunk("one two three four")], [FinishChunk("stop")]))
+    outcome = worker.records()[-1].outcome
+
+    assert outcome is not None
+    assert (outcome.usage.input_tokens, outcome.usage.output_tokens, outcome.usage.estimated) == (7, 4, True)

@@ -18,11 +18,13 @@ from processors.providers.openai_failures import (
     timed_out,
 )
 from processors.providers.provider import (
+    CONTEXT_EXCEEDED,
     ProviderDenied,
     ProviderError,
     ProviderFailed,
     ProviderOverloaded,
     ProviderRefused,
+    ProviderUnfit,
     ProviderUnreachable,
 )
 
@@ -38,6 +40,8 @@ NOW_S = 1_000_000_000.0  # Sun, 09 Sep 2001 01:46:40 GMT
         ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
         ({"retry-after": "Sun, 09 Sep 2001 01:47:10 GMT"}, 30),
         ({"retry-after": "Sun, 09 Sep 2001 01:46:00 GMT"}, 0),
+        ({"retry-after": "1m30.5s"}, 90.5),
+        ({"retry-after": "1000000007"}, 7),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-3"}, None),
         ({"retry-after": "nan"}, None),
@@ -59,6 +63,15 @@ def test_time_to_come_back(headers: dict[str, str], seconds: float | None) -> No
         (402, "", ProviderDenied),
         (403, "", ProviderDenied),
         (404, "model_not_found", ProviderDenied),
+        (405, "", ProviderDenied),
+        (407, "", ProviderDenied),
+        (410, "", ProviderDenied),
+        (415, "", ProviderDenied),
+        (424, "", ProviderFailed),
+        (425, "", ProviderFailed),
+        (499, "", ProviderFailed),
+        (400, "billing_not_active", ProviderDenied),
+        (999, "", ProviderFailed),
         (408, "", ProviderFailed),
         (409, "", ProviderFailed),
         (429, "rate_limit_exceeded", ProviderOverloaded),
@@ -80,6 +93,10 @@ def test_errors_in_the_stream() -> None:
     """With a status they are as that status, without one the provider has failed."""
     assert isinstance(failure_in_band(StatedError("x", 429)), ProviderOverloaded)
     assert isinstance(failure_in_band(StatedError("x", None)), ProviderFailed)
+    assert failure_in_band(StatedError("x", 429), headers={"retry-after": "7"}).retry_after_s == 7
+    assert isinstance(failure_in_band(StatedError("x", None, concerns="pace")), ProviderOverloaded)
+    assert isinstance(failure_in_band(StatedError("x", None, concerns="denied")), ProviderDenied)
+    assert failure_in_band(StatedError("x", None, concerns="context")).provider_code == CONTEXT_EXCEEDED
 
 
 @pytest.mark.parametrize(
@@ -96,6 +113,14 @@ def test_errors_in_the_stream() -> None:
             "RESOURCE_EXHAUSTED",
             3.0,
         ),
+        (422, {"message": "prompt is too long"}, ProviderRefused, "context_length_exceeded", None),
+        (500, {"message": "exceeds the available context size"}, ProviderRefused, "context_length_exceeded", None),
+        (400, {"code": "ThrottlingException"}, ProviderOverloaded, "ThrottlingException", None),
+        (400, {"code": "x", "message": "API key not valid."}, ProviderDenied, "x", None),
+        (400, {"code": 502, "message": "Provider returned error"}, ProviderFailed, "502", None),
+        (422, {"code": "x", "message": "Unknown field: stream_options"}, ProviderUnfit, "x", None),
+        (403, {"code": "x", "message": "Your input was flagged by moderation."}, ProviderRefused, "x", None),
+        (429, {"code": "x", "message": "Check your plan and billing."}, ProviderOverloaded, "x", None),
         (400, "max_tokens", ProviderRefused, "", None),
         (500, None, ProviderFailed, "", None),
     ],

@@ -40,6 +40,28 @@ from schemas.session_events import Usage
         (b"{}", Decoded((), False)),
         (b'{"type":"ping"}', Decoded((), False)),
         (b'{"choices":null,"error":{}}', Decoded((), False)),
+        (b"null", Decoded((), False)),
+        (b"  ", Decoded((), False)),
+        (b"[]", Decoded((), False)),
+        (b'{"choices":[{"delta":"x"}]}', Decoded((TextChunk("x"),), True)),
+        (b'{"choices":[{"delta":[{"type":"text","text":"x"}]}]}', Decoded((TextChunk("x"),), True)),
+        (b'{"choices":[{"delta":{"type":"text_delta","text":"x"}}]}', Decoded((TextChunk("x"),), True)),
+        (b'{"choices":[{"delta":{},"text":"x"}]}', Decoded((TextChunk("x"),), True, in_message=True)),
+        (b'{"choices":[{"message":"x"}]}', Decoded((TextChunk("x"),), True, in_message=True)),
+        (
+            b'{"choices":[{"delta":{"role":"assistant","content":null},"message":{"content":"x"}}]}',
+            Decoded((TextChunk("x"),), True, in_message=True),
+        ),
+        (
+            b'{"choices":[{"delta":{"content":"x"},"text":"x","message":{"content":"xx"}}]}',
+            Decoded((TextChunk("x"),), True),
+        ),
+        (b'{"choices":[{"delta":{"tool_calls":[{}]},"message":{"role":"assistant"}}]}', Decoded((), False)),
+        (
+            b'{"choices":[{"delta":{"content":"x"}}]}{"choices":[{"delta":{"content":"y"}}]}',
+            Decoded((TextChunk("x"), TextChunk("y")), True),
+        ),
+        (b'{"choices":[{"delta":{"content":"x"}}]}data: {"choices":[]}[DONE]', Decoded((TextChunk("x"),), True)),
         (b'[{"choices":[{"delta":{"content":"x"}}]},{"choices":[]}]', Decoded((TextChunk("x"),), True)),
         (b'{"choices":{"index":null,"delta":{"content":"x"}}}', Decoded((TextChunk("x"),), True)),
         (b'{"choices":[{"text":"x","index":0}]}', Decoded((TextChunk("x"),), True, in_message=True)),
@@ -49,6 +71,8 @@ from schemas.session_events import Usage
         ),
         (b"[DONE]", EndOfStream()),
         (b" [DONE] ", EndOfStream()),
+        (b'"[DONE]"', EndOfStream()),
+        (b"[done]", EndOfStream()),
     ],
 )
 def test_chunks(data: bytes, expected: object) -> None:
@@ -70,8 +94,10 @@ def test_usage() -> None:
     [
         b'{"choices": [',
         b"",
-        b"null",
-        b"[]",
+        b"7",
+        b'"x"',
+        b"bye",
+        b'{"choices":[]}{"choices":[',
         b'{"choices":[{"delta":{"content":5}}]}',
         b'[{"choices":[]},{"choices":[{"delta":{"content":true}}]}]',
         b"\xff",
@@ -89,6 +115,8 @@ def test_what_is_no_chunk(data: bytes) -> None:
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
         ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a"}], "a"),
         ([{"type": "reasoning", "text": "hm"}], ""),
+        ([{"type": "reasoning_summary", "text": "hm"}, {"type": "summary_text", "text": "hm"}], ""),
+        ([{"type": "text", "text": "hm", "thought": True}, {"type": "output_text", "text": "a"}], "a"),
         (["a", {"text": {"value": "b"}}, None, 5], "ab"),
         ([{"type": "refusal", "refusal": "No."}], "No."),
         ({"type": "text", "text": "a"}, "a"),
@@ -188,6 +216,17 @@ def test_finish_reasons(finish: str, items: tuple[FinishChunk, ...]) -> None:
         (b'{"type":"error","error":{"type":"overloaded_error"}}', (), StatedError("overloaded_error", 503)),
         (b'{"message":"slow down","status":429}', (), StatedError("429", 429)),
         (b'[{"error":{"code":429}}]', (), StatedError("429", 429)),
+        (
+            b'{"choices":[{"delta":{},"finish_reason":"error"}],"error":{"code":"server_error"}}',
+            (FinishChunk("error"),),
+            StatedError("server_error", 500),
+        ),
+        (b'{"error":"Model is overloaded","error_type":"overloaded"}', (), StatedError("overloaded", 503)),
+        (b'{"code":"InternalError","message":"m","request_id":"7"}', (), StatedError("InternalError", 500)),
+        (b'{"choices":null,"base_resp":{"status_code":1008,"status_msg":"m"}}', (), StatedError("")),
+        (b'{"error_code":18,"error_msg":"request limit reached"}', (), StatedError("", concerns="pace")),
+        (b'{"success":false,"errors":[{"code":7009,"message":"m"}],"result":null}', (), StatedError("7009")),
+        (b'{"choices":[],"x_groq":{"error":"over capacity"}}', (), StatedError()),
     ],
 )
 def test_errors_beside_text(data: bytes, items: tuple[object, ...], error: StatedError) -> None:
@@ -198,7 +237,36 @@ def test_errors_beside_text(data: bytes, items: tuple[object, ...], error: State
     assert (decoded.items, decoded.error) == (items, error)
 
 
-@pytest.mark.parametrize("error", ["{}", '""', "false", "null", "[]", "0", '{"message":"","code":null}'])
+@pytest.mark.parametrize(
+    "error",
+    [
+        "{}",
+        '""',
+        "false",
+        "null",
+        "[]",
+        "0",
+        '{"message":"","code":null}',
+        '{"code":0,"message":"success"}',
+        '{"code":200}',
+    ],
+)
 def test_errors_that_are_none(error: str) -> None:
     """They say nothing."""
     assert decode_chunk(b'{"choices":[],"error":%b}' % error.encode()) == Decoded((), False)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"code":0,"message":"Success"}',
+        b'{"code":200,"message":"OK"}',
+        b'{"code":"success","msg":"m"}',
+        b'{"status":"processing","message":"in queue"}',
+        b'{"type":"status","message":"warming up"}',
+        b'{"choices":null,"base_resp":{"status_code":0,"status_msg":"success"}}',
+    ],
+)
+def test_messages_that_are_no_errors(event: bytes) -> None:
+    """An event without choices is one only if a code says so."""
+    assert decode_chunk(event) == Decoded((), False)

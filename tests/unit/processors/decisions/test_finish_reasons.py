@@ -11,6 +11,11 @@ from processors.decisions.finish_reasons import FinishMeaning, finish_code, mean
     ("words", "meaning"),
     [
         ("stop STOP eos eos_token end_turn COMPLETE stop_sequence stop-sequence <|im_end|> endOfText", "WHOLE"),
+        ("FinishReason.STOP FINISH_REASON_STOP eosFound stopStringFound stop_criteria_met normal", "WHOLE"),
+        ("FinishReason.MAX_TOKENS maxPredictedTokensReached maximum_tokens", "LENGTH"),
+        ("contextLengthReached context_window_exceeded", "CONTEXT"),
+        ("content-filter blocked flagged content_policy_violation IMAGE_PROHIBITED_CONTENT", "FILTERED"),
+        ("modelUnloaded malformed_tool_use overloaded rate_limit_exceeded internal_server_error", "FAILED"),
         ("tool_calls tool_use TOOL_CALL function_call", "TOOL"),
         ("length max_tokens MAX_TOKENS MaxTokens", "LENGTH"),
         ("model_length model_context_window_exceeded", "CONTEXT"),

@@ -22,6 +22,7 @@ from processors.providers.provider import (
     ProviderError,
     ProviderLoading,
     ProviderMisplaced,
+    ProviderUnfit,
     ProviderWordless,
 )
 
@@ -67,7 +68,7 @@ def test_lasting_failure(failure: FailureView) -> None:
     assert decide_retry(failure, attempt=1, draw=0, now_s=0, deadline_s=100) == GiveUp("lasting")
 
 
-ELSEWHERE = (ProviderDenied, ProviderEmpty, ProviderWordless, ProviderMisplaced)
+ELSEWHERE = (ProviderDenied, ProviderEmpty, ProviderWordless, ProviderMisplaced, ProviderUnfit)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not ProviderError])
@@ -85,8 +86,9 @@ def test_call_that_was_kept_for_minutes(waited_s: float, decision: object) -> No
 
 
 def test_blameless_failures() -> None:
-    """A target is not blamed for loading its model, nor for a prompt that it has no words for."""
-    assert {ProviderLoading.code, ProviderEmpty.code, ProviderWordless.code} == BLAMELESS_CODES
+    """A target is not blamed for loading its model, for having no words, nor for a field that it does not take."""
+    kinds = (ProviderLoading, ProviderEmpty, ProviderWordless, ProviderUnfit)
+    assert {kind.code for kind in kinds} == BLAMELESS_CODES
 
 
 def test_no_code_is_made_up() -> None:

@@ -44,7 +44,36 @@ def test_line_end_cut_in_two() -> None:
     assert read(b"data: a\r", b"\n\r", b"\ndata: b\r", b"\rdata: c\n\n") == ([b"a", b"b", b"c"], None)
 
 
-@pytest.mark.parametrize("raw", [b"<html>\n", b"nonsense", b'{"error": {}}\n', b"\xef\xbb"])
+@pytest.mark.parametrize(
+    ("raw", "events"),
+    [
+        (b'data: {"a":1}\ndata: {"a":2}\ndata: [DONE]\n', [b'{"a":1}', b'{"a":2}', b"[DONE]"]),
+        (b'data: {\ndata: "a":\ndata: {}\ndata: }\n\ndata: b\n\n', [b'{\n"a":\n{}\n}', b"b"]),
+        (b'data: {\n  "a": [\n    {}\n  ]\n}\n\ndata: b\n\n', [b'{\n  "a": [\n    {}\n  ]\n}', b"b"]),
+        (b'data: {"a":"b\nwarning: c\nd"}\n\n', [b'{"a":"b\nwarning: c\nd"}']),
+        (b"  data: a\n\nDATA: b\n\n   \ndata: c\n\n", [b"a", b"b", b"c"]),
+        (b"status: 200\ndata: {}\nx-id: 7\n\n", [b"{}"]),
+        (b"data: a\n\n[DONE]\n", [b"a", b"[DONE]"]),
+        (b'data: a\n\n{"error": {}}\n', [b"a", b'{"error": {}}\n']),
+        (b'{"error": {}}\n\ndata: [DONE]\n\n', [b'{"error": {}}\n', b"[DONE]"]),
+        (b'\n\n  {"a":\n 1}', [b'  {"a":\n 1}']),
+        (b'{"a":1}\n{"a":2}\n\n{"a":3}\n[DONE]\n', [b'{"a":1}', b'{"a":2}\n', b'{"a":3}', b"[DONE]"]),
+        (b'error: {"code":500}\n\ndata: [DONE]\n\n', [b'{"error":{"code":500}}', b"[DONE]"]),
+        (b"Error: it broke\n\n", [b'{"error":true}']),
+        (b'event: error\ndata: {"code":500}\n\ndata: a\n\n', [b'{"error":{"code":500}}', b"a"]),
+        (b"event: error\ndata: it broke\n\n", [b'{"error":true}']),
+        (b'data: {"a":1}\nevent: error\ndata: {"b":2}\n\n', [b'{"a":1}', b'{"error":{"b":2}}']),
+        (b"data:\nevent: ping\n\ndata: {}\nid: 7\n\n", [b"{}"]),
+        (b'data:\ndata:\ndata: {"a":1}\n\n', [b'\n\n{"a":1}']),
+    ],
+)
+def test_streams_that_break_the_rules(raw: bytes, events: list[bytes]) -> None:
+    """Values are read where it is certain where they begin, and errors are told."""
+    assert read(raw) == (events, None)
+    assert read(*(raw[place : place + 1] for place in range(len(raw)))) == (events, None)
+
+
+@pytest.mark.parametrize("raw", [b"<html>\n", b"nonsense", b"\xef\xbb"])
 def test_line_that_is_no_field(raw: bytes) -> None:
     """It is a fault, and what came before it is given."""
     assert read(b"data: a\n\n" + raw) == ([b"a"], "foreign_line")

@@ -72,6 +72,31 @@ NOVEMBER_2026_US = 1_795_000_000_000_000
         pytest.param(
             "anthropic:claude-sonnet-4-5",
             {
+                "input_tokens": 3000,
+                "cache_read_input_tokens": 1000,
+                "cache_creation_input_tokens": 200,
+                "output_tokens": 50,
+            },
+            Usage(input_tokens=4200, output_tokens=50, cached_tokens=1000, cache_write_tokens=200),
+            "0.0108",
+            id="cache beside a larger prompt, in Anthropic's names",
+        ),
+        pytest.param(
+            "anthropic:claude-sonnet-4-5",
+            {
+                "prompt_tokens": 4200,
+                "completion_tokens": 50,
+                "total_tokens": 4250,
+                "cache_read_input_tokens": 1000,
+                "cache_creation_input_tokens": 200,
+            },
+            Usage(input_tokens=4200, output_tokens=50, cached_tokens=1000, cache_write_tokens=200),
+            "0.0108",
+            id="cache within the prompt, as LiteLLM has it",
+        ),
+        pytest.param(
+            "anthropic:claude-sonnet-4-5",
+            {
                 "prompt_tokens": 1300,
                 "completion_tokens": 50,
                 "total_tokens": 1550,
@@ -175,6 +200,8 @@ def test_what_is_no_usage(usage: object) -> None:
         ({"cost": {"total_cost": 0.006, "request_cost": 0.005}}, 6_000_000),
         ({"cost_in_usd_ticks": 37_756_000}, 3_775_600),
         ({"cost": 0}, 0),
+        ({"estimated_cost": 0.0000123}, 12_300),
+        ({"total_cost": "0.0000123"}, 12_300),
         ({"cost": None}, None),
         ({"cost": "free"}, None),
         ({"cost": 1e300}, None),
