@@ -53,8 +53,8 @@ test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700
 	@test -x $(PEERS)/bin/litellm || { $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/pip install -q "litellm[proxy]==$(LITELLM)"; }
 	$(BIN)/python -m pytest -q -rs tests/peers
 
-test-quirks: setup  ## What providers were seen to send (tests/data/provider_quirks.jsonl), each through a real worker; also part of `make test`
-	$(BIN)/python -m pytest -q -s tests/integration/test_provider_quirks.py
+test-quirks: setup  ## What providers were seen to send (tests/data/provider_quirks.jsonl), each through a real worker; `make test` tries the first of them
+	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s tests/integration/test_provider_quirks.py
 
 test-real-model: setup  ## A real model of 135 M on a real server, default settings; its first run compiles the server (half an hour on 2 cores)
 	@test -x $(REAL_MODEL)/bin/python || $(PYTHON) -m venv $(REAL_MODEL)

@@ -10,11 +10,13 @@ from typing import Any
 from infra.embedded.broker import EmbeddedBroker
 from producers.sdk import Receipt
 from schemas.turn_fold import FoldedTurn
-from tests.faults.full_size import measured
+from tests.faults.full_size import measured, sized
 from tests.integration.quirk_server import SPARE_TEXT, Quirk, QuirkServer, quirk_server, quirks
 from tests.integration.worker_line import WorkerLine, open_line
 
 ENDED_S = 60.0
+SHORT = 56
+"""Lines from the top that every change tries: a worker makes a client for each, which takes a while."""
 FIELDS_OF_USAGE = (
     "input_tokens",
     "output_tokens",
@@ -60,7 +62,7 @@ def wrong_with(quirk: Quirk, found: dict[str, Any]) -> str:
 
 async def test_every_quirk_has_its_right_outcome(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """Text, end, calls, tokens and cost, as the table says, for all of them side by side."""
-    table, config = quirks(), tmp_path / "tokenwire.toml"
+    table, config = quirks()[: sized(SHORT, None)], tmp_path / "tokenwire.toml"
     async with quirk_server() as server, open_line(broker, tmp_path, layout="shared", config=config) as line:
         config.write_text(config_of(server))
         line.start_worker()
