@@ -47,7 +47,7 @@ test-unit: setup
 	$(BIN)/python -m pytest -q -n 2 $(call built,$(UNIT_TESTS))
 
 test-integration: setup
-	$(if $(call built,$(SLOW_TESTS)),$(BIN)/python -m pytest -q -n 3 --dist loadfile $(call built,$(SLOW_TESTS)))
+	$(if $(call built,$(SLOW_TESTS)),$(BIN)/python -m pytest -q -n 2 --dist loadfile $(call built,$(SLOW_TESTS)))
 
 test-peers: setup  ## Against LiteLLM's proxy, in an environment of its own (700 MB); never in CI
 	@test -x $(PEERS)/bin/litellm || { $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/pip install -q "litellm[proxy]==$(LITELLM)"; }
