@@ -46,6 +46,7 @@ class SseSplitter:
         "is_error",
         "is_json",
         "is_unframed",
+        "last_said",
         "rest",
         "skip_line_feed",
         "started",
@@ -57,6 +58,9 @@ class SseSplitter:
         self.rest = b""
         self.data_lines: list[bytes] = []
         self.data_bytes = 0
+        self.last_said = b""
+        """The last line of the data so far that is not empty: a value may have ended with it, or has not. Kept, not
+        looked for: a stream may have a million empty lines, and then one after the other that asks for it."""
         self.skip_line_feed = False
         self.started = False
         self.is_error = False
@@ -164,11 +168,6 @@ class SseSplitter:
             self.is_json = self.is_unframed = True
         self.keep(line)
 
-    @property
-    def last_said(self) -> bytes:
-        """The last line of the data so far that is not empty: a value may have ended with it, or has not."""
-        return next((said for line in reversed(self.data_lines) if (said := line.rstrip())), b"")
-
     def begins_next(self, line: bytes) -> bool:
         """Whether this is the beginning of another value than that of the data so far."""
         begins = line.lstrip()
@@ -177,6 +176,7 @@ class SseSplitter:
     def keep(self, line: bytes) -> None:
         self.data_lines.append(line)
         self.data_bytes += len(line) + 1
+        self.last_said = line.rstrip() or self.last_said
         if self.data_bytes > self.event_bytes_max:
             self.fail("oversized_line")
 
@@ -186,6 +186,7 @@ class SseSplitter:
             events.append(error_of(data) if self.is_error and data.strip() != DONE else data)
         self.data_lines.clear()
         self.data_bytes = 0
+        self.last_said = b""
         self.is_error = self.is_unframed = False
 
     def fail(self, fault: SseFault) -> None:
@@ -193,6 +194,7 @@ class SseSplitter:
         self.rest = b""
         self.data_lines.clear()
         self.data_bytes = 0
+        self.last_said = b""
 
     def without_leading_marks(self, received: bytes) -> bytes:
         """Drop the line feed of a CRLF that was cut in two, and the byte order mark that a stream may begin with."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from processors.decisions.sse_events import SseSplitter
@@ -114,3 +116,26 @@ def test_line_or_event_beyond_the_limit(pieces: tuple[bytes, ...]) -> None:
 def test_line_at_the_limit() -> None:
     """The limit itself is allowed."""
     assert read(b"data: " + b"x" * 18 + b"\n\n", event_bytes_max=24) == ([b"x" * 18], None)
+
+
+def steps_for(lines: int) -> int:
+    """How many calls it takes to read so many empty data lines, and then as many that are no data."""
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    splitter = SseSplitter()
+    splitter.feed(b": hello\n" + b"data:\n" * lines)
+    sys.setprofile(count)
+    try:
+        splitter.feed(b"id: 1\n" * lines)
+    finally:
+        sys.setprofile(None)
+    return steps
+
+
+def test_work_grows_with_what_came_and_no_faster() -> None:
+    """A stream of a million empty lines must not keep the worker from everybody else's."""
+    assert steps_for(800) < 5 * steps_for(200)
