@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -62,7 +63,7 @@ def said(choices: tuple[str, ...]) -> str:
 
 def choices_at(kind: object, path: str, raw: bytes | str) -> tuple[str, ...]:
     """The values that may stand at a place; none where it takes anything, or cannot be found."""
-    steps, info = STEP.findall(path), inspect.type_info(kind)
+    steps, info = STEP.findall(path), info_of(kind)
     if isinstance(info, inspect.ListType):
         steps, info = steps[1:], info.item_type
     structs = list(structs_in(info))
@@ -73,6 +74,12 @@ def choices_at(kind: object, path: str, raw: bytes | str) -> tuple[str, ...]:
     for step in steps:
         places = [below for place in places for below in one_step(place, step)]
     return tuple(str(value) for place in places if isinstance(place, inspect.LiteralType) for value in place.values)
+
+
+@lru_cache(maxsize=32)
+def info_of(kind: object) -> inspect.Type:
+    """Kept: working it out takes a millisecond, which whoever sends bad messages could ask for again and again."""
+    return inspect.type_info(kind)
 
 
 def tag_of(raw: bytes | str) -> str | None:
