@@ -17,13 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from infra.private_files import make_private
+from infra.private_files import OWNER_ONLY, make_private
 
 __all__ = ["SECRET_BYTES_MIN", "SecretDamaged", "SecretExposed", "load_or_create_secret"]
 
 SECRET_BYTES_MIN: Final = 32
 RANDOM_BYTES: Final = 48
-OWNER_ONLY: Final = 0o600
 READ_BY_OTHERS: Final = 0o077
 WRITTEN_BY_OTHERS: Final = 0o022
 ROOT: Final = 0

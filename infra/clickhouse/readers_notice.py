@@ -17,6 +17,7 @@ from infra.clickhouse.decisions.migration_plan import DATABASE
 from infra.clickhouse.decisions.reader_access import token_digest
 from infra.clickhouse.decisions.reader_tables import ReadersNotice, WrittenTable
 from infra.clickhouse.reader_token import reader_token
+from infra.private_files import OWNER_ONLY
 
 if TYPE_CHECKING:
     from infra.clickhouse.connection import ClickHouseConnection  # its driver is heavy, and readers need none
@@ -25,7 +26,6 @@ __all__ = ["NoticeFile", "leave_notice", "notice_path"]
 
 log = structlog.get_logger(__name__)
 
-OWNER_ONLY: Final = 0o600
 TABLES: Final = (
     "SELECT name, create_table_query, engine_full, data_paths FROM system.tables "
     f"WHERE database = '{DATABASE}' ORDER BY name"

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["NETWORK_VARIABLES", "SECRETS", "ChildRole", "child_environment", "program_environment"]
+__all__ = ["NETWORK_VARIABLES", "READER_SETTINGS", "SECRETS", "ChildRole", "child_environment", "program_environment"]
 
 ChildRole: TypeAlias = Literal["broker", "provider", "reader", "analytics", "worker", "gateway"]
 

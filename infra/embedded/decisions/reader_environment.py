@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from infra.embedded.decisions.child_environment import READER_SETTINGS
+
 __all__ = ["reader_environment"]
 
 KEPT: Final = frozenset(
@@ -20,14 +22,9 @@ KEPT: Final = frozenset(
         "NOTIFY_SOCKET",
         "PATH",
         "TMPDIR",
-        "TOKENWIRE_ALLOWED_HOSTS",
-        "TOKENWIRE_ANALYTICS_PORT",
-        "TOKENWIRE_ANALYTICS_QUERY_S",
-        "TOKENWIRE_HOME",
-        "TOKENWIRE_LOG_FORMAT",
-        "TOKENWIRE_LOG_LEVEL",
         "TZ",
         "VIRTUAL_ENV",
+        *READER_SETTINGS,
     }
 )
 FAMILIES: Final = ("COVERAGE_", "LC_", "PYTHON")
