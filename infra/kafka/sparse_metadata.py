@@ -22,12 +22,27 @@ __all__ = ["SparseMetadataClient", "without_creation"]
 
 LEARN_ATTEMPTS_MAX: Final = 50
 LEARN_BACKOFF_S: Final = 0.02
+BOOTSTRAP_TRIES: Final = 4
+BOOTSTRAP_BACKOFF_S: Final = 0.2
+"""Before the second try; doubled before each further one."""
 
 
 class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
     """An AIOKafkaClient whose metadata covers the topics in use, and only those."""
 
     answered_last: int | None = None
+
+    async def bootstrap(self) -> None:
+        """Connect, in BOOTSTRAP_TRIES tries: a broker closes a connection whose access token has just ended.
+
+        Raises KafkaConnectionError where no broker answers. Cancellation: not connected.
+        """
+        for again in range(BOOTSTRAP_TRIES - 1):
+            try:
+                return await super().bootstrap()
+            except KafkaConnectionError:
+                await asyncio.sleep(BOOTSTRAP_BACKOFF_S * 2**again)
+        await super().bootstrap()
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         """Refresh brokers and the topics in use; an empty list means "brokers only", None "everything"."""

@@ -39,7 +39,8 @@ async def test_everything_killed_in_mid_answer_and_started_again(tmp_path: Path)
             for turn in client.turns:
                 await client.ended(turn, ENDED_S)
 
-            assert len(children) == 5
+            needed = {"kafka", "provider", "analytics", "worker", "gateway"}
+            assert needed <= children.keys() <= needed | {"reader"}  # the line is ready before its reader is
             assert {each.recovered for each in attached} <= {"replayed", "live"}
             asked = [
                 Asked(user=user, session=f"s{number}", prompt_id="p1", text=answer_to(text))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
-from infra.kafka.sparse_metadata import merge
+from infra.kafka import sparse_metadata
+from infra.kafka.sparse_metadata import BOOTSTRAP_TRIES, SparseMetadataClient, merge
 
 __all__: list[str] = []
 
@@ -33,3 +37,26 @@ def test_topic_without_a_leader_yet() -> None:
     assert not merge(cluster, "a", [(5, 0, -1, [], [], [])])
     assert not merge(cluster, "b", [])
     assert cluster.partitions_for_topic("a") is None
+
+
+@pytest.mark.parametrize("refusals", [0, 1, BOOTSTRAP_TRIES - 1, BOOTSTRAP_TRIES])
+async def test_connection_that_is_closed_during_the_start(refusals: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its token may just have ended: it is made again, a few times. Then whoever starts is told."""
+    tries = 0
+
+    async def bootstrap(_: AIOKafkaClient) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= refusals:
+            raise KafkaConnectionError("closed")
+
+    monkeypatch.setattr(AIOKafkaClient, "bootstrap", bootstrap)
+    monkeypatch.setattr(sparse_metadata, "BOOTSTRAP_BACKOFF_S", 0.0)
+    client = SparseMetadataClient(bootstrap_servers="127.0.0.1:1")
+    if refusals < BOOTSTRAP_TRIES:
+        await client.bootstrap()
+    else:
+        with pytest.raises(KafkaConnectionError, match="closed"):
+            await client.bootstrap()
+
+    assert tries == min(refusals + 1, BOOTSTRAP_TRIES)
