@@ -39,9 +39,11 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
         """
         for again in range(BOOTSTRAP_TRIES - 1):
             try:
-                return await super().bootstrap()
+                await super().bootstrap()
             except KafkaConnectionError:
                 await asyncio.sleep(BOOTSTRAP_BACKOFF_S * 2**again)
+            else:
+                return
         await super().bootstrap()
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
