@@ -130,7 +130,8 @@ def maven_context(folder: Path) -> MavenContext:
     require_embedded(EmbeddedPart.BROKER)
     from jgo.maven import MavenContext
 
-    return MavenContext(repo_cache=folder.absolute() / "maven", timeout=READ_DEADLINE_S)
+    # Links are followed: Java takes its start cache only where the class path reads as it did when that was made.
+    return MavenContext(repo_cache=(folder / "maven").resolve(), timeout=READ_DEADLINE_S)
 
 
 def download(

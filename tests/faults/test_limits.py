@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -25,6 +24,7 @@ from schemas.topics import SHARED_PARTITIONS, USER_PARTITIONS
 from tests.fakes.topic_names import PROMPTS, SHARED_SESSIONS
 from tests.integration.process_probe import resident_mb, until
 from tests.integration.worker_line import WorkerLine, open_line
+from tests.integration.worker_template import Worker
 
 CONFIG = """
 default_model = "chat"
@@ -110,7 +110,7 @@ def most_at_once(calls: list[Call]) -> int:
     return most
 
 
-def owned_by(line: WorkerLine, worker: subprocess.Popen[bytes]) -> int:
+def owned_by(line: WorkerLine, worker: Worker) -> int:
     """How many partitions a worker has, by the last word of its log."""
     owned = [json.loads(each)["owned"] for each in line.log_of(worker).splitlines() if '"partitions_owned"' in each]
     return len(owned[-1]) if owned else 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from tests.faults.full_size import sized
 from tests.faults.worker_ledger import WorkerLedger, check_worker_ledger, until_no_lag
 from tests.integration.ledger import Asked
 from tests.integration.worker_line import WorkerLine, answer_text, open_line
+from tests.integration.worker_template import Worker
 
 STREAMS: Final = sized(40, 200)
 CHANGES: Final = sized(3, 20)
@@ -87,12 +87,12 @@ class Conversations:
             await asyncio.sleep(POLL_S)
 
 
-def assignments(line: WorkerLine, worker: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
+def assignments(line: WorkerLine, worker: Worker) -> list[dict[str, Any]]:
     """Every assignment that a worker has logged."""
     return [json.loads(each) for each in line.log_of(worker).splitlines() if '"partitions_owned"' in each]
 
 
-async def settled(line: WorkerLine, workers: Sequence[subprocess.Popen[bytes]]) -> float:
+async def settled(line: WorkerLine, workers: Sequence[Worker]) -> float:
     """Wait until these workers share all partitions in one generation; the seconds it took."""
     begun_s = time.monotonic()
     async with asyncio.timeout(STUCK_S):
@@ -105,7 +105,7 @@ async def settled(line: WorkerLine, workers: Sequence[subprocess.Popen[bytes]]) 
             await asyncio.sleep(POLL_S)
 
 
-async def change(line: WorkerLine, workers: list[subprocess.Popen[bytes]], number: int) -> float:
+async def change(line: WorkerLine, workers: list[Worker], number: int) -> float:
     """The next join or leave; seconds until the group had settled. The first worker always stays."""
     joins = len(workers) == 1 or (len(workers) < WORKERS_MAX and number % 2 == 0)
     if joins:

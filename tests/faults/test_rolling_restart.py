@@ -13,7 +13,7 @@ from schemas.client_messages import Delta, Drain, End
 from tests.integration.whole_line import WholeLine, running_line
 
 CLIENTS = 6
-TOKENS = 400
+TOKENS = 600
 """At 40 ms each they outlast the restart of both gateways."""
 RESTART_S = 60.0
 ANSWER_S = 90.0
@@ -23,10 +23,10 @@ async def test_G6_rolling_restart_under_streaming_load(tmp_path: Path) -> None:
     """Each reader gets each token once and in order, each prompt is paid once, and the command says what was done."""
     with running_line(tmp_path, "--gateways", "2", gateway_drain_s=0.5, gateway_drain_clients_per_s=2) as line:
         before = line.children()
-        began = asyncio.Event()
+        began = asyncio.Barrier(CLIENTS + 1)
         async with asyncio.TaskGroup() as tasks:
             readers = [tasks.create_task(read(line, number, began)) for number in range(CLIENTS)]
-            await began.wait()
+            await began.wait()  # every one of them is in mid-answer, also the last to connect
             code, printed, told = await restart(line, "gateways", "--json")
         after = line.children()
         refused = await restart(line, "kafka")
@@ -54,7 +54,7 @@ def expected(number: int) -> str:
     return "".join(answer_for([{"role": "user", "content": question(number)}], tokens=TOKENS))
 
 
-async def read(line: WholeLine, number: int, began: asyncio.Event) -> tuple[str, int, int]:
+async def read(line: WholeLine, number: int, began: asyncio.Barrier) -> tuple[str, int, int]:
     """Ask one prompt and read its answer: the text, the connections it took, the drains that were announced."""
     urls = [address.replace("http", "ws", 1) + "/v1/connect" for address in line.gateways]
     ordered = urls[number % 2 :] + urls[: number % 2]
@@ -65,8 +65,9 @@ async def read(line: WholeLine, number: int, began: asyncio.Event) -> tuple[str,
         async for message in wire:
             match message:
                 case Delta():
+                    if not pieces:
+                        await began.wait()
                     pieces.append(message.text)
-                    began.set()
                 case Drain():
                     drains += 1
                 case End():

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from tests.integration.broker_fixture import cache_folder
+from tests.integration.broker_fixture import QUICK_JAVA, cache_folder
 from tokenwire.benchmark.report import Report
 
 __all__: list[str] = []
@@ -31,7 +31,7 @@ def test_quickest_run_answers_right_and_cleans_up(tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-P", "-m", "tokenwire", "bench", "--json", "--save", str(saved), *QUICKEST],
         cwd=tmp_path,
-        env=clean | {"TOKENWIRE_HOME": str(home), "TMPDIR": str(temporary)},
+        env=clean | QUICK_JAVA | {"TOKENWIRE_HOME": str(home), "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         timeout=BENCH_S,

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.integration.broker_fixture import cache_folder
+from tests.integration.broker_fixture import QUICK_JAVA, cache_folder
 
 __all__: list[str] = []
 
@@ -27,7 +27,9 @@ def test_short_soak_answers_everything_and_prints_how_memory_grows(tmp_path: Pat
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENWIRE_", "OPENAI_"))}
     told = subprocess.run(
         [sys.executable, "-P", "-m", "benchmarks.soak", "--json", *SHORT],
-        env=clean | {"TOKENWIRE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "SOAK_S": "5"},
+        env=clean
+        | QUICK_JAVA
+        | {"TOKENWIRE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "SOAK_S": "5"},
         capture_output=True,
         text=True,
         timeout=RUN_S_MAX,

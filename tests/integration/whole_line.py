@@ -25,7 +25,7 @@ import pytest
 
 from infra.settings import Settings, load_settings
 from infra.simulated_provider.call_log import Call
-from tests.integration.broker_fixture import cache_folder
+from tests.integration.broker_fixture import QUICK_JAVA, cache_folder
 from tests.integration.broker_release import RELEASE_VARIABLE, line_module
 from tests.integration.process_probe import is_alive
 from tokenwire.commands.access_token import issue_page_token
@@ -64,7 +64,7 @@ class WholeLine:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         own = {"TOKENWIRE_HOME": str(self.home), "TOKENWIRE_KAFKA_HEAP_MB": HEAP_MB, "TOKENWIRE_LOG_FORMAT": "json"}
         release = {name: value for name, value in os.environ.items() if name == RELEASE_VARIABLE}
-        self.environment = clean | own | PORTS | brokers() | release | settings
+        self.environment = clean | own | QUICK_JAVA | PORTS | brokers() | release | settings
         self.addresses: dict[str, Any] = {}
         self.process: subprocess.Popen[str] | None = None
 

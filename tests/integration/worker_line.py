@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +35,7 @@ from schemas.session_events import SessionEvent
 from schemas.topics import RECORD_PARTITIONS, Layout
 from schemas.turn_fold import FoldedTurn, SessionFold
 from tests.fakes.topic_names import DEAD_LETTERS, PROMPTS, RECORDS, TURNS, fixed_topics, session_place
+from tests.integration.worker_template import Worker, start_worker_process
 
 __all__ = ["WORKER_SESSION_TIMEOUT_S", "WorkerLine", "answer_text", "open_line"]
 
@@ -44,6 +43,8 @@ WORKER_SESSION_TIMEOUT_S = 3.0
 STOP_S = 20.0
 ADMIN_S = 10.0
 POLL_S = 0.03
+ENDINGS_POLL_S = 0.15
+"""Nothing has to happen in the middle of what is waited for so: each look costs broker and test some requests."""
 LOG_TAIL = 4_000
 """Characters of each worker's log that a failure shows."""
 PACE = Behaviour(first_ms=20.0, pace_ms=5.0, tokens=40)
@@ -71,28 +72,24 @@ class WorkerLine:
     producer: Producer
     reader: LogClient
     folder: Path
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
     begins: dict[tuple[str, int], int] = field(default_factory=dict)
     """Topic and partition → the first offset of this line's own: other tests' records are many to read each time."""
 
-    def start_worker(self, **changes: Any) -> subprocess.Popen[bytes]:
+    def start_worker(self, **changes: Any) -> Worker:
         """Start a worker process; its log is in the test's folder. `changes` are settings of its own."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
         with log_path.open("wb") as log_file:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "tokenwire", "worker"],
-                env=self.environment | {f"TOKENWIRE_{name.upper()}": str(value) for name, value in changes.items()},
-                stdout=log_file,
-                stderr=subprocess.STDOUT,
-            )
+            own = {f"TOKENWIRE_{name.upper()}": str(value) for name, value in changes.items()}
+            worker = start_worker_process(self.environment | own, log_file)
         self.workers.append(worker)
         return worker
 
-    def log_of(self, worker: subprocess.Popen[bytes]) -> str:
+    def log_of(self, worker: Worker) -> str:
         """What a worker has logged so far."""
         return (self.folder / f"worker-{self.workers.index(worker)}.log").read_text()
 
-    async def wait_for_log(self, worker: subprocess.Popen[bytes], word: str, deadline_s: float = 60.0) -> None:
+    async def wait_for_log(self, worker: Worker, word: str, deadline_s: float = 60.0) -> None:
         """Wait until a worker has logged a word."""
         async with asyncio.timeout(deadline_s):
             while word not in self.log_of(worker):
@@ -152,7 +149,7 @@ class WorkerLine:
                     turn = await self.turn(receipt)
                     if turn is not None and turn.ended is not None:
                         return turn
-                    await asyncio.sleep(POLL_S)
+                    await asyncio.sleep(ENDINGS_POLL_S)
         raise AssertionError(f"no end within {deadline_s} s: {receipt}\nas far as it got: {turn}\n{self.last_words()}")
 
     def last_words(self) -> str:
@@ -174,7 +171,7 @@ class WorkerLine:
                 records = await self.records_of(*receipts)
                 if len({(r.turn, r.attempt, r.run) for r in records if r.outcome}) >= count:
                     return records
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(ENDINGS_POLL_S)
 
     async def all_records(self) -> list[TurnRecord]:
         return [decode_record(value) for value in await self.values_of(RECORDS, 12)]
@@ -192,7 +189,7 @@ class WorkerLine:
                 values += [record.value for record in records if record.value is not None]
         return values
 
-    async def stop_worker(self, worker: subprocess.Popen[bytes]) -> None:
+    async def stop_worker(self, worker: Worker) -> None:
         """Ask a worker to stop and wait for it."""
         if worker.poll() is None:
             worker.send_signal(signal.SIGCONT)
