@@ -27,7 +27,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs faults simulate lock schemas bench bench-gateway bench-page soak pack-js vendor clean
+.PHONY: help setup up test check format audit test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs faults simulate lock schemas bench bench-gateway bench-page soak pack-js vendor clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -97,6 +97,9 @@ check: setup  ## Formatting, lint and types, as CI runs them
 format: setup  ## Format and mend what can be mended mechanically
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+audit: setup  ## Locked wheels and jars against published advisories (tests/data/advisories.json, 30 days old at most)
+	@$(BIN)/python -m tests.advisories
 
 schemas: setup  ## Regenerate the JSON Schema and the references made from the sources
 	$(BIN)/python -m tokenwire.generated_references

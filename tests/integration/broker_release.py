@@ -30,7 +30,7 @@ RELEASE_LISTS: Final = {
     PRODUCT: broker_jars.LOCK_LIST,
     **{file.stem.removeprefix("kafka-"): file for file in sorted(FOLDER.glob("kafka-*.lock"))},
 }
-LOG4J_1: Final = "org.apache.logging.log4j:log4j-1.2-api:2.25.3"
+LOG4J_1: Final = "org.apache.logging.log4j:log4j-1.2-api:2.25.5"
 """Releases before 4.0 ask log4j 1 for its loggers; this answers from log4j 2: one configuration does for all."""
 
 
@@ -61,7 +61,7 @@ def write_lists() -> None:
                     Path(folder),
                     file,
                     roots=(f"org.apache.kafka:kafka_2.13:{release}",),
-                    raw_roots=(*broker_jars.RAW_ROOTS, LOG4J_1),
+                    raw_roots=(*broker_jars.LOG_ROOTS, LOG4J_1),
                     maker=f"python -m {__spec__.name}",
                 )
 
