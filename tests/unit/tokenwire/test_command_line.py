@@ -27,6 +27,7 @@ COMMANDS = (
     "provider",
     "broker",
     "migrate",
+    "acls",
     "token",
     "send",
     "cancel",
