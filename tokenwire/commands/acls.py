@@ -12,7 +12,13 @@ __all__ = ["acls"]
 
 
 @click.command()
-@click.option("--role", "roles", multiple=True, type=click.Choice([*Role]), help="Only this role; may be repeated.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice([role.value for role in Role]),
+    help="Only this role; may be repeated.",
+)
 @click.option("--principal", "named", multiple=True, metavar="ROLE=NAME", help="User of a role, where it is not ROLE.")
 @click.option("--apply", "make", is_flag=True, help="Make the rules at the brokers, as a user that may.")
 def acls(roles: tuple[str, ...], named: tuple[str, ...], make: bool) -> None:
