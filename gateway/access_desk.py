@@ -9,6 +9,7 @@ A token that was verified is checked again (`GuardedTokens.check`) when it is us
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ import msgspec
 import structlog
 
 from gateway.decisions.logged_out import LoggedOut
+from gateway.decisions.request_rates import RequestRates
 from gateway.decisions.ticket_claims import TicketClaims
 from infra.access_tokens import TokenError, TokenInvalid, TokenVerifier, VerifiedToken
 from infra.clock import Clock
@@ -29,7 +31,7 @@ from schemas.codec import decode_access_event
 from schemas.errors import InvalidField, MalformedRecord
 from schemas.identifiers import UserId, check_user_id
 
-__all__ = ["AccessDesk", "AccessPublisher", "GuardedTokens", "TicketUnclaimed", "TokenEnded"]
+__all__ = ["AccessDesk", "AccessPublisher", "GuardedTokens", "TicketUnclaimed", "TokenEnded", "TooOften"]
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,13 @@ CLAIM_BYTES: Final = 8
 LOGOUTS_EVERY_S: Final = 3_600.0
 TELL_S: Final = 2.0
 UNTOLD_MAX: Final = 1_024
+ADDRESS_BURST: Final = 12_000
+ADDRESS_PER_S: Final = 500.0
+"""Requests of one address, good or bad: everybody behind a proxy, or a back end that asks for its pages, has one."""
+USER_TICKETS_BURST: Final = 120
+USER_TICKETS_PER_S: Final = 2.0
+USER_LOGOUTS_BURST: Final = 10
+USER_LOGOUTS_PER_S: Final = 0.1
 CLAIMS_WAITING_MAX: Final = 2_048
 """As many as may be on their way to a good hello."""
 MICROSECONDS_PER_SECOND: Final = 1_000_000
@@ -56,6 +65,14 @@ class TicketUnclaimed(TokenError):
     """It could not be made sure that the ticket is used for the first time. Another one may work."""
 
     code = "ticket_unclaimed"
+
+
+class TooOften(Exception):
+    """Asked for too often. Field: retry_after_s."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"this was asked for too often; try again in {math.ceil(retry_after_s)} s")
+        self.retry_after_s = retry_after_s
 
 
 class AccessPublisher(Protocol):
@@ -115,6 +132,9 @@ class AccessDesk:
         """What the other gateways must hear of and have not: users whose tokens this one has seen."""
         self.telling: asyncio.Task[None] | None = None
         self.look_at_s = 0.0
+        self.asking = RequestRates(ADDRESS_BURST, ADDRESS_PER_S)
+        self.user_tickets = RequestRates(USER_TICKETS_BURST, USER_TICKETS_PER_S)
+        self.user_logouts = RequestRates(USER_LOGOUTS_BURST, USER_LOGOUTS_PER_S)
         self.on_logged_out: Callable[[UserId, float], None] = lambda user, at_s: None
 
     async def close(self) -> None:
@@ -123,12 +143,19 @@ class AccessDesk:
             self.telling.cancel()
             await asyncio.gather(self.telling, return_exceptions=True)
 
+    def admit(self, who: str, rates: RequestRates) -> None:
+        """Count one more request of an address or a user. Raises TooOften."""
+        wait_s = rates.ask(who, self.clock.monotonic_s())
+        if wait_s:
+            raise TooOften(wait_s)
+
     async def log_out(self, user: UserId, *, deadline_s: float) -> None:
         """End every token of the user that was issued up to now, on all gateways; on this one before it returns, if
-        the log can be read within `deadline_s`. Raises ProducerError.
+        the log can be read within `deadline_s`. Raises ProducerError, TooOften.
 
         Cancellation: the logout may take place all the same.
         """
+        self.admit(user, self.user_logouts)
         said = UserLoggedOut(user=user, at_s=self.now_s())
         key = (user, said.at_s)
         heard = self.leaving.setdefault(key, asyncio.get_running_loop().create_future())
@@ -139,7 +166,8 @@ class AccessDesk:
             self.leaving.pop(key, None)
 
     def ticket(self, token: VerifiedToken) -> str:
-        """A ticket for whoever holds this token."""
+        """A ticket for whoever holds this token. Raises TooOften."""
+        self.admit(token.user, self.user_tickets)
         return self.issuer.issue(token, self.now_s())
 
     async def cash(self, text: str) -> VerifiedToken:

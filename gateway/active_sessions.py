@@ -17,6 +17,7 @@ from gateway.decisions.active_set import SessionStanding, looks_at_once
 from gateway.decisions.open_turns import OpenTurns
 from gateway.log_reader import LogFollower, LogReader
 from infra.clock import Clock
+from schemas.activity import SessionActivity
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace
 
@@ -41,6 +42,8 @@ class ActiveSessions:
         self.fetched: dict[SessionKey, KnownSession] = {}
         self.left_out: dict[SessionKey, KnownSession] = {}
         """Longest first."""
+        self.awaited: dict[SessionKey, Callable[[SessionActivity], None]] = {}
+        """Sessions without a log, and who waits for it."""
         self.ticked_at_s = clock.monotonic_s()
         self.on_return: Callable[[str], None] = lambda _: None
         """Told why a session is fetched again."""
@@ -76,7 +79,7 @@ class ActiveSessions:
 
     def knows(self, key: SessionKey) -> bool:
         """Whether word about the session is of use here."""
-        return key in self.fetched or key in self.left_out
+        return key in self.fetched or key in self.left_out or key in self.awaited
 
     def attached(self, key: SessionKey) -> None:
         """See `LogReader.attached`."""
@@ -89,6 +92,24 @@ class ActiveSessions:
         known = self.brought_back(key, "prompt")
         if known is not None:
             known.standing.prompted(self.clock.monotonic_s())
+
+    def await_log(self, key: SessionKey, told: Callable[[SessionActivity], None]) -> None:
+        """See `SessionReader.await_log`."""
+        self.awaited[key] = told
+
+    def await_no_more(self, key: SessionKey) -> None:
+        """See `SessionReader.await_no_more`."""
+        self.awaited.pop(key, None)
+
+    def told(self, key: SessionKey, word: SessionActivity) -> None:
+        """A worker says what happened in a session."""
+        awaiting = self.awaited.get(key)
+        if awaiting is not None:
+            awaiting(word)
+        elif word.kind == "deleted":
+            self.deleted(key)
+        else:
+            self.heard(key, word.newest_offset)
 
     def heard(self, key: SessionKey, newest: int) -> None:
         """The worker told of a record on the session's log."""

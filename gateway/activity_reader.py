@@ -84,10 +84,7 @@ class ActivityReader:
         except MalformedRecord as error:
             log.warning("activity_unreadable", offset=record.offset, reason=str(error))
             return
-        if word.kind == "deleted":
-            self.sessions.deleted(key)
-        else:
-            self.sessions.heard(key, word.newest_offset)
+        self.sessions.told(key, word)
 
     def place_of(self, partition: int) -> LogPlace:
         """Every record of the partition is for one follower, whatever its key."""

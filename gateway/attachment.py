@@ -34,6 +34,8 @@ __all__ = ["SKIPPED_MESSAGES_MIN", "Attachment", "AttachmentOwner", "Outrun", "P
 SKIPPED_MESSAGES_MIN: Final = 128
 """A client that wants to skip does so when it is further behind than this."""
 
+BEGINNING: Final = LogPosition(0)
+
 Outrun: TypeAlias = Literal["log", "skip"]
 """What a client needs that memory cannot serve: the log, or (having asked for it) a picture of the present."""
 
@@ -59,6 +61,10 @@ class AttachmentOwner(Protocol):
 
     def lost(self, held: Attachment, reason: GapReason) -> None:
         """The session's log does not go on."""
+        ...
+
+    def refused(self, held: Attachment, prompt_id: str, retry_after_s: float) -> None:
+        """The session's log will not be made for this prompt."""
         ...
 
     def outrun(self, held: Attachment, need: Outrun) -> None:
@@ -135,6 +141,15 @@ class Attachment:
         self.end()
         self.owner.lost(self, reason)
 
+    def began(self) -> None:
+        """See `HubListener.began`: whoever was told nothing yet stands at the log's beginning."""
+        if self.live and not self.written_cursor:
+            self.written_cursor = self.hub.teller.cursor(BEGINNING, BEGINNING.offset)
+
+    def refused(self, prompt_id: str, retry_after_s: float) -> None:
+        """See `HubListener.refused`."""
+        self.owner.refused(self, prompt_id, retry_after_s)
+
     def outrun(self, need: Outrun) -> None:
         """Be live no longer: drop what waits, and be told from where was really written."""
         self.hub.listeners.discard(self)
@@ -154,11 +169,13 @@ class Attachment:
 
     def join_if_covered(self) -> bool:
         """Go live, if all that is missing is in memory and there is room for it; in one step."""
-        missing = self.missing()
+        missing, at_beginning = self.missing(), self.position == BEGINNING
         if missing is None or not self.take(missing):
             return False
         self.hub.listeners.add(self)
         self.live = True
+        if at_beginning:
+            self.began()
         return True
 
     def take(self, missing: list[HubMessage]) -> bool:

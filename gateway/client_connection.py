@@ -15,6 +15,7 @@ from typing import Final, assert_never
 import structlog
 from websockets.exceptions import ConnectionClosed
 
+from gateway.access_desk import TooOften
 from gateway.client_socket import ClientSocket
 from gateway.client_tasks import ClientTasks
 from gateway.client_writer import ClientWriter
@@ -183,6 +184,9 @@ class ClientConnection:
         assert self.requests is not None
         try:
             await self.services.access.log_out(self.requests.user, deadline_s=self.rules.publish_s)
+        except TooOften as refusal:
+            wait_s = refusal.retry_after_s
+            self.writer.send(Error(code="too_often", message=str(refusal), temporary=True, retry_after_s=wait_s))
         except ProducerError as error:
             message = "Kafka does not answer; you are not logged out, try again shortly"
             retry_after_s = self.rules.retry_after_s

@@ -8,6 +8,7 @@ from gateway.access_desk import GuardedTokens
 from gateway.decisions.client_outbox import OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket
 from gateway.decisions.logged_out import LoggedOut
+from gateway.decisions.new_sessions import NewSessions
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX
 from gateway.doorway import files_for_sockets
@@ -22,7 +23,16 @@ from infra.targets.targets_file import load_catalogue
 from infra.token_keys import KeySetVerifier
 from schemas.prompt_limits import PromptLimits
 
-__all__ = ["cursor_keys", "message_bytes_max", "parts_share", "process_rate", "ring_share", "rules_of", "ticket_issuer"]
+__all__ = [
+    "cursor_keys",
+    "message_bytes_max",
+    "new_sessions",
+    "parts_share",
+    "process_rate",
+    "ring_share",
+    "rules_of",
+    "ticket_issuer",
+]
 
 DAY_S: Final = 86_400.0
 PENDING_ROOM: Final = 2_400
@@ -82,6 +92,11 @@ def parts_share(settings: Settings) -> int:
 
 def process_rate(limits: ConnectionLimits, clock: Clock) -> MessageBucket:
     return MessageBucket(limits.process_message_burst, limits.process_messages_per_s, now_s=clock.monotonic_s())
+
+
+def new_sessions(settings: Settings, clock: Clock) -> NewSessions:
+    """How many sessions may begin."""
+    return NewSessions(settings.user_new_sessions_per_h, settings.gateway_new_sessions_per_h, now_s=clock.monotonic_s())
 
 
 def cursor_keys(settings: Settings) -> CursorKeys:

@@ -11,6 +11,7 @@ and it speaks the subprotocol.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -24,7 +25,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from gateway.access_desk import AccessDesk
+from gateway.access_desk import AccessDesk, TooOften
 from gateway.client_socket import ClientSocket
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.page_files import PageFile
@@ -84,7 +85,7 @@ class HttpRoutes:
         if path == CONNECT_PATH:
             return await self.before_upgrade(connection, request)
         if path in (TICKET_PATH, LOGOUT_PATH):
-            return await self.with_token(path, request)
+            return await self.with_token(path, request, address_of(connection))
         if request.method not in ("GET", "HEAD"):
             return answer(
                 HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n", ("Allow", "GET, HEAD")
@@ -134,13 +135,14 @@ class HttpRoutes:
         sockets = sorted(f"ws{origin.removeprefix('http')}" for origin in self.origins if origin.startswith("http"))
         return "Content-Security-Policy", POLICY.format(sockets=" ".join(sockets))
 
-    async def with_token(self, path: str, request: Request) -> Response:
+    async def with_token(self, path: str, request: Request, address: str) -> Response:
         """A ticket for, or the logout of, whoever the token in the header belongs to."""
         if request.method != "POST":
             return answer(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is answered here\n", ("Allow", "POST"))
         if not self.origin_is_allowed(request):
             return self.forbid(request)
         try:
+            self.access.admit(address, self.access.asking)
             verified = self.rules.tokens.verify(bearer(request.headers.get("Authorization", "")))
             if path == TICKET_PATH:
                 words = {"ticket": self.access.ticket(verified), "expires_in_s": TICKET_S, "user": verified.user}
@@ -149,6 +151,9 @@ class HttpRoutes:
             return respond(HTTPStatus.OK, msgspec.json.encode({"logged_out": verified.user}), JSON)
         except TokenError as error:
             return unauthorized(error, path)
+        except TooOften as refusal:
+            retry_after = ("Retry-After", str(math.ceil(refusal.retry_after_s)))
+            return answer(HTTPStatus.TOO_MANY_REQUESTS, f"{refusal}\n", retry_after)
         except ProducerError:
             return answer(
                 HTTPStatus.SERVICE_UNAVAILABLE, "Kafka does not answer; try again shortly\n", ("Retry-After", "1")
@@ -196,6 +201,12 @@ def leave_out_body(connection: ServerConnection, request: Request, response: Res
     """`websockets`' process_response: the answer to HEAD is that to GET without its body."""
     if request.method == "HEAD":
         response.body = b""
+
+
+def address_of(connection: ServerConnection) -> str:
+    """Where the client is; of one that has left already, nobody knows."""
+    address = connection.remote_address
+    return str(address[0]) if address else ""
 
 
 def bearer(authorization: str) -> str:

@@ -6,13 +6,14 @@ nothing comes twice; what could not be had is said by `lost`, after which the fo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from gateway.decisions.open_turns import OpenTurns
 from gateway.decisions.resume_cursor import GapReason
 from infra.kafka.log_client import LogBounds, LogRecord
 from infra.kafka.session_topics import SessionLog
+from schemas.activity import SessionActivity
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace
 
@@ -74,6 +75,14 @@ class SessionReader(LogReader, Protocol):
         """A prompt or a cancel of the session is about to be published."""
         ...
 
+    def await_log(self, key: SessionKey, told: Callable[[SessionActivity], None]) -> None:
+        """Somebody waits for the session's log: pass on what workers say of it."""
+        ...
+
+    def await_no_more(self, key: SessionKey) -> None:
+        """Nobody does any more."""
+        ...
+
 
 class PastReader(Protocol):
     """Reads what lies on a log, each read on its own (`infra.kafka.log_client.LogClient`)."""
@@ -94,8 +103,12 @@ class PastReader(Protocol):
 class LogFinder(Protocol):
     """Knows where sessions' logs are (`infra.kafka.session_topics.SessionTopics`)."""
 
-    async def ensure(self, key: SessionKey) -> SessionLog:
-        """The session's log, made if absent. Raises SessionTopicsError."""
+    async def find_all(self, keys: Sequence[SessionKey]) -> dict[SessionKey, SessionLog]:
+        """The logs of those sessions that have one. Raises SessionTopicsError."""
+        ...
+
+    def place(self, key: SessionKey) -> LogPlace:
+        """Where the session's log is, once it is there."""
         ...
 
     def forget(self, key: SessionKey) -> None:

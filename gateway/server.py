@@ -41,6 +41,7 @@ from gateway.gateway_metrics import GatewayMetrics
 from gateway.gateway_rules import (
     cursor_keys,
     message_bytes_max,
+    new_sessions,
     parts_share,
     process_rate,
     ring_share,
@@ -186,6 +187,7 @@ class Gateway:
                 message_rate=process_rate(self.rules.connection_limits, self.clock),
                 held_bytes=self.held,
                 parts_room=PartsRoom(parts_share(settings), self.held),
+                new_sessions=new_sessions(settings, self.clock),
                 clock=self.clock,
                 metrics=self.metrics,
             )
@@ -273,6 +275,7 @@ class Gateway:
 
     async def look_at_sessions(self, hubs: SessionHubs) -> None:
         """A function of its own, so that what it saw last is let go of when it ends."""
+        hubs.absent.look()
         over_s = SESSIONS_SHARE * self.rules.tick_s
         async for some in spread(hubs.all(), over_s, at_once=SESSIONS_AT_ONCE):
             self.left += hubs.sweep(some, self.clock.monotonic_s())

@@ -9,6 +9,7 @@ from gateway.archive_reader import ArchiveReader
 from gateway.catch_up_reader import CatchUpReader
 from gateway.decisions.client_outbox import HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
+from gateway.decisions.new_sessions import NewSessions
 from gateway.decisions.prompt_parts import PartsRoom
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.log_reader import PastReader, SessionReader
@@ -75,5 +76,6 @@ class GatewayServices:
     message_rate: MessageBucket
     held_bytes: HeldBytes
     parts_room: PartsRoom
+    new_sessions: NewSessions
     clock: Clock
     metrics: GatewayMetrics

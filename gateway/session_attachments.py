@@ -13,10 +13,18 @@ from typing import Final
 
 import structlog
 
+from gateway.absent_sessions import TooManyAbsent
 from gateway.attachment import Attachment, Outrun, Picture
 from gateway.client_tasks import TaskOwner
 from gateway.client_writer import ClientWriter
-from gateway.decisions.attach_plan import AttachPlan, AttachWish, plan_from_archive, plan_from_log, plan_from_memory
+from gateway.decisions.attach_plan import (
+    AttachPlan,
+    AttachWish,
+    plan_from_archive,
+    plan_from_log,
+    plan_from_memory,
+    plan_without_log,
+)
 from gateway.decisions.client_outbox import OutboxEvent
 from gateway.decisions.resume_cursor import Forged, Gap, GapReason, SignedPosition
 from gateway.services import GatewayServices
@@ -29,10 +37,11 @@ from schemas.client_messages import Attached, Error, OnSlow
 from schemas.client_messages import Gap as GapMessage
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 
-__all__ = ["SessionAttachments", "unavailable"]
+__all__ = ["SessionAttachments", "too_many_new", "unavailable"]
 
 log = structlog.get_logger(__name__)
 
+REFUSED_RETRY_S: Final = 60.0
 REPLAY_PAUSE_S: Final = 0.5
 """Between attempts of a replay while Kafka does not answer."""
 
@@ -59,8 +68,21 @@ class SessionAttachments:
         self.closed = False
 
     def heads(self) -> dict[str, str]:
-        """The newest cursor of each session that is live."""
-        return {session: held.hub.head() for session, held in self.held.items() if held.live}
+        """The newest cursor of each session that is live and has begun."""
+        return {session: held.hub.head() for session, held in self.held.items() if held.live and not held.hub.is_absent}
+
+    def begin(self, session: str) -> float:
+        """A prompt is about to go out: 0, or, where it may not begin a new session, the seconds to wait."""
+        held = self.held.get(session)
+        return 0.0 if held is None else self.services.hubs.begin(held.hub, self.services.new_sessions)
+
+    def refused(self, held: Attachment, prompt_id: str, retry_after_s: float) -> None:
+        """A worker may not make the session's log."""
+        session = held.hub.teller.session
+        if retry_after_s:
+            self.writer.send(no_room_for_session(session, prompt_id, retry_after_s))
+        else:
+            self.writer.send(refused_session(session, prompt_id))
 
     def cursors(self) -> dict[str, str]:
         """Where the client stands in each session, by what was written; of one that waits for a picture, nothing."""
@@ -110,6 +132,9 @@ class SessionAttachments:
             log.error("session_refused", reason=str(refusal))
             self.writer.send(refused_session(session, prompt_id))
             return False
+        except TooManyAbsent:
+            self.writer.send(too_many_new(session, prompt_id, REFUSED_RETRY_S))
+            return False
         except (LogError, SessionTopicsUnavailable, TimeoutError) as error:
             log.info("attach_failed", error=type(error).__name__)
             self.writer.send(unavailable(session, prompt_id, self.services.rules.retry_after_s))
@@ -125,7 +150,10 @@ class SessionAttachments:
         said = wish if isinstance(wish, SignedPosition) else None
         while True:
             hub = await self.services.hubs.open(self.user, session, said)
-            plan = plan_from_memory(wish, hub.view()) or await self.plan_with_bounds(wish, hub)
+            if hub.is_absent:
+                plan = plan_without_log(wish, hub.view())
+            else:
+                plan = plan_from_memory(wish, hub.view()) or await self.plan_with_bounds(wish, hub)
             archived = await self.services.archive.turns(self.user, session) if plan.log_is_short else ()
             if archived:
                 plan = plan_from_archive(plan, hub.view())
@@ -205,7 +233,7 @@ class SessionAttachments:
     def shed(self) -> None:
         """The process needs the bytes that wait here: have all live sessions served from the log."""
         for held in list(self.held.values()):
-            if held.live:
+            if held.live and not held.hub.is_absent:
                 self.writer.move(OutboxEvent.SHED)
                 held.outrun("log")
 
@@ -227,7 +255,7 @@ class SessionAttachments:
 def picture_of(plan: AttachPlan, archived: Sequence[ArchivedTurn]) -> Picture | None:
     """What is to be told before anything else."""
     if plan.tells_all:
-        return Picture(archived=archived)
+        return Picture(archived=archived, since=0 if plan.log_is_absent else None)
     if plan.picture_of is not None:
         since = plan.fold_from
         return Picture(since=since, until=plan.position, only=plan.picture_of, fold_from=since)
@@ -250,8 +278,8 @@ def refused_session(session: str, prompt_id: str) -> Error:
     """The cluster will not have a log of the session; its own words are for the operator."""
     return Error(
         code="session_refused",
-        message="the Kafka cluster refuses to keep a log for this session; nothing was done, and nothing can be until "
-        "whoever runs this service has acted: the gateway's log says how",
+        message="the Kafka cluster refuses to keep a log for this session; nothing can be answered there until whoever "
+        "runs this service has acted: the log of the process that asked says how",
         session=session,
         prompt_id=prompt_id,
     )
@@ -263,6 +291,30 @@ def refused_cursor(session: str) -> Error:
         message='the cursor is not one of this session; attach from "start" or "tail" instead',
         session=session,
         field="from",
+    )
+
+
+def too_many_new(session: str, prompt_id: str, retry_after_s: float) -> Error:
+    """The user, or all, began so many sessions lately, or follow so many that have not begun."""
+    return Error(
+        code="too_many_new_sessions",
+        message="too many sessions were begun, or are waited for; nothing was done, use another one or come back later",
+        temporary=True,
+        session=session,
+        prompt_id=prompt_id,
+        retry_after_s=retry_after_s,
+    )
+
+
+def no_room_for_session(session: str, prompt_id: str, retry_after_s: float) -> Error:
+    """The cluster holds as many sessions as it may."""
+    return Error(
+        code="unavailable",
+        message="no new session can be kept now; the prompt is not answered, send it again later",
+        temporary=True,
+        session=session,
+        prompt_id=prompt_id,
+        retry_after_s=retry_after_s,
     )
 
 

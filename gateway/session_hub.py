@@ -49,6 +49,14 @@ class HubListener(Protocol):
         """The log does not go on from here."""
         ...
 
+    def began(self) -> None:
+        """The log that was waited for is there."""
+        ...
+
+    def refused(self, prompt_id: str, retry_after_s: float) -> None:
+        """The log will not be made for this prompt."""
+        ...
+
 
 class SessionHub:
     """A `LogFollower` that relays to its listeners."""
@@ -110,6 +118,22 @@ class SessionHub:
         """The reader delivers from here on."""
         self.reader = reader
         self.ring.covers_from = self.reading.position
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether its log is not there yet: nothing was told, and there is no cursor."""
+        return not self.log.epoch
+
+    def found(self, session_log: SessionLog, epoch: bytes) -> None:
+        """Its log has come, and is followed from its beginning."""
+        self.log, self.teller.epoch = session_log, epoch
+        for holder in self.holders:
+            holder.began()
+
+    def refused(self, prompt_id: str, retry_after_s: float) -> None:
+        """A worker may not make its log for this prompt."""
+        for holder in self.holders:
+            holder.refused(prompt_id, retry_after_s)
 
     @property
     def position(self) -> LogPosition:

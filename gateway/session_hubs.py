@@ -4,6 +4,9 @@ Opening a hub reads as much of the log as its fold needs (from a trusted cursor'
 start, or in a shared partition from where `shared_past.py` says) up to the end, and joins the reader there. Openings
 are shared and belong to the registry: a client that goes away in the middle does not disturb the others. Memory: a hub
 that nobody holds is dropped after `IDLE_GRACE_S`, so that a page's reload still finds it.
+
+A session that has no log yet has a hub as well, at the beginning of nothing; it follows its log once that has come
+(`absent_sessions.py`). To follow a session makes no topic.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Final
 
 import structlog
 
+from gateway.absent_sessions import AbsentSessions
+from gateway.decisions.new_sessions import NewSessions
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX, SessionReading, SessionTeller
 from gateway.log_reader import LogFinder, PastReader, SessionReader
@@ -23,6 +28,7 @@ from gateway.shared_past import SharedPast
 from infra.clock import Clock
 from infra.kafka.log_client import LogRecord, LogUnavailable, UnknownLog
 from infra.kafka.session_topics import SessionLog
+from schemas.activity import SessionActivity
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 
 __all__ = ["RINGS_BYTES_MAX", "SessionHubs", "SessionSource", "session_records"]
@@ -72,6 +78,7 @@ class SessionHubs:
         self.openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
         self.reading = asyncio.Semaphore(OPENINGS_MAX)
         self.past = SharedPast(source.log_client, source.reader)
+        self.absent = AbsentSessions(source.topics, source.reader, clock, self.appeared, self.refused)
         self.on_relay: Callable[[int], None] | None = None
         self.on_wish: Callable[[SessionHub], None] | None = None
         self.on_forgotten: Callable[[str], None] = lambda _: None
@@ -85,7 +92,7 @@ class SessionHubs:
     async def open(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
         """The hub of a user's session, made if absent. `said`: a verified cursor that shows where folding may begin.
 
-        Raises LogError, SessionTopicsError. Cancellation: the opening goes on for others who wait for it.
+        Raises LogError, SessionTopicsError, TooManyAbsent. Cancellation: the opening goes on for others who wait.
         """
         key = session_key_of(user, session)
         hub = self.hubs.get(key)
@@ -111,7 +118,9 @@ class SessionHubs:
 
     async def make(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
         key, source = session_key_of(user, session), self.source
-        session_log = await source.topics.ensure(key)
+        session_log = await self.absent.found(key, user, was_there=said is not None)
+        if not session_log.epoch:
+            return self.opened_hub(self.hub_of(user, session, session_log, b"", 0))
         epoch = epoch_digest(session_log.epoch)
         place = session_log.place
         try:
@@ -124,19 +133,58 @@ class SessionHubs:
             starts_at = said.fold_from
         elif place.shared:
             starts_at = max(starts_at, await self.past.read_from(session_log, key, bounds.end))
-        teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
-        reading = SessionReading(teller, starts_at=starts_at, tells_from=NOTHING_YET)
-        hub = SessionHub(key, session_log, teller, reading, user=user, on_lost=self.lose)
-        hub.on_relay, hub.on_wish = self.on_relay, self.on_wish
-        hub.ring.bound(self.ring_bytes_max())
+        hub = self.hub_of(user, session, session_log, epoch, starts_at)
         async with self.reading:
             await self.join(hub, bounds.end)
         if place.shared:
             self.past.followed(session_log)
+        return self.opened_hub(hub)
+
+    def hub_of(
+        self, user: UserId, session: SessionId, session_log: SessionLog, epoch: bytes, starts_at: int
+    ) -> SessionHub:
+        key = session_key_of(user, session)
+        teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
+        tells_from = NOTHING_YET if epoch else LogPosition(0)
+        reading = SessionReading(teller, starts_at=starts_at, tells_from=tells_from)
+        hub = SessionHub(key, session_log, teller, reading, user=user, on_lost=self.lose)
+        hub.on_relay, hub.on_wish = self.on_relay, self.on_wish
+        hub.ring.bound(self.ring_bytes_max())
+        return hub
+
+    def opened_hub(self, hub: SessionHub) -> SessionHub:
         hub.idle_since_s = self.clock.monotonic_s()
-        self.hubs[key] = hub
+        self.hubs[hub.key] = hub
         hub.heed()
         return hub
+
+    def appeared(self, key: SessionKey, session_log: SessionLog) -> None:
+        """The log of a session that had none is there: follow it from its beginning."""
+        hub = self.hubs.get(key)
+        if hub is None or not hub.is_absent:
+            return
+        hub.found(session_log, epoch_digest(session_log.epoch))
+        if self.source.reader.follow(session_log.place, key, 0, hub):
+            hub.joined(self.source.reader)
+        else:
+            hub.lost("log_lost")
+
+    def refused(self, key: SessionKey, word: SessionActivity) -> None:
+        """A worker may not make the log of a session that has none."""
+        hub = self.hubs.get(key)
+        if hub is not None and hub.is_absent:
+            hub.refused(word.prompt_id, word.retry_after_s)
+
+    def begin(self, hub: SessionHub, new_sessions: NewSessions) -> float:
+        """A prompt is about to go out: 0, or, where it would begin one new session too many, the seconds to wait."""
+        if not hub.is_absent:
+            return 0.0
+        wait_s = 0.0
+        if not self.absent.logs.was_prompted(hub.key):
+            wait_s = new_sessions.begin(hub.user, self.clock.monotonic_s())
+        if not wait_s:
+            self.absent.prompted(hub.key)
+        return wait_s
 
     async def join(self, hub: SessionHub, end: int) -> None:
         """Fold the past and follow from there, catching up while others move a shared partition on."""
@@ -161,6 +209,7 @@ class SessionHubs:
     def drop(self, hub: SessionHub) -> None:
         """Forget a hub: nobody needs it, or its log is lost."""
         self.source.reader.unfollow(hub.log.place, hub.key)
+        self.absent.leave(hub.key)
         if self.is_open(hub):
             del self.hubs[hub.key]
 
@@ -202,6 +251,7 @@ class SessionHubs:
 
     async def close(self) -> None:
         """End openings and forget everything."""
+        await self.absent.close()
         for opening in list(self.openings.values()):
             opening.cancel()
         await asyncio.gather(*self.openings.values(), return_exceptions=True)

@@ -15,7 +15,7 @@ from gateway.client_tasks import TaskOwner
 from gateway.client_writer import ClientWriter
 from gateway.decisions.client_protocol import CancelPrompt, FollowSession, SubmitPrompt, UnfollowSession
 from gateway.services import GatewayServices
-from gateway.session_attachments import SessionAttachments, unavailable
+from gateway.session_attachments import SessionAttachments, too_many_new, unavailable
 from gateway.session_lanes import SessionLanes
 from producers.errors import ProducerError
 from producers.prompt_producer import Acknowledged
@@ -74,6 +74,10 @@ class SessionRequests:
     async def publish_prompt(self, intent: SubmitPrompt) -> None:
         session, prompt = intent.session, intent.prompt
         if not await self.attachments.followed(session, prompt.prompt_id):
+            return
+        wait_s = self.attachments.begin(session)
+        if wait_s:
+            self.writer.send(too_many_new(session, prompt.prompt_id, wait_s))
             return
         deadline_s = self.services.rules.publish_s
         turns = await self.published(

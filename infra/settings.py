@@ -39,6 +39,11 @@ LINE_WAIT_S = 86_400.0
 TEST_PREFIX = "TOKENWIRE_TEST_"
 NEAR = 0.85
 """Of two names that differ in a letter or two; all begin alike."""
+SESSION_TOPICS_MAX = 20_000
+"""Linux lets a process map 65,530 pieces of files; a broker maps two for each topic."""
+HEAP_TOPICS_MAX = 5_000
+HEAP_MB = 768
+"""A broker with this heap was seen to carry so many topics of sessions; 13,200 killed it."""
 HEARTBEATS_PER_SESSION = 3
 HEARTBEAT_INTERVAL_S_MAX = 3.0
 OWN_MODEL = "default"
@@ -74,7 +79,7 @@ class Settings(BaseSettings):
     kafka_brokers: Annotated[int, Field(ge=1, le=3)] = 1
     """Embedded brokers of `tokenwire up`, 1 or 3; with 3, every topic has three replicas and one broker may be gone."""
     kafka_heap_mb: Annotated[int, Field(ge=128, le=65_536)] = 768
-    """Java heap of each embedded broker in MiB; 1,536 for 10,000 sessions a day in the dedicated layout."""
+    """Java heap of each embedded broker in MiB; 1,536 for 10,000 sessions in the dedicated layout."""
     kafka_replication: Annotated[int, Field(ge=0, le=7)] = 0
     """Replicas of every topic; from 3 on, min.insync.replicas is 2. 0 = of an existing cluster, what its brokers give a
     topic by default; of the embedded broker, 1."""
@@ -112,6 +117,10 @@ class Settings(BaseSettings):
     cluster that is shared with others, a name of your own, such as `team-a.chat`."""
     topic_layout: Literal["dedicated", "shared"] = "dedicated"
     """A topic per session, or sessions as keys of a fixed set of partitions."""
+    session_topics_max: Annotated[int, Field(ge=0)] = 0
+    """Topics of sessions that the cluster may hold; a prompt that would begin one more session is refused, those there
+    are go on. The same for all processes of a line. 0 = 20,000; of embedded brokers what their heap carries, if that is
+    less: 5,000 for 768 MiB."""
     session_retention_h: Annotated[int, Field(ge=1, le=24 * 365)] = 24
     """Hours that a session's log is kept."""
 
@@ -167,6 +176,10 @@ class Settings(BaseSettings):
     ready before its predecessor leaves."""
     user_sockets_max: Annotated[int, Field(ge=1)] = 512
     """Connections of one user to one gateway."""
+    user_new_sessions_per_h: Annotated[int, Field(ge=1)] = 2_000
+    """Sessions that one user may begin in an hour through one gateway, where each has a topic of its own."""
+    gateway_new_sessions_per_h: Annotated[int, Field(ge=1)] = 20_000
+    """Sessions that all users may begin in an hour through one gateway, where each has a topic of its own."""
     frame_bytes_max: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
     """Largest websocket frame accepted from a client."""
 
@@ -388,6 +401,15 @@ class Settings(BaseSettings):
     def asks_server(self) -> bool:
         """Whether the server at `provider_url` is to be asked what it is; OpenAI's own is known."""
         return bool(self.provider_url) and urlsplit(self.provider_url).hostname != OPENAI_HOST
+
+    @property
+    def session_topics_ceiling(self) -> int:
+        """How many topics sessions may have."""
+        if self.session_topics_max:
+            return self.session_topics_max
+        if self.kafka:
+            return SESSION_TOPICS_MAX
+        return min(SESSION_TOPICS_MAX, HEAP_TOPICS_MAX * self.kafka_heap_mb // HEAP_MB)
 
     @property
     def clickhouse_to_read(self) -> str:

@@ -43,17 +43,27 @@ class ActivityTeller:
 
     def tell(self, key: str, kind: ActivityKind, *, newest_offset: int, first_offset: int = -1) -> None:
         """Say it soon."""
+        word = SessionActivity(
+            key=key, kind=kind, newest_offset=newest_offset, first_offset=first_offset, at_us=self.clock.now_us()
+        )
+        self.say(word)
+
+    def refuse(self, key: str, prompt_id: str, *, retry_after_s: float) -> None:
+        """Say soon that a session has no log, and that this prompt of it is not answered for that."""
+        word = SessionActivity(
+            key=key,
+            kind="refused",
+            newest_offset=-1,
+            at_us=self.clock.now_us(),
+            prompt_id=prompt_id,
+            retry_after_s=retry_after_s,
+        )
+        self.say(word)
+
+    def say(self, word: SessionActivity) -> None:
         if self.closed:
             return
-        self.queue.append(
-            SessionActivity(
-                key=key,
-                kind=kind,
-                newest_offset=newest_offset,
-                first_offset=first_offset,
-                at_us=self.clock.now_us(),
-            )
-        )
+        self.queue.append(word)
         if self.task is None or self.task.done():
             self.task = asyncio.create_task(self.deliver_all(), name="activity-teller")  # owned: see aclose
 

@@ -28,7 +28,12 @@ from infra.targets.catalogue_watch import CatalogueHolder, Refused, Reloaded
 from infra.targets.model_catalogue import Target
 from infra.targets.server_facts import ServerFacts
 from infra.targets.server_questions import ServerQuestions
-from infra.telemetry.metric_names import WORKER_METRICS, WORKER_SENT_AGAIN
+from infra.telemetry.metric_names import (
+    WORKER_METRICS,
+    WORKER_SENT_AGAIN,
+    WORKER_SESSION_TOPICS,
+    WORKER_SESSION_TOPICS_MAX,
+)
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
 from processors.activity_teller import ActivityTeller
 from processors.answer_scorer import AnswerScorer, load_scorer
@@ -102,7 +107,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     parts = WorkerParts(
         appender=appender,
         reader=LogClient(settings, role="worker-reads", on_lost=dead_letters.write_lost),
-        topics=SessionTopics(settings),
+        topics=counted_topics(settings, metrics),
         runner=runner,
         dead_letters=dead_letters,
         activity=ActivityTeller(appender, clock),
@@ -129,6 +134,14 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
     add_prompt_agent(app, ownership)
     return Worker(app, ownership, parts, metrics, holder, server)
+
+
+def counted_topics(settings: Settings, metrics: Metrics) -> SessionTopics:
+    """Sessions' topics, whose number is shown."""
+    topics = SessionTopics(settings)
+    topics.on_count = metrics.gauge(WORKER_SESSION_TOPICS).set
+    metrics.gauge(WORKER_SESSION_TOPICS_MAX).set(topics.ceiling)
+    return topics
 
 
 async def send_permit(appender: LogAppender, partition: int, command: PermitCommand) -> None:

@@ -104,16 +104,19 @@ class CommandIntake:
                 await self.take_in_unlogged(lane, command, delivery, refusal)
 
     async def take_in_alone(self, lane: SessionLane, command: PromptCommand, delivery: Delivery) -> None:
-        await self.owner.open_log(lane)
+        """Only a prompt makes a session's log."""
         match command:
             case PromptSubmitted():
+                await self.owner.open_log(lane)
                 await self.prompts.submit(lane, command, delivery)
             case PromptCancelled():
                 await self.cancel(lane, command)
             case SessionWatched():
                 pass
             case ExpireSession():
-                await self.expire(lane, delivery)
+                if await self.owner.has_log(lane):
+                    await self.owner.open_log(lane)
+                    await self.expire(lane, delivery)
 
     async def take_in_unlogged(
         self, lane: SessionLane, command: PromptCommand, delivery: Delivery, refusal: SessionTopicRefused
@@ -142,6 +145,7 @@ class CommandIntake:
             )
             await self.owner.journal.write(early)
             return
+        await self.owner.open_log(lane)
         for entry in known:
             if entry is not None:
                 await self.owner.recovery.take_up(lane, entry)

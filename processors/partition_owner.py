@@ -363,6 +363,10 @@ class PartitionOwner:
                 lane.key, session_log, appender=parts.appender, reader=parts.reader, activity=parts.activity
             )
 
+    async def has_log(self, lane: SessionLane) -> bool:
+        """Whether the lane has a log; none is made. Raises SessionTopicsError."""
+        return lane.writer is not None or await self.parts.topics.find(lane.key) is not None
+
     def running_turns(self) -> list[OpenTurn]:
         """The turns whose answer is under way."""
         return [turn for lane in self.lanes.values() for turn in lane.running if not turn.watched]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from infra.kafka.session_topics import SessionTopicRefused
+from infra.kafka.session_topics import SessionTopicRefused, SessionTopicsFull
 from processors.decisions.recovery import closed
 from processors.session_lane import OpenTurn, SessionLane
 from schemas.codec import encode
@@ -44,6 +44,9 @@ class UnloggedEndings:
         if turn.over:
             return
         parts, prompt = self.owner.parts, turn.prompt
+        if isinstance(refusal, SessionTopicsFull) and self.owner.journal.get(turn.turn) is None:
+            await self.turn_away(lane, turn, refusal)
+            return
         await parts.dead_letters.write(
             reason=CODE,
             message=str(refusal),
@@ -64,6 +67,33 @@ class UnloggedEndings:
         await parts.runner.records.record_failed(turn, None, None)
         await parts.runner.records.record_run(lane, turn, None, ended)
         await lane.journal.write(closed(turn.entry, ended.reason, -1, now_us))
+        self.tell(lane, turn)
         turn.over = True
         parts.runner.turns.labels(reason=ended.reason).inc()
         log.error("turn_refused", turn=turn.turn, reason=str(refusal))
+
+    def tell(self, lane: SessionLane, turn: OpenTurn, *, retry_after_s: float = 0.0) -> None:
+        """Have gateways tell whoever waits for the prompt; once, whatever number of models it asks."""
+        if not turn.entry.index:
+            self.owner.parts.activity.refuse(lane.key, turn.prompt.prompt_id, retry_after_s=retry_after_s)
+
+    async def turn_away(self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicsFull) -> None:
+        """There is no room for another session now. Nothing of it is kept but its record: the same prompt, sent again
+        later, is a new one. Gateways are told, for whoever waits for it.
+        """
+        parts, prompt = self.owner.parts, turn.prompt
+        error = TurnError(code="unavailable", message="No new session can be kept now.", temporary=True)
+        ended = TurnEnded(
+            turn=turn.turn,
+            attempt=0,
+            run="",
+            reason="rejected",
+            error=error,
+            metadata=prompt.metadata,
+            at_us=parts.clock.now_us(),
+        )
+        await parts.runner.records.record_run(lane, turn, None, ended)
+        self.tell(lane, turn, retry_after_s=refusal.retry_after_s)
+        turn.over = True
+        parts.runner.turns.labels(reason=ended.reason).inc()
+        log.warning("session_turned_away", turn=turn.turn, reason=str(refusal))

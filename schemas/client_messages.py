@@ -174,7 +174,7 @@ class Attached(msgspec.Struct, frozen=True, omit_defaults=True, tag="attached", 
 
     session: str
     head: str
-    """A cursor at the newest record."""
+    """A cursor at the newest record; empty where nothing was said in the session yet."""
     recovered: Literal["live", "replayed", "snapshot", "gap"]
     """Whether what follows is new, everything since the cursor, a picture, or less than asked for."""
     source: Literal["none", "memory", "log", "archive"] = "none"

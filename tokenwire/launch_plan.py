@@ -86,10 +86,12 @@ class LaunchPlan:
 
     @property
     def own_kafka(self) -> dict[str, str]:
-        """Where children find the embedded brokers, and how many replicas they give a topic."""
+        """Where children find the embedded brokers, how many topics these carry, and how many replicas a topic has."""
+        topics_max = {"TOKENWIRE_SESSION_TOPICS_MAX": str(self.settings.session_topics_ceiling)}
         if "," not in self.kafka:
-            return {"TOKENWIRE_KAFKA_PORT": self.kafka.rpartition(":")[2]}
-        return {"TOKENWIRE_KAFKA": self.kafka, "TOKENWIRE_KAFKA_REPLICATION": str(self.settings.kafka_replication)}
+            return topics_max | {"TOKENWIRE_KAFKA_PORT": self.kafka.rpartition(":")[2]}
+        replication = str(self.settings.kafka_replication)
+        return topics_max | {"TOKENWIRE_KAFKA": self.kafka, "TOKENWIRE_KAFKA_REPLICATION": replication}
 
     def children(self, brokers: Sequence[BrokerStart]) -> list[ChildSpec]:
         """In the order of their needs. Without brokers the cluster is somebody else's."""

@@ -25,7 +25,15 @@ from gateway.decisions.resume_cursor import (
     plan_resume,
 )
 
-__all__ = ["AttachPlan", "AttachWish", "HubView", "plan_from_archive", "plan_from_log", "plan_from_memory"]
+__all__ = [
+    "AttachPlan",
+    "AttachWish",
+    "HubView",
+    "plan_from_archive",
+    "plan_from_log",
+    "plan_from_memory",
+    "plan_without_log",
+]
 
 AttachWish: TypeAlias = Literal["start", "tail"] | SignedPosition | Gap
 Recovered: TypeAlias = Literal["live", "replayed", "snapshot", "gap"]
@@ -60,11 +68,24 @@ class AttachPlan:
     `fold_from` on."""
     log_is_short: bool = False
     """The log holds less than was asked for: older turns may be in the archive."""
+    log_is_absent: bool = False
+    """There is no log: nothing of it is to be read."""
 
     @property
     def tells_all(self) -> bool:
         """Whether the session as it stands, from its beginning, is told before anything else."""
         return self.gap is not None or (self.recovered == "snapshot" and self.picture_of is None)
+
+
+def plan_without_log(wish: AttachWish, hub: HubView) -> AttachPlan:
+    """The plan for a session that has no log: nothing was ever said there, unless a cursor of ours shows otherwise."""
+    match wish:
+        case "tail" | "start":
+            return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="live", log_is_absent=True)
+        case Gap(reason):
+            return replace(after_gap(reason, hub), log_is_absent=True)
+        case SignedPosition():
+            return replace(after_gap("expired", hub), log_is_absent=True)
 
 
 def plan_from_memory(wish: AttachWish, hub: HubView) -> AttachPlan | None:

@@ -117,6 +117,8 @@ class SessionFollow:
         self.replaces_at_snapshot = True
         if self.from_ == "tail" and not self.cursor and message.recovered == "live":
             self.cursor = message.head  # else something is told first, and whoever is cut off before wants it again
+            if not message.head:  # nothing was said there yet: all that will be is new
+                self.from_ = "start"
 
     def gap(self, reason: str) -> None:
         """A snapshot follows; after a skip it adds to what is known."""

@@ -95,7 +95,9 @@ class SessionTeller:
         return self.newest_turn
 
     def cursor(self, position: LogPosition, fold_from: int) -> str:
-        """The cursor of a position of this session's log."""
+        """The cursor of a position of this session's log; empty where there is none yet."""
+        if not self.epoch:
+            return ""
         return self.signer.sign(self.epoch, position, fold_from)
 
     def messages_of(self, part: ToldPart) -> list[HubMessage]:

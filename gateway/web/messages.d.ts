@@ -25,7 +25,7 @@ export interface WelcomeMessage {
 export interface AttachedMessage {
   type: "attached";
   session: string;
-  /** A cursor at the newest record. */
+  /** A cursor at the newest record; empty where nothing was said in the session yet. */
   head: string;
   /** Whether what follows is new, everything since the cursor, a picture, or less than asked for. */
   recovered: "gap" | "live" | "replayed" | "snapshot";

@@ -38,7 +38,10 @@ export class SessionFollow {
     this.#checkedHead = head;
     this.fold.expectSnapshot();
     // Unless something is to be told first: whoever is cut off before it came wants it again.
-    if (this.#from === "tail" && !this.fold.cursor && recovered === "live") this.fold.cursor = head;
+    if (this.#from === "tail" && !this.fold.cursor && recovered === "live") {
+      this.fold.cursor = head;
+      if (!head) this.#from = "start"; // nothing was said there yet: all that will be is new
+    }
   }
 
   /**

@@ -6,13 +6,14 @@ old topic can't pass for one of the new. Creating is idempotent: gateways and wo
     SessionTopicsError
     ├── SessionTopicsUnavailable    the cluster's weather; the same may work later
     └── SessionTopicRefused         the cluster will not have it until somebody acts; the sentence says what to do
+        └── SessionTopicsFull       there are as many as may be; the same may work once some are gone
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,7 @@ from confluent_kafka.error import KafkaError as AdminError
 
 from infra.kafka.cluster_directory import ClusterDirectory
 from infra.kafka.connection import aiokafka_options, librdkafka_options, new_admin
+from infra.kafka.decisions.topic_ceiling import FULL_RETRY_S, ROOM, TopicCount, is_count_due
 from infra.kafka.decisions.topic_refusal import RefusalSpell, remedy, spell_of
 from infra.kafka.node_connection import connection_options
 from infra.kafka.topic_admin import new_topic
@@ -31,7 +33,14 @@ from infra.settings import Settings
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace, TopicSpec
 
-__all__ = ["SessionLog", "SessionTopicRefused", "SessionTopics", "SessionTopicsError", "SessionTopicsUnavailable"]
+__all__ = [
+    "SessionLog",
+    "SessionTopicRefused",
+    "SessionTopics",
+    "SessionTopicsError",
+    "SessionTopicsFull",
+    "SessionTopicsUnavailable",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +66,17 @@ class SessionTopicRefused(SessionTopicsError):
     """The cluster refuses a session's topic, and will refuse it again (`decisions/topic_refusal.py`)."""
 
 
+class SessionTopicsFull(SessionTopicRefused):
+    """We refuse to make another topic (`decisions/topic_ceiling.py`). Field: retry_after_s."""
+
+    def __init__(self, topics: int, ceiling: int) -> None:
+        super().__init__(
+            f"No session can begin: the cluster holds {topics} topics of sessions, and TOKENWIRE_SESSION_TOPICS_MAX "
+            f"allows {ceiling}. {ROOM}"
+        )
+        self.retry_after_s = FULL_RETRY_S
+
+
 @dataclass(frozen=True, slots=True)
 class SessionLog:
     """Where a session's log is, and which incarnation of it."""
@@ -73,6 +93,11 @@ class SessionTopics:
         self.layout = settings.topic_layout
         self.replication = settings.topic_replication
         self.retention_h = settings.session_retention_h
+        self.ceiling = settings.session_topics_ceiling
+        self.count: TopicCount | None = None
+        """Of the topics of this line's sessions, as far as they were counted."""
+        self.on_count: Callable[[int], None] = lambda topics: None
+        """Told how many there are, whenever that has become known."""
         self.options = librdkafka_options(settings)
         asking = aiokafka_options(settings)
         client_id = self.names.member("topics")
@@ -122,12 +147,19 @@ class SessionTopics:
 
     async def find(self, key: SessionKey) -> SessionLog | None:
         """The session's log if it exists. Raises SessionTopicsError."""
-        found = self.remembered(key)
-        if found is not None:
-            return found
-        place = self.names.session_place(key, self.layout)
-        epochs = await self.describe([place.topic])
-        return self.remember(key, epochs[place.topic]) if place.topic in epochs else None
+        return (await self.find_all([key])).get(key)
+
+    async def find_all(self, keys: Sequence[SessionKey]) -> dict[SessionKey, SessionLog]:
+        """The logs of those sessions that have one. Raises SessionTopicsError."""
+        found = {key: known for key in keys if (known := self.remembered(key)) is not None}
+        places = {key: self.place(key) for key in keys if key not in found}
+        epochs = await self.describe({place.topic for place in places.values()})
+        new = {key: self.remember(key, epochs[place.topic]) for key, place in places.items() if place.topic in epochs}
+        return found | new
+
+    def place(self, key: SessionKey) -> LogPlace:
+        """Where the session's log is, if it is there."""
+        return self.names.session_place(key, self.layout)
 
     async def delete(self, key: SessionKey) -> None:
         """Delete a session's own topic; nothing happens where it shares one. Raises SessionTopicsError.
@@ -139,6 +171,8 @@ class SessionTopics:
             refused = await asyncio.to_thread(self.delete_topic, topic)
             if refused is not None:
                 raise self.fault_of(refused.code(), words_of(refused))
+            if self.count is not None:
+                self.note_count(self.count.made(-1))
             for pause_s in LAG_PAUSES_S:
                 await asyncio.sleep(pause_s)
                 if topic not in await self.describe([topic]):
@@ -200,13 +234,40 @@ class SessionTopics:
     async def created(self, keys: list[SessionKey]) -> dict[str, SessionTopicsError]:
         """Create these sessions' topics; why not, for each that was not created. Raises SessionTopicsUnavailable."""
         specs = [self.names.session_topic(key, session_retention_h=self.retention_h) for key in keys]
-        refused = await asyncio.to_thread(self.create, specs)
-        if len(refused) < len(specs):
+        count = await self.counted(len(specs))
+        made, beyond = specs[: count.room(self.ceiling)], specs[count.room(self.ceiling) :]
+        refused = await asyncio.to_thread(self.create, made) if made else {}
+        self.note_count(count.made(len(made) - len(refused)))
+        if len(refused) < len(made):
             self.spell = None
         faults = {topic: self.fault_of(error.code(), words_of(error)) for topic, error in refused.items()}
+        faults |= {spec.name: SessionTopicsFull(count.topics, self.ceiling) for spec in beyond}
         if faults:
             log.warning("session_topics_not_created", sessions=len(faults), reason=str(next(iter(faults.values()))))
         return faults
+
+    async def counted(self, wanted: int) -> TopicCount:
+        """How many there are, before so many are made. Raises SessionTopicsUnavailable."""
+        now_s = asyncio.get_running_loop().time()
+        if self.count is None or is_count_due(self.count, wanted, self.ceiling, now_s):
+            return TopicCount(await asyncio.to_thread(self.count_topics), now_s)
+        return self.count
+
+    def note_count(self, count: TopicCount) -> None:
+        """Say so, once, when it draws near to what may be."""
+        was_near = self.count is not None and self.count.is_near(self.ceiling)
+        self.count = count
+        self.on_count(count.topics)
+        if count.is_near(self.ceiling) and not was_near:
+            log.warning("session_topics_nearly_full", topics=count.topics, topics_max=self.ceiling, remedy=ROOM)
+
+    def count_topics(self) -> int:
+        """Ask the cluster for all names. Raises SessionTopicsUnavailable."""
+        try:
+            topics = self.client().list_topics(timeout=ADMIN_TIMEOUT_S).topics
+        except KafkaException as error:
+            raise SessionTopicsUnavailable("no answer about how many topics there are") from error
+        return sum(topic.startswith(self.names.session_topics) for topic in topics)
 
     def fault_of(self, code: int, words: str) -> SessionTopicsError:
         """What a broker's error means for whoever waits."""

@@ -40,6 +40,8 @@ __all__ = [
     "WORKER_METRICS",
     "WORKER_PROVIDER_TTFT_SECONDS",
     "WORKER_SENT_AGAIN",
+    "WORKER_SESSION_TOPICS",
+    "WORKER_SESSION_TOPICS_MAX",
     "WORKER_TOKENS",
     "WORKER_TURNS",
     "WORKER_TURNS_QUEUED",
@@ -238,6 +240,18 @@ WORKER_DEAD_LETTERS: Final = Metric(
     meaning="Records that could not be processed, by reason; they lie on tokenwire.deadletters.",
     rise="A producer sends what does not follow the schema, or prompts crash workers.",
 )
+WORKER_SESSION_TOPICS: Final = Metric(
+    name="tokenwire_worker_session_topics",
+    kind="gauge",
+    meaning="Topics of sessions on the cluster, as known when this worker made or deleted one; 0 before.",
+    rise="More sessions were begun than deleted; at tokenwire_worker_session_topics_max none can begin.",
+)
+WORKER_SESSION_TOPICS_MAX: Final = Metric(
+    name="tokenwire_worker_session_topics_max",
+    kind="gauge",
+    meaning="Topics of sessions that the cluster may hold (TOKENWIRE_SESSION_TOPICS_MAX).",
+    rise="The setting was raised.",
+)
 
 WORKER_ANSWER_CACHE: Final = Metric(
     name="tokenwire_worker_answer_cache_total",
@@ -303,6 +317,8 @@ WORKER_METRICS: Final = (
     WORKER_CALL_LIMIT,
     WORKER_DEAD_LETTERS,
     WORKER_SENT_AGAIN,
+    WORKER_SESSION_TOPICS,
+    WORKER_SESSION_TOPICS_MAX,
     WORKER_ANSWER_CACHE,
 )
 ANALYTICS_METRICS: Final = (ANALYTICS_ROWS, ANALYTICS_LAG_RECORDS, ANALYTICS_INSERT_SECONDS, ANALYTICS_FAILURES)

@@ -7,7 +7,7 @@ yet relayed, by each of several gateways. In the shared layout several sessions 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from gateway.decisions.open_turns import OpenTurns
 from gateway.decisions.resume_cursor import GapReason
@@ -16,7 +16,8 @@ from gateway.kafka_fetch import FetchedPartition
 from gateway.log_reader import LogFollower
 from infra.kafka.log_client import Fetched, LogBounds, LogRecord, LogUnavailable, OffsetOutOfRange
 from infra.kafka.record_batches import Decoded
-from infra.kafka.session_topics import SessionLog
+from infra.kafka.session_topics import SessionLog, SessionTopicsUnavailable
+from schemas.activity import SessionActivity
 from schemas.codec import encode
 from schemas.identifiers import SessionKey
 from schemas.session_events import SessionEvent
@@ -39,6 +40,10 @@ class FollowedLog:
         self.starts: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.epochs: defaultdict[SessionKey, int] = defaultdict(int)
         self.reachable = True
+        self.unmade: set[SessionKey] = set()
+        """Sessions that have none."""
+        self.looks = 0
+        """How often the cluster was asked where logs are."""
         self.reads = 0
         """Batches read of the past."""
 
@@ -59,10 +64,12 @@ class FollowedLog:
         """Where the session's log is."""
         return session_place(key, self.layout)
 
-    async def ensure(self, key: SessionKey) -> SessionLog:
-        """See `LogFinder.ensure`."""
-        self.answer()
-        return SessionLog(self.place(key), f"epoch-{self.epochs[key]}")
+    async def find_all(self, keys: Sequence[SessionKey]) -> dict[SessionKey, SessionLog]:
+        """See `LogFinder.find_all`."""
+        if not self.reachable:
+            raise SessionTopicsUnavailable("the test has taken the cluster away")
+        self.looks += 1
+        return {key: SessionLog(self.place(key), f"epoch-{self.epochs[key]}") for key in keys if key not in self.unmade}
 
     def forget(self, key: SessionKey) -> None:
         """See `LogFinder.forget`."""
@@ -105,6 +112,7 @@ class FollowedLogReader:
     def __init__(self, log: FollowedLog) -> None:
         self.log = log
         self.partitions = FollowedPartitions(NAMES.is_dense)
+        self.awaited: dict[SessionKey, Callable[[SessionActivity], None]] = {}
         self.reachable = True
 
     def deliver(self) -> None:
@@ -132,6 +140,14 @@ class FollowedLogReader:
     def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
         """See `LogReader.note_turns`."""
         self.partitions.note_turns(place, turns)
+
+    def await_log(self, key: SessionKey, told: Callable[[SessionActivity], None]) -> None:
+        """See `SessionReader.await_log`."""
+        self.awaited[key] = told
+
+    def await_no_more(self, key: SessionKey) -> None:
+        """See `SessionReader.await_no_more`."""
+        self.awaited.pop(key, None)
 
     def attached(self, key: SessionKey) -> None:
         """See `SessionReader.attached`: everything is followed all the time."""

@@ -18,7 +18,7 @@ from uuid import uuid4
 from infra.clock import Clock
 from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, TellLost, UnknownLog
 from infra.kafka.lost_range import LostRange
-from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics
+from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics, SessionTopicsFull
 from processors.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
 from schemas.identifiers import SessionKey
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX, Layout
@@ -236,6 +236,8 @@ class MemoryTopics(SessionTopics):
         self.memory = log
         self.refuses = False
         """Whether it creates none any more."""
+        self.is_full = False
+        """Whether there are as many as may be."""
 
     async def start(self) -> None:
         """Nothing to connect."""
@@ -248,6 +250,8 @@ class MemoryTopics(SessionTopics):
         place = session_place(key, self.memory.layout)
         if self.refuses and place.topic not in self.memory.epochs:
             raise SessionTopicRefused("The cluster refuses a session's topic: it is full.")
+        if self.is_full and place.topic not in self.memory.epochs:
+            raise SessionTopicsFull(5, 5)
         return SessionLog(place, self.memory.create(place.topic))
 
     async def find(self, key: SessionKey) -> SessionLog | None:

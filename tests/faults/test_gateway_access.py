@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
+from gateway.decisions.request_rates import RequestRates
 from infra.access_tokens import issue_token
 from schemas.client_messages import SUBPROTOCOL, Hello, Logout
 from tests.fakes.access_log import AccessLog
@@ -126,6 +127,31 @@ async def test_tickets_and_logouts_want_a_token_and_an_origin_of_ours(tmp_path: 
             assert b" 405 " in await reader.readline()
             writer.close()
             await writer.wait_closed()
+
+
+async def test_S22_tickets_and_logouts_have_rates(tmp_path: Path) -> None:
+    """Of a user, however good its token is; of an address, whatever it shows: 429; others are served."""
+    access_log = AccessLog()
+    async with MemoryGateway.opened(tmp_path, access_log=access_log) as gateway:
+        desk = gateway.gateway.services.access if gateway.gateway.services is not None else None
+        assert desk is not None
+        desk.user_tickets, desk.user_logouts = RequestRates(2, 0.01), RequestRates(1, 0.01)
+        tickets = [(await post(gateway.port, "/v1/ticket", token_for("alice")))[0] for _ in range(3)]
+        bob = token_for("bob")
+        async with WireClient.connected(gateway.port, "carol") as client:
+            await client.send(Logout())
+            await client.closed()
+        newer = issue_token(SECRET.encode(), "carol", ttl_s=60, now_s=time.time() + 2)
+        logouts = [(await post(gateway.port, "/v1/logout", newer))[0] for _ in range(2)]
+        appended = len(access_log.records)
+        assert (await post(gateway.port, "/v1/ticket", bob))[0] == 200
+        desk.asking = RequestRates(1, 0.01)
+        strangers = [(await post(gateway.port, "/v1/ticket", "nonsense"))[0] for _ in range(2)]
+
+        assert tickets == [200, 200, 429]
+        assert logouts == [429, 429]
+        assert appended == 1
+        assert strangers == [401, 429]
 
 
 async def test_head_is_answered_without_a_body(tmp_path: Path) -> None:

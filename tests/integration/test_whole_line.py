@@ -216,7 +216,8 @@ async def test_s6_session_ids_that_are_no_names(line: WholeLine, user: str) -> N
 
 
 async def test_silent_session_hears_a_prompt_of_another_gateway(line: WholeLine, user: str) -> None:
-    """A gateway that has left a silent session out of its fetch takes it in again on the worker's word."""
+    """A gateway hears of the log of a session that had none, and takes a silent one into its fetch again, both on the
+    worker's word."""
     prompt = f"Who is there, {user}?"
     first, second = line.gateways[:2]
     async with (
@@ -224,12 +225,15 @@ async def test_silent_session_hears_a_prompt_of_another_gateway(line: WholeLine,
         ChatClient.connected(second, line.token(user)) as asking,
     ):
         await waiting.attach("s1")
+        begun = await waiting.ended((await asking.answer("s1", prompt, prompt_id="p1")).turn)
+        await metrics_when(first, lambda metrics: metrics[FETCHED] == 1)
         before = await metrics_when(first, lambda metrics: metrics[FETCHED] == 0)
-        turn = (await asking.answer("s1", prompt, prompt_id="p1")).turn
-        seen = await waiting.ended(turn)
+        told = await asking.answer("s1", "And now?", prompt_id="p2")
+        seen = await waiting.ended(told.turn)
         after = await metrics_when(first, lambda metrics: metrics[FETCHED] == 1)
 
-    assert seen.text == answer_to(prompt)
+    assert begun.text == answer_to(prompt)
+    assert seen.text == told.text
     assert not waiting.faults
     assert after[BY_ACTIVITY] == before.get(BY_ACTIVITY, 0.0) + 1
 

@@ -37,6 +37,7 @@ def test_S10_workers_alone_write_what_readers_take_for_answers(names: TopicNames
     assert {role for role, operation in allowed(names, layout, names.turns) if operation in ("Read", "Write")} == {
         Role.WORKER
     }
+    assert (Role.GATEWAY, "Create") not in allowed(names, layout, log)
     for topic in (names.access, names.tickets):
         assert {role for role, operation in allowed(names, layout, topic) if operation in ("Read", "Write")} == {
             Role.GATEWAY

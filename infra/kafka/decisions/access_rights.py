@@ -3,9 +3,10 @@
 A cluster with an authorizer refuses whatever no rule allows, so the table is a list of what is needed and nothing else.
 A process of one kind shares a user with others of its kind; a line's rules name that line's topics and groups alone.
 
-What the parts rest on: nobody but workers writes what a session's readers take for an answer; nobody but workers reads
-the journal; who reads or writes logouts and tickets is a gateway; a group's members are of one kind. A topic that may
-be read or written may be described as well, which Kafka takes for granted and the table need not say.
+What the parts rest on: nobody but workers writes what a session's readers take for an answer; gateways make no topic,
+whatever their clients ask for; nobody but workers reads the journal; who reads or writes logouts and tickets is a
+gateway; a group's members are of one kind. A topic that may be read or written may be described as well, which Kafka
+takes for granted and the table need not say.
 """
 
 from __future__ import annotations
@@ -67,7 +68,6 @@ RIGHTS: Final[Mapping[Role, Mapping[str, tuple[Operation, ...]]]] = {
         "access": ("Read", "Write"),
         "tickets": ("Read", "Write"),
         "session logs": ("Read",),
-        "session topics": ("Create",),
         # /readyz says which topic is missing, of all
         "turns": ("Describe",),
         "records": ("Describe",),

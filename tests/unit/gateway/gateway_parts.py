@@ -12,6 +12,7 @@ from gateway.client_writer import ClientWriter
 from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
 from gateway.decisions.logged_out import LoggedOut
+from gateway.decisions.new_sessions import NewSessions
 from gateway.decisions.prompt_parts import PartsRoom
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.gateway_metrics import GatewayMetrics
@@ -79,6 +80,7 @@ def services_over(
         message_rate=MessageBucket(1_000_000, 1_000_000.0, now_s=0.0),
         held_bytes=held,
         parts_room=PartsRoom(limits.held_bytes_max // 8, held),
+        new_sessions=NewSessions(1_000, 10_000, now_s=clock.monotonic_s()),
         clock=clock,
         metrics=metrics,
     )

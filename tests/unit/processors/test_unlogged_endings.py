@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from schemas.activity import SessionActivity
+from schemas.codec import decode_activity
 from schemas.journal import JournalEntry
-from schemas.prompts import ExpireSession, PromptCancelled
+from schemas.prompts import ExpireSession, PromptCancelled, SessionWatched
 from tests.fakes.one_worker import SESSION, USER, OneWorker, on_virtual_time, prompt, turn_of
 from tests.fakes.scripted_provider import Script
+from tests.fakes.topic_names import ACTIVITY
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 __all__: list[str] = []
@@ -66,6 +69,50 @@ async def test_log_lost_under_a_running_turn(worker: OneWorker) -> None:
     await worker.until(lambda: journalled(worker) == "ended error")
 
     assert "p1" in refused_turns(worker)
+
+
+@on_virtual_time
+async def test_S22_no_room_for_another_session(worker: OneWorker) -> None:
+    """The prompt ends rejected and is forgotten; gateways hear of it; sent again once there is room, it is answered."""
+    worker.topics.is_full = True
+    await worker.send(prompt(), PromptCancelled(user=USER, session="s9", prompt_id="p9"))
+    await worker.until(lambda: bool(worker.finished) and worker.finished[-1][1] == 2)
+    await worker.until(lambda: bool(refusals(worker)))
+    (word,) = refusals(worker)
+    outcomes = [record.outcome for record in worker.records() if record.outcome is not None]
+
+    assert (word.prompt_id, word.retry_after_s) == ("p1", 60.0)
+    assert [(outcome.reason, outcome.error_code) for outcome in outcomes] == [("rejected", "unavailable")]
+    assert journalled(worker) == ""
+    assert worker.dead_letters() == []
+    assert not worker.log.epochs.keys() & {worker.place.topic}
+    worker.topics.is_full = False
+    await worker.send(prompt())
+    await worker.until(lambda: worker.reason("p1") == "complete")
+
+
+@on_virtual_time
+async def test_S22_only_a_prompt_makes_a_log(worker: OneWorker) -> None:
+    """Neither a cancel of what never was, nor the end of a session that never was, nor word of who follows it."""
+    await worker.send(
+        PromptCancelled(user=USER, session=SESSION, prompt_id="p1"),
+        ExpireSession(user=USER, session=SESSION),
+        SessionWatched(user=USER, session=SESSION, gateway="g", devices=1),
+    )
+    await worker.until(lambda: bool(worker.finished) and worker.finished[-1][1] == 3)
+
+    assert worker.place.topic not in worker.log.epochs
+
+
+def refusals(worker: OneWorker) -> list[SessionActivity]:
+    """What gateways were told of sessions that have no log."""
+    words = [
+        decode_activity(record.value or b"")
+        for (topic, _), records in worker.log.partitions.items()
+        if topic == ACTIVITY
+        for record in records
+    ]
+    return [word for word in words if word.kind == "refused"]
 
 
 def test_turn_left_behind_by_a_worker() -> None:

@@ -264,7 +264,13 @@ ACCESS_EVENTS: Final = (
 )
 
 ACTIVITY: Final = SessionActivity(
-    key="abcdefghijklmnopqrstuvwxyz234567", kind="ended", newest_offset=42, first_offset=7, at_us=AT_US
+    key="abcdefghijklmnopqrstuvwxyz234567",
+    kind="refused",
+    newest_offset=42,
+    first_offset=7,
+    at_us=AT_US,
+    prompt_id="p1",
+    retry_after_s=60.0,
 )
 
 DEAD_LETTER: Final = DeadLetter(

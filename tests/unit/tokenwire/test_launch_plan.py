@@ -76,6 +76,7 @@ def test_three_brokers_start_at_once_and_everybody_is_told_of_all() -> None:
     assert set(names) <= set(specs["worker"].depends_on)
     assert cluster.environment["TOKENWIRE_KAFKA"] == cluster.kafka
     assert cluster.environment["TOKENWIRE_KAFKA_REPLICATION"] == "3"
+    assert cluster.environment["TOKENWIRE_SESSION_TOPICS_MAX"] == "5000"
     assert "TOKENWIRE_KAFKA_PORT" not in cluster.environment
 
 
@@ -85,6 +86,7 @@ def test_children_find_each_other_by_their_environment() -> None:
 
     assert environment["TOKENWIRE_TOPIC_LAYOUT"] == "shared"
     assert environment["TOKENWIRE_KAFKA_PORT"] == "9092"
+    assert environment["TOKENWIRE_SESSION_TOPICS_MAX"] == "5000"
     assert environment["TOKENWIRE_HOME"].startswith("/")
 
 

@@ -182,6 +182,15 @@ def test_a_refused_cursor_is_given_up_once() -> None:
     assert follow.refused() is None
 
 
+def test_session_in_which_nothing_was_said_yet() -> None:
+    """There is no cursor; whoever is cut off before the first one comes back from the start: all of it is new."""
+    follow = SessionFollow("tail")
+    follow.attached(Attached(session=S, head="", recovered="live"))
+
+    assert follow.position == "start"
+    assert follow.head_seen("") is None
+
+
 def test_the_tail_begins_at_the_head() -> None:
     """So a reconnect before the first message misses nothing; unless a picture is to be told first."""
     follow = SessionFollow("tail")

@@ -128,6 +128,11 @@ export default {
     equal([follow.headSeen("7"), follow.headSeen("7")], [null, null]);
   },
 
+  "a session in which nothing was said yet is read from its start": () => {
+    const fresh = new SessionFollow("tail");
+    fresh.attached({ head: "", recovered: "live" });
+    equal(fresh.position, "start");
+  },
   "the tail begins at the head, unless a picture is to be told first": () => {
     const [idle, late] = [new SessionFollow("tail"), new SessionFollow("tail")];
     idle.attached({ head: "h", recovered: "live" });

@@ -8,8 +8,16 @@ from collections.abc import Collection
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from structlog.testing import capture_logs
 
-from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics, SessionTopicsUnavailable
+from infra.kafka.decisions import topic_ceiling
+from infra.kafka.session_topics import (
+    SessionLog,
+    SessionTopicRefused,
+    SessionTopics,
+    SessionTopicsFull,
+    SessionTopicsUnavailable,
+)
 from infra.settings import load_settings
 from schemas.identifiers import SessionKey
 from schemas.topics import TopicSpec
@@ -27,6 +35,7 @@ class ScriptedTopics(SessionTopics):
         self.there: set[str] = set()
         self.refusals: dict[str, KafkaError] = {}
         self.asked = threading.Event()
+        self.counts = 0
         self.answering = threading.Event()
         self.answering.set()
 
@@ -44,6 +53,11 @@ class ScriptedTopics(SessionTopics):
         refused = {spec.name: self.refusals[spec.name] for spec in specs if spec.name in self.refusals}
         self.there.update(spec.name for spec in specs if spec.name not in refused)
         return refused
+
+    def count_topics(self) -> int:
+        """Those that are there."""
+        self.counts += 1
+        return len(self.there)
 
     async def describe(self, topics: Collection[str]) -> dict[str, str]:
         """Ids of those that exist."""
@@ -101,6 +115,78 @@ async def test_cluster_that_fails_once(failure: Exception) -> None:
     await topics.stop()
 
     assert found.place.topic == "tokenwire.session.key1"
+
+
+async def test_S22_no_more_topics_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is one too many is refused at once, with a time to wait; what is there is found; deletions make room."""
+    topics = ScriptedTopics()
+    topics.ceiling = 3
+    await topics.start()
+    made = await asyncio.gather(*(topics.ensure(key(number)) for number in range(5)), return_exceptions=True)
+    refused = [outcome for outcome in made if isinstance(outcome, SessionTopicsFull)]
+    assert [refusal.retry_after_s for refusal in refused] == [60.0, 60.0]
+    assert "TOKENWIRE_SESSION_TOPICS_MAX" in str(refused[0])
+    assert len(topics.there) == 3
+    assert await topics.ensure(key(0)) == made[0]
+    await topics.delete(key(0))
+    await topics.ensure(key(4))
+    with pytest.raises(SessionTopicsFull):
+        await topics.ensure(key(0))
+    assert topics.counts == 1
+
+    topics.there.discard("tokenwire.session.key4")  # by somebody else
+    monkeypatch.setattr(topic_ceiling, "FULL_RECOUNT_S", 0.0)
+    await topics.ensure(key(0))
+    await topics.stop()
+
+
+async def test_S22_more_topics_than_may_be_are_there_already() -> None:
+    """An older version made them: each is found, none is added, and the sentence says what to do."""
+    topics = ScriptedTopics()
+    topics.ceiling = 3
+    topics.there = {f"tokenwire.session.key{number}" for number in range(5)}
+    await topics.start()
+    found = await asyncio.gather(*(topics.ensure(key(number)) for number in range(5)))
+    with pytest.raises(SessionTopicsFull, match=r"holds 5 topics of sessions.*allows 3\..*LAYOUT=shared"):
+        await topics.ensure(key(5))
+    await topics.stop()
+
+    assert [each.epoch for each in found] == [f"id-of-tokenwire.session.key{number}" for number in range(5)]
+    assert topics.batches == []
+
+
+async def test_operator_is_warned_before_there_is_no_room() -> None:
+    """Once, from 80 % on, and again after it was less; the number is shown all the time."""
+    topics, shown = ScriptedTopics(), list[int]()
+    topics.ceiling, topics.on_count = 5, shown.append
+    await topics.start()
+    with capture_logs() as logged:
+        for number in range(5):
+            await topics.ensure(key(number))
+        await topics.delete(key(3))
+        await topics.delete(key(4))
+        await topics.ensure(key(5))
+    await topics.stop()
+
+    warned = [entry["topics"] for entry in logged if entry["event"] == "session_topics_nearly_full"]
+    assert shown == [1, 2, 3, 4, 5, 4, 3, 4]
+    assert warned == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("given", "ceiling"),
+    [
+        ({}, 5_000),
+        ({"kafka_heap_mb": 1_536}, 10_000),
+        ({"kafka_heap_mb": 65_536}, 20_000),
+        ({"kafka": "kafka:9092"}, 20_000),
+        ({"kafka": "kafka:9092", "session_topics_max": 70_000}, 70_000),
+        ({"session_topics_max": 1}, 1),
+    ],
+)
+def test_ceiling_is_what_a_broker_survives(given: dict[str, str | int], ceiling: int) -> None:
+    """By the heap of embedded brokers, never more than may be mapped; or as it is set."""
+    assert load_settings({}, **given).session_topics_ceiling == ceiling
 
 
 async def test_stopping_while_the_cluster_is_asked() -> None:
