@@ -27,7 +27,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format audit test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs faults simulate lock schemas bench bench-gateway bench-page soak pack-js vendor clean
+.PHONY: help setup up test check format audit test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs test-drivers faults simulate lock schemas bench bench-gateway bench-page soak pack-js vendor clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ test-brokers: setup  ## The line, a worker's death, both layouts and rows R1, R7
 
 test-codecs: setup  ## A whole line with each codec, from three kinds of producers and from a broker that recompresses; and on a damaged disk
 	TOKENWIRE_CODECS=full $(BIN)/python -m pytest -q -rs tests/integration/test_codecs.py tests/integration/test_damaged_line.py
+
+test-drivers: setup  ## ClickHouse drivers for Go, Java, Node and SQLAlchemy against the read-only endpoint, each where its toolchain is; fetches them
+	$(BIN)/python -m pytest -q -rs --timeout 1800 tests/drivers
 
 faults: setup  ## The fault tests at full size (docs/faults.md), some forty minutes; what they measure is printed
 	TOKENWIRE_FAULTS=full $(BIN)/python -m pytest -q -s --timeout 1800 $(FAULTS)

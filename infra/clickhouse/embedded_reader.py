@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import structlog
 
 from infra.clickhouse.decisions.engine_names import EngineNames, EngineQueries
+from infra.clickhouse.decisions.native_blocks import UnknownLength, with_protocol_version
 from infra.clickhouse.decisions.read_policy import (
     READONLY_CODE,
     Allowed,
@@ -39,13 +40,15 @@ __all__ = ["Answer", "EmbeddedReader", "ReadRequest", "ReaderLimits"]
 log = structlog.get_logger(__name__)
 
 SYNTAX_ERROR: Final = 62
+NOT_IMPLEMENTED: Final = 48
 TIMEOUT_EXCEEDED: Final = 159
 TOO_MANY_QUERIES: Final = 202
 RESULT_TOO_LARGE: Final = 396
 GRACE_S: Final = 3.0
 """Time that the engine has to notice its own limit before the query is killed."""
 STOP_S: Final = 2.0
-STREAMABLE: Final = frozenset({"Native", "TabSeparated", "TSV", "CSV", "RowBinary", "JSONEachRow"})
+NATIVE: Final = "native"
+STREAMABLE: Final = frozenset({NATIVE, "tabseparated", "tsv", "csv", "rowbinary", "jsoneachrow"})
 """Formats whose blocks can stand behind each other; the others are made whole, within the query's memory."""
 ERROR_CODE: Final = re.compile(r"Code: (\d+)\.")
 MARK: Final = re.compile(r"/\* reader:\w+ \*/ ")
@@ -75,6 +78,8 @@ class ReadRequest:
     settings: Mapping[str, str] = field(default_factory=dict)
     database: str = "tokenwire"
     default_format: str = "TabSeparated"
+    protocol_version: int = 0
+    """What the client knows of the format Native (`client_protocol_version`); 0: it has not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +202,10 @@ class EmbeddedReader:
             verdict = self.verdict(session, canonical, request)
             output = verdict.format or request.default_format
             marked = f"{mark} {canonical}".encode(errors="surrogateescape")  # a literal may hold any byte
-            if verdict.streams and output in STREAMABLE:
-                return self.streamed(session, marked, output, request.parameters)
-            return self.whole(session, marked, output, request.parameters)
+            version = request.protocol_version if output.lower() == NATIVE else 0
+            if verdict.streams and output.lower() in STREAMABLE:
+                return self.streamed(session, marked, output, request.parameters, version)
+            return self.whole(session, marked, output, request.parameters, version)
         except RuntimeError as error:
             raise translated(error) from error
         finally:
@@ -233,11 +239,11 @@ class EmbeddedReader:
             heed(judge_database(request.database))
             session.query(f"USE `{request.database}`", "TabSeparated")
 
-    def streamed(self, session: Any, sql: bytes, output: str, parameters: Mapping[str, str]) -> Answer:
+    def streamed(self, session: Any, sql: bytes, output: str, parameters: Mapping[str, str], version: int) -> Answer:
         stream = session.send_query(sql, output, params=dict(parameters))
         body, rows_read, bytes_read = bytearray(), 0, 0
         for block in stream:
-            body += block.bytes()
+            body += native_of(block.bytes(), version)
             rows_read += block.rows_read()
             bytes_read += block.bytes_read()
             if len(body) > self.limits.answer_bytes_max:
@@ -245,11 +251,12 @@ class EmbeddedReader:
                 raise self.too_large()
         return Answer(bytes(body), output, rows_read, bytes_read)
 
-    def whole(self, session: Any, sql: bytes, output: str, parameters: Mapping[str, str]) -> Answer:
+    def whole(self, session: Any, sql: bytes, output: str, parameters: Mapping[str, str], version: int) -> Answer:
         result = session.query(sql, output, params=dict(parameters))
         if result.size() > self.limits.answer_bytes_max:  # before it is copied
             raise self.too_large()
-        return Answer(result.bytes() or b"", output, result.rows_read(), result.bytes_read())
+        body = native_of(result.bytes() or b"", version)
+        return Answer(body, output, result.rows_read(), result.bytes_read())
 
     def too_large(self) -> ClickHouseError:
         return ResultTooLarge(
@@ -257,6 +264,18 @@ class EmbeddedReader:
             "(WHERE, LIMIT), or aggregate.",
             code=RESULT_TOO_LARGE,
         )
+
+
+def native_of(blocks: bytes, version: int) -> bytes:
+    """Blocks as the client's version has them. Raises ClickHouseRefused."""
+    try:
+        return with_protocol_version(blocks, version)
+    except (UnknownLength, RecursionError) as error:
+        raise ClickHouseRefused(
+            f"The format Native can't hold this answer for this client ({str(error)[:100]}): make that column text by "
+            "toString() or toJSONString(), or name it last.",
+            code=NOT_IMPLEMENTED,
+        ) from error
 
 
 def chdb_connect(address: str) -> Any:

@@ -1,18 +1,19 @@
 """A read-only ClickHouse HTTP endpoint on loopback, for the embedded engine; it runs in `reader_process`.
 
-Speaks what `clickhouse_connect.get_client(host=…, port=…)`, curl and Grafana use: GET and POST, the query in the
-address, the body or a form, `param_*`, settings, `database`, `default_format`, gzip, `/ping`, errors with
-`X-ClickHouse-Exception-Code`. There are no sessions: every request stands alone and shows the readers' token, since
-every account of this machine can connect (`infra/clickhouse/decisions/reader_access.py`); `/ping` asks for none and
-says only whether queries are answered. Pages of other sites can't use it: a Host that is not loopback is refused, and
-nothing allows another origin to read. What may run is decided in `infra/clickhouse/decisions/read_policy.py`.
+Speaks what clickhouse-connect, clickhouse-go (and so Grafana), JDBC, @clickhouse/client, clickhouse-sqlalchemy and curl
+use, unmodified: GET and POST, the query in the address, the body or a form, `param_*`, settings, `database`,
+`default_format`, `client_protocol_version`, answers in ClickHouse's compressed blocks (`compress`) and in encodings of
+HTTP, `/ping`, errors with `X-ClickHouse-Exception-Code`. There are no sessions: every request stands alone and shows
+the readers' token, since every account of this machine can connect (`infra/clickhouse/decisions/reader_access.py`);
+`/ping` asks for none and says only whether queries are answered. Pages of other sites can't use it: a Host that is not
+loopback is refused, and nothing allows another origin to read. What may run is decided in
+`infra/clickhouse/decisions/read_policy.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import gzip
 import json
 import re
 import socket
@@ -24,11 +25,13 @@ from urllib.parse import parse_qsl
 import structlog
 from aiohttp import web
 
+from infra.clickhouse.decisions.answer_packing import chosen_encoding, is_on
 from infra.clickhouse.decisions.error_texts import error_text
 from infra.clickhouse.decisions.reader_access import READER_NAME, AccessFault, judge_access
 from infra.clickhouse.embedded_reader import Answer, EmbeddedReader, ReadRequest
 from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, ResultTooLarge
 from infra.clickhouse.reader_token import TOKEN_PLACE
+from infra.embedded.answer_packing import block_packed, encoded
 from infra.embedded.ports import LOOPBACK, PortTaken
 from infra.embedded.reader_door import ReaderDoor
 from infra.host_names import LOOPBACK_NAMES, only_asked_by
@@ -43,12 +46,14 @@ SHUTDOWN_S: Final = 2.0
 BACKLOG: Final = 32
 """Connections that wait to be taken in; so many at once are let in before the door can count them."""
 COMPRESS_FROM_BYTES: Final = 1_024
+BAD_ARGUMENTS: Final = 36
 NOT_IMPLEMENTED: Final = 48
 AUTHENTICATION_FAILED: Final = 516
 STRANGERS_TOLD_S: Final = 60.0
 """How often the log tells of requests without a good token: anybody can send a million of them."""
 FORM: Final = re.compile(r"\w+=")
 """How a form begins, and no statement does: `curl --data-binary "SELECT 1"` says that its body is a form."""
+PROTOCOL_VERSION: Final = re.compile(r"[0-9]{1,9}")
 TRANSPORT_PARAMETERS: Final = frozenset(
     {
         "add_http_cors_header",
@@ -192,7 +197,7 @@ class ClickHouseEndpoint:
         except ClickHouseError as error:
             log.info("query_refused", code=error.code, kind=type(error).__name__)
             return error_response(error, request)
-        return answer_response(answer, request)
+        return await answer_response(answer, request)
 
 
 class StrangersNotice:
@@ -237,8 +242,12 @@ async def read_request(request: web.Request) -> ReadRequest:
             if request.content_type == "application/x-www-form-urlencoded" and FORM.match(body):
                 parameters |= dict(parse_qsl(body, keep_blank_values=True, errors="surrogateescape"))
                 body = ""
-    if parameters.get("compress", "0") not in ("0", "false") or parameters.get("decompress", "0") not in ("0", "false"):
-        raise ClickHouseRefused("Native compression is not offered here; use gzip over HTTP.", code=NOT_IMPLEMENTED)
+            if body and is_on(parameters.get("decompress", "")):
+                raise ClickHouseRefused(
+                    "A body in ClickHouse's compressed blocks (decompress=1) is not read here: send the query as text. "
+                    "Inserts are refused in any case.",
+                    code=NOT_IMPLEMENTED,
+                )
     sql = "\n".join(part for part in (parameters.get("query", ""), body) if part)
     return ReadRequest(
         sql=sql,
@@ -246,7 +255,14 @@ async def read_request(request: web.Request) -> ReadRequest:
         settings=settings_of(parameters),
         database=parameters.get("database") or request.headers.get("X-ClickHouse-Database") or "tokenwire",
         default_format=parameters.get("default_format") or request.headers.get("X-ClickHouse-Format") or "TabSeparated",
+        protocol_version=protocol_version(parameters.get("client_protocol_version") or "0"),
     )
+
+
+def protocol_version(value: str) -> int:
+    if not PROTOCOL_VERSION.fullmatch(value):
+        raise ClickHouseRefused("client_protocol_version is a number, as clients send it.", code=BAD_ARGUMENTS)
+    return int(value)
 
 
 async def form_fields(request: web.Request) -> dict[str, str]:
@@ -273,7 +289,7 @@ def settings_of(parameters: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def answer_response(answer: Answer, request: web.Request) -> web.Response:
+async def answer_response(answer: Answer, request: web.Request) -> web.Response:
     summary = {"read_rows": str(answer.rows_read), "read_bytes": str(answer.bytes_read)}
     headers = common_headers(request) | {
         "X-ClickHouse-Format": answer.format,
@@ -281,14 +297,18 @@ def answer_response(answer: Answer, request: web.Request) -> web.Response:
         "Content-Type": CONTENT_TYPES.get(answer.format, "text/plain; charset=UTF-8"),
     }
     body = answer.body
-    wants = request.query.get("enable_http_compression") == "1"
-    if wants and len(body) >= COMPRESS_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
-        body = gzip.compress(body, compresslevel=1)
-        headers["Content-Encoding"] = "gzip"
+    if is_on(request.query.get("compress", "")):
+        body = await asyncio.to_thread(block_packed, body)
+    encoding = chosen_encoding(request.headers.get("Accept-Encoding", ""))
+    wants = is_on(request.query.get("enable_http_compression", ""))
+    if wants and encoding is not None and len(body) >= COMPRESS_FROM_BYTES:
+        body = await asyncio.to_thread(encoded, body, encoding)
+        headers["Content-Encoding"] = encoding
     return web.Response(body=body, headers=headers)
 
 
 def error_response(error: ClickHouseError, request: web.Request) -> web.Response:
+    """As text in any case: clients tell it from packed bytes, and read its code from a header."""
     status = STATUS_OF_CODE.get(error.code, 503 if isinstance(error, ClickHouseUnavailable) else 400)
     headers = common_headers(request) | {"X-ClickHouse-Exception-Code": str(error.code)}
     return web.Response(status=status, text=error_text(error.code, str(error)), headers=headers)
