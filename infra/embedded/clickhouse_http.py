@@ -45,7 +45,6 @@ REQUEST_BYTES_MAX: Final = 1_048_576
 SHUTDOWN_S: Final = 2.0
 BACKLOG: Final = 32
 """Connections that wait to be taken in; so many at once are let in before the door can count them."""
-COMPRESS_FROM_BYTES: Final = 1_024
 BAD_ARGUMENTS: Final = 36
 NOT_IMPLEMENTED: Final = 48
 AUTHENTICATION_FAILED: Final = 516
@@ -300,8 +299,9 @@ async def answer_response(answer: Answer, request: web.Request) -> web.Response:
     if is_on(request.query.get("compress", "")):
         body = await asyncio.to_thread(block_packed, body)
     encoding = chosen_encoding(request.headers.get("Accept-Encoding", ""))
-    wants = is_on(request.query.get("enable_http_compression", ""))
-    if wants and encoding is not None and len(body) >= COMPRESS_FROM_BYTES:
+    if encoding is not None and is_on(
+        request.query.get("enable_http_compression", "")
+    ):  # small ones too: JDBC relies on it
         body = await asyncio.to_thread(encoded, body, encoding)
         headers["Content-Encoding"] = encoding
     return web.Response(body=body, headers=headers)
