@@ -298,10 +298,9 @@ async def answer_response(answer: Answer, request: web.Request) -> web.Response:
     body = answer.body
     if is_on(request.query.get("compress", "")):
         body = await asyncio.to_thread(block_packed, body)
-    encoding = chosen_encoding(request.headers.get("Accept-Encoding", ""))
-    if encoding is not None and is_on(
-        request.query.get("enable_http_compression", "")
-    ):  # small ones too: JDBC relies on it
+    wants = is_on(request.query.get("enable_http_compression", ""))
+    encoding = chosen_encoding(request.headers.get("Accept-Encoding", "")) if wants else None
+    if encoding is not None:  # a short body too: JDBC takes each to be encoded
         body = await asyncio.to_thread(encoded, body, encoding)
         headers["Content-Encoding"] = encoding
     return web.Response(body=body, headers=headers)
