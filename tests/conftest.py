@@ -2,8 +2,6 @@
 
 And ctrl-C means what it means at a keyboard: a shell that runs the tests in the background has them ignore SIGINT,
 which every process that they start would inherit, so that none could be stopped with it.
-
-The session's broker stands here, so that the tests of two folders in one process share it.
 """
 
 from __future__ import annotations
@@ -11,10 +9,6 @@ from __future__ import annotations
 import signal
 
 from hypothesis import HealthCheck, settings
-
-from tests.integration.broker_fixture import broker, private_broker
-
-__all__ = ["broker", "private_broker"]
 
 settings.register_profile("tokenwire", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tokenwire")

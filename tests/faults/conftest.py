@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: a line on a broker."""
+"""Fixtures of the fault tests: brokers, and a line on one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest_asyncio
 
 from infra.embedded.broker import EmbeddedBroker
+from tests.integration.broker_fixture import broker, private_broker
 from tests.integration.worker_line import WorkerLine, open_line
 
-__all__ = ["line", "private_line"]
+__all__ = ["broker", "line", "private_broker", "private_line"]
 
 
 @pytest_asyncio.fixture
