@@ -1,4 +1,4 @@
-"""`tokenwire acls` as somebody types it; that the rules hold is tried on a broker (`test_access_rights.py`)."""
+"""`tokenwire acls` as somebody types it; that the rules hold is tried on a broker (`test_tls_and_sasl.py`)."""
 
 from __future__ import annotations
 
