@@ -95,7 +95,7 @@ simulate: setup  ## Thousands of simulated worker crashes, servers with hidden l
 check: setup  ## Formatting, lint and types, as CI runs them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(call built,$(SOURCES))
+	$(BIN)/mypy --num-workers 2 $(call built,$(SOURCES))
 
 format: setup  ## Format and mend what can be mended mechanically
 	$(BIN)/ruff format .
