@@ -1,6 +1,6 @@
 """What is locked here against published advisories: `make audit`.
 
-Every wheel of the three requirement locks and every jar of the brokers' lists is compared with
+Every wheel of the three requirement locks and every jar of the lists is compared with
 `tests/data/advisories.json`, which names for each advisory where its range of versions was read. That file holds what
 its keepers looked up, so it must be looked through again: the command fails once that is 30 days ago. Where pip-audit
 is installed and its service answers, wheels are asked about there as well.
@@ -31,6 +31,7 @@ ADVISORIES: Final = ROOT / "tests" / "data" / "advisories.json"
 WHEEL_LOCKS: Final = ("requirements.lock", "infra/deploy/requirements.lock", "infra/deploy/build-requirements.lock")
 JAR_LISTS: Final = (
     "infra/embedded/broker_jars.lock",
+    "tests/drivers/jdbc.lock",
     *(
         f"tests/integration/broker_releases/{list_.name}"
         for list_ in (ROOT / "tests/integration/broker_releases").glob("*.lock")

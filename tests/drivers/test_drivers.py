@@ -33,7 +33,11 @@ ASK_S: Final = 180.0
 NODE_CLIENT: Final = "@clickhouse/client@1.23.1"
 SQLALCHEMY: Final = ("clickhouse-sqlalchemy==0.3.2", "sqlalchemy==2.0.58")
 JDBC_LIST: Final = HERE / "jdbc.lock"
-JDBC_ROOTS: Final = ("com.clickhouse:clickhouse-jdbc:0.10.0", "org.slf4j:slf4j-nop:2.0.17")
+JDBC_ROOTS: Final = (
+    "com.clickhouse:clickhouse-jdbc:0.10.0",
+    "org.slf4j:slf4j-nop:2.0.17",
+    "at.yawk.lz4:lz4-java:1.11.4",  # newer than the driver asks for, as in the broker's list
+)
 """`python -m tests.drivers.test_drivers` makes the list of its jars anew."""
 
 ATTEMPTS: Final = 20
