@@ -21,6 +21,8 @@ BROKER: Final = "kafka"
 BROKER_STOP_S: Final = 10.0
 WORKER_STOP_S: Final = 10.0
 READY_S: Final = 90.0
+BROKER_READY_S: Final = 600.0
+"""A broker opens the logs of all sessions before it is ready; killed half-way, it begins anew with more to mend."""
 
 Thing = TypeVar("Thing")
 
@@ -114,7 +116,7 @@ class LaunchPlan:
                 argv=tuple(start.command),
                 environment=child_environment(self.own_environment, "broker", settings=()),
                 ready=start.ready,
-                ready_deadline_s=READY_S,
+                ready_deadline_s=BROKER_READY_S,
                 stop_deadline_s=BROKER_STOP_S,
                 chosen_ports=start.chosen_ports,
             )

@@ -74,6 +74,7 @@ def test_three_brokers_start_at_once_and_everybody_is_told_of_all() -> None:
     names = ("kafka-1", "kafka-2", "kafka-3")
     assert all(specs[name].depends_on == () for name in names)
     assert set(names) <= set(specs["worker"].depends_on)
+    assert all(specs[name].ready_deadline_s >= 600 for name in names), "it may have thousands of logs to open"
     assert cluster.environment["TOKENWIRE_KAFKA"] == cluster.kafka
     assert cluster.environment["TOKENWIRE_KAFKA_REPLICATION"] == "3"
     assert cluster.environment["TOKENWIRE_SESSION_TOPICS_MAX"] == "5000"
