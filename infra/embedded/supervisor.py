@@ -37,6 +37,8 @@ __all__ = ["NotStarted", "Supervisor"]
 
 LOG_CHECK_S: Final = 30.0
 EXITS_REMEMBERED: Final = 64
+TOLD_EVERY_S: Final = 20.0
+"""How often it is said that a child still starts: a broker with thousands of logs takes minutes."""
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -232,11 +234,18 @@ class Supervisor:
         over = (process.wait(), self._stopping.wait(), child.unwanted.wait())
         try:
             async with asyncio.timeout(child.spec.ready_deadline_s):
-                return await first_of(*over, until_ready(child.spec)) == len(over)
+                return await first_of(*over, until_ready(child.spec), self._tell_of_the_wait(child)) == len(over)
         except TimeoutError:
             self._say(f"{child.spec.name} was not ready after {child.spec.ready_deadline_s:g} s; see {child.log_file}")
             await process.kill()
             return False
+
+    async def _tell_of_the_wait(self, child: Kept) -> None:
+        began_s = time.monotonic()
+        while True:
+            await asyncio.sleep(TOLD_EVERY_S)
+            waited_s, most_s = time.monotonic() - began_s, child.spec.ready_deadline_s
+            self._say(f"{child.spec.name} still starts, {waited_s:.0f} s of at most {most_s:.0f}; see {child.log_file}")
 
     def _note_ready(self, child: Kept, seconds: float) -> None:
         child.ready.set()
