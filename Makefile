@@ -44,7 +44,7 @@ up: setup  ## Set up if needed, then run everything on this machine (ctrl-C stop
 test: test-unit test-integration  ## All tests: unit first, then on real parts
 
 test-unit: setup
-	$(BIN)/python -m pytest -q -n 2 $(call built,$(UNIT_TESTS))
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(call built,$(UNIT_TESTS))
 
 test-integration: setup
 	$(if $(call built,$(SLOW_TESTS)),$(BIN)/python -m pytest -q -n 2 --dist loadfile $(call built,$(SLOW_TESTS)))

@@ -253,7 +253,7 @@ async def most_resident_mb(gateway: ChildGateway) -> None:
         await asyncio.sleep(0.1)
 
 
-PAIRS: Final = sized(1, full=10)
+PAIRS: Final = sized(3, full=10)
 NEIGHBOURS: Final = 10
 PAIR_TOKENS: Final = sized(50, full=150)
 RATIO_MAX: Final = sized(10.0, full=1.25)
