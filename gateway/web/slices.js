@@ -1,19 +1,25 @@
 /**
  * Work in slices, so that the page answers keys while much is done: all who work here take turns, and together they
- * take no more than `SLICE_MS` of a task. What fits into the first slice is done before the call returns.
+ * take no more than a slice of a task. What fits into the first one is done before the call returns.
+ *
+ * A slice is as long as the page was busy otherwise since the last one, within limits: where a long page takes a tenth
+ * of a second to be laid out, slices of a hundredth would spend all the time on that.
  */
 
-const SLICE_MS = 12;
+const SLICE_MS_MIN = 12;
+const SLICE_MS_MAX = 100;
 /** @type {Set<() => boolean>} */
 const waiting = new Set();
 let sliceEnds = 0;
+let restsSinceMs = 0;
 let timer = null;
 
 /** @param {() => boolean} work does a little and says whether more is to be done; begins now */
 export function workInSlices(work) {
-  if (timer === null) beginSlice();
+  if (timer === null) beginSlice(SLICE_MS_MIN);
   waiting.add(work);
   if (performance.now() < sliceEnds) goOn(work);
+  restsSinceMs = performance.now();
 }
 
 /** Whether all that was begun is done. */
@@ -21,8 +27,8 @@ export function isIdle() {
   return waiting.size === 0;
 }
 
-function beginSlice() {
-  sliceEnds = performance.now() + SLICE_MS;
+function beginSlice(sliceMs) {
+  sliceEnds = performance.now() + sliceMs;
   timer = setTimeout(turn, 0);
 }
 
@@ -37,11 +43,13 @@ function goOn(work) {
 function turn() {
   timer = null;
   if (waiting.size === 0) return;
-  beginSlice();
+  const restedMs = performance.now() - restsSinceMs;
+  beginSlice(Math.min(Math.max(SLICE_MS_MIN, restedMs), SLICE_MS_MAX));
   for (const work of [...waiting]) {
-    if (performance.now() >= sliceEnds) return;
+    if (performance.now() >= sliceEnds) break;
     waiting.delete(work);
     waiting.add(work); // behind the others
     goOn(work);
   }
+  restsSinceMs = performance.now();
 }
