@@ -28,8 +28,8 @@ from infra.clickhouse.connection import ClickHouseConnection
 from infra.clickhouse.decisions.reader_access import token_digest
 from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits
 from infra.clickhouse.migrate import migrate
+from infra.clickhouse.notice_writing import leave_notice
 from infra.clickhouse.reader_token import reader_headers, reader_token
-from infra.clickhouse.readers_notice import leave_notice
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.settings import load_settings
 

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from infra.clickhouse.connection import ClickHouseConnection
 from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.clickhouse.migrate import migrate
-from infra.clickhouse.readers_notice import leave_notice
+from infra.clickhouse.notice_writing import leave_notice
 from infra.clock import Clock, SystemClock
 from infra.host_names import known_names
 from infra.settings import Settings

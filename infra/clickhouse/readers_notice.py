@@ -1,56 +1,26 @@
 """The file by which the writer tells the readers' process what there is to read, and by which token.
 
-It is written after the migrations, at every start of the writer, whole or not at all, and only where it changes. The
-readers' process looks at it with each request, so migrations and a new token need no word between the two.
+The readers' process looks at it with each request, so migrations and a new token need no word between the two
+(`infra.clickhouse.notice_writing` writes it).
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
-from infra.clickhouse.decisions.migration_plan import DATABASE
-from infra.clickhouse.decisions.reader_access import token_digest
-from infra.clickhouse.decisions.reader_tables import ReadersNotice, WrittenTable
-from infra.clickhouse.reader_token import reader_token
-from infra.private_files import OWNER_ONLY
+from infra.clickhouse.decisions.reader_tables import ReadersNotice
 
-if TYPE_CHECKING:
-    from infra.clickhouse.connection import ClickHouseConnection  # its driver is heavy, and readers need none
-
-__all__ = ["NoticeFile", "leave_notice", "notice_path"]
+__all__ = ["NoticeFile", "notice_path"]
 
 log = structlog.get_logger(__name__)
-
-TABLES: Final = (
-    "SELECT name, create_table_query, engine_full, data_paths FROM system.tables "
-    f"WHERE database = '{DATABASE}' ORDER BY name"
-)
 
 
 def notice_path(home: Path) -> Path:
     """Where the notice is."""
     return home.resolve() / "clickhouse-config" / "readers.json"
-
-
-async def leave_notice(connection: ClickHouseConnection, home: Path) -> None:
-    """Tell the readers' process of the tables as they are now. Raises ClickHouseError, SecretDamaged, OSError."""
-    rows = await connection.query(TABLES)
-    tables = tuple(WrittenTable(name, create, engine, *paths[:1]) for name, create, engine, paths in rows)
-    digest = token_digest(reader_token(home))
-    text = msgspec.json.encode(ReadersNotice(digest, str(connection.files.data / "store"), tables))
-    path = notice_path(home)
-    if path.exists() and path.read_bytes() == text:
-        return
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb") as file:
-        file.write(text)
-    unfinished.rename(path)
 
 
 class NoticeFile:

@@ -16,8 +16,8 @@ import aiohttp
 
 from infra.clickhouse.connection import ClickHouseConnection
 from infra.clickhouse.migrate import migrate
+from infra.clickhouse.notice_writing import leave_notice
 from infra.clickhouse.reader_token import reader_headers, reader_token
-from infra.clickhouse.readers_notice import leave_notice
 from infra.settings import load_settings
 from processors.decisions.analytics_rows import row_of
 from processors.turn_table import ClickHouseTurnTable

@@ -1,0 +1,189 @@
+"""The house: modules without circles, and folders in the order that a prompt meets them.
+
+Every import counts, wherever it stands: one under `TYPE_CHECKING` hides a circle from Python, not from a reader. What
+is broken today stands in `KNOWN_FAULTS`, which only shrinks: an entry that is a fault no longer fails the test too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from tests.architecture.source_tree import PACKAGES, SourceFile, source_files
+
+__all__: list[str] = []
+
+Graph: TypeAlias = Mapping[str, set[str]]
+"""Of each module, the modules of ours that it imports."""
+
+FLOORS: Final = {
+    "processors": (
+        *("analytics", "", "group", "intake", "turns", "attempts", "sessions", "targets", "providers", "writing"),
+        "decisions",
+    ),
+    "gateway": (
+        *("web", "client", "", "process", "clients", "access", "sockets", "hubs", "fetching"),
+        "decisions",
+    ),
+    "producers": ("batches", "answers", "dead_letters", ""),
+}
+"""Of each package its folders, top first; "" are the modules that lie in none. A module imports from its own folder
+and from those after it; a folder's `decisions/` counts as the folder. A folder that is not there yet is passed over."""
+
+FACE: Final = "tokenwire"
+"""Reads what a command needs when it runs, so that `--help` comes at once; what it needs for types it may import so."""
+HEAVY: Final = {"jgo.maven"}
+"""Of others, and too slow to import for a type alone."""
+
+KNOWN_FAULTS: Final[frozenset[str]] = frozenset(
+    {
+        "circle: processors.attempt_stream, processors.merging, processors.session_lane, "
+        "processors.turn_calls, processors.turn_records, processors.turn_route",
+        "circle: processors.command_intake, processors.comparisons, processors.journal_repair, "
+        "processors.partition_owner, processors.prompt_intake, processors.session_watchers, "
+        "processors.turn_lines, processors.turn_recovery, processors.unlogged_endings",
+        "circle: processors.hedged_call, processors.turn_runner",
+        "type only: processors.command_intake imports processors.partition_owner",
+        "type only: processors.comparisons imports processors.partition_owner",
+        "type only: processors.hedged_call imports processors.turn_runner",
+        "type only: processors.journal_repair imports processors.partition_owner",
+        "type only: processors.model_lines imports processors.permit_asks",
+        "type only: processors.prompt_intake imports processors.partition_owner",
+        "type only: processors.session_lane imports processors.turn_records",
+        "type only: processors.session_watchers imports processors.partition_owner",
+        "type only: processors.turn_lines imports processors.partition_owner",
+        "type only: processors.turn_recovery imports processors.partition_owner",
+        "type only: processors.unlogged_endings imports processors.partition_owner",
+    }
+)
+
+
+def ours() -> list[SourceFile]:
+    return [source for source in source_files() if source.package in PACKAGES]
+
+
+def name_of(source: SourceFile) -> str:
+    return source.module.removesuffix(".__init__")
+
+
+def graph_of(sources: Iterable[SourceFile]) -> dict[str, set[str]]:
+    """Who imports whom: `from package import module` is an import of the module."""
+    by_name = {name_of(source): source for source in sources}
+    return {
+        name: {found for found in imported_by(source.tree, by_name) if found != name}
+        for name, source in by_name.items()
+    }
+
+
+def imported_by(tree: ast.AST, names: Iterable[str]) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=aliases):
+                yield from (alias.name for alias in aliases if alias.name in names)
+            case ast.ImportFrom(module=str() as module, names=aliases):
+                inner = (f"{module}.{alias.name}" for alias in aliases)
+                yield from (name if name in names else module for name in inner if name in names or module in names)
+            case _:
+                continue
+
+
+def circles_of(graph: Graph) -> list[list[str]]:
+    """The largest sets of modules in which each one reaches each other one."""
+    reached = {name: reached_from(name, graph) for name in graph}
+    circles = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph}
+    return sorted(sorted(circle) for circle in circles if circle)
+
+
+def reached_from(name: str, graph: Graph) -> set[str]:
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        fresh = graph.get(waiting.pop(), set()) - found
+        found |= fresh
+        waiting += fresh
+    return found
+
+
+def type_only(source: SourceFile) -> Iterator[str]:
+    """The modules imported for the type checker's eyes alone."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for inner in ast.walk(node):
+                match inner:
+                    case ast.Import(names=aliases):
+                        yield from (alias.name for alias in aliases)
+                    case ast.ImportFrom(module=str() as module):
+                        yield module
+                    case _:
+                        continue
+
+
+def folders_of(sources: Iterable[SourceFile]) -> dict[str, str]:
+    """Of each module the folder of its package; "": it lies in none."""
+    return {name_of(source): source.path.parts[1] if len(source.path.parts) > 2 else "" for source in sources}
+
+
+def homeless(sources: Iterable[SourceFile]) -> Iterator[str]:
+    for name, folder in folders_of(sources).items():
+        package = name.split(".")[0]
+        if package in FLOORS and folder not in FLOORS[package]:
+            yield f"no floor: {name}"
+
+
+def arrows_up(sources: Iterable[SourceFile]) -> Iterator[str]:
+    folders = folders_of(sources)
+    for name, imported in graph_of(sources).items():
+        package = name.split(".")[0]
+        for other in imported:
+            if other.split(".")[0] == package and is_up(FLOORS.get(package, ()), folders[name], folders[other]):
+                yield f"up: {name} imports {other}"
+
+
+def is_up(floors: tuple[str, ...], folder: str, other: str) -> bool:
+    """Whether an import leads to a floor above. What lies in one heap for all floors imports as it likes."""
+    known = folder in floors and other in floors
+    return known and folder != "decisions" and floors.index(folder) > floors.index(other)
+
+
+def faults_of(sources: list[SourceFile]) -> set[str]:
+    hidden = {
+        f"type only: {name_of(source)} imports {module}"
+        for source in sources
+        for module in type_only(source)
+        if source.package != FACE and module not in HEAVY
+    }
+    circles = {f"circle: {', '.join(circle)}" for circle in circles_of(graph_of(sources))}
+    return hidden | circles | set(homeless(sources)) | set(arrows_up(sources))
+
+
+def test_the_house_stands() -> None:
+    """No circle, no import for types alone, none of a folder above; what is broken is known."""
+    faults = faults_of(ours())
+
+    assert sorted(faults - KNOWN_FAULTS) == []
+    assert sorted(KNOWN_FAULTS - faults) == [], "mended: take it out of KNOWN_FAULTS"
+
+
+def source_of(path: str, text: str) -> SourceFile:
+    return SourceFile(Path(path), tuple(text.splitlines()), ast.parse(text))
+
+
+def test_rules_see_what_they_are_for() -> None:
+    """The checks themselves: a circle closed under TYPE_CHECKING and an arrow up are seen."""
+    hidden = "if TYPE_CHECKING:\n    from processors.turns import stops\n"
+    sources = [
+        source_of("processors/sessions/__init__.py", ""),
+        source_of("processors/turns/__init__.py", ""),
+        source_of("processors/turns/stops.py", "import processors.sessions.lane"),
+        source_of("processors/sessions/lane.py", hidden),
+        source_of("processors/cellar/wine.py", ""),
+    ]
+
+    assert faults_of(sources) == {
+        "circle: processors.sessions.lane, processors.turns.stops",
+        "type only: processors.sessions.lane imports processors.turns",
+        "no floor: processors.cellar.wine",
+        "up: processors.sessions.lane imports processors.turns.stops",
+    }
