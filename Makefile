@@ -27,7 +27,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format audit test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs test-drivers faults simulate lock schemas bench bench-gateway bench-page soak pack-js vendor clean
+.PHONY: help setup up test check format audit test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs test-drivers faults simulate lock schemas bench bench-gateway bench-page soak client pack-js vendor clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -132,6 +132,9 @@ lock: setup  ## Resolve the three locks anew from pyproject.toml: everything, th
 	$(LOCK) --extra embedded --group dev pyproject.toml -o requirements.lock
 	$(LOCK) -c requirements.lock pyproject.toml -o infra/deploy/requirements.lock
 	$(LOCK) -c requirements.lock --group image-build -o infra/deploy/build-requirements.lock
+
+client: setup  ## The Python client as a wheel of its own, tokenwire-client, in dist/
+	$(BIN)/python -m infra.client_distribution --out dist
 
 pack-js: setup  ## The JavaScript client as an npm package, in dist/
 	@mkdir -p dist

@@ -13,7 +13,7 @@ WEB_FOLDER: Final = Path(__file__).parent / "web"
 ENTRY: Final = "index.html"
 FILE_BYTES_MAX: Final = 2_097_152
 FILES_MAX: Final = 256
-NOT_OF_THE_PAGE: Final = ("package.json", "vendor.json", ".d.ts", ".tgz")
+NOT_OF_THE_PAGE: Final = ("package.json", "vendor.json", ".d.ts", ".tgz", ".md", "LICENSE")
 """What only the client's package is made of, and what says where the vendored files are from."""
 CONTENT_TYPES: Final = {
     ".css": "text/css; charset=utf-8",

@@ -2,10 +2,10 @@
 
     python3 infra/setup_environment.py --venv .venv
 
-Standard library only, and readable by Python 3.7 as far as the sentence that asks for a newer one. Five steps: virtual
-environment, locked dependencies (every file checked by its hash), the project itself, the broker's jars and its start
-cache. What
-a step was made from is remembered in the environment, so a second run does nothing and an interrupted one goes on.
+Standard library only, and readable by Python 3.7 as far as the sentence that asks for a newer one. Six steps: virtual
+environment, locked dependencies (every file checked by its hash), the project itself, what an environment of the light
+client is made from (a test needs it), the broker's jars and its start cache. What a step was made from is remembered in
+the environment, so a second run does nothing and an interrupted one goes on.
 Output of pip goes to a log; a failure shows its end.
 """
 
@@ -57,6 +57,7 @@ class Setup:
         self.step("environment", f"Python {sys.version}", "Creating the virtual environment", self.create_environment)
         self.step("dependencies", digest(LOCK_FILE), "Installing the locked dependencies", self.install_dependencies)
         self.step("project", f"{ROOT} {digest(PROJECT_FILE)}", "Installing tokenwire itself", self.install_project)
+        self.fill_wheelhouse()
         if not os.environ.get("TOKENWIRE_KAFKA"):
             self.fetch_jars()
             self.make_start_cache()
@@ -102,6 +103,17 @@ class Setup:
         """With the build tool from the lock: pip would fetch another one, unchecked, for an isolated build."""
         command = self.pip("install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
         self.call(command, "The project could not be installed into its environment.")
+
+    def fill_wheelhouse(self) -> None:
+        """Nothing that runs needs it: where it fails, the light client's test is skipped and says so."""
+        folder = self.home / "cache" / "wheelhouse"
+        if self.state.get("wheelhouse") == digest(LOCK_FILE) and folder.is_dir():
+            return
+        command = [str(self.python), "-m", "infra.client_distribution", "--wheelhouse", str(folder)]
+        with self.log_file.open("a") as output:
+            if subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode == 0:
+                self.state["wheelhouse"] = digest(LOCK_FILE)
+                self.write_state()
 
     def fetch_jars(self) -> None:
         """Instant when they are there; says by itself what it downloads, and why it could not."""

@@ -24,6 +24,7 @@ MAY_IMPORT: Final = {
 PURE_LIBRARY: Final = {
     "__future__",
     "array",
+    "ast",
     "base64",
     "binascii",
     "bisect",

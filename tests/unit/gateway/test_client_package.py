@@ -59,7 +59,7 @@ def test_page_does_not_serve_the_package() -> None:
     served = load_page_files()
 
     assert "/web/tokenwire_client.js" in served
-    assert not [path for path in served if path.endswith((".d.ts", ".json", ".tgz"))]
+    assert not [path for path in served if path.endswith((".d.ts", ".json", ".tgz", ".md", "/LICENSE"))]
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on this machine")
@@ -76,4 +76,5 @@ async def test_npm_packs_exactly_that(tmp_path: Path) -> None:
         output, _ = await process.communicate()
     packed = {file["path"] for file in json.loads(output)[0]["files"]}
 
-    assert packed == {*PACKAGE["files"], "package.json"}
+    assert packed == {*PACKAGE["files"], "package.json", "README.md", "LICENSE"}
+    assert (WEB_FOLDER / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
