@@ -259,6 +259,8 @@ class AttemptStream:
                     self.finish_reason = reason
                 case UsageChunk(usage) if self.usage is None or is_full(usage):
                     self.usage, self.is_usage_early = usage, False
+                case UsageChunk():
+                    pass  # a part, after the whole
                 case LimitsChunk(seen):
                     self.on_limits(seen)
 

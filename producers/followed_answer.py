@@ -23,6 +23,7 @@ from schemas.session_events import (
     TokensEmitted,
     TurnEnded,
     TurnError,
+    TurnHedged,
     TurnQueued,
     TurnStarted,
     TurnWaiting,
@@ -176,7 +177,8 @@ class FollowedAnswer:
                 return AnswerText("".join(event.chunks), index)
             case TurnEnded():
                 return self._ended(event, index)
-        return None
+            case TurnHedged() | ComparisonEnded() | PromptRefused():  # no words of this answer
+                return None
 
     def _ended(self, event: TurnEnded, index: int) -> AnswerEnded:
         text = "".join(self._chunks[index])

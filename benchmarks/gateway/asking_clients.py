@@ -136,6 +136,10 @@ class AskingCrowd:
                 return await self.begin(order)
             case "stop":
                 await self.stop(order["within_s"])
+            case "tally":
+                pass
+            case unknown:
+                raise ValueError(f"no such order: {unknown}")
         return {kind: self.tally(kind) for kind in ("normal", "slow")}
 
     async def begin(self, order: Order) -> Order:

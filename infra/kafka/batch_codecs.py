@@ -46,9 +46,10 @@ def unpacked(codec: int, packed: memoryview, bytes_max: int) -> bytes | bytearra
                 return into_buffer(cramjam.lz4.decompress_into, packed, bytes_max)
             case 4:
                 return into_buffer(cramjam.zstd.decompress_into, packed, bytes_max)
+            case _:
+                raise CannotUnpack(f"codec {codec} is none that Kafka has")
     except (cramjam.DecompressionError, zlib.error) as error:
         raise CannotUnpack(f"codec {codec} cannot unpack it, or it unpacks to more than {bytes_max} bytes") from error
-    raise CannotUnpack(f"codec {codec} is none that Kafka has")
 
 
 def gunzipped(packed: memoryview, bytes_max: int) -> bytes:

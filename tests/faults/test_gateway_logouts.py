@@ -60,6 +60,8 @@ class Story:
             case "logout":
                 assert (await post(port, "/v1/logout", self.token))[0] == 200
                 self.logged_out = True
+            case _:
+                raise ValueError(name)
 
     async def shake_hands(self, port: int) -> None:
         """Up to the hello, the token in the header."""

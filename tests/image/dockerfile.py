@@ -129,6 +129,8 @@ def step_of(keyword: str, rest: str) -> Step:
             return User(rest)
         case "WORKDIR":
             return WorkFolder(rest)
+        case _:
+            pass
     raise DockerfileNotUnderstood(f"{keyword} {rest}")
 
 

@@ -81,6 +81,8 @@ def events_of(step: dict[str, Any]) -> Iterator[str]:
         case {"end": reason}:
             yield event_of(choice_of({}, reason) | {"usage": USAGE})
             yield DONE
+        case _:
+            pass  # a wait alone
 
 
 def choice_of(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

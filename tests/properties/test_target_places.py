@@ -137,6 +137,8 @@ def happen(scene: Scene, act: Any, tasks: list[asyncio.Task[None]]) -> None:
         case ("move", _, owners):
             scene.bus.share({at: workers[owner % len(workers)] for at, owner in enumerate(owners)})
             scene.bound = scene.limit + scene.places_taken
+        case _:
+            pass  # nothing is there to cancel
 
 
 @given(st.integers(1, 4), st.lists(st.one_of(arrivals, arrivals, cancels, new_limits), max_size=50), st.booleans())

@@ -301,6 +301,8 @@ class Campaign:
                 self.seen["run voided"] += 1
             case "partition_task_failed":
                 self.faults.append(f"failed task: {event['task']}: {event.get('exc_info')!r}")
+            case _:
+                pass
 
     def note_turns(self, ledger: Ledger) -> None:
         for turn in ledger.turns.values():

@@ -97,7 +97,7 @@ class StreamedAnswer(AnswerDisplay):
 
     def take(self, piece: AnswerPiece) -> None:
         """Show text as it comes; on a terminal also what the prompt waits for."""
-        from producers.followed_answer import AnswerEnded, AnswerQueued, AnswerStarted, AnswerText
+        from producers.followed_answer import AnswerEnded, AnswerQueued, AnswersCompared, AnswerStarted, AnswerText
 
         super().take(piece)
         match piece:
@@ -117,6 +117,8 @@ class StreamedAnswer(AnswerDisplay):
             case AnswerEnded(text=text):
                 self._status.clear()
                 click.echo("\n" if text else "", nl=False)
+            case AnswersCompared():
+                pass  # there is one
 
     def close(self) -> None:
         """One line on how it ended."""
@@ -140,7 +142,7 @@ class ComparedAnswers(AnswerDisplay):
 
     def take(self, piece: AnswerPiece) -> None:
         """Note how far each is; show one that has ended."""
-        from producers.followed_answer import AnswerEnded, AnswerQueued, AnswerStarted, AnswerText
+        from producers.followed_answer import AnswerEnded, AnswerQueued, AnswersCompared, AnswerStarted, AnswerText
 
         super().take(piece)
         match piece:
@@ -158,6 +160,8 @@ class ComparedAnswers(AnswerDisplay):
                 self._states[index] = piece.reason
                 self._status.clear()
                 self._section(piece)
+            case AnswersCompared():
+                pass  # told at the end
         self._status.show(self._told)
 
     def close(self) -> None:

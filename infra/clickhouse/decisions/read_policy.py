@@ -240,7 +240,8 @@ def judge_node(
             return judge_table(node.get("name_parts") or [node["name"]])
         case "SetQuery":
             return judge_clause(node, names)
-    return None
+        case _:  # a kind on the list that names nothing
+            return None
 
 
 def judge_function(name: str, names: EngineNames) -> Refused | None:

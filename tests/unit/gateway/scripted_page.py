@@ -77,6 +77,8 @@ class ScriptedGateway:
                 turn = f"turn-{prompt_id}"
                 self.send({"type": "accepted", "session": session, "prompt_id": prompt_id, "turns": [turn]})
                 self.append(type="queued", session=session, turn=turn, prompt_id=prompt_id, input=text)
+            case _:
+                pass  # heard, and on the list of what was said
 
     def take_in(self, prompt: Message, models: list[str]) -> None:
         """A comparison: a turn per model."""
