@@ -90,13 +90,20 @@ def give_back(*, tables: bool = False) -> None:
     if tables:
         gc.unfreeze()
         shrink_tables()
-        forget_names = getattr(sys, "_clear_type_cache", None)
-        if forget_names is not None:
-            forget_names()
+        forget_names()
     gc.collect()
     if tables:
         gc.freeze()
     trim()
+
+
+def forget_names() -> None:
+    """Empty the cache of attributes; Python 3.13 has another call for it, and warns of the one before."""
+    for name in ("_clear_internal_caches", "_clear_type_cache"):
+        forget = getattr(sys, name, None)
+        if forget is not None:
+            forget()
+            return
 
 
 def trim() -> None:

@@ -77,21 +77,27 @@ assert sum(sys.getrefcount(name) for name in names) < before, before
 
 def test_names_that_were_looked_up_are_let_go_of() -> None:
     """Python's cache of attributes holds them, each where it was made."""
-    told = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, timeout=20, check=False)
+    told = subprocess.run(
+        [sys.executable, "-W", "error", "-c", NAMES], capture_output=True, text=True, timeout=20, check=False
+    )
 
     assert told.returncode == 0, told.stderr
 
 
 def test_young_objects_never_become_many() -> None:
     """Where old ones go as new ones come too; that is what ten thousand connections that are pinged do."""
-    told = subprocess.run([sys.executable, "-c", YOUNG], capture_output=True, text=True, timeout=20, check=False)
+    told = subprocess.run(
+        [sys.executable, "-W", "error", "-c", YOUNG], capture_output=True, text=True, timeout=20, check=False
+    )
 
     assert told.returncode == 0, told.stderr
 
 
 def test_process_that_has_started() -> None:
     """What its start made is left alone from then on, what comes later is collected, threads wait less."""
-    told = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=20, check=False)
+    told = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, timeout=20, check=False
+    )
 
     assert told.returncode == 0, told.stderr
 
@@ -99,7 +105,7 @@ def test_process_that_has_started() -> None:
 def test_memory_of_a_rush_is_given_back() -> None:
     """With the allocator that gateways are started with, what stays does not hold on to what lay around it."""
     told = subprocess.run(
-        [sys.executable, "-c", RUSH],
+        [sys.executable, "-W", "error", "-c", RUSH],
         capture_output=True,
         text=True,
         timeout=20,
