@@ -118,7 +118,15 @@ class GuardedTokens:
 class AccessDesk:
     """One gateway's; `close` must follow. `on_logged_out` hears of each user who logs out, and of the moment."""
 
-    def __init__(self, tokens: GuardedTokens, issuer: TicketIssuer, publisher: AccessPublisher, clock: Clock) -> None:
+    def __init__(
+        self,
+        tokens: GuardedTokens,
+        issuer: TicketIssuer,
+        publisher: AccessPublisher,
+        clock: Clock,
+        *,
+        on_logged_out: Callable[[UserId, float], None] = lambda user, at_s: None,
+    ) -> None:
         self.tokens = tokens
         self.issuer = issuer
         self.publisher = publisher
@@ -135,7 +143,7 @@ class AccessDesk:
         self.asking = RequestRates(ADDRESS_BURST, ADDRESS_PER_S)
         self.user_tickets = RequestRates(USER_TICKETS_BURST, USER_TICKETS_PER_S)
         self.user_logouts = RequestRates(USER_LOGOUTS_BURST, USER_LOGOUTS_PER_S)
-        self.on_logged_out: Callable[[UserId, float], None] = lambda user, at_s: None
+        self.on_logged_out = on_logged_out
 
     async def close(self) -> None:
         """Tell nobody anything more."""

@@ -36,7 +36,7 @@ class KnownSession:
 class ActiveSessions:
     """A `LogReader` over another one."""
 
-    def __init__(self, reader: LogReader, clock: Clock) -> None:
+    def __init__(self, reader: LogReader, clock: Clock, *, on_return: Callable[[str], None] = lambda _: None) -> None:
         self.reader = reader
         self.clock = clock
         self.fetched: dict[SessionKey, KnownSession] = {}
@@ -45,7 +45,7 @@ class ActiveSessions:
         self.awaited: dict[SessionKey, Callable[[SessionActivity], None]] = {}
         """Sessions without a log, and who waits for it."""
         self.ticked_at_s = clock.monotonic_s()
-        self.on_return: Callable[[str], None] = lambda _: None
+        self.on_return = on_return
         """Told why a session is fetched again."""
 
     @property
@@ -126,8 +126,8 @@ class ActiveSessions:
         if known is not None:
             known.standing.prompted(self.clock.monotonic_s())
 
-    def tick(self, now_s: float) -> None:
-        """Leave out what is silent, and look at some that were left out. Call every second or so."""
+    def tick(self, now_s: float) -> tuple[int, int]:
+        """See `SessionReader.tick`: leave out what is silent, and look at some that were left out."""
         for key, known in list(self.fetched.items()):
             position = self.reader.position(known.place)
             if position is None:  # lost, and its follower knows
@@ -142,6 +142,7 @@ class ActiveSessions:
             if self.left_out[key].standing.is_due(now_s):
                 known = self.brought_back(key, "look") or self.fetched[key]
                 known.standing.looked_at(now_s)
+        return len(self.fetched), len(self.left_out)
 
     def leave_out(self, key: SessionKey, known: KnownSession, now_s: float) -> None:
         self.reader.unfollow(known.place, key)

@@ -72,8 +72,7 @@ class ClientConnection:
         self.protocol = ClientProtocol(self.rules.prompt_limits, services.parts_room)
         now_s = services.clock.monotonic_s()
         outbox = ClientOutbox(self.rules.outbox_limits, services.held_bytes, now_s=socket.loop.time())
-        self.writer = ClientWriter(socket, outbox, self.evict)
-        self.writer.on_mode = services.metrics.mode_reached
+        self.writer = ClientWriter(socket, outbox, self.evict, services.metrics.mode_reached)
         socket.on_unblocked = services.metrics.blocked_s.observe
         limits = self.rules.connection_limits
         self.bucket = MessageBucket(limits.message_burst, limits.messages_per_s, now_s=now_s)

@@ -100,12 +100,18 @@ class ClientWriter:
         "waiters",
     )
 
-    def __init__(self, socket: FrameSocket, outbox: ClientOutbox, on_closed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        socket: FrameSocket,
+        outbox: ClientOutbox,
+        on_closed: Callable[[], None],
+        on_mode: Callable[[OutboxState], None],
+    ) -> None:
         self.socket = socket
         self.outbox = outbox
         self.on_closed = on_closed
         """Told once when the client is too slow to be kept."""
-        self.on_mode: Callable[[OutboxState], None] | None = None
+        self.on_mode = on_mode
         """Told of each rung that is reached, for the shell's metrics."""
         self.queue: list[tuple[SharedFrame, FrameHolder | None]] = []
         self.behind: dict[FrameHolder, None] = {}
@@ -296,8 +302,7 @@ class ClientWriter:
         if state is self.said:
             return
         self.said = state
-        if self.on_mode is not None:
-            self.on_mode(state)
+        self.on_mode(state)
         match state:
             case OutboxState.CLOSED:
                 self.on_closed()
@@ -331,8 +336,8 @@ class ClientWriter:
         self.close()
         self.outbox.forget()
         self.socket.on_writable = None
-        self.on_closed, self.on_mode = nobody, None
+        self.on_closed = self.on_mode = nobody
 
 
-def nobody() -> None:
+def nobody(*_: object) -> None:
     """Whom a connection that is gone tells of its end."""

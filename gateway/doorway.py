@@ -61,12 +61,18 @@ class Visitor(Protocol):
 class Doorway:
     """The sockets of one gateway, welcome or not."""
 
-    def __init__(self, limits: ConnectionLimits, held: HeldBytes, on_refused: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        limits: ConnectionLimits,
+        held: HeldBytes,
+        on_refused: Callable[[str], None],
+        answer_outside: Callable[[bytes], bytes | None] = lambda request: None,
+    ) -> None:
         self.limits = limits
         self.held = held
         self.on_refused = on_refused
         """Told why, for the shell's metrics."""
-        self.answer_outside: Callable[[bytes], bytes | None] = lambda request: None
+        self.answer_outside = answer_outside
         """What is answered to the request of a socket for which there is no room; None: that there is none."""
         self.inside: set[Visitor] = set()
         self.leaving: set[Visitor] = set()

@@ -83,6 +83,10 @@ class SessionReader(LogReader, Protocol):
         """Nobody does any more."""
         ...
 
+    def tick(self, now_s: float) -> tuple[int, int]:
+        """Look at the time, every second or so: how many sessions are fetched then, and how many left out."""
+        ...
+
 
 class PastReader(Protocol):
     """Reads what lies on a log, each read on its own (`infra.kafka.log_client.LogClient`)."""

@@ -90,6 +90,8 @@ class SessionHub:
         *,
         user: UserId,
         on_lost: Callable[[SessionHub], None],
+        on_relay: Callable[[int], None],
+        on_wish: Callable[[SessionHub], None],
     ) -> None:
         self.key = key
         self.log = log
@@ -103,9 +105,9 @@ class SessionHub:
         self.listeners: OneOrMany[HubListener] = OneOrMany()
         """Those who are told each record as it comes."""
         self.reader: LogReader | None = None
-        self.on_relay: Callable[[int], None] | None = None
+        self.on_relay = on_relay
         """Told now and then when a record was stamped that is being relayed."""
-        self.on_wish: Callable[[SessionHub], None] | None = None
+        self.on_wish = on_wish
         """Told, now and again, while an open turn's worker wants word of those who follow it."""
         self.frame_bytes_max = min(FRAME_BYTES_MAX, teller.message_bytes_max)
         self.rolled_bytes_max = min(ROLLED_BYTES_MAX, teller.message_bytes_max)
@@ -176,7 +178,7 @@ class SessionHub:
             self.heed()
         if messages:
             self.relayed += 1
-            if self.on_relay is not None and self.relayed % RELAY_SAMPLE == 1:
+            if self.relayed % RELAY_SAMPLE == 1:
                 self.on_relay(self.reading.stamped_us)
             self.ring.extend(messages)
             if self.listeners:
@@ -198,7 +200,7 @@ class SessionHub:
 
     def heed(self) -> None:
         """Make the wish of the session's worker known, if it has one."""
-        if self.on_wish is not None and self.reading.wish is not None:
+        if self.reading.wish is not None:
             self.on_wish(self)
 
     def lost(self, reason: GapReason) -> None:

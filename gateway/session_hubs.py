@@ -31,7 +31,7 @@ from infra.kafka.session_topics import SessionLog
 from schemas.activity import SessionActivity
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 
-__all__ = ["RINGS_BYTES_MAX", "SessionHubs", "SessionSource", "session_records"]
+__all__ = ["RINGS_BYTES_MAX", "SessionHubs", "SessionSource", "session_records", "unheard"]
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +47,10 @@ RECORDS_AT_ONCE_MAX: Final = 512
 """Records folded before other work gets its turn."""
 NOTHING_YET: Final = LogPosition(2**62)
 """Tell nothing: the past is folded without a word."""
+
+
+def unheard(_: object) -> None:
+    """For what nobody wants to hear of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,9 @@ class SessionHubs:
         *,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         rings_bytes_max: int = RINGS_BYTES_MAX,
+        on_relay: Callable[[int], None] = unheard,
+        on_wish: Callable[[SessionHub], None] = unheard,
+        on_forgotten: Callable[[str], None] = unheard,
     ) -> None:
         self.source = source
         self.clock = clock
@@ -79,9 +86,9 @@ class SessionHubs:
         self.reading = asyncio.Semaphore(OPENINGS_MAX)
         self.past = SharedPast(source.log_client, source.reader)
         self.absent = AbsentSessions(source.topics, source.reader, clock, self.appeared, self.refused)
-        self.on_relay: Callable[[int], None] | None = None
-        self.on_wish: Callable[[SessionHub], None] | None = None
-        self.on_forgotten: Callable[[str], None] = lambda _: None
+        self.on_relay = on_relay
+        self.on_wish = on_wish
+        self.on_forgotten = on_forgotten
         """Told the topic of a session of which nothing is to stay."""
 
     def signer(self, key: SessionKey) -> CursorSigner:
@@ -147,8 +154,16 @@ class SessionHubs:
         teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
         tells_from = NOTHING_YET if epoch else LogPosition(0)
         reading = SessionReading(teller, starts_at=starts_at, tells_from=tells_from)
-        hub = SessionHub(key, session_log, teller, reading, user=user, on_lost=self.lose)
-        hub.on_relay, hub.on_wish = self.on_relay, self.on_wish
+        hub = SessionHub(
+            key,
+            session_log,
+            teller,
+            reading,
+            user=user,
+            on_lost=self.lose,
+            on_relay=self.on_relay,
+            on_wish=self.on_wish,
+        )
         hub.ring.bound(self.ring_bytes_max())
         return hub
 

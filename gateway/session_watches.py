@@ -24,7 +24,7 @@ from producers.errors import ProducerError
 from schemas.identifiers import SessionKey, UserId
 from schemas.prompts import SessionWatched
 
-__all__ = ["SessionWatches", "WatchPublisher"]
+__all__ = ["ReaderReports", "WatchPublisher"]
 
 log = structlog.get_logger(__name__)
 
@@ -50,11 +50,10 @@ class Watched:
     reports: WatchReports = field(default_factory=WatchReports)
 
 
-class SessionWatches:
+class ReaderReports:
     """All of them. `gateway` names this process to the workers."""
 
-    def __init__(self, hubs: SessionHubs, publisher: WatchPublisher, clock: Clock, *, gateway: str) -> None:
-        self.hubs = hubs
+    def __init__(self, publisher: WatchPublisher, clock: Clock, *, gateway: str) -> None:
         self.publisher = publisher
         self.clock = clock
         self.gateway = gateway
@@ -68,15 +67,15 @@ class SessionWatches:
             self.watched[hub.key] = Watched(hub.user, hub.teller.session)
             self.wanted.set()
 
-    async def run(self) -> None:
-        """Look and report until cancelled.
+    async def run(self, hubs: SessionHubs) -> None:
+        """Look at the hubs and report until cancelled.
 
         Cancellation: reports under way may be published or not; `leave` says the last word.
         """
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self.wanted.wait()
-                for report in self.due():
+                for report in self.due(hubs):
                     if len(self.under_way) < UNDER_WAY_MAX:
                         task = tasks.create_task(self.publish(report))
                         self.under_way.add(task)
@@ -85,12 +84,12 @@ class SessionWatches:
                     self.wanted.clear()
                 await asyncio.sleep(BETWEEN_S)
 
-    def due(self) -> list[SessionWatched]:
+    def due(self, hubs: SessionHubs) -> list[SessionWatched]:
         """What is to be told now; sessions that want no word any more are forgotten."""
         now_s = self.clock.monotonic_s()
         reports: list[SessionWatched] = []
         for key, watched in list(self.watched.items()):
-            hub = self.hubs.hubs.get(key)
+            hub = hubs.hubs.get(key)
             wish = hub.reading.wish if hub is not None else None
             if hub is not None and wish is not None:
                 word = watched.reports.due(seen_at(hub, read=wish.pace), wish, now_s)

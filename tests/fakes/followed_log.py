@@ -155,6 +155,10 @@ class FollowedLogReader:
     def prompted(self, key: SessionKey) -> None:
         """See `SessionReader.prompted`."""
 
+    def tick(self, now_s: float) -> tuple[int, int]:
+        """See `SessionReader.tick`: nothing is left out."""
+        return len(self.partitions.by_name), 0
+
 
 class FollowedFetch(FetchedPartition):
     """An answer with ready-made records."""

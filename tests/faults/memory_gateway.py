@@ -9,20 +9,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from gateway.access_desk import AccessDesk, GuardedTokens
 from gateway.archive_reader import Archive
+from gateway.decisions.client_outbox import HeldBytes
 from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
-from gateway.gateway_rules import process_rate
-from gateway.server import Gateway
+from gateway.gateway_metrics import GatewayMetrics
+from gateway.gateway_rules import process_rate, rules_of
+from gateway.process.open_connections import OpenConnections
+from gateway.process.server import Gateway, open_gateway
+from gateway.session_watches import ReaderReports
 from infra.access_tokens import TokenVerifier
 from infra.clock import SystemClock
 from infra.connect_tickets import TicketIssuer
 from infra.settings import load_settings
+from producers.prompt_producer import PromptProducer
 from schemas.client_messages import SUBPROTOCOL, Attach, Hello, OnSlow
 from schemas.codec import encode
 from schemas.session_events import SessionEvent
@@ -40,11 +45,11 @@ NARROW_BYTES = 4_096
 class MemoryGateway:
     """The gateway, its log, and what a worker does with it."""
 
-    def __init__(self, gateway: Gateway, log: FollowedLog, reader: FollowedLogReader, port: int) -> None:
+    def __init__(self, gateway: Gateway, log: FollowedLog, reader: FollowedLogReader) -> None:
         self.gateway = gateway
         self.log = log
         self.reader = reader
-        self.port = port
+        self.port = gateway.port
 
     @property
     def address(self) -> str:
@@ -76,44 +81,43 @@ class MemoryGateway:
 
         `log`, `access_log`: another gateway's, which this one serves as well.
         """
-        clock = SystemClock()
-        gateway = Gateway(load_settings({}, home=home, gateway_port=0, auth_secret=SECRET, **(settings or {})), clock)
-        connection_limits = ConnectionLimits(**(limits or {}))
+        clock, connections = SystemClock(), OpenConnections()
+        loaded = load_settings({}, home=home, gateway_port=0, auth_secret=SECRET, **(settings or {}))
+        made, connection_limits = rules_of(loaded, clock), ConnectionLimits(**(limits or {}))
         if tokens is not None:
-            rules["tokens"] = GuardedTokens(tokens, gateway.rules.tokens.logged_out, clock)
-        gateway.rules = replace(
-            gateway.rules,
+            rules["tokens"] = GuardedTokens(tokens, made.tokens.logged_out, clock)
+        made = replace(
+            made,
             connection_limits=connection_limits,
-            outbox_limits=replace(gateway.rules.outbox_limits, **(outbox or {})),
+            outbox_limits=replace(made.outbox_limits, **(outbox or {})),
             **{"tick_s": 0.1, **rules},
         )
-        gateway.held.bytes_max = connection_limits.held_bytes_max
-        gateway.doorway.limits = connection_limits
         log = log or FollowedLog(records_per_read=200)
         reader = FollowedLogReader(log)
         access_log = access_log or AccessLog()
-        access = AccessDesk(gateway.rules.tokens, TicketIssuer(SECRET.encode()), access_log, clock)
-        access.on_logged_out = gateway.log_out
+        issuer = TicketIssuer(SECRET.encode())
+        access = AccessDesk(made.tokens, issuer, access_log, clock, on_logged_out=connections.log_out)
         access_log.join(access)
-        gateway.services = replace(
+        services = replace(
             services_over(log, reader, archive=archive, clock=clock),
-            rules=gateway.rules,
+            rules=made,
             sockets=SocketCounts(connection_limits),
             message_rate=process_rate(connection_limits, clock),
-            held_bytes=gateway.held,
+            held_bytes=HeldBytes(connection_limits.held_bytes_max),
             clock=clock,
             access=access,
-            metrics=gateway.metrics,
+            metrics=GatewayMetrics(clock),
         )
-        port = await gateway.listen()
-        ticking = asyncio.create_task(gateway.tick())
+        reports = ReaderReports(cast(PromptProducer, None), clock, gateway="memory")
+        gateway = await open_gateway(loaded, services, connections, reports)
+        ticking = asyncio.create_task(gateway.upkeep.run())
         try:
-            yield cls(gateway, log, reader, port)
+            yield cls(gateway, log, reader)
         finally:
-            await gateway.leave()
+            await gateway.departure.leave()
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
-            await gateway.services.hubs.close()
+            await services.hubs.close()
 
 
 @asynccontextmanager

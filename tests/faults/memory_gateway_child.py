@@ -51,7 +51,7 @@ async def append(gateway: MemoryGateway, wish: dict[str, Any]) -> int:
     most = 0
     for encoded in wish["events"]:
         await gateway.append(wish["session"], [decode_session_event(base64.b64decode(encoded))])
-        most = max(most, gateway.gateway.held.total)
+        most = max(most, gateway.gateway.services.held_bytes.total)
     return most
 
 

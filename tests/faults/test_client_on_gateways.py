@@ -41,7 +41,7 @@ async def test_G6_client_moves_to_the_sibling_of_a_gateway_that_leaves(tmp_path:
                 match message:
                     case Attached() if going is None:
                         await leaving.append(SESSION, events[:20])
-                        going = asyncio.create_task(leaving.gateway.leave())
+                        going = asyncio.create_task(leaving.gateway.departure.leave())
                     case Drain():
                         drained = True
                         await leaving.append(SESSION, events[20:30])

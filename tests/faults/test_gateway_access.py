@@ -133,7 +133,7 @@ async def test_S22_tickets_and_logouts_have_rates(tmp_path: Path) -> None:
     """Of a user, however good its token is; of an address, whatever it shows: 429; others are served."""
     access_log = AccessLog()
     async with MemoryGateway.opened(tmp_path, access_log=access_log) as gateway:
-        desk = gateway.gateway.services.access if gateway.gateway.services is not None else None
+        desk = gateway.gateway.services.access
         assert desk is not None
         desk.user_tickets, desk.user_logouts = RequestRates(2, 0.01), RequestRates(1, 0.01)
         tickets = [(await post(gateway.port, "/v1/ticket", token_for("alice")))[0] for _ in range(3)]

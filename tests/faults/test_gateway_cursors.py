@@ -162,7 +162,7 @@ async def test_G7_every_cursor_at_every_cut(tmp_path: Path) -> None:
         for start in range(RECORDS + 1):
             for cursor, known in given:
                 archive.reachable = (tried := tried + 1) % 2 == 0
-                gateway.gateway.services.archive.paused_until_s = 0.0  # type: ignore[union-attr]  # opened
+                gateway.gateway.services.archive.paused_until_s = 0.0
                 await forget_session(gateway)
                 with cut(gateway.log, start):
                     told = await told_from(gateway, client, cursor)
@@ -187,7 +187,6 @@ async def test_G7_every_cursor_at_every_cut(tmp_path: Path) -> None:
 
 async def forget_session(gateway: MemoryGateway) -> None:
     """As a gateway that never heard of it."""
-    assert gateway.gateway.services is not None
     await gateway.gateway.services.hubs.close()
 
 

@@ -83,7 +83,6 @@ async def answer_pings(client: WireClient) -> None:
 async def test_G13_sessions_that_nobody_follows_are_let_go_of(tmp_path: Path) -> None:
     """Once their grace is over nothing holds them, not even whoever looked at them last."""
     async with MemoryGateway.opened(tmp_path, tick_s=0.02) as gateway:
-        assert gateway.gateway.services is not None
         hubs = gateway.gateway.services.hubs
         async with WireClient.connected(gateway.port) as client:
             for number in range(5):

@@ -31,7 +31,7 @@ async def test_G6_clients_go_one_after_the_other(tmp_path: Path) -> None:
             opened = [WireClient.connected(gateway.port) for _ in range(clients)]
             peers = [await client.__aenter__() for client in opened]
             began_s = time.monotonic()
-            leaving = tasks.create_task(gateway.gateway.leave())
+            leaving = tasks.create_task(gateway.gateway.departure.leave())
             told = [tasks.create_task(left(peer, began_s)) for peer in peers]
         for client in opened:
             await client.__aexit__(None, None, None)
@@ -54,7 +54,7 @@ async def test_G6_answers_go_on_until_the_slot_and_resume_elsewhere(tmp_path: Pa
             await client.next("attached")
             await gateway.append(SESSION, events[:3])
             await client.until("delta")
-            leaving = asyncio.create_task(gateway.gateway.leave())
+            leaving = asyncio.create_task(gateway.gateway.departure.leave())
             notice = await client.until("drain")
             await gateway.append(SESSION, events[3:4])
             told = await client.until("delta")
@@ -82,7 +82,7 @@ async def test_G6_nobody_left_ends_it_early(tmp_path: Path) -> None:
     """Clients that go on their own shorten the window."""
     async with MemoryGateway.opened(tmp_path, drain_s=30.0, drain_clients_per_s=0.01) as gateway:
         async with WireClient.connected(gateway.port) as client:
-            leaving = asyncio.create_task(gateway.gateway.leave())
+            leaving = asyncio.create_task(gateway.gateway.departure.leave())
             await client.until("drain")
         async with asyncio.timeout(5):
             await leaving

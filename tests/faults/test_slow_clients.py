@@ -146,13 +146,13 @@ async def test_G1_reader_far_slower_than_the_answer(tmp_path: Path) -> None:
         await until(lambda: len(gateway.gateway.connections) == 2)
         for event in answer_events("t1", texts):
             await gateway.append("s1", [event])
-            most = max(most, gateway.gateway.held.total)
+            most = max(most, gateway.gateway.services.held_bytes.total)
         late_s = await until(lambda: quick.turns["t1"].end is not None)
         behind_by_then = 2_000 - slow.next_seq
         while slow.modes[-1:] != ["direct"]:
             await slow.read()
-            most = max(most, gateway.gateway.held.total)
-        cap = gateway.gateway.rules.outbox_limits.connection_bytes_max
+            most = max(most, gateway.gateway.services.held_bytes.total)
+        cap = gateway.gateway.services.rules.outbox_limits.connection_bytes_max
 
     assert late_s < 0.5
     assert behind_by_then > 1_900
@@ -174,7 +174,7 @@ async def test_G1_reader_that_stops_is_closed_with_a_cursor_that_works(tmp_path:
             await until(lambda: len(gateway.gateway.connections) == 1)
             for event in answer_events("t1", texts):
                 await gateway.append("s1", [event])
-            await until(lambda: 'code="4508"' in gateway.gateway.metrics.exposition().decode())
+            await until(lambda: 'code="4508"' in gateway.gateway.services.metrics.exposition().decode())
             while not (slow.told and isinstance(slow.told[-1], Disconnect)):
                 await slow.read()
         words = slow.told[-1]
@@ -350,7 +350,7 @@ async def test_process_that_holds_all_it_may(tmp_path: Path) -> None:
         most = 0
         for event in answer_events("t1", texts):
             await gateway.append("s1", [event])
-            most = max(most, gateway.gateway.held.total)
+            most = max(most, gateway.gateway.services.held_bytes.total)
         with pytest.raises(InvalidStatus) as refused:
             async with WireClient.connected(gateway.port, "bob"):
                 pass

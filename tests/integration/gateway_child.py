@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from gateway.server import run_gateway
+from gateway.process.server import run_gateway
 from infra.settings import load_settings
 from infra.telemetry.log_setup import configure_logging
 

@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
-from gateway.server import serve_gateway
+from gateway.process.server import serve_gateway
 from infra.access_tokens import issue_token
 from infra.clock import SystemClock
 from infra.embedded.broker import EmbeddedBroker

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.close_codes import SLOW_READER
-from gateway.server import Gateway
+from gateway.process.memory_relief import MemoryRelief
 from tests.faults.memory_gateway import MemoryGateway, raw_follower
 from tests.integration.process_probe import until
 
@@ -35,7 +35,7 @@ def no_collector() -> Iterator[None]:
 @pytest.mark.usefixtures("no_collector")
 async def test_connection_goes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """However it ends: the connection, its socket and the protocol are gone as soon as it is over."""
-    monkeypatch.setattr(Gateway, "collect", lambda *_: None)
+    monkeypatch.setattr(MemoryRelief, "collect", lambda *_: None)
     async with MemoryGateway.opened(tmp_path) as line:
         connections = line.gateway.connections
         async with asyncio.timeout(GONE_S):

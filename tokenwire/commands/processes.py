@@ -43,7 +43,7 @@ def gateway(processes: int) -> None:
 
         code = asyncio.run(serve_on_one_port(settings, processes, lambda words: click.echo(words, err=True)))
         raise SystemExit(code)
-    from gateway.server import run_gateway
+    from gateway.process.server import run_gateway
 
     run_gateway(settings)
 

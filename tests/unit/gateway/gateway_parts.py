@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 from gateway.access_desk import AccessDesk, GuardedTokens
 from gateway.archive_reader import Archive, ArchiveReader
 from gateway.catch_up_reader import CatchUpReader
-from gateway.client_writer import ClientWriter
+from gateway.client_writer import ClientWriter, nobody
 from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
 from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
 from gateway.decisions.logged_out import LoggedOut
@@ -18,7 +19,8 @@ from gateway.decisions.resume_cursor import CursorKeys
 from gateway.gateway_metrics import GatewayMetrics
 from gateway.services import GatewayRules, GatewayServices
 from gateway.session_attachments import SessionAttachments
-from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
+from gateway.session_hub import SessionHub
+from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource, unheard
 from gateway.session_lanes import SessionLanes
 from infra.access_tokens import SecretVerifier
 from infra.clock import Clock
@@ -47,6 +49,7 @@ def services_over(
     clock: Clock | None = None,
     message_bytes_max: int = 50_000,
     rings_bytes_max: int = RINGS_BYTES_MAX,
+    on_wish: Callable[[SessionHub], None] = unheard,
 ) -> GatewayServices:
     """Everything a connection needs except the way to prompts."""
     clock = clock or VirtualClock()
@@ -61,6 +64,7 @@ def services_over(
         clock,
         message_bytes_max=message_bytes_max,
         rings_bytes_max=rings_bytes_max,
+        on_wish=on_wish,
     )
     return GatewayServices(
         rules=GatewayRules(
@@ -93,7 +97,7 @@ class RecordedClient:
         self.socket = RecordingSocket(slow=slow)
         self.evicted = False
         self.writer = ClientWriter(
-            self.socket, ClientOutbox(services.rules.outbox_limits, services.held_bytes), self.evict
+            self.socket, ClientOutbox(services.rules.outbox_limits, services.held_bytes), self.evict, nobody
         )
         self.lanes = SessionLanes(tasks)
         self.attachments = SessionAttachments(services, self.writer, ALICE, tasks, self.lanes)

@@ -51,9 +51,8 @@ class Scene:
         self.log = FollowedLog(layout)
         self.fetching = FollowedLogReader(self.log)
         self.clock = VirtualClock()
-        self.sessions = ActiveSessions(self.fetching, self.clock)
         self.returns: list[str] = []
-        self.sessions.on_return = self.returns.append
+        self.sessions = ActiveSessions(self.fetching, self.clock, on_return=self.returns.append)
         self.follower = Follower()
         self.place = self.log.place(KEY)
         assert self.sessions.follow(self.place, KEY, 0, self.follower)

@@ -39,8 +39,8 @@ def frame(place: int, size: int = 100) -> SharedFrame:
 
 def writer_over(socket: RecordingSocket, limits: OutboxLimits = LIMITS) -> tuple[ClientWriter, list[str]]:
     said: list[str] = []
-    writer = ClientWriter(socket, ClientOutbox(limits, HeldBytes(1_000_000)), lambda: said.append("told"))
-    writer.on_mode = lambda mode: said.append(mode.value)
+    outbox = ClientOutbox(limits, HeldBytes(1_000_000))
+    writer = ClientWriter(socket, outbox, lambda: said.append("told"), lambda mode: said.append(mode.value))
     return writer, said
 
 

@@ -12,9 +12,13 @@ import pytest
 from gateway.client_connection import ClientConnection
 from gateway.close_codes import CloseCode
 from gateway.decisions.client_outbox import OutboxState
-from gateway.server import Gateway, until_told
-from infra.settings import load_settings
+from gateway.process.memory_relief import MemoryRelief
+from gateway.process.open_connections import OpenConnections
+from gateway.process.server import until_told
+from gateway.process.upkeep import Upkeep
+from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.fakes.virtual_clock import VirtualClock
+from tests.unit.gateway.gateway_parts import services_over
 
 __all__: list[str] = []
 
@@ -41,12 +45,16 @@ class StubConnection:
 
 async def test_look_at_a_connection_that_fails() -> None:
     """It is closed with a word; all the others are looked at, now and the next time."""
-    gateway = Gateway(load_settings({"TOKENWIRE_AUTH_SECRET": "s" * 32}), VirtualClock())
-    gateway.rules = replace(gateway.rules, tick_s=0.0)  # the looks need not be spread
+    log, clock, connections = FollowedLog(), VirtualClock(), OpenConnections()
+    services = services_over(log, FollowedLogReader(log), clock=clock)
+    services = replace(services, rules=replace(services.rules, tick_s=0.0))  # the looks need not be spread
+    relief = MemoryRelief(connections, services.rules.connection_limits, services.held_bytes, clock)
+    upkeep = Upkeep(services, connections, relief)
     stubs = [StubConnection(fails=number == 3) for number in range(8)]
-    gateway.connections = {cast(ClientConnection, stub) for stub in stubs}
+    for stub in stubs:
+        connections.add(cast(ClientConnection, stub))
     for _ in range(2):
-        await gateway.look_at_connections()
+        await upkeep.look_at_connections()
 
     assert [stub.looks for stub in stubs] == [2] * 8
     assert [len(stub.closed_with) for stub in stubs] == [0, 0, 0, 2, 0, 0, 0, 0]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.decisions.watch_reports import BETWEEN_S
 from gateway.session_hubs import IDLE_GRACE_S
-from gateway.session_watches import SessionWatches
+from gateway.session_watches import ReaderReports
 from producers.errors import PublishTimedOut
 from schemas.prompts import WATCHED_EVERY_S, SessionWatched
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
@@ -42,12 +42,11 @@ class WatchedLine:
     def __init__(self, tasks: asyncio.TaskGroup, clock: LoopClock) -> None:
         self.log = FollowedLog()
         self.reader = FollowedLogReader(self.log)
-        self.services = services_over(self.log, self.reader)
         self.reports = RecordedReports()
-        self.watches = SessionWatches(self.services.hubs, self.reports, clock, gateway="g1")
-        self.services.hubs.on_wish = self.watches.heed
+        self.watches = ReaderReports(self.reports, clock, gateway="g1")
+        self.services = services_over(self.log, self.reader, on_wish=self.watches.heed)
         self.tasks = tasks
-        self.running = tasks.create_task(self.watches.run())
+        self.running = tasks.create_task(self.watches.run(self.services.hubs))
 
     async def client(self) -> RecordedClient:
         """One device more."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.server import serve_gateway
+from gateway.process.server import serve_gateway
 from infra.embedded.ports import find_free_port
 from infra.kafka.broker_check import BrokersUnfit, check_brokers
 from infra.kafka.session_topics import SessionTopics, SessionTopicsUnavailable

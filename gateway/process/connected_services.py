@@ -1,0 +1,128 @@
+"""The way to Kafka and everything that needs it: started in order, stopped in the opposite one."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Protocol
+
+from gateway.access_desk import AccessDesk
+from gateway.access_reader import AccessReader
+from gateway.active_sessions import ActiveSessions
+from gateway.activity_reader import ActivityReader
+from gateway.archive_reader import ARCHIVE_S, ARCHIVE_TEXT_BYTES_MAX, ArchiveReader
+from gateway.catch_up_reader import CATCH_UP_CONNECTIONS, CatchUpReader
+from gateway.decisions.client_outbox import HeldBytes
+from gateway.decisions.connection_limits import SocketCounts
+from gateway.decisions.prompt_parts import PartsRoom
+from gateway.fetch_session_reader import FetchSessionReader
+from gateway.gateway_metrics import GatewayMetrics
+from gateway.gateway_rules import (
+    cursor_keys,
+    message_bytes_max,
+    new_sessions,
+    parts_share,
+    process_rate,
+    ring_share,
+    ticket_issuer,
+)
+from gateway.services import GatewayRules, GatewayServices
+from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
+from gateway.session_watches import ReaderReports
+from infra.clickhouse.answer_archive import AnswerArchive
+from infra.clock import Clock
+from infra.kafka.log_client import LogClient
+from infra.kafka.lost_range import LostRange
+from infra.kafka.session_topics import SessionTopics
+from infra.settings import Settings
+from producers.prompt_producer import PromptProducer
+from schemas.identifiers import UserId
+
+__all__ = ["connected_services"]
+
+GATEWAY_NAME_BYTES: Final = 8
+
+
+class Part(Protocol):
+    """Something of the gateway that is started and stopped."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
+
+
+@contextlib.asynccontextmanager
+async def connected_services(
+    settings: Settings, rules: GatewayRules, clock: Clock, on_logged_out: Callable[[UserId, float], None]
+) -> AsyncIterator[tuple[GatewayServices, ReaderReports]]:
+    """What every connection shares, and the reports on who follows a session, which somebody has to run.
+
+    Raises LogError, ProducerError.
+    """
+    metrics, limits = GatewayMetrics(clock), rules.connection_limits
+
+    async def passed_over(lost: LostRange) -> None:
+        metrics.passed_over(lost)
+
+    def log_client(role: str) -> LogClient:
+        return LogClient(settings, role=role, on_lost=passed_over)
+
+    async with contextlib.AsyncExitStack() as stack:
+        topics, current = SessionTopics(settings), log_client("gateway-log")
+        past = [log_client(f"gateway-past-{number}") for number in range(CATCH_UP_CONNECTIONS)]
+        fetching = FetchSessionReader(settings, clock, on_lost=metrics.passed_over)
+        reader = ActiveSessions(fetching, clock, on_return=metrics.returned)
+        producer = PromptProducer(settings, limits=rules.prompt_limits, clock=clock)
+        access = AccessDesk(rules.tokens, ticket_issuer(settings), producer, clock, on_logged_out=on_logged_out)
+        stack.push_async_callback(access.close)
+        parts: list[Part] = [topics, current, *past, fetching, producer]
+        parts.append(AccessReader(fetching, current, access, clock, settings.topic_names))
+        if settings.topic_layout == "dedicated":
+            parts.append(ActivityReader(fetching, current, reader, settings.topic_names.activity))
+        for part in parts:
+            await part.start()
+            stack.push_async_callback(part.stop)
+        archive = AnswerArchive(settings, query_s_max=ARCHIVE_S, text_bytes_max=ARCHIVE_TEXT_BYTES_MAX)
+        stack.push_async_callback(archive.close)
+        reports = ReaderReports(producer, clock, gateway=secrets.token_hex(GATEWAY_NAME_BYTES))
+
+        def forget_topic(topic: str) -> None:
+            for client in (current, *past):
+                client.forget(topic)
+
+        hubs = SessionHubs(
+            SessionSource(topics, current, reader, cursor_keys(settings)),
+            clock,
+            message_bytes_max=message_bytes_max(settings),
+            rings_bytes_max=min(RINGS_BYTES_MAX, ring_share(settings)),
+            on_relay=metrics.relayed,
+            on_wish=reports.heed,
+            on_forgotten=forget_topic,
+        )
+        stack.push_async_callback(hubs.close)
+        held = HeldBytes(limits.held_bytes_max)
+        yield (
+            GatewayServices(
+                rules=rules,
+                hubs=hubs,
+                reader=reader,
+                log_client=current,
+                catch_up=CatchUpReader(past),
+                archive=ArchiveReader(archive, metrics, clock),
+                producer=producer,
+                access=access,
+                sockets=SocketCounts(limits),
+                message_rate=process_rate(limits, clock),
+                held_bytes=held,
+                parts_room=PartsRoom(parts_share(settings), held),
+                new_sessions=new_sessions(settings, clock),
+                clock=clock,
+                metrics=metrics,
+            ),
+            reports,
+        )
