@@ -1,31 +1,23 @@
 """A connection to the gateways that outlives each of its sockets.
 
-One task reads: it connects, says hello with a cursor for each session, judges what comes, and on any end comes back
-as the plan says, at the next address. What a program asks for is remembered until it was answered, so a prompt that was
-on its way when a socket broke is sent again under the same id, which the gateway answers once.
+One task reads (`connection.py`): it says hello with a cursor for each session, judges what comes, and comes back on any
+end. What a program asks for is remembered until it was answered, so a prompt that was on its way when a socket broke is
+sent again under the same id, which the gateway answers once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import random
 import secrets
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Literal, Self, TypeAlias
-
-import msgspec
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Self
 
 from gateway.client.answer import Answer, Hole, LineMessage
-from gateway.client.asking import checked_attach, checked_prompt, checked_token, fitting
-from gateway.client.dialing import LOST_CODE, dial, refusal_of
-from gateway.client.errors import AnswerFailed, LineClosed
+from gateway.client.asking import checked_attach, checked_prompt, checked_token
+from gateway.client.connection import Connection, State, TokenSource
+from gateway.client.errors import AnswerFailed
 from gateway.client.inbox import Inbox
-from gateway.decisions.reconnect_plan import StayAway, plan_reconnect
 from gateway.decisions.session_follow import Adopted, Dropped, Mend, SessionFollow
 from schemas.client_messages import (
     Accepted,
@@ -36,8 +28,6 @@ from schemas.client_messages import (
     Compared,
     Delta,
     Detach,
-    Disconnect,
-    Drain,
     End,
     Error,
     Gap,
@@ -54,22 +44,13 @@ from schemas.client_messages import (
     Waiting,
     Welcome,
 )
-from schemas.codec import decode_server_messages, encode
-from schemas.errors import InvalidField, SchemaError
+from schemas.errors import InvalidField
 from schemas.identifiers import check_prompt_id, check_session_id
 
 __all__ = ["Hole", "Line", "LineMessage", "TokenSource"]
 
-CONNECT_S: Final = 10.0
-"""From the first byte to `welcome`."""
-STABLE_S: Final = 10.0
-"""A connection that held for so long was none of the failures in a row."""
-SILENCE_FACTOR: Final = 1.5
-"""A connection that says nothing for so many of the gateway's own ping periods is dead."""
 RESUME_BYTES_MAX: Final = 32_768
 """Cursors in a hello; sessions beyond it attach one by one."""
-TOO_LARGE: Final = 1009
-TOKEN_REFUSED: Final = 4401
 RETRY_S: Final = 1.0
 LEAVE_S: Final = 2.0
 """What was asked for last may take so long to be answered before the socket is closed."""
@@ -77,35 +58,36 @@ UNANSWERED_MAX: Final = 1_024
 """Prompts that may wait for the gateway's word; they bound what waits to be sent."""
 
 
-TokenSource: TypeAlias = str | Callable[[], Awaitable[str]]
-"""An access token, or what gets a token or a connect ticket for each new connection."""
-State: TypeAlias = Literal["connecting", "live", "reconnecting", "stopped"]
-
-
 class Line:
     """Made by `tokenwire.connect`; iterate over it for the messages of all sessions that are attached."""
 
     def __init__(self, urls: Sequence[str], token: TokenSource, inbox_bytes_max: int) -> None:
-        self.urls = urls
-        self.token = token
+        self.connection = Connection(urls, token, self)
         self.inbox: Inbox[LineMessage] = Inbox(inbox_bytes_max)
-        self.state: State = "connecting"
-        self.welcome: Welcome | None = None
-        self.connections = 0
-        """How often the line was connected."""
         self.sessions: dict[str, SessionFollow] = {}
         self.prompts: dict[str, Prompt] = {}
         self.cancels: dict[str, Cancel] = {}
-        self.outgoing: asyncio.Queue[ClientMessage] = asyncio.Queue()
-        self.words: Disconnect | None = None
-        self.slot_at_s = 0.0
         self.answers: dict[str, Answer] = {}
         """Those that are being read, by prompt."""
         self.settled = asyncio.Event()
         """Something that was asked for has had its answer."""
-        self.welcomed = asyncio.Event()
         self.resumed: frozenset[str] = frozenset()
         """Sessions whose cursors the last hello carried."""
+
+    @property
+    def state(self) -> State:
+        """Whether it is live, and what it is about if not."""
+        return self.connection.state
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """What the gateway said first; None before."""
+        return self.connection.welcome
+
+    @property
+    def connections(self) -> int:
+        """How often the line was connected."""
+        return self.connection.count
 
     # ---- What a program asks for
 
@@ -165,7 +147,7 @@ class Line:
 
         Raises InvalidField.
         """
-        self.token = checked_token(token)
+        self.connection.token = checked_token(token)
         self.send(Hello(token=token))
 
     def log_out(self) -> None:
@@ -227,87 +209,14 @@ class Line:
                     self.settled.clear()
                     await self.settled.wait()
 
-    # ---- The connection
+    # ---- What is said
 
     def send(self, message: ClientMessage) -> None:
-        """Send it now if the line is live; what must not be lost is sent at the next welcome anyway."""
-        if self.state == "live":
-            self.outgoing.put_nowait(message)
-
-    async def run(self) -> None:
-        """Connect, serve and come back until told to stay away.
-
-        However it ends, whoever reads the line hears why: also of a fault of ours, and of a token function's own.
-        Cancellation: the socket is closed.
-        """
-        ending: Exception = LineClosed(LOST_CODE, "the task that serves the line was cancelled")
-        try:
-            ending = await self.come_back_until_told()
-        except Exception as error:  # the root of the line
-            ending = error
-            raise
-        finally:
-            self.state = "stopped"
-            self.end(ending)
-            self.welcomed.set()
-
-    async def come_back_until_told(self) -> LineClosed:
-        """Connect, serve and come back; the gateway's last words."""
-        failures = 0
-        for address in itertools.cycle(self.urls):
-            began_s = time.monotonic()
-            self.words, self.slot_at_s = None, 0.0
-            connections = self.connections
-            code, reason = await self.served(address)
-            if code == TOKEN_REFUSED and callable(self.token) and self.connections > connections:
-                self.words, code = None, LOST_CODE  # it was good for a while: a new one may be
-            held = self.state == "live" and time.monotonic() - began_s >= STABLE_S
-            self.state = "reconnecting"
-            failures = 0 if held else failures
-            plan = plan_reconnect(
-                code,
-                self.words,
-                failures=failures,
-                draw=random.random(),  # spreads those who come back
-                slot_in_s=max(0.0, self.slot_at_s - time.monotonic()),
-            )
-            if isinstance(plan, StayAway):
-                said: Disconnect | None = self.words
-                return LineClosed(code, reason) if said is None else LineClosed(said.code, said.reason)
-            if code == TOO_LARGE:
-                await self.refuse_waiting()
-            failures += 1
-            await asyncio.sleep(plan.delay_s)
-        raise AssertionError("there is an address")
-
-    async def refuse_waiting(self) -> None:
-        """A frame was too large for the gateway: the same prompts would only end the next connection too."""
-        for prompt in list(self.prompts.values()):
-            message = "the gateway closed the connection on a frame that is too large; shorten the prompt"
-            error = Error(code="prompt_too_large", message=message, session=prompt.session, prompt_id=prompt.prompt_id)
-            self.failed(error)
-            await self.tell(error, 0)
-
-    async def served(self, address: str) -> tuple[int, str]:
-        """One socket, from its first byte to its last: the close code and the reason."""
-        try:
-            async with asyncio.timeout(CONNECT_S) as opening:
-                token = checked_token(await self.token()) if callable(self.token) else self.token
-                async with dial(address) as socket:
-                    await socket.send(encode(self.hello(token)), text=True)
-                    await self.converse(socket, opening)
-                    return socket.close_code or LOST_CODE, socket.close_reason or ""
-        except ConnectionClosed as closed:
-            received = closed.rcvd
-            return (LOST_CODE, "") if received is None else (received.code, received.reason)
-        except InvalidStatus as refused:
-            code, reason, self.words = refusal_of(refused)
-            return code, reason
-        except (OSError, TimeoutError, InvalidHandshake, SchemaError, msgspec.DecodeError):
-            return LOST_CODE, ""
+        """See `Connection.send`."""
+        self.connection.send(message)
 
     def hello(self, token: str) -> Hello:
-        """The first message: the token, and the cursors that fit."""
+        """See `Talk.hello`: the token, and the cursors that fit."""
         resume: dict[str, str] = {}
         size = 0
         for session, follow in self.sessions.items():
@@ -318,72 +227,30 @@ class Line:
         self.resumed = frozenset(resume)
         return Hello(token=token, resume=resume)
 
-    async def converse(self, socket: ClientConnection, opening: asyncio.Timeout) -> None:
-        """Read until the end, with a task beside it that writes.
-
-        Raises ConnectionClosed, SchemaError, TimeoutError, and whatever the writing one has failed with, which ends the
-        reading as well: a line that can only listen would be waited on for ever.
-        """
-        writing: asyncio.Task[None] | None = None
-        try:
-            while True:
-                silence_s = None
-                if self.welcome is not None and writing is not None and self.welcome.ping_s > 0:
-                    silence_s = SILENCE_FACTOR * (self.welcome.ping_s + self.welcome.pong_s)
-                async with asyncio.timeout(silence_s):
-                    frame = await socket.recv()
-                messages = decode_server_messages(frame)
-                share = len(frame) // len(messages) if messages else 0
-                for message in messages:
-                    await self.take(message, share)
-                    if isinstance(message, Welcome) and writing is None:
-                        opening.reschedule(None)
-                        self.go_live()
-                        writing = asyncio.create_task(self.write(socket), name="tokenwire-line-writer")
-                        writing.add_done_callback(lambda _: socket.transport.abort())
-        finally:
-            if writing is not None:
-                writing.cancel()
-                (fault,) = await asyncio.gather(writing, return_exceptions=True)
-                if isinstance(fault, Exception):
-                    raise fault
-
-    async def write(self, socket: ClientConnection) -> None:
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                message = await self.outgoing.get()
-                for part in fitting(message, self.welcome):
-                    await socket.send(encode(part), text=True)
-
-    def go_live(self) -> None:
-        """Welcome: ask again for all that has had no answer."""
-        self.outgoing = asyncio.Queue()
-        self.state = "live"
-        self.connections += 1
+    def asked_again(self) -> Iterator[ClientMessage]:
+        """See `Talk.asked_again`."""
         for session, follow in self.sessions.items():
             if session not in self.resumed:
-                self.send(Attach(session=session, from_=follow.position))
-        for prompt in self.prompts.values():
-            self.send(prompt)
-        for cancel in self.cancels.values():
-            self.send(cancel)
-        self.welcomed.set()
+                yield Attach(session=session, from_=follow.position)
+        yield from self.prompts.values()
+        yield from self.cancels.values()
+
+    async def frame_refused(self) -> None:
+        """See `Talk.frame_refused`: the same prompts would only end the next connection too."""
+        for prompt in list(self.prompts.values()):
+            message = "the gateway closed the connection on a frame that is too large; shorten the prompt"
+            error = Error(code="prompt_too_large", message=message, session=prompt.session, prompt_id=prompt.prompt_id)
+            self.failed(error)
+            await self.tell(error, 0)
 
     # ---- What comes
 
     async def take(self, message: ServerMessage, size: int) -> None:
-        """Deal with one message, and pass it on where it is the program's business."""
+        """See `Talk.take`: it is passed on where it is the program's business."""
         match message:
-            case Welcome():
-                self.welcome = message
             case Ping():
                 self.pinged(message)
                 return
-            case Disconnect():
-                self.words = message
-                return
-            case Drain():
-                self.slot_at_s = time.monotonic() + message.reconnect_in_ms / 1_000
             case Accepted():
                 self.prompts.pop(message.prompt_id, None)
                 self.settled.set()

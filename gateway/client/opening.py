@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from gateway.client.asking import checked_token, checked_urls
+from gateway.client.connection import TokenSource
 from gateway.client.errors import LineClosed
-from gateway.client.line import Line, TokenSource
+from gateway.client.line import Line
 
 __all__ = ["open_line"]
 
@@ -35,10 +36,10 @@ async def open_line(
     may take two seconds, as at any other end of the block.
     """
     line = Line(checked_urls(url), token if callable(token) else checked_token(token), inbox_bytes_max)
-    running = asyncio.create_task(line.run(), name="tokenwire-line")
+    running = asyncio.create_task(line.connection.run(), name="tokenwire-line")
     try:
         async with asyncio.timeout(connect_s):
-            await line.welcomed.wait()
+            await line.connection.welcomed.wait()
         if line.inbox.fault is not None and not line.connections:
             raise line.inbox.fault
         yield line

@@ -224,7 +224,7 @@ async def test_writer_that_fails_ends_the_line_with_its_reason() -> None:
 
     async with scripted(idle) as url, tokenwire.connect(url, token="x") as line:
         unspeakable: Any = object()
-        line.outgoing.put_nowait(Hello(token=unspeakable))
+        line.send(Hello(token=unspeakable))
         with pytest.raises(TypeError):
             async with asyncio.timeout(WAIT_S):
                 await until_it_ends(line)
