@@ -19,16 +19,6 @@ from gateway.access_desk import TooOften
 from gateway.client_socket import ClientSocket
 from gateway.client_tasks import ClientTasks
 from gateway.client_writer import ClientWriter
-from gateway.close_codes import (
-    BAD_TOKEN,
-    FORBIDDEN,
-    HELLO_TOO_LATE,
-    INTERNAL_ERROR,
-    NO_PONG,
-    PROTOCOL_VIOLATED,
-    SLOW_READER,
-    CloseCode,
-)
 from gateway.decisions.client_outbox import ClientOutbox
 from gateway.decisions.client_protocol import (
     Authenticate,
@@ -44,13 +34,23 @@ from gateway.decisions.client_protocol import (
     SubmitPrompt,
     UnfollowSession,
 )
-from gateway.decisions.connection_limits import Admit, MessageBucket, Refuse
+from gateway.decisions.message_bucket import Admit, MessageBucket, Refuse
 from gateway.services import GatewayServices
 from gateway.session_requests import SessionRequests
 from infra.access_tokens import TokenError, VerifiedToken
 from infra.connect_tickets import is_ticket
 from producers.errors import ProducerError
-from schemas.client_messages import Disconnect, Drain, Error, Ping, Welcome
+from schemas.close_codes import (
+    BAD_TOKEN,
+    FORBIDDEN,
+    HELLO_TOO_LATE,
+    INTERNAL_ERROR,
+    NO_PONG,
+    PROTOCOL_VIOLATED,
+    SLOW_READER,
+    CloseCode,
+)
+from schemas.server_messages import Disconnect, Drain, Error, Ping, Welcome
 
 __all__ = ["ClientConnection"]
 

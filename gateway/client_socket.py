@@ -26,9 +26,9 @@ from websockets.protocol import Event, Protocol, State
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
-from gateway.close_codes import OVERSIZE
 from gateway.doorway import ComeIn, Doorway, ShutOut, TurnAway
 from infra.access_tokens import VerifiedToken
+from schemas.close_codes import OVERSIZE
 
 __all__ = ["ClientSocket"]
 

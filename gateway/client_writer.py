@@ -17,8 +17,8 @@ from typing import Final, Protocol, Self
 
 from gateway.decisions.client_outbox import ClientOutbox, OutboxEvent, OutboxState
 from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, framed, joined_items, own_frame
-from schemas.client_messages import Lag, ServerMessage
 from schemas.codec import encode
+from schemas.server_messages import Lag, ServerMessage
 
 __all__ = ["ClientWriter", "FrameHolder", "FrameSocket"]
 

@@ -6,8 +6,9 @@ from typing import Final
 
 from gateway.access_desk import GuardedTokens
 from gateway.decisions.client_outbox import OutboxLimits
-from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket
+from gateway.decisions.connection_limits import ConnectionLimits
 from gateway.decisions.logged_out import LoggedOut
+from gateway.decisions.message_bucket import MessageBucket
 from gateway.decisions.new_sessions import NewSessions
 from gateway.decisions.resume_cursor import CursorKeys
 from gateway.decisions.session_messages import MESSAGE_BYTES_MAX

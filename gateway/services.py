@@ -8,7 +8,8 @@ from gateway.access_desk import AccessDesk, GuardedTokens
 from gateway.archive_reader import ArchiveReader
 from gateway.catch_up_reader import CatchUpReader
 from gateway.decisions.client_outbox import HeldBytes, OutboxLimits
-from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
+from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.decisions.message_bucket import MessageBucket
 from gateway.decisions.new_sessions import NewSessions
 from gateway.decisions.prompt_parts import PartsRoom
 from gateway.gateway_metrics import GatewayMetrics

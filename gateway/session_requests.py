@@ -19,9 +19,9 @@ from gateway.session_attachments import SessionAttachments, too_many_new, unavai
 from gateway.session_lanes import SessionLanes
 from producers.errors import ProducerError
 from producers.prompt_producer import Acknowledged
-from schemas.client_messages import Accepted, Detached, Error
 from schemas.errors import InvalidField
 from schemas.identifiers import UserId
+from schemas.server_messages import Accepted, Detached, Error
 
 __all__ = ["SessionRequests"]
 

@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.access import AccessEvent
 from schemas.activity import SessionActivity
-from schemas.client_messages import ClientMessage, ServerMessage
+from schemas.client_messages import ClientMessage
 from schemas.dead_letters import DeadLetter
 from schemas.decode_errors import malformed
 from schemas.errors import MalformedRecord
@@ -20,6 +20,7 @@ from schemas.journal import JournalEntry
 from schemas.permits import PermitCommand
 from schemas.prompts import PromptCommand
 from schemas.records import TurnRecord
+from schemas.server_messages import ServerMessage
 from schemas.session_events import SessionEvent
 
 __all__ = [

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     )
     from producers.prompt_options import Messages, PromptOptions
     from producers.sdk import BlockingProducer, Producer, Receipt
-    from schemas.client_messages import (
+    from schemas.errors import InvalidField, SchemaError
+    from schemas.prompts import ChatMessage, CompareMode, OnBusy, OnLeave, Pace, Priority
+    from schemas.server_messages import (
         Accepted,
         Attached,
         Compared,
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
         Waiting,
         Welcome,
     )
-    from schemas.errors import InvalidField, SchemaError
-    from schemas.prompts import ChatMessage, CompareMode, OnBusy, OnLeave, Pace, Priority
     from schemas.session_events import EndReason, StartCause, TurnError, Usage
 
     __version__: str
@@ -200,7 +200,7 @@ HOMES: Final[dict[str, str]] = {
             "Waiting",
             "Welcome",
         ),
-        "schemas.client_messages",
+        "schemas.server_messages",
     ),
     **dict.fromkeys(
         (

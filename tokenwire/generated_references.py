@@ -7,30 +7,40 @@ the settings, the catalogue of metrics and of close codes, and their docstrings.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import re
-import textwrap
-import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from gateway.close_codes import CLOSE_CODES
+from infra.setting_fields import SettingFields
 from infra.settings import ENVIRONMENT_PREFIX, Settings
 from infra.targets.file_keys import TABLES, TOP_LEVEL, KeyRule
 from infra.targets.presets import CHAINS, PRESETS
 from infra.telemetry.metric_names import METRICS
-from schemas import access, activity, client_messages, dead_letters, permits, prompts, records, session_events
+from schemas import (
+    access,
+    activity,
+    client_messages,
+    dead_letters,
+    permits,
+    prompts,
+    records,
+    server_messages,
+    session_events,
+)
+from schemas.close_codes import CLOSE_CODES
 from schemas.topics import TopicNames, TopicSpec
 from tokenwire.asyncapi_document import asyncapi_document
+from tokenwire.markdown_blocks import first_sentence, page, paragraphs, table
 from tokenwire.state_machines_page import machine_blocks
+from tokenwire.struct_sections import Struct, field_meanings, struct_sections, structs_in
 from tokenwire.typescript_types import typescript_types
 
 __all__ = ["main", "references"]
@@ -40,8 +50,6 @@ DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 DOCS: Final = Path("docs/reference")
 HOUR_MS: Final = 3_600_000
 DAY_H: Final = 24
-
-Struct: TypeAlias = type[msgspec.Struct]
 
 KIND_WORDS: Final = {
     "abilities": "list of texts",
@@ -101,7 +109,7 @@ def json_schemas() -> dict[Path, str]:
         "activity": (activity, activity.SessionActivity),
         "dead_letters": (dead_letters, dead_letters.DeadLetter),
         "client_messages": (client_messages, client_messages.ClientMessage),
-        "server_messages": (client_messages, client_messages.ServerMessage),
+        "server_messages": (client_messages, server_messages.ServerMessage),
     }
     return {
         Path("schemas/json_schema") / f"{name}.json": json_schema(name, first_sentence(module.__doc__), subject)
@@ -131,11 +139,11 @@ def protocol_page() -> str:
         session_events.TurnError,
         session_events.Usage,
         prompts.ChatMessage,
-        client_messages.SnapshotTurn,
+        server_messages.SnapshotTurn,
     ]
     return page(
         "The websocket protocol",
-        "`schemas/client_messages.py` and `gateway/close_codes.py`",
+        "`schemas/client_messages.py`, `server_messages.py` and `close_codes.py`",
         paragraphs(client_messages.__doc__),
         f"Connect to `/v1/connect` with subprotocol `{client_messages.SUBPROTOCOL}`; the first message is `hello`. "
         "Fields at their default are left out. JSON Schema: `schemas/json_schema/client_messages.json` and "
@@ -143,7 +151,7 @@ def protocol_page() -> str:
         "## Client → gateway",
         *struct_sections(get_args(client_messages.ClientMessage)),
         "## Gateway → client",
-        *struct_sections(get_args(client_messages.ServerMessage)),
+        *struct_sections(get_args(server_messages.ServerMessage)),
         "## Objects inside messages",
         *struct_sections(nested),
         "## Close codes",
@@ -202,7 +210,7 @@ def settings_page() -> str:
         sections.extend((f"## {title}", table(("variable", "default", "allowed", "meaning"), rows)))
     return page(
         "Settings",
-        "`infra/settings.py`",
+        "`infra/setting_fields.py`",
         "Each is read from the environment once, at start; all faults are listed at once. Lists are separated by "
         "commas. `OPENAI_API_KEY` stands in for `TOKENWIRE_PROVIDER_KEY`.",
         *sections,
@@ -277,105 +285,13 @@ def state_machines_page() -> str:
     )
 
 
-def page(title: str, sources: str, *blocks: str) -> str:
-    note = f"<!-- Drawn from {sources} by `make schemas`: change those, not this. -->"
-    return "\n\n".join((f"# {title}", note, *blocks)) + "\n"
-
-
-def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [heads, tuple("---" for _ in heads), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-# ---- Structs
-
-
-def struct_sections(structs: Iterable[Struct]) -> list[str]:
-    return [block for struct in structs for block in struct_section(struct)]
-
-
-def struct_section(struct: Struct) -> list[str]:
-    tag = struct.__struct_config__.tag
-    title = f"### `{tag}`" if tag else f"### {struct.__name__}"
-    fields = msgspec.structs.fields(struct)
-    if not fields:
-        return [title, paragraphs(struct.__doc__)]
-    meanings = field_meanings(struct)
-    rows = [
-        (
-            f"`{field.encode_name}`",
-            type_words(field.type),
-            default_words(field),
-            meanings.get(field.encode_name, ""),
-        )
-        for field in fields
-    ]
-    return [title, paragraphs(struct.__doc__), table(("field", "type", "default", "meaning"), rows)]
-
-
-def field_meanings(struct: Struct) -> dict[str, str]:
-    """The docstrings below a struct's fields, by the name on the wire."""
-    names = dict(zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True))
-    definition = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
-    assert isinstance(definition, ast.ClassDef)
-    found: dict[str, str] = {}
-    for field, after in zip(definition.body, definition.body[1:], strict=False):
-        match field, after:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as meaning)):
-                found[names[name]] = " ".join(meaning.split())
-            case _:
-                continue
-    return found
-
-
-def structs_in(subject: Any) -> set[Struct]:
-    """Every struct that the subject is made of."""
-    found: set[Struct] = set()
-    waiting: list[Any] = [subject]
-    while waiting:
-        kind = waiting.pop()
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            if kind not in found:
-                found.add(kind)
-                waiting.extend(field.type for field in msgspec.structs.fields(kind))
-        else:
-            waiting.extend(argument for argument in get_args(kind) if not isinstance(argument, str))
-    return found
-
-
-def type_words(kind: Any) -> str:
-    if kind is types.NoneType:
-        return "null"
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return ", ".join(f"`{json.dumps(value)}`" for value in arguments)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(type_words(argument) for argument in arguments)
-    if origin is tuple:
-        return f"list of {type_words(arguments[0])}"
-    if origin is dict:
-        return f"object of {type_words(arguments[1])}"
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return f"[{kind.__name__}](#{kind.__name__.lower()})"
-    plain = {str: "text", int: "whole number", float: "number", bool: "true or false", bytes: "text in base64"}
-    return plain[kind]
-
-
-def default_words(field: msgspec.structs.FieldInfo) -> str:
-    if field.required:
-        return "*required*"
-    if field.default_factory is not msgspec.NODEFAULT:
-        return f"`{json.dumps(msgspec.to_builtins(field.default_factory()))}`"
-    return f"`{json.dumps(msgspec.to_builtins(field.default))}`"
-
-
 # ---- Settings and topics
 
 
 def settings_by_section() -> list[tuple[str, list[str]]]:
     """The fields under each `# ---- Title` comment of the class, in order; those before the first: General."""
     sections: list[tuple[str, list[str]]] = [("General", [])]
-    for line in inspect.getsource(Settings).splitlines():
+    for line in inspect.getsource(SettingFields).splitlines():
         if title := re.match(r"    # ---- (.+)", line):
             sections.append((title[1].strip(), []))
         elif (field := re.match(r"    (\w+): ", line)) and field[1] in Settings.model_fields:
@@ -414,14 +330,6 @@ def kept(topic: TopicSpec) -> str:
         return "compacted"
     hours = int(topic.config["retention.ms"]) // HOUR_MS
     return f"{hours} h" if hours <= DAY_H else f"{hours // DAY_H} d"
-
-
-def paragraphs(docstring: str | None) -> str:
-    return inspect.cleandoc(docstring or "")
-
-
-def first_sentence(docstring: str | None) -> str:
-    return paragraphs(docstring).split("\n\n")[0].replace("\n", " ")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from typing import Protocol, Self, TypeAlias
 
 from gateway.client.errors import AnswerFailed
 from gateway.decisions.answer_fold import AnswerFold, AnswerState
-from schemas.client_messages import Prompt, ServerMessage
+from schemas.client_messages import Prompt
+from schemas.server_messages import ServerMessage
 from schemas.session_events import Usage
 
 __all__ = ["Answer", "AnswerLine", "Hole", "LineMessage"]

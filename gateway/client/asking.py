@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
-from gateway.decisions.client_protocol import submitted_by
-from gateway.decisions.prompt_parts import parts_of
-from schemas.client_messages import Attach, ClientMessage, Prompt, Welcome
+from schemas.client_messages import Attach, ClientMessage, Prompt, submitted_by
 from schemas.errors import InvalidField
 from schemas.identifiers import UserId, check_session_id
 from schemas.plain_values import struct_of
 from schemas.prompt_limits import PromptLimits, check_prompt
+from schemas.prompt_parts import parts_of
+from schemas.server_messages import Welcome
 
 __all__ = ["checked_attach", "checked_prompt", "checked_token", "checked_urls", "fitting"]
 

@@ -22,9 +22,11 @@ from gateway.client.asking import checked_token, fitting
 from gateway.client.dialing import LOST_CODE, dial, refusal_of
 from gateway.client.errors import LineClosed
 from gateway.decisions.reconnect_plan import StayAway, plan_reconnect
-from schemas.client_messages import ClientMessage, Disconnect, Drain, Hello, ServerMessage, Welcome
+from schemas.client_messages import ClientMessage, Hello
+from schemas.close_codes import BAD_TOKEN, OVERSIZE
 from schemas.codec import decode_server_messages, encode
 from schemas.errors import SchemaError
+from schemas.server_messages import Disconnect, Drain, ServerMessage, Welcome
 
 __all__ = ["Connection", "State", "Talk", "TokenSource"]
 
@@ -34,8 +36,6 @@ STABLE_S: Final = 10.0
 """A connection that held for so long was none of the failures in a row."""
 SILENCE_FACTOR: Final = 1.5
 """A connection that says nothing for so many of the gateway's own ping periods is dead."""
-TOO_LARGE: Final = 1009
-TOKEN_REFUSED: Final = 4401
 
 TokenSource: TypeAlias = str | Callable[[], Awaitable[str]]
 """An access token, or what gets a token or a connect ticket for each new connection."""
@@ -114,7 +114,7 @@ class Connection:
             self._words, self._slot_at_s = None, 0.0
             count = self.count
             code, reason = await self.served(address)
-            if code == TOKEN_REFUSED and callable(self.token) and self.count > count:
+            if code == BAD_TOKEN.number and callable(self.token) and self.count > count:
                 self._words, code = None, LOST_CODE  # it was good for a while: a new one may be
             held = self.state == "live" and time.monotonic() - began_s >= STABLE_S
             self.state = "reconnecting"
@@ -129,7 +129,7 @@ class Connection:
             if isinstance(plan, StayAway):
                 said: Disconnect | None = self._words
                 return LineClosed(code, reason) if said is None else LineClosed(said.code, said.reason)
-            if code == TOO_LARGE:
+            if code == OVERSIZE.number:
                 await self._talk.frame_refused()
             failures += 1
             await asyncio.sleep(plan.delay_s)

@@ -9,7 +9,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from schemas.client_messages import SUBPROTOCOL, Disconnect
+from schemas.client_messages import SUBPROTOCOL
+from schemas.close_codes import ADMISSION_REFUSED, FORBIDDEN, PROTOCOL_VIOLATED
+from schemas.server_messages import Disconnect
 
 __all__ = ["CLOSE_S", "LOST_CODE", "dial", "refusal_of"]
 
@@ -42,9 +44,13 @@ def refusal_of(refused: InvalidStatus) -> tuple[int, str, Disconnect | None]:
     if HTTP_ERROR <= status < HTTP_FAULTY:  # the request itself is at fault
         said = bytes(response.body or b"")[:WORDS_CHARS_MAX].decode("ascii", "replace").strip()
         reason = f"refused with status {status}" + (f": {said}" if said.isprintable() and said else "")
-        return (4403 if status == HTTP_FORBIDDEN else 4400), reason, None
+        return (FORBIDDEN if status == HTTP_FORBIDDEN else PROTOCOL_VIOLATED).number, reason, None
     if status == HTTP_UNAVAILABLE:
         with contextlib.suppress(ValueError):
             pause_s = float(response.headers.get("Retry-After", ""))
-            return LOST_CODE, "", Disconnect(code=1013, reason="no room", reconnect=True, retry_after_s=pause_s)
+            return (
+                LOST_CODE,
+                "",
+                Disconnect(code=ADMISSION_REFUSED.number, reason="no room", reconnect=True, retry_after_s=pause_s),
+            )
     return LOST_CODE, "", None

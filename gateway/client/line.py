@@ -19,23 +19,18 @@ from gateway.client.connection import Connection, State, TokenSource
 from gateway.client.errors import AnswerFailed
 from gateway.client.inbox import Inbox
 from gateway.decisions.session_follow import Adopted, Dropped, Mend, SessionFollow
-from schemas.client_messages import (
+from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Logout, Pong, Prompt
+from schemas.errors import InvalidField
+from schemas.identifiers import check_prompt_id, check_session_id
+from schemas.server_messages import (
     Accepted,
-    Attach,
     Attached,
-    Cancel,
-    ClientMessage,
     Compared,
     Delta,
-    Detach,
     End,
     Error,
     Gap,
-    Hello,
-    Logout,
     Ping,
-    Pong,
-    Prompt,
     Queued,
     ServerMessage,
     Snapshot,
@@ -44,8 +39,6 @@ from schemas.client_messages import (
     Waiting,
     Welcome,
 )
-from schemas.errors import InvalidField
-from schemas.identifiers import check_prompt_id, check_session_id
 
 __all__ = ["Hole", "Line", "LineMessage", "TokenSource"]
 

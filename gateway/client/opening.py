@@ -11,11 +11,11 @@ from gateway.client.asking import checked_token, checked_urls
 from gateway.client.connection import TokenSource
 from gateway.client.errors import LineClosed
 from gateway.client.line import Line
+from schemas.close_codes import NORMAL
 
 __all__ = ["open_line"]
 
 INBOX_BYTES_MAX: Final = 1_048_576
-NORMAL: Final = 1000
 
 
 @asynccontextmanager
@@ -44,6 +44,6 @@ async def open_line(
             raise line.inbox.fault
         yield line
     finally:
-        await line.leave(LineClosed(NORMAL, "closed here"))
+        await line.leave(LineClosed(NORMAL.number, "closed here"))
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -17,19 +17,30 @@ by the shell, which alone can verify it; `authenticated` moves the machine on.
 from __future__ import annotations
 
 import enum
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import msgspec
 
+from gateway.decisions.client_frames import decode_one, read_leniently, shown, split, split_leniently
 from gateway.decisions.prompt_parts import PartKept, PartsRefused, PartsRoom, PromptParts
-from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Logout, OnSlow, Part, Pong, Prompt
-from schemas.codec import decode_client_messages
+from schemas.client_messages import (
+    Attach,
+    Cancel,
+    ClientMessage,
+    Detach,
+    Hello,
+    Logout,
+    OnSlow,
+    Part,
+    Pong,
+    Prompt,
+    submitted_by,
+)
 from schemas.decode_errors import malformed
 from schemas.errors import InvalidField, MalformedRecord, UnknownTag
-from schemas.identifiers import IDENTIFIER_CHARS_MAX, UserId, check_prompt_id, check_session_id
+from schemas.identifiers import UserId, check_prompt_id, check_session_id
 from schemas.prompt_limits import PROMPT_RECORD_BYTES_MAX, PromptLimits, check_prompt
 from schemas.prompts import PromptCancelled, PromptSubmitted
 
@@ -50,7 +61,6 @@ __all__ = [
     "ProtocolState",
     "SubmitPrompt",
     "UnfollowSession",
-    "submitted_by",
 ]
 
 STRIKES_MAX: Final = 3
@@ -58,11 +68,8 @@ MESSAGES_PER_FRAME_MAX: Final = 1_024
 PROMPT_FIELDS_BYTES_MAX: Final = 65_536
 """Of a prompt's JSON text, for everything but what it asks."""
 
-INTEGER_DIGITS_MAX: Final = 32
-
 ANYBODY: Final = UserId("anybody")
 """In the place of a user who does not matter to the check."""
-ELEMENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class ProtocolState(enum.Enum):
@@ -358,41 +365,6 @@ def prompt_in(text: bytes, part: Part) -> Prompt:
     return message
 
 
-def split(frame: str) -> Sequence[bytes | str]:
-    """The messages of a frame, each still undecoded."""
-    if not frame[:64].lstrip().startswith("["):
-        return (frame,)
-    try:
-        return [bytes(element) for element in ELEMENTS.decode(frame)]
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        raise MalformedRecord("is not valid JSON in UTF-8") from None
-    except RecursionError:
-        raise MalformedRecord("is nested too deeply") from None
-
-
-def split_leniently(frame: str) -> Sequence[str]:
-    """The messages of an array that is no JSON for us, where only some of them make it so; empty: it is none at all."""
-    try:
-        values = json.loads(frame, strict=False, parse_int=whole_number)
-        return [json.dumps(value) for value in values] if isinstance(values, list) else ()
-    except (ValueError, RecursionError):
-        return ()
-
-
-def read_leniently(element: bytes | str) -> Mapping[str, object]:
-    """The fields of a message that cannot be decoded: Python reads what JSON does not allow, at most a frame of it."""
-    try:
-        value = json.loads(element, strict=False, parse_int=whole_number)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def whole_number(digits: str) -> int | float:
-    """Python does not read whole numbers of thousands of digits, which are out of range in any case."""
-    return int(digits) if len(digits) <= INTEGER_DIGITS_MAX else float(digits)
-
-
 def refused(error: InvalidField, message: ClientMessage) -> Fault:
     return Fault(
         code=error.code,
@@ -401,43 +373,3 @@ def refused(error: InvalidField, message: ClientMessage) -> Fault:
         session=shown(getattr(message, "session", "")),
         prompt_id=shown(getattr(message, "prompt_id", "")),
     )
-
-
-def decode_one(element: bytes | str) -> ClientMessage:
-    try:
-        messages = decode_client_messages(element)
-    except UnicodeEncodeError:
-        raise MalformedRecord("is not valid JSON in UTF-8") from None
-    if len(messages) != 1 or element[:64].lstrip()[:1] in (b"[", "["):
-        raise MalformedRecord("is an array inside an array")
-    return messages[0]
-
-
-def submitted_by(message: Prompt, user: UserId) -> PromptSubmitted:
-    """The prompt as it goes on the log."""
-    return PromptSubmitted(
-        user=user,
-        session=message.session,
-        prompt_id=message.prompt_id,
-        input=message.input,
-        messages=message.messages,
-        model=message.model,
-        max_tokens=message.max_tokens,
-        on_busy=message.on_busy,
-        on_leave=message.on_leave,
-        pace=message.pace,
-        priority=message.priority,
-        models=message.models,
-        compare=message.compare,
-        merge_model=message.merge_model,
-        temperature=message.temperature,
-        cache=message.cache,
-        metadata=message.metadata,
-    )
-
-
-def shown(identifier: object) -> str:
-    """An identifier to answer with, unless it is itself what is wrong."""
-    if not isinstance(identifier, str):
-        return ""
-    return identifier if len(identifier) <= IDENTIFIER_CHARS_MAX and identifier.isprintable() else ""

@@ -14,11 +14,11 @@ Plain counting; what a connection may cost in bytes is kept by its outbox.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
 
-from gateway.close_codes import ADMISSION_REFUSED, FLOOD, CloseCode
+from gateway.decisions.message_bucket import ADMIT, Admission, MessageBucket, Refuse
+from schemas.close_codes import ADMISSION_REFUSED
 
-__all__ = ["Admission", "Admit", "ConnectionLimits", "MessageBucket", "Refuse", "SocketCounts", "relieved"]
+__all__ = ["ConnectionLimits", "SocketCounts", "relieved"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,56 +58,6 @@ class ConnectionLimits:
     def held_bytes_near(self) -> int:
         """From here on nobody new is let in."""
         return int(self.held_bytes_max * self.held_share_near)
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """Go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """Close with this code; the client may come back after `retry_after_s`."""
-
-    code: CloseCode
-    retry_after_s: float
-
-
-Admission: TypeAlias = Admit | Refuse
-
-ADMIT: Final = Admit()
-
-
-class MessageBucket:
-    """A message rate: holds `burst` and refills at `per_s`."""
-
-    __slots__ = ("available", "burst", "per_s", "refilled_at_s")
-
-    def __init__(self, burst: int, per_s: float, *, now_s: float) -> None:
-        self.burst = burst
-        self.per_s = per_s
-        self.available = float(burst)
-        self.refilled_at_s = now_s
-
-    def take(self, messages: int, *, now_s: float) -> Admission:
-        """Spend one token per message, or none; a clock that steps back refills nothing."""
-        self.refill(now_s)
-        if messages > self.available:
-            wanted = messages + self.burst / 4  # coming back for one token would not be worth it
-            return Refuse(FLOOD, round((wanted - self.available) / self.per_s, 3))
-        self.available -= messages
-        return ADMIT
-
-    def spend(self, messages: int, *, now_s: float) -> float:
-        """Spend them in any case; the seconds after which they are paid for."""
-        self.refill(now_s)
-        self.available -= messages
-        return max(0.0, -self.available / self.per_s)
-
-    def refill(self, now_s: float) -> None:
-        elapsed_s = max(0.0, now_s - self.refilled_at_s)
-        self.refilled_at_s = now_s
-        self.available = min(float(self.burst), self.available + elapsed_s * self.per_s)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from gateway.decisions.connection_limits import MessageBucket
+from gateway.decisions.message_bucket import MessageBucket
 
 __all__ = ["USERS_MAX", "NewSessions"]
 

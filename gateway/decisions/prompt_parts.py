@@ -1,8 +1,7 @@
-"""A prompt too long for one frame, in parts: how a client cuts it, and how a gateway puts it together.
+"""Prompts that come in parts (`schemas/prompt_parts.py`), put together: what is held of them, and what is refused.
 
-What is cut is the JSON text of the `prompt` message, so whatever makes a prompt long (input, messages) travels the same
-way, and the whole is judged as if it had come in one frame. Every part names the bytes of the whole: too large is said
-at the first part, and the last one is known by its reaching them.
+The whole is judged as if it had come in one frame. Every part names the bytes of the whole: too large is said at the
+first part, and the last one is known by its reaching them.
 
 Invariants: parts are held as the UTF-8 bytes they are, never more than `bytes_max` per connection (all its prompts
 together) and `PartsRoom.bytes_max` per process; each byte is counted in the room, and in what the process holds for
@@ -12,29 +11,24 @@ error, and the rest of that prompt's parts, which are on their way already, are 
 without the rest are dropped after PARTS_S of silence.
 
 Time is what `tick` is told; a prompt's silence begins at the first tick after its newest part, so taking a part needs
-no clock. Why not parts as records on Kafka: see docs/decisions/0033. Cost: each byte is copied twice.
+no clock. Why not parts as records on Kafka: see docs/decisions/0033. Cost: each byte is
+copied twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from gateway.decisions.client_outbox import HeldBytes
-from schemas.client_messages import Part, Prompt
-from schemas.codec import encode
+from schemas.client_messages import Part
 
-__all__ = ["PARTS_S", "MissingParts", "PartKept", "PartsRefused", "PartsRoom", "PartsWhole", "PromptParts", "parts_of"]
+__all__ = ["PARTS_S", "MissingParts", "PartKept", "PartsRefused", "PartsRoom", "PartsWhole", "PromptParts"]
 
 PARTS_S: Final = 10.0
 """Silence after which parts without the rest are dropped."""
 PROMPTS_MAX: Final = 4
 """Prompts of one connection that may be on their way in parts at once."""
-NUMBER_BYTES: Final = 24
-"""More than the digits of a part's numbers."""
-CHARACTER_BYTES: Final = 4
-"""The most that a character of JSON text takes in UTF-8, quoted once more: control characters are escaped already."""
 RETRY_S: Final = 1.0
 
 
@@ -218,22 +212,3 @@ class PromptParts:
         """The connection has ended: nothing of it is held any more."""
         self.assemblies.clear()
         self.release(self.held_bytes)
-
-
-def parts_of(prompt: Prompt, frame_bytes_max: int) -> Iterator[Prompt | Part]:
-    """What to send for a prompt, each within a frame: itself, or its parts."""
-    encoded = encode(prompt)
-    if len(encoded) <= frame_bytes_max:
-        yield prompt
-        return
-    empty = Part(prompt_id=prompt.prompt_id, session=prompt.session, index=0, bytes=0, text="")
-    step = max(1, (frame_bytes_max - len(encode(empty)) - NUMBER_BYTES) // CHARACTER_BYTES)
-    text = encoded.decode()
-    for index, start in enumerate(range(0, len(text), step)):
-        yield Part(
-            prompt_id=prompt.prompt_id,
-            session=prompt.session,
-            index=index,
-            bytes=len(encoded),
-            text=text[start : start + step],
-        )

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from schemas.client_messages import Disconnect
+from schemas.close_codes import FLOOD
+from schemas.server_messages import Disconnect
 
 __all__ = [
     "BACKOFF_FIRST_S",
@@ -26,7 +27,6 @@ __all__ = [
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 30.0
 FLOOD_PAUSE_S: Final = 30.0
-FLOOD_CODE: Final = 4429
 REFUSALS: Final = range(4400, 4500)
 DOUBLINGS_MAX: Final = 16
 
@@ -55,9 +55,9 @@ def plan_reconnect(
     """
     close_code = code if words is None else words.code
     comes_back = close_code not in REFUSALS if words is None else words.reconnect
-    if not comes_back and close_code != FLOOD_CODE:
+    if not comes_back and close_code != FLOOD.number:
         return StayAway()
-    pause_s = FLOOD_PAUSE_S if close_code == FLOOD_CODE else 0.0
+    pause_s = FLOOD_PAUSE_S if close_code == FLOOD.number else 0.0
     if words is not None and words.retry_after_s is not None:
         pause_s = words.retry_after_s
     step_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures, DOUBLINGS_MAX))

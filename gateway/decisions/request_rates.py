@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.decisions.connection_limits import MessageBucket
+from gateway.decisions.message_bucket import MessageBucket
 
 __all__ = ["ASKERS_MAX", "RequestRates"]
 

@@ -19,8 +19,8 @@ import msgspec
 
 from gateway.decisions.session_messages import HubMessage
 from gateway.decisions.shared_frames import SharedFrame
-from schemas.client_messages import Delta
 from schemas.codec import encode
+from schemas.server_messages import Delta
 
 __all__ = ["ROLLED_BYTES_MAX", "groups", "rolled_group", "rolled_up"]
 

@@ -23,9 +23,9 @@ import msgspec
 from gateway.decisions.event_messages import message_of
 from gateway.decisions.resume_cursor import CursorSigner, LogPosition
 from gateway.decisions.watch_reports import WatchWish, wish_of, wishes_word
-from schemas.client_messages import Delta
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
+from schemas.server_messages import Delta
 from schemas.session_events import (
     ComparisonEnded,
     PromptRefused,

@@ -10,12 +10,12 @@ import structlog
 from websockets.asyncio.server import Server
 
 from gateway.client_connection import ClientConnection
-from gateway.close_codes import RESTARTING
 from gateway.decisions.drain_plan import drain_slots
 from gateway.process.open_connections import OpenConnections
 from gateway.readiness import Readiness
 from gateway.services import GatewayRules
 from gateway.stop_times import CLOSING_S
+from schemas.close_codes import RESTARTING
 
 __all__ = ["Departure"]
 

@@ -10,8 +10,8 @@ from websockets.asyncio.server import ServerConnection
 
 from gateway.client_connection import ClientConnection
 from gateway.client_socket import ClientSocket
-from gateway.close_codes import INTERNAL_ERROR
 from gateway.services import GatewayServices
+from schemas.close_codes import INTERNAL_ERROR
 from schemas.identifiers import UserId
 
 __all__ = ["OpenConnections"]

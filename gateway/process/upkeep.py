@@ -9,12 +9,12 @@ from typing import Final
 import structlog
 
 from gateway.client_connection import ClientConnection
-from gateway.close_codes import INTERNAL_ERROR
 from gateway.decisions.client_outbox import OutboxState
 from gateway.process.memory_relief import MemoryRelief
 from gateway.process.open_connections import OpenConnections
 from gateway.services import GatewayServices
 from gateway.spread_work import spread
+from schemas.close_codes import INTERNAL_ERROR
 
 __all__ = ["Upkeep"]
 

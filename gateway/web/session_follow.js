@@ -8,6 +8,8 @@
 
 import { SessionFold } from "./session_fold.js";
 
+const RESUME_BYTES_MAX = 32_768;
+
 export class SessionFollow {
   awaiting = true;
   /** True while the running connection's hello has asked for this session. */
@@ -106,4 +108,17 @@ export class SessionFollow {
     this.#suspect = stuck ? null : { head, cursor };
     return stuck ? this.position : null;
   }
+}
+
+/** The cursors for a hello, by session, as many as fit; each session then awaits its answer. */
+export function resumedBy(sessions) {
+  const resume = {};
+  let bytes = 0;
+  for (const [session, follow] of sessions) {
+    bytes += session.length + follow.fold.cursor.length + 8;
+    follow.awaiting = true;
+    follow.resumed = follow.fold.cursor !== "" && bytes <= RESUME_BYTES_MAX;
+    if (follow.resumed) resume[session] = follow.fold.cursor;
+  }
+  return resume;
 }

@@ -39,48 +39,27 @@
  */
 
 import { Answer } from "./answer.js";
+import { Connection } from "./connection.js";
 import { AnswerFailed, InvalidField, LineClosed } from "./errors.js";
 import { newId } from "./identifiers.js";
-import { planReconnect } from "./reconnect_plan.js";
 import { checkedPrompt, checkedUrls, checkIdentifier, checkOptions, checkPlace, checkToken } from "./prompt_check.js";
 import { partsOf, utf8Bytes } from "./prompt_parts.js";
-import { SessionFollow } from "./session_follow.js";
+import { resumedBy, SessionFollow } from "./session_follow.js";
 
 export { Answer } from "./answer.js";
+export { OFFLINE, STABLE_S, SUBPROTOCOL, WELCOME_S_MAX } from "./connection.js";
 export { AnswerFailed, InvalidField, LineClosed, LineError } from "./errors.js";
 
-const TOKEN_REFUSED = 4401;
-const FORBIDDEN = 4403;
 const UNANSWERED_MAX = 1024;
-/** What `ws` says of an upgrade that was answered with a status: its reader of statuses is not to be had otherwise. */
-const ANSWERED_WITH = /server response: (4\d\d)\b/;
-/** The reason of a state that the browser's own word led to. */
-export const OFFLINE = "this device is offline";
-export const SUBPROTOCOL = "tokenwire.v1.json";
-export const WELCOME_S_MAX = 10;
 export const REATTACH_S_MAX = 10;
-export const STABLE_S = 10;
-const RESUME_BYTES_MAX = 32_768;
 
 export class TokenwireClient extends EventTarget {
-  #urls;
-  #urlIndex = 0;
-  #token;
-  #environment;
-  #socket = null;
-  #state = { state: "idle" };
+  #connection;
   #welcome = null;
-  #disconnect = null;
-  #slotAtMs = 0;
-  #failures = 0;
-  #liveSinceMs = 0;
-  #heardAtMs = 0;
-  #timers = {};
   #sessions = new Map();
   #prompts = new Map();
   #cancels = new Map();
   #answers = new Set();
-  #network = { online: () => this.#online(), offline: () => this.#socket && this.#drop(OFFLINE) };
 
   /** Counts for the curious and for tests. */
   counts = { connections: 0, duplicates: 0, holes: 0 };
@@ -97,9 +76,8 @@ export class TokenwireClient extends EventTarget {
     checkOptions(options, ["url", "token", "WebSocket", "environment"]);
     const { url, token = "", WebSocket = globalThis.WebSocket, environment = {} } = options;
     checkToken(token);
-    this.#urls = checkedUrls(url);
-    this.#token = token;
-    this.#environment = {
+    const urls = checkedUrls(url);
+    const surroundings = {
       WebSocket,
       setTimeout: (call, delayMs) => globalThis.setTimeout(call, delayMs),
       clearTimeout: (timer) => globalThis.clearTimeout(timer),
@@ -108,62 +86,48 @@ export class TokenwireClient extends EventTarget {
       network: globalThis.addEventListener ? globalThis : new EventTarget(),
       ...environment,
     };
-    if (typeof this.#environment.WebSocket !== "function") {
+    if (typeof surroundings.WebSocket !== "function") {
       throw new InvalidField("WebSocket", "is not built in here", 'install the package ws and say { WebSocket } of `import { WebSocket } from "ws"`');
     }
+    this.#connection = new Connection(urls, token, surroundings, {
+      resume: () => resumedBy(this.#sessions),
+      take: (message) => this.#take(message),
+      live: () => this.#askAgain(),
+      leftAt: (session, cursor) => this.#leftAt(session, cursor),
+      frameRefused: () => this.#frameRefused(),
+      changed: (state) => this.dispatchEvent(new CustomEvent("state", { detail: state })),
+      stopped: (why) => this.#stopped(why),
+    });
   }
 
   /** @returns {ConnectionState} */
   get state() {
-    return this.#state;
+    return this.#connection.state;
   }
 
   /** Connect, or try again at once while waiting for the next attempt. */
   connect() {
-    if (this.#socket) return;
-    this.#clearTimer("retry");
-    this.#setState({ state: this.counts.connections ? "reconnecting" : "connecting", delayS: 0 });
-    const url = this.#urls[this.#urlIndex % this.#urls.length];
-    let socket;
-    try {
-      socket = new this.#environment.WebSocket(url, [SUBPROTOCOL]);
-    } catch (error) {
-      return this.#stopped({ code: FORBIDDEN, reason: `this page may not connect to ${url}: ${error.message}` });
-    }
-    for (const [name, hear] of Object.entries(this.#network)) this.#environment.network.addEventListener(name, hear);
-    this.#socket = socket;
-    this.#disconnect = null;
-    this.#slotAtMs = 0;
-    socket.onerror = (event) => socket === this.#socket && this.#broke(event?.message);
-    socket.onopen = () => socket === this.#socket && this.#sayHello(socket);
-    socket.onmessage = (event) => socket === this.#socket && this.#receive(event.data);
-    socket.onclose = (event) => socket === this.#socket && this.#closed(event.code, event.reason);
-    this.#startTimer("welcome", WELCOME_S_MAX, () => this.#drop());
-    return undefined;
+    this.#connection.connect();
   }
 
   /** Leave. Sessions and their cursors are kept: `connect` goes on where this left off. */
   close() {
-    this.#abandonSocket(1000);
-    this.#clearTimer("retry");
-    this.#stopped({ code: 1000, reason: "" });
+    this.#connection.close();
   }
 
   /** Use another token from now on, and tell the gateway, so that the connection outlives the old one. Raises InvalidField. */
   refresh(token) {
     if (typeof token !== "string" || !token) checkToken(null);
     checkToken(token);
-    this.#token = token;
+    this.#connection.token = token;
     this.#send({ type: "hello", token });
   }
 
   /** Use another token, or what gets one, and connect (again) with it. Raises InvalidField. */
   setToken(token) {
     checkToken(token);
-    this.#token = token;
-    this.#abandonSocket(1000);
-    this.#failures = 0;
-    this.connect();
+    this.#connection.token = token;
+    this.#connection.restart();
   }
 
   /**
@@ -223,7 +187,7 @@ export class TokenwireClient extends EventTarget {
       throw new InvalidField("prompt_id", "was asked on this line already", "leave it out for another question");
     }
     const answer = new Answer({ session, prompt_id, cancel: () => this.cancel(session, prompt_id), cancelOnExit: Boolean(cancel_on_exit) });
-    const { state, code = 1000, reason = "" } = this.#state;
+    const { state, code = 1000, reason = "" } = this.state;
     if (state === "stopped") {
       answer.fail(new LineClosed(code, reason));
       return answer;
@@ -263,48 +227,6 @@ export class TokenwireClient extends EventTarget {
     return message;
   }
 
-  async #sayHello(socket) {
-    let token = this.#token;
-    if (typeof token === "function") {
-      try {
-        token = await token();
-      } catch {
-        if (socket === this.#socket) this.#drop(); // there was none to be had: come back later
-      }
-      if (socket !== this.#socket) return;
-      if (typeof token !== "string") {
-        this.#abandonSocket(1000);
-        this.#stopped({ code: TOKEN_REFUSED, reason: "the token function gave no token" });
-        return;
-      }
-    }
-    const resume = {};
-    let bytes = 0;
-    for (const [session, follow] of this.#sessions) {
-      bytes += session.length + follow.fold.cursor.length + 8;
-      follow.awaiting = true;
-      follow.resumed = follow.fold.cursor !== "" && bytes <= RESUME_BYTES_MAX;
-      if (follow.resumed) resume[session] = follow.fold.cursor;
-    }
-    socket.send(JSON.stringify({ type: "hello", token, resume }));
-  }
-
-  #receive(data) {
-    this.#heardAtMs = this.#environment.now();
-    let frame;
-    try {
-      frame = JSON.parse(data);
-    } catch {
-      this.#drop(); // what cannot be read cannot be skipped: come back and resume
-      return;
-    }
-    const socket = this.#socket;
-    for (const message of Array.isArray(frame) ? frame : [frame]) {
-      if (socket !== this.#socket) return; // dropped half-way through the frame
-      this.#take(message);
-    }
-  }
-
   #take(message) {
     const follow = this.#sessions.get(message.session);
     switch (message.type) {
@@ -312,18 +234,12 @@ export class TokenwireClient extends EventTarget {
         return this.#welcomed(message);
       case "ping":
         return this.#pinged(message);
-      case "drain":
-        // The gateway leaves: it serves us until our slot and closes then, with the cursors to go on from elsewhere.
-        this.#slotAtMs = this.#environment.now() + message.reconnect_in_ms;
-        return this.#emit(message);
-      case "disconnect":
-        this.#disconnect = message;
-        return undefined;
       case "accepted":
         this.#prompts.delete(message.prompt_id);
         return this.#emit(message);
       case "error":
         return this.#failed(message);
+      case "drain":
       case "detached":
       case "lag":
         return this.#emit(message);
@@ -335,7 +251,7 @@ export class TokenwireClient extends EventTarget {
   #takeOfSession(follow, message) {
     switch (message.type) {
       case "attached":
-        this.#clearTimer(`reattach ${message.session}`);
+        this.#connection.clearTimer(`reattach ${message.session}`);
         follow.attached(message);
         return this.#emit(message);
       case "gap":
@@ -389,19 +305,17 @@ export class TokenwireClient extends EventTarget {
 
   #welcomed(message) {
     this.#welcome = message;
-    if (this.#state.state === "live") return this.#emit(message); // a token was refreshed
-    this.#clearTimer("welcome");
-    this.#liveSinceMs = this.#environment.now();
-    this.counts.connections += 1;
+    if (this.state.state !== "live") this.counts.connections += 1; // else a token was refreshed
     this.#emit(message);
-    this.#setState({ state: "live" });
+  }
+
+  /** Ask again for all that has had no answer. */
+  #askAgain() {
     for (const [session, follow] of this.#sessions) {
       if (!follow.resumed) this.#send({ type: "attach", session, from: follow.position });
     }
     for (const prompt of this.#prompts.values()) this.#send(prompt);
     for (const cancel of this.#cancels.values()) this.#send(cancel);
-    this.#watchSilence();
-    return undefined;
   }
 
   #pinged(message) {
@@ -416,110 +330,51 @@ export class TokenwireClient extends EventTarget {
   #reattach(follow, session, from) {
     follow.awaiting = true;
     this.#send({ type: "attach", session, from });
-    this.#startTimer(`reattach ${session}`, REATTACH_S_MAX, () => this.#drop());
+    this.#connection.startTimer(`reattach ${session}`, REATTACH_S_MAX, () => this.#connection.drop());
   }
 
   #failed(message) {
     this.#settled(message.prompt_id, true);
     const follow = this.#sessions.get(message.session);
     if (!follow?.awaiting || message.prompt_id) return this.#emit(message);
-    this.#clearTimer(`reattach ${message.session}`);
+    this.#connection.clearTimer(`reattach ${message.session}`);
     const from = message.temporary ? null : follow.refused();
     if (from) return this.#reattach(follow, message.session, from); // mended by telling all of it again
     this.#emit(message);
     if (message.temporary) {
       const again = () => this.#reattach(follow, message.session, follow.position);
-      this.#startTimer(`reattach ${message.session}`, message.retry_after_s ?? 1, again);
+      this.#connection.startTimer(`reattach ${message.session}`, message.retry_after_s ?? 1, again);
     }
     return undefined;
   }
 
   #send(message) {
-    if (this.#state.state !== "live") return; // kept in #sessions, #prompts, #cancels and sent at welcome
+    if (this.state.state !== "live") return; // kept in #sessions, #prompts, #cancels and sent at welcome
     const text = JSON.stringify(message);
     const bytesMax = this.#welcome.frame_bytes_max;
     const bytes = message.type === "prompt" && bytesMax ? utf8Bytes(text) : 0;
-    if (bytes <= (bytesMax ?? 0)) return this.#socket.send(text);
+    if (bytes <= (bytesMax ?? 0)) return this.#connection.send(text);
     const { session, prompt_id } = message;
     if (this.#welcome.prompt_bytes_max) {
-      for (const part of partsOf(text, { session, prompt_id, bytes }, bytesMax)) this.#socket.send(part);
+      for (const part of partsOf(text, { session, prompt_id, bytes }, bytesMax)) this.#connection.send(part);
     } else {
       queueMicrotask(() => this.#refuse({ session, prompt_id }, `one message may have ${bytesMax} bytes`));
     }
   }
 
-  /** A connection that says nothing for longer than the server's own ping promises is dead: leave it. */
-  #watchSilence() {
-    const silenceS = (this.#welcome.ping_s ?? 0) + (this.#welcome.pong_s ?? 0);
-    if (silenceS <= 0) return;
-    this.#startTimer("silence", silenceS / 2, () => {
-      if (this.#environment.now() - this.#heardAtMs > silenceS * 1500) this.#drop();
-      else this.#watchSilence();
-    });
+  /** The gateway has closed a connection and said where a session stood: of use where nothing else is known. */
+  #leftAt(session, cursor) {
+    const fold = this.#sessions.get(session)?.fold;
+    if (fold && !fold.cursor) fold.cursor = cursor;
   }
 
-  #drop(reason = "no answer") {
-    this.#abandonSocket(4000);
-    this.#closed(1006, reason);
+  /** A frame was too big: sending the same prompts again would only end the same way. */
+  #frameRefused() {
+    for (const prompt of [...this.#prompts.values()]) this.#refuse(prompt, "the server closed the connection on it");
   }
 
-  /** The browser has a network again: no wait for the next attempt. */
-  #online() {
-    if (this.#state.state === "reconnecting") this.connect();
-  }
-
-  /**
-   * A status 4xx in answer to the upgrade is for good; browsers do not tell it, `ws` does. Any other
-   * failure is the connection's end, without a code: Node 20's own WebSocket says no `close` after it where it never opened.
-   */
-  #broke(words) {
-    const [, status] = ANSWERED_WITH.exec(words) ?? [];
-    if (status) {
-      this.#abandonSocket(1000);
-      this.#stopped({ code: status === "403" ? FORBIDDEN : 4400, reason: `refused with status ${status}` });
-    } else this.#drop("");
-  }
-
-  #abandonSocket(code) {
-    const socket = this.#socket;
-    this.#socket = null;
-    for (const name of Object.keys(this.#timers)) if (name !== "retry") this.#clearTimer(name);
-    if (socket) socket.close(code);
-  }
-
-  #closed(code, reason) {
-    let disconnect = this.#disconnect;
-    if (code === TOKEN_REFUSED && typeof this.#token === "function" && this.#state.state === "live") {
-      [code, disconnect] = [1006, null]; // it was good for a while: a new one may be
-    }
-    const held = this.#state.state === "live" && this.#environment.now() - this.#liveSinceMs >= STABLE_S * 1000;
-    this.#socket = null;
-    for (const name of Object.keys(this.#timers)) this.#clearTimer(name);
-    if (held) this.#failures = 0;
-    for (const [session, cursor] of Object.entries(disconnect?.cursors ?? {})) {
-      const fold = this.#sessions.get(session)?.fold;
-      if (fold && !fold.cursor) fold.cursor = cursor;
-    }
-    if (code === 1009) {
-      // A frame was too big: sending the same prompts again would only end the same way.
-      for (const prompt of [...this.#prompts.values()]) this.#refuse(prompt, "the server closed the connection on it");
-    }
-    const slotInS = Math.max(0, this.#slotAtMs - this.#environment.now()) / 1000;
-    const draw = this.#environment.random();
-    const plan = planReconnect({ code, disconnect, failures: this.#failures, draw, slotInS });
-    const why = { code: disconnect?.code ?? code, reason: disconnect?.reason ?? reason };
-    if (!plan.retry) return this.#stopped(why);
-    this.#failures += 1;
-    this.#urlIndex += 1;
-    this.#setState({ state: "reconnecting", delayS: plan.delayS, ...why });
-    this.#startTimer("retry", plan.delayS, () => this.connect());
-    return undefined;
-  }
-
-  #stopped(why) {
-    for (const [name, hear] of Object.entries(this.#network)) this.#environment.network.removeEventListener(name, hear);
-    this.#setState({ state: "stopped", ...why });
-    for (const answer of this.#answers) answer.fail(new LineClosed(why.code, why.reason));
+  #stopped({ code, reason }) {
+    for (const answer of this.#answers) answer.fail(new LineClosed(code, reason));
     this.#answers.clear();
   }
 
@@ -528,26 +383,10 @@ export class TokenwireClient extends EventTarget {
     this.#failed({ type: "error", code: "prompt_too_large", message, session, prompt_id });
   }
 
-  #setState(state) {
-    this.#state = state;
-    this.dispatchEvent(new CustomEvent("state", { detail: state }));
-  }
-
   #emit(message) {
     for (const answer of this.#answers) if ((answer.session === message.session || answer.prompt_id === message.prompt_id) && answer.take(message)) this.#answers.delete(answer);
     this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
   }
 
-  #startTimer(name, delayS, call) {
-    this.#clearTimer(name);
-    this.#timers[name] = this.#environment.setTimeout(() => {
-      delete this.#timers[name];
-      call();
-    }, delayS * 1000);
-  }
 
-  #clearTimer(name) {
-    this.#environment.clearTimeout(this.#timers[name]);
-    delete this.#timers[name];
-  }
 }

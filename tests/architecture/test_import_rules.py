@@ -57,7 +57,7 @@ PURE_LIBRARY: Final = {
 PURE_PACKAGES: Final = {"msgspec", "genai_prices", "bpe_openai", "jwt"}
 """Values in, values out: serialisation, price tables, token counting, signatures."""
 
-CATALOGUES: Final = {"gateway.close_codes", "infra.telemetry.metric_names"}
+CATALOGUES: Final = {"infra.telemetry.metric_names"}
 """Values only, outside schemas/ and decisions/ because their package owns them; held to the same rule."""
 
 AIOKAFKA_CLIENTS: Final = {"AIOKafkaAdminClient", "AIOKafkaClient", "AIOKafkaConsumer", "AIOKafkaProducer"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from schemas.client_messages import ServerMessage
 from schemas.codec import decode_server_messages
+from schemas.server_messages import ServerMessage
 
 __all__ = ["RecordingSocket"]
 

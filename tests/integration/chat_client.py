@@ -19,30 +19,24 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from gateway.decisions.prompt_parts import parts_of
-from schemas.client_messages import (
-    SUBPROTOCOL,
+from schemas.client_messages import SUBPROTOCOL, Attach, Cancel, ClientMessage, Hello, Pong, Prompt
+from schemas.codec import decode_server_messages, encode
+from schemas.prompt_parts import parts_of
+from schemas.server_messages import (
     Accepted,
-    Attach,
     Attached,
-    Cancel,
-    ClientMessage,
     Delta,
     Disconnect,
     End,
     Error,
     Gap,
-    Hello,
     Ping,
-    Pong,
-    Prompt,
     Queued,
     ServerMessage,
     Snapshot,
     Start,
     Welcome,
 )
-from schemas.codec import decode_server_messages, encode
 
 __all__ = ["ChatClient", "SeenTurn"]
 

@@ -27,9 +27,10 @@ from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
 from schemas.activity import SessionActivity
-from schemas.client_messages import SUBPROTOCOL, ClientMessage, Disconnect, Hello, Ping, Pong, ServerMessage
+from schemas.client_messages import SUBPROTOCOL, ClientMessage, Hello, Pong
 from schemas.codec import decode_server_messages, encode
 from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
+from schemas.server_messages import Disconnect, Ping, ServerMessage
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from schemas.topics import Layout, record_partition
 from tests.fakes.topic_names import ACTIVITY, fixed_topics

@@ -20,10 +20,11 @@ from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import librdkafka_options
 from infra.kafka.log_client import LogClient
 from infra.settings import Settings
-from schemas.client_messages import Attach, Cancel, Delta, Detach, End, Lag, Prompt, Snapshot
+from schemas.client_messages import Attach, Cancel, Detach, Prompt
 from schemas.codec import decode_prompt_command
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
 from schemas.prompts import SessionWatched
+from schemas.server_messages import Delta, End, Lag, Snapshot
 from schemas.session_events import PromptRefused, TurnQueued
 from schemas.topics import Layout, user_partition
 from tests.fakes.topic_names import PROMPTS, session_place

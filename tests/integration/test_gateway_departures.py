@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway.close_codes import SLOW_READER
 from gateway.process.memory_relief import MemoryRelief
+from schemas.close_codes import SLOW_READER
 from tests.faults.memory_gateway import MemoryGateway, raw_follower
 from tests.integration.process_probe import until
 

@@ -12,12 +12,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from websockets.exceptions import InvalidStatus
 
-from gateway.decisions.prompt_parts import parts_of
 from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import aiokafka_options
 from infra.settings import Settings
 from schemas.client_messages import Attach, Hello, Prompt
 from schemas.codec import decode_prompt_command
+from schemas.prompt_parts import parts_of
 from schemas.prompts import PromptSubmitted
 from tests.fakes.topic_names import PROMPTS
 from tests.integration.gateway_line import (

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.decisions.client_outbox import HeldBytes
-from gateway.decisions.prompt_parts import PartsRoom, PartsWhole, PromptParts, parts_of
+from gateway.decisions.prompt_parts import PartsRoom, PartsWhole, PromptParts
 from schemas.client_messages import Part, Prompt
 from schemas.codec import decode_client_messages, encode
+from schemas.prompt_parts import parts_of
 from schemas.prompts import ChatMessage
 
 texts = st.text(st.characters(codec="utf-8"), max_size=600) | st.sampled_from(

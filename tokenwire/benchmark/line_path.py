@@ -12,25 +12,20 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
-from schemas.client_messages import (
-    SUBPROTOCOL,
+from schemas.client_messages import SUBPROTOCOL, Attach, ClientMessage, Hello, Pong, Prompt
+from schemas.codec import decode_server_messages, encode
+from schemas.server_messages import (
     Accepted,
-    Attach,
     Attached,
-    ClientMessage,
     Delta,
     Disconnect,
     End,
     Error,
-    Hello,
     Ping,
-    Pong,
-    Prompt,
     ServerMessage,
     Start,
     Welcome,
 )
-from schemas.codec import decode_server_messages, encode
 from tokenwire.benchmark.method import THROUGH
 from tokenwire.benchmark.observed_answer import ObservedAnswer
 

@@ -8,27 +8,22 @@ from typing import Any
 
 from gateway.decisions.client_outbox import HeldBytes
 from gateway.decisions.prompt_parts import PartKept, PartsRoom, PartsWhole, PromptParts
-from schemas.client_messages import (
+from schemas.client_messages import Attach, Cancel, Hello, Part, Pong, Prompt
+from schemas.codec import decode_client_messages, encode
+from schemas.server_messages import (
     Accepted,
-    Attach,
     Attached,
-    Cancel,
     Delta,
     Drain,
     Error,
     Gap,
-    Hello,
     Lag,
-    Part,
     Ping,
-    Pong,
-    Prompt,
     Snapshot,
     SnapshotTurn,
     Start,
     Switch,
 )
-from schemas.codec import decode_client_messages, encode
 from tests.unit.gateway.scripted_gateway import (
     ANSWER,
     Scene,

@@ -11,8 +11,9 @@ from gateway.archive_reader import Archive, ArchiveReader
 from gateway.catch_up_reader import CatchUpReader
 from gateway.client_writer import ClientWriter, nobody
 from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
-from gateway.decisions.connection_limits import ConnectionLimits, MessageBucket, SocketCounts
+from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
 from gateway.decisions.logged_out import LoggedOut
+from gateway.decisions.message_bucket import MessageBucket
 from gateway.decisions.new_sessions import NewSessions
 from gateway.decisions.prompt_parts import PartsRoom
 from gateway.decisions.resume_cursor import CursorKeys

@@ -14,21 +14,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from schemas.client_messages import (
-    SUBPROTOCOL,
-    Accepted,
-    Attached,
-    Delta,
-    Disconnect,
-    End,
-    Hello,
-    Prompt,
-    Queued,
-    ServerMessage,
-    Start,
-    Welcome,
-)
+from schemas.client_messages import SUBPROTOCOL, Hello, Prompt
 from schemas.codec import decode_client_messages, encode
+from schemas.server_messages import Accepted, Attached, Delta, Disconnect, End, Queued, ServerMessage, Start, Welcome
 from tests.unit.gateway.headless_browser import WEB_FOLDER
 
 __all__ = [

@@ -13,16 +13,16 @@ import tokenwire
 from gateway.client.answer import Answer, Hole
 from gateway.client.errors import AnswerFailed, LineClosed
 from gateway.client.line import Line
-from schemas.client_messages import (
+from schemas.client_messages import Cancel, Hello, Prompt
+from schemas.codec import decode_client_messages
+from schemas.errors import InvalidField
+from schemas.server_messages import (
     Accepted,
     Attached,
-    Cancel,
     Delta,
     Disconnect,
     End,
     Gap,
-    Hello,
-    Prompt,
     Queued,
     ServerMessage,
     Snapshot,
@@ -31,8 +31,6 @@ from schemas.client_messages import (
     Switch,
     Welcome,
 )
-from schemas.codec import decode_client_messages
-from schemas.errors import InvalidField
 from schemas.session_events import TurnError, Usage
 from tests.unit.gateway.scripted_gateway import ANSWER, WAIT_S, ScriptedPeer, answer, attached, half, scripted, whole
 

@@ -13,8 +13,9 @@ import pytest
 from gateway.client.line import Line
 from infra.embedded.ports import find_free_port
 from schemas import prompts
-from schemas.client_messages import Accepted, Cancel, End, Hello, Prompt, Welcome
+from schemas.client_messages import Cancel, Hello, Prompt
 from schemas.prompt_limits import PromptLimits
+from schemas.server_messages import Accepted, End, Welcome
 from tests.unit.gateway.headless_browser import WEB_FOLDER
 from tests.unit.gateway.node_client import BUILT_IN, run_node
 from tests.unit.gateway.scripted_gateway import ANSWER, ScriptedPeer, answer, attached, half, opening, scripted, whole

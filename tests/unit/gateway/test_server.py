@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 
 from gateway.client_connection import ClientConnection
-from gateway.close_codes import CloseCode
 from gateway.decisions.client_outbox import OutboxState
 from gateway.process.memory_relief import MemoryRelief
 from gateway.process.open_connections import OpenConnections
 from gateway.process.server import until_told
 from gateway.process.upkeep import Upkeep
+from schemas.close_codes import CloseCode
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.fakes.virtual_clock import VirtualClock
 from tests.unit.gateway.gateway_parts import services_over

@@ -19,47 +19,30 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas import client_messages as wire
-from schemas import codec
+from schemas import client_messages, codec, server_messages
 from schemas.access import TicketUsed, UserLoggedOut
 from schemas.activity import SessionActivity
 from schemas.dead_letters import DeadLetter
 from schemas.journal import JournalEntry
 from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitReturned
-from schemas.prompts import ChatMessage, ExpireSession, PromptCancelled, PromptSubmitted, SessionWatched
+from schemas.prompts import ExpireSession, PromptCancelled, PromptSubmitted, SessionWatched
 from schemas.records import AttemptOutcome, TurnRecord
 from schemas.session_events import (
     ComparisonEnded,
     PromptRefused,
     TokensEmitted,
     TurnEnded,
-    TurnError,
     TurnHedged,
     TurnQueued,
     TurnStarted,
     TurnWaiting,
-    Usage,
 )
+from tests.unit.schemas.golden_messages import CLIENT_MESSAGES, SERVER_MESSAGES
+from tests.unit.schemas.golden_values import AT_US, ERROR, MESSAGES, USAGE
 
 __all__ = ["GOLDEN", "Golden"]
 
 FOLDER: Final = Path(__file__).parent / "golden"
-AT_US: Final = 1_750_000_000_123_456
-CURSOR: Final = "k1.AAECAwQFBgc.c2lnbmF0dXJl"
-MESSAGES: Final = (
-    ChatMessage(role="system", content="Be brief."),
-    ChatMessage(role="user", content='Grüße, 世界 — "why" is\nthe sky blue? 🙂'),
-)
-USAGE: Final = Usage(
-    input_tokens=12,
-    output_tokens=34,
-    cached_tokens=5,
-    reasoning_tokens=6,
-    cache_write_tokens=2,
-    estimated=True,
-    stated_cost_nano_usd=4300,
-)
-ERROR: Final = TurnError(code="provider_overloaded", message="asked us to slow down", temporary=True, retry_after_s=1.5)
 PROMPT: Final = PromptSubmitted(
     user="alice",
     session="s1",
@@ -104,12 +87,12 @@ class Golden:
         return FOLDER / f"{self.name}.json"
 
 
-def from_client(raw: bytes) -> wire.ClientMessage:
+def from_client(raw: bytes) -> client_messages.ClientMessage:
     (message,) = codec.decode_client_messages(raw)
     return message
 
 
-def from_server(raw: bytes) -> wire.ServerMessage:
+def from_server(raw: bytes) -> server_messages.ServerMessage:
     (message,) = codec.decode_server_messages(raw)
     return message
 
@@ -287,151 +270,6 @@ DEAD_LETTER: Final = DeadLetter(
     session="s1",
     prompt_id="p1",
     at_us=AT_US,
-)
-
-CLIENT_MESSAGES: Final = (
-    wire.Hello(token="header.payload.signature", resume={"s1": CURSOR}),
-    wire.Attach(session="s1", from_=CURSOR, on_slow="skip"),
-    wire.Detach(session="s1"),
-    wire.Prompt(
-        prompt_id="p1",
-        session="s1",
-        input="Why is the sky blue?",
-        messages=MESSAGES,
-        model="simulated",
-        max_tokens=256,
-        on_busy="parallel",
-        on_leave="cancel",
-        pace="reader",
-        priority="batch",
-        models=("simulated", "other"),
-        compare="merge",
-        merge_model="simulated",
-        temperature=0.5,
-        cache=True,
-        metadata={"client": "page"},
-    ),
-    wire.Cancel(session="s1", prompt_id="p1"),
-    wire.Part(prompt_id="p1", session="s1", index=0, bytes=70_000, text='{"type":"prompt",'),
-    wire.Logout(),
-    wire.Pong(),
-)
-
-SERVER_MESSAGES: Final = (
-    wire.Welcome(
-        connection="c1",
-        user="alice",
-        ping_s=20.0,
-        pong_s=10.0,
-        frame_bytes_max=65_536,
-        prompt_bytes_max=524_288,
-        models=("simulated", "other"),
-        simulated=True,
-    ),
-    wire.Attached(session="s1", head=CURSOR, recovered="replayed", source="log"),
-    wire.Detached(session="s1"),
-    wire.Accepted(session="s1", prompt_id="p1", turns=("t1",)),
-    wire.Queued(
-        session="s1",
-        turn="t1",
-        prompt_id="p1",
-        position=2,
-        input="Why is the sky blue?",
-        input_chars=20,
-        model="simulated",
-        eta_s=1.25,
-        index=1,
-        models=("simulated", "other", "simulated"),
-        compare="merge",
-        metadata={"ticket": "4711"},
-        at_us=AT_US,
-        c=CURSOR,
-    ),
-    wire.Waiting(session="s1", turn="t1", position=3, eta_s=2.5, waits_for="model", at_us=AT_US, c=CURSOR),
-    wire.Start(
-        session="s1",
-        turn="t1",
-        attempt=2,
-        provider="openai",
-        model="gpt-4.1-mini",
-        cause="crash",
-        cached=True,
-        history_messages_cut=3,
-        at_us=AT_US,
-        c=CURSOR,
-    ),
-    wire.Switch(
-        session="s1",
-        turn="t1",
-        attempt=3,
-        from_seq=7,
-        provider="together",
-        model="meta-llama/Llama-3.3-70B-Instruct-Turbo",
-        cause="watchdog",
-        history_messages_cut=3,
-        at_us=AT_US,
-        c=CURSOR,
-    ),
-    wire.Delta(session="s1", turn="t1", attempt=2, seq=7, n=2, text="Rayleigh", c=CURSOR),
-    wire.End(
-        session="s1",
-        turn="t1",
-        attempt=2,
-        reason="error",
-        usage=USAGE,
-        cost_nano_usd=4_321,
-        error=ERROR,
-        text_sha256="ab" * 32,
-        text_chars=99,
-        forgotten=True,
-        first_text_s=0.25,
-        metadata={"ticket": "4711"},
-        at_us=AT_US,
-        c=CURSOR,
-    ),
-    wire.Compared(
-        session="s1", prompt_id="p1", mode="best", turn="t1", scores={"t1": 0.75, "t2": 0.5}, at_us=AT_US, c=CURSOR
-    ),
-    wire.Gap(session="s1", reason="expired"),
-    wire.Snapshot(
-        session="s1",
-        turns=(
-            wire.SnapshotTurn(
-                turn="t1",
-                prompt_id="p1",
-                input="Why is the sky blue?",
-                model="simulated",
-                provider="simulated",
-                attempt=2,
-                next_seq=9,
-                text="Rayleigh",
-                reason="complete",
-                usage=USAGE,
-                cost_nano_usd=4_321,
-                error=ERROR,
-                index=1,
-                models=("simulated", "other"),
-                compare="best",
-                forgotten=True,
-                first_text_s=0.25,
-                more=True,
-            ),
-        ),
-        c=CURSOR,
-    ),
-    wire.Lag(mode="rollup"),
-    wire.Error(
-        code="unknown_model",
-        message="model is not one we know; name one of: simulated",
-        temporary=True,
-        session="s1",
-        prompt_id="p1",
-        field="model",
-        retry_after_s=1.5,
-    ),
-    wire.Ping(heads={"s1": CURSOR}),
-    wire.Drain(reconnect_in_ms=1_500, cursors={"s1": CURSOR}),
-    wire.Disconnect(code=4508, reason="slow", reconnect=True, retry_after_s=1.5, cursors={"s1": CURSOR}),
 )
 
 GOLDEN: Final[tuple[Golden, ...]] = (

@@ -4,9 +4,10 @@ from typing import get_args
 
 import pytest
 
-from schemas.client_messages import Attach, ClientMessage, Hello, Prompt, ServerMessage
+from schemas.client_messages import Attach, ClientMessage, Hello, Prompt
 from schemas.codec import decode_client_messages, encode
 from schemas.errors import MalformedRecord
+from schemas.server_messages import ServerMessage
 
 __all__: list[str] = []
 

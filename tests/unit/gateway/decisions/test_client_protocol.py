@@ -24,11 +24,12 @@ from gateway.decisions.client_protocol import (
     SubmitPrompt,
     UnfollowSession,
 )
-from gateway.decisions.prompt_parts import PARTS_S, PartsRoom, parts_of
+from gateway.decisions.prompt_parts import PARTS_S, PartsRoom
 from schemas.client_messages import Part, Prompt
 from schemas.codec import encode
 from schemas.identifiers import check_user_id
 from schemas.prompt_limits import PromptLimits
+from schemas.prompt_parts import parts_of
 
 
 def protocol_within(limits: PromptLimits) -> ClientProtocol:

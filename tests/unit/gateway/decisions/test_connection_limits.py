@@ -5,16 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.close_codes import ADMISSION_REFUSED, CLOSE_CODES, FLOOD
-from gateway.decisions.connection_limits import (
-    Admission,
-    Admit,
-    ConnectionLimits,
-    MessageBucket,
-    Refuse,
-    SocketCounts,
-    relieved,
-)
+from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts, relieved
+from gateway.decisions.message_bucket import Admission, Admit, MessageBucket, Refuse
+from schemas.close_codes import ADMISSION_REFUSED, CLOSE_CODES, FLOOD
 
 LIMITS = ConnectionLimits(
     sockets_per_user_max=2,

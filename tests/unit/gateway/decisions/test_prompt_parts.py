@@ -13,9 +13,9 @@ from gateway.decisions.prompt_parts import (
     PartsRoom,
     PartsWhole,
     PromptParts,
-    parts_of,
 )
 from schemas.client_messages import Part, Prompt
+from schemas.prompt_parts import parts_of
 
 BYTES_MAX = 100
 

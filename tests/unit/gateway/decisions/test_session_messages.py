@@ -5,9 +5,9 @@ from __future__ import annotations
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
 from gateway.decisions.session_snapshot import snapshot_messages
-from schemas.client_messages import Compared, Delta, End, Queued, ServerMessage, Snapshot, Start, Switch
 from schemas.codec import decode_server_messages, encode
 from schemas.identifiers import SessionKey
+from schemas.server_messages import Compared, Delta, End, Queued, ServerMessage, Snapshot, Start, Switch
 from schemas.session_events import (
     ComparisonEnded,
     SessionEvent,
