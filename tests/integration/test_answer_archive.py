@@ -26,7 +26,8 @@ from schemas.session_events import Usage
 from tests.fakes.topic_names import session_place
 from tests.integration.analytics_fixture import WriterParts, publish, stored, until, writing
 from tests.integration.gateway_line import SessionWriter, WireClient, answer_events, gateway_settings, running_gateway
-from tests.integration.test_gateway import cut_log, told_answer
+from tests.integration.test_gateway_lost_logs import cut_log
+from tests.integration.told_answers import told_answer
 
 ANNA = "anna-archive"
 

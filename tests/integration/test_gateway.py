@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from infra.embedded.broker import EmbeddedBroker
-from infra.kafka.connection import librdkafka_options
 from infra.kafka.log_client import LogClient
 from infra.settings import Settings
 from schemas.client_messages import Attach, Cancel, Detach, Prompt
 from schemas.codec import decode_prompt_command
-from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of
+from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, turn_id_of
 from schemas.prompts import SessionWatched
-from schemas.server_messages import Delta, End, Lag, Snapshot
+from schemas.server_messages import Delta, Lag, Snapshot
 from schemas.session_events import PromptRefused, TurnQueued
 from schemas.topics import Layout, user_partition
-from tests.fakes.topic_names import PROMPTS, session_place
+from tests.fakes.topic_names import PROMPTS
 from tests.integration.gateway_line import (
     SECRET,
     SessionWriter,
@@ -38,28 +33,9 @@ from tests.integration.gateway_line import (
     running_gateway,
     tag_of,
 )
+from tests.integration.told_answers import OUTAGE_S_MAX, told_answer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OUTAGE_S_MAX = 15.0
-
-
-async def told_answer(client: WireClient, turn: str, *, from_seq: int = 0) -> str:
-    """The text of a turn up to its end, checked to have neither hole nor duplicate."""
-    text, next_seq = "", from_seq
-    while True:
-        message = await client.next()
-        if isinstance(message, Delta) and message.turn == turn:
-            assert message.seq == next_seq
-            next_seq += message.n
-            text += message.text
-        elif isinstance(message, Snapshot):
-            assert next_seq == from_seq, "a picture comes before anything else"
-            for told in message.turns:
-                assert told.turn == turn
-                text += told.text
-                next_seq = told.next_seq
-        elif isinstance(message, End) and message.turn == turn:
-            return text
 
 
 @asynccontextmanager
@@ -299,81 +275,6 @@ async def test_detached_session_is_silent(broker: EmbeddedBroker, tmp_path: Path
         assert {getattr(message, "session", "") for message in client.told[4:]} == {"kept"}
 
 
-async def test_G7_cursor_beyond_retention(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """What the log no longer holds is a gap, said before a snapshot of what is left; then live."""
-    settings = await gateway_settings(broker, tmp_path)
-    key = session_key_of(check_user_id("alice"), check_session_id("short"))
-    async with SessionWriter(settings) as writer:
-        async with running_gateway(settings) as port, WireClient.connected(port) as client:
-            await client.send(Attach(session="short"))
-            await client.next("attached")
-            await writer.append("alice", "short", answer_events("t1", ["a", "b"]))
-            await told_answer(client, "t1")
-            cursor = next(message.c for message in client.told if isinstance(message, Delta))
-        last = await writer.append("alice", "short", answer_events("t2", ["c", "d"], prompt_id="p2"))
-        await cut_log(settings, session_place(key, "dedicated").topic, last - 4)
-        async with running_gateway(settings) as port, WireClient.connected(port, resume={"short": cursor}) as client:
-            assert (await client.next("attached")).recovered == "gap"
-            assert (await client.next("gap")).reason == "expired"
-            snapshot = await client.next("snapshot")
-            await writer.append("alice", "short", answer_events("t3", ["e"], prompt_id="p3"))
-
-            assert [(turn.turn, turn.text, turn.reason) for turn in snapshot.turns] == [("t2", "cd", "complete")]
-            assert await told_answer(client, "t3") == "e"
-
-
-async def test_topic_deleted_and_made_anew(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """A cursor of the old log does not pass for one of the new: gap, then what there is."""
-    settings = await gateway_settings(broker, tmp_path)
-    key = session_key_of(check_user_id("alice"), check_session_id("anew"))
-    async with (
-        running_gateway(settings) as port,
-        SessionWriter(settings) as writer,
-        WireClient.connected(port) as client,
-    ):
-        await client.send(Attach(session="anew"))
-        await client.next("attached")
-        await writer.append("alice", "anew", answer_events("t1", ["a"]))
-        await told_answer(client, "t1")
-        cursor = next(message.c for message in client.told if isinstance(message, Delta))
-    await delete_topic(settings, session_place(key, "dedicated").topic)
-    async with running_gateway(settings) as port, SessionWriter(settings) as writer:
-        await writer.append("alice", "anew", answer_events("t2", ["z"] * 9))
-        async with WireClient.connected(port, resume={"anew": cursor}) as client:
-            assert (await client.next("attached")).recovered == "gap"
-            assert (await client.next("gap")).reason == "recreated"
-            assert [turn.turn for turn in (await client.next("snapshot")).turns] == ["t2"]
-
-
-async def test_broker_killed_and_restarted_in_mid_answer(private_broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """Sockets stay open, prompts are refused as temporary meanwhile, the stream goes on within 15 s (row R1)."""
-    settings = await gateway_settings(private_broker, tmp_path)
-    texts = [f"w{number} " for number in range(40)]
-    events = answer_events("t1", texts)
-    async with running_gateway(settings) as port, WireClient.connected(port) as client:
-        async with SessionWriter(settings) as writer:
-            await client.send(Attach(session="outage"))
-            await client.next("attached")
-            await writer.append("alice", "outage", events[:20])
-        while not isinstance(message := await client.next(), Delta) or message.seq + message.n < 18:
-            pass
-        assert private_broker.pid is not None
-        os.kill(private_broker.pid, signal.SIGKILL)
-        await private_broker.wait()
-        await client.send(Prompt(session="outage", prompt_id="p9", input="Hello"))
-        refusal = await client.until("error")
-        await private_broker.start()
-        async with SessionWriter(settings) as writer:
-            await writer.append("alice", "outage", events[20:])
-        async with asyncio.timeout(OUTAGE_S_MAX):
-            rest = await told_answer(client, "t1", from_seq=18)
-
-        assert refusal.temporary
-        assert refusal.code in ("unavailable", "unknown_outcome")
-        assert refusal.retry_after_s is not None
-        assert rest == "".join(texts[18:])
-
-
 async def test_gateway_asked_to_stop(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """SIGTERM: every client is told its slot, then 1012 and where it stands, and the process is gone within 10 s."""
     settings = await gateway_settings(broker, tmp_path)
@@ -397,21 +298,6 @@ async def test_gateway_asked_to_stop(broker: EmbeddedBroker, tmp_path: Path) -> 
         *_, end, notice, _ = client.told
         assert words.cursors["leaving"] == end.c  # type: ignore[union-attr]  # the last thing that carries a cursor
         assert tag_of(notice) == "drain"
-
-
-async def cut_log(settings: Settings, topic: str, start: int) -> None:
-    admin = AdminClient(librdkafka_options(settings))
-    futures = admin.delete_records([TopicPartition(topic, 0, start)])
-    await asyncio.gather(*(asyncio.to_thread(future.result, 10) for future in futures.values()))
-
-
-async def delete_topic(settings: Settings, topic: str) -> None:
-    admin = AdminClient(librdkafka_options(settings))
-    futures: dict[str, Any] = admin.delete_topics([topic])
-    await asyncio.gather(*(asyncio.to_thread(future.result, 10) for future in futures.values()))
-    async with asyncio.timeout(10):
-        while topic in (await asyncio.to_thread(admin.list_topics, timeout=5)).topics:  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(0.05)
 
 
 async def test_worker_hears_who_follows(broker: EmbeddedBroker, tmp_path: Path) -> None:

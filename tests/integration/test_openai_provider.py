@@ -3,126 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import openai
 import pytest
 
-from infra.embedded.ports import find_free_port
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.behaviour import Behaviour
-from infra.simulated_provider.call_log import Call
 from infra.simulated_provider.request_quota import QUOTA_S
 from infra.simulated_provider.server import SimulatedProvider
 from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.bounded_transport import BoundedTransport
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (
-    ChatProvider,
-    ChatRequest,
-    FinishChunk,
     LimitsChunk,
-    ProviderAbsent,
-    ProviderChunk,
     ProviderCut,
     ProviderDenied,
     ProviderEmpty,
     ProviderError,
     ProviderFailed,
     ProviderGarbled,
-    ProviderLoading,
     ProviderOverloaded,
     ProviderRefused,
     ProviderTimedOut,
-    ProviderUnreachable,
     TextChunk,
     UsageChunk,
 )
 from schemas.prompts import ChatMessage
-
-FAST = Behaviour(first_ms=2, pace_ms=1, jitter=0)
-DEADLINES = StreamDeadlines(
-    connect_s=0.5, leave_s=0.5, first_token_s=0.5, between_tokens_s=0.5, total_s=10, trailer_s=0.5
+from tests.integration.provider_calls import (
+    DEADLINES,
+    ended,
+    expected,
+    heard_from,
+    request_for,
+    until,
 )
-ABORT_S_MAX = 1.0
-
-
-@dataclass
-class Heard:
-    """What one stream gave."""
-
-    batches: list[list[ProviderChunk]] = field(default_factory=list)
-    failure: ProviderError | None = None
-
-    @property
-    def items(self) -> list[ProviderChunk]:
-        return [item for batch in self.batches for item in batch]
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        return tuple(item.text for item in self.items if isinstance(item, TextChunk))
-
-    @property
-    def finish(self) -> list[str]:
-        return [item.reason for item in self.items if isinstance(item, FinishChunk)]
-
-
-@pytest.fixture
-async def simulated() -> AsyncIterator[SimulatedProvider]:
-    async with SimulatedProvider(behaviour=FAST) as server:
-        yield server
-
-
-@pytest.fixture
-async def provider(simulated: SimulatedProvider) -> AsyncIterator[OpenAIProvider]:
-    adapter = OpenAIProvider(name="simulated", api_key="", base_url=simulated.base_url)
-    yield adapter
-    await adapter.aclose()
-
-
-def request_for(
-    text: str,
-    *,
-    max_tokens: int = 4_096,
-    earlier: tuple[ChatMessage, ...] = (),
-    deadlines: StreamDeadlines = DEADLINES,
-) -> ChatRequest:
-    messages = (*earlier, ChatMessage("user", text))
-    return ChatRequest(model="simulated", messages=messages, max_tokens=max_tokens, deadlines=deadlines)
-
-
-async def heard_from(provider: ChatProvider, request: ChatRequest) -> Heard:
-    heard = Heard()
-    try:
-        async with provider.stream(request) as batches:
-            async for batch in batches:
-                assert batch
-                heard.batches.append(batch)
-    except ProviderError as error:
-        heard.failure = error
-    return heard
-
-
-def expected(text: str, tokens: int | None = None) -> tuple[str, ...]:
-    return answer_for([ChatMessage("user", text)], tokens=tokens)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until the server's own record shows it; the server runs on this loop, so each look lets it work."""
-    async with asyncio.timeout(ABORT_S_MAX):
-        while not condition():  # noqa: ASYNC110  # a list of calls, as tests of other processes see it, has no event
-            await asyncio.sleep(0.001)
-
-
-def patient(text: str, told: list[str]) -> ChatRequest:
-    """A call that is late after 0.3 s and has time; `told` hears what it waits for."""
-    deadlines = StreamDeadlines(connect_s=0.5, late_s=0.3, leave_s=0.3, first_token_s=30)
-    return replace(request_for(text, deadlines=deadlines), on_wait=told.append)
-
-
-async def ended(call: Call) -> None:
-    await until(lambda: call.state != "running")
 
 
 async def test_plain_answer(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
@@ -304,86 +219,6 @@ async def test_cancelled_while_waiting(provider: OpenAIProvider, simulated: Simu
     with pytest.raises(asyncio.CancelledError):
         await reading
 
-    await ended(simulated.calls[-1])
-    assert simulated.calls[-1].state == "aborted"
-
-
-async def test_nobody_listens() -> None:
-    """A provider that is not there is unreachable, and quickly."""
-    url = f"http://127.0.0.1:{find_free_port()}/v1"
-    adapter = OpenAIProvider(name="gone", api_key="", base_url=url)
-    heard = await heard_from(adapter, request_for("anyone?"))
-    await adapter.aclose()
-
-    assert isinstance(heard.failure, ProviderUnreachable)
-
-
-async def test_server_that_begins_to_listen_later() -> None:
-    """The same call waits for it, and tells what for; nobody would have taken it meanwhile."""
-    port = find_free_port()
-    adapter = OpenAIProvider(name="late", api_key="", base_url=f"http://127.0.0.1:{port}/v1")
-    told: list[str] = []
-    reading = asyncio.create_task(heard_from(adapter, patient("[[sim tokens=3]] you there?", told)))
-    await until(lambda: told == ["server"])
-    async with SimulatedProvider(port=port, behaviour=FAST) as server:
-        heard = await reading
-        await adapter.aclose()
-
-    assert heard.texts == expected("you there?", 3)
-    assert len(server.calls) == 1
-
-
-async def test_nobody_listens_and_somebody_else_takes_the_call() -> None:
-    """It is left at once."""
-    url = f"http://127.0.0.1:{find_free_port()}/v1"
-    adapter = OpenAIProvider(name="gone", api_key="", base_url=url)
-    heard = await heard_from(adapter, replace(patient("anyone?", []), may_leave=lambda: True))
-    await adapter.aclose()
-
-    assert isinstance(heard.failure, ProviderAbsent)
-    assert heard.failure.waited_s == 0
-
-
-async def test_server_that_loads_its_model(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
-    """Its 503 is no failure: it is asked again within the same call."""
-    told: list[str] = []
-    heard = await heard_from(provider, patient("[[sim tokens=3 fault=loading times=2]] load", told))
-
-    assert heard.texts == expected("load", 3)
-    assert "model" in told
-    assert [call.status for call in simulated.call_log.for_prompt("load")] == [503, 503, 200]
-
-
-async def test_server_that_never_has_its_model(provider: OpenAIProvider) -> None:
-    """It has as long as any other to begin, and the failure says what it was doing."""
-    heard = await heard_from(provider, request_for("[[sim fault=loading]] load"))
-
-    assert isinstance(heard.failure, ProviderLoading)
-    assert heard.failure.waited_s >= DEADLINES.first_token_s
-
-
-async def test_late_headers(provider: OpenAIProvider, simulated: SimulatedProvider) -> None:
-    """They are waited for beyond the deadline of the connection, by the one call."""
-    told: list[str] = []
-    heard = await heard_from(provider, patient("[[sim tokens=3 fault=late_headers:1]] slow", told))
-
-    assert heard.texts == expected("slow", 3)
-    assert set(told) == {"answer"}
-    assert len(simulated.calls) == 1
-
-
-@pytest.mark.parametrize("fault", ["late_headers:30", "stall_first"])
-async def test_late_call_that_somebody_else_takes(
-    provider: OpenAIProvider, simulated: SimulatedProvider, fault: str
-) -> None:
-    """Before and after its headers: it is left as soon as a place elsewhere is kept, and the connection freed."""
-    answers = iter([False, True])
-    request = replace(patient(f"[[sim fault={fault}]] leave", []), may_leave=lambda: next(answers))
-    heard = await heard_from(provider, request)
-
-    assert isinstance(heard.failure, ProviderTimedOut)
-    assert str(heard.failure) == "the provider missed the deadline first_token of 0.3 s"
-    assert next(answers, None) is None
     await ended(simulated.calls[-1])
     assert simulated.calls[-1].state == "aborted"
 

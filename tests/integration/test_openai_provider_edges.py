@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import socket
-import tracemalloc
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,102 +13,30 @@ import pytest
 from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (
-    ChatRequest,
     FinishChunk,
-    ProviderChunk,
     ProviderCut,
     ProviderError,
-    ProviderFailed,
     ProviderGarbled,
-    ProviderMisplaced,
     ProviderOverloaded,
     ProviderTimedOut,
     ProviderUnfit,
     ProviderUnreachable,
     TextChunk,
 )
-from schemas.prompts import ChatMessage
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
-BOTH = b'data: {"choices":[{"index":0,"delta":{"content":" you"},"finish_reason":"stop"}]}\n\n'
-FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-JSON_HEAD = HEAD.replace(b"text/event-stream", b"application/json")
-DEADLINES = StreamDeadlines(connect_s=2, first_token_s=0.3, between_tokens_s=0.3, total_s=5, trailer_s=0.3)
-PATIENT = StreamDeadlines(connect_s=10, first_token_s=30, between_tokens_s=30, total_s=60)
-SHORT_TRAILER = StreamDeadlines(connect_s=2, first_token_s=2, between_tokens_s=2, total_s=9, trailer_s=0.1)
-
-Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def scripted(
-    script: Script, requests: list[bytes] | None = None, heads: list[bytes] | None = None
-) -> AsyncIterator[OpenAIProvider]:
-    """A provider whose server reads one request and then does what the script says; what it reads goes to the lists."""
-    requests, heads = [] if requests is None else requests, [] if heads is None else heads
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        heads.append(head)
-        length = int(head.lower().partition(b"content-length:")[2].split()[0])
-        requests.append(await reader.readexactly(length))
-        try:
-            await script(writer)
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    adapter = OpenAIProvider(name="scripted", api_key="", base_url=f"http://127.0.0.1:{port}/v1")
-    try:
-        yield adapter
-    finally:
-        await adapter.aclose()
-        server.close()
-        await server.wait_closed()
-
-
-async def heard_from(
-    adapter: OpenAIProvider, deadlines: StreamDeadlines = DEADLINES
-) -> tuple[list[ProviderChunk], ProviderError | None]:
-    request = ChatRequest(
-        model="m", messages=(ChatMessage("user", "x"),), max_tokens=10, temperature=0.5, deadlines=deadlines
-    )
-    items: list[ProviderChunk] = []
-    try:
-        async with adapter.stream(request) as batches:
-            async for batch in batches:
-                items.extend(batch)
-    except ProviderError as error:
-        return items, error
-    return items, None
-
-
-def writing(*parts: bytes) -> Script:
-    async def script(writer: asyncio.StreamWriter) -> None:
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-
-    return script
-
-
-def then_silence(*parts: bytes) -> Script:
-    async def script(writer: asyncio.StreamWriter) -> None:
-        await writing(*parts)(writer)
-        await asyncio.wait_for(writer.wait_closed(), DEADLINES.total_s)
-
-    return script
-
-
-def with_pauses(pause_s: float, *parts: bytes) -> Script:
-    async def script(writer: asyncio.StreamWriter) -> None:
-        for part in parts:
-            await writing(part)(writer)
-            await asyncio.sleep(pause_s)
-
-    return script
+from tests.integration.byte_server import (
+    BOTH,
+    FINISH,
+    HEAD,
+    JSON_HEAD,
+    SHORT_TRAILER,
+    TEXT,
+    Script,
+    heard_from,
+    scripted,
+    then_silence,
+    with_pauses,
+    writing,
+)
 
 
 async def keeping_alive(writer: asyncio.StreamWriter) -> None:
@@ -321,111 +246,6 @@ async def test_field_that_goes_by_no_name() -> None:
     assert len(requests) == 2
 
 
-def responding(status: str, body: bytes, *headers: str) -> Script:
-    head = "\r\n".join((f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "Connection: close", "", ""))
-    return writing(head.encode(), body)
-
-
-@pytest.mark.parametrize("encodings", ["gzip", "gzip, gzip", "deflate"])
-async def test_error_body_that_unpacks_to_gigabytes(encodings: str) -> None:
-    """It is read to a bound, compressed or not, and its status is told."""
-    bomb = b"".join(gzip.compress(b" " * 100_000_000) for _ in range(2))
-    if "," in encodings:
-        bomb = gzip.compress(bomb)
-    tracemalloc.start()
-    try:
-        async with scripted(responding("503 Busy", bomb, f"Content-Encoding: {encodings}")) as adapter:
-            _, failure = await heard_from(adapter, PATIENT)
-        _, peak_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-
-    assert isinstance(failure, ProviderFailed)
-    assert peak_bytes < 16_000_000
-
-
-@pytest.mark.parametrize("line", [b"X-Many: x\r\n", b"X-Long: " + b"x" * 65_536])
-async def test_endless_headers(line: bytes) -> None:
-    """They are beyond the bounds of the HTTP client."""
-
-    async def endless(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\n")
-        with contextlib.suppress(OSError):
-            while not writer.is_closing():
-                writer.write(line)
-                await writer.drain()
-
-    async with scripted(endless) as adapter:
-        _, failure = await heard_from(adapter, PATIENT)
-
-    assert isinstance(failure, ProviderUnreachable)
-
-
-async def test_endless_error_body() -> None:
-    """Its beginning is enough."""
-
-    async def endless(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 500 Oops\r\nConnection: close\r\n\r\n")
-        with contextlib.suppress(OSError):
-            while not writer.is_closing():
-                writer.write(b"x" * 65_536)
-                await writer.drain()
-
-    async with scripted(endless) as adapter:
-        _, failure = await heard_from(adapter)
-
-    assert isinstance(failure, ProviderFailed)
-
-
-@pytest.mark.parametrize(
-    ("encoding", "body"),
-    [
-        ("gzip", gzip.compress(TEXT + FINISH)),
-        ("GZIP", gzip.compress(TEXT) + gzip.compress(FINISH) + b"\0" * 8),
-        ("deflate", zlib.compress(TEXT + FINISH)),
-        ("deflate", zlib.compress(TEXT + FINISH, wbits=-15)),
-        ("identity", TEXT + FINISH),
-        ("gzip", TEXT + FINISH),
-    ],
-)
-async def test_answer_that_is_compressed_all_the_same(encoding: str, body: bytes) -> None:
-    """It is read, in one piece or several, with the header of its kind or without; also where it is not compressed."""
-    script = responding("200 OK", body, "Content-Type: text/event-stream", f"Content-Encoding: {encoding}")
-    async with scripted(script) as adapter:
-        assert await heard_from(adapter) == ([TextChunk("hi"), FinishChunk("stop")], None)
-
-
-async def test_answer_that_is_compressed_to_nothing() -> None:
-    """One line without end is beyond the limit, however small it was made."""
-    body = gzip.compress(b"data: " + b"x" * 50_000_000)
-    async with scripted(responding("200 OK", body, "Content-Encoding: gzip")) as adapter:
-        items, failure = await heard_from(adapter, PATIENT)
-
-    assert items == []
-    assert isinstance(failure, ProviderGarbled)
-
-
-@pytest.mark.parametrize(
-    ("location", "said"),
-    [
-        ("https://u:p@new.example:8443/v1/chat/completions?key=secret", "to https://new.example:8443/v1: set base_url"),
-        ("/elsewhere", "leads elsewhere"),
-        ("", "leads elsewhere"),
-    ],
-)
-async def test_redirect(location: str, said: str) -> None:
-    """It is not followed; the sentence says what to set, without what may be a secret."""
-    requests: list[bytes] = []
-    script = responding("307 Moved", b"", f"Location: {location}")
-    async with scripted(script, requests) as adapter:
-        _, failure = await heard_from(adapter)
-
-    assert isinstance(failure, ProviderMisplaced)
-    assert said in str(failure)
-    assert "secret" not in str(failure)
-    assert len(requests) == 1
-
-
 @asynccontextmanager
 async def unanswered_port() -> AsyncIterator[int]:
     """A port whose connections are never finished: its queue is full, as behind a firewall that drops packets."""
@@ -458,20 +278,3 @@ async def test_connection_that_never_comes() -> None:
     assert isinstance(failure, ProviderTimedOut)
     assert failure.deadline == "connect"
     assert "0.3 s" in str(failure)
-
-
-async def test_no_cookie_is_kept() -> None:
-    """Neither of an answer nor of a refusal: a call tells nothing of those before it."""
-    refusal = b"HTTP/1.1 429 No\r\nSet-Cookie: r=1; Path=/\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
-    answers = iter((HEAD.replace(b"Connection", b"Set-Cookie: a=1; Path=/\r\nConnection") + BOTH, refusal, HEAD + BOTH))
-
-    async def script(writer: asyncio.StreamWriter) -> None:
-        writer.write(next(answers))
-        await writer.drain()
-
-    heads: list[bytes] = []
-    async with scripted(script, heads=heads) as adapter:
-        errors = [(await heard_from(adapter, PATIENT))[1] for _ in range(3)]
-
-    assert [type(error) for error in errors] == [type(None), ProviderOverloaded, type(None)]
-    assert not any(b"cookie" in head.lower() for head in heads)

@@ -14,7 +14,7 @@ import pytest
 
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ProviderChunk, ProviderUnreachable, TextChunk
-from tests.integration.test_openai_provider_edges import FINISH, PATIENT, TEXT, heard_from
+from tests.integration.byte_server import FINISH, PATIENT, TEXT, heard_from
 
 ANSWER = b"data: [DONE]\n\n".join((TEXT + FINISH, b""))
 KEPT = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER
