@@ -26,8 +26,8 @@ from infra.kafka.connection import aiokafka_options
 from infra.settings import Settings, load_settings
 from schemas.client_messages import SUBPROTOCOL
 from schemas.codec import decode_session_event, encode
+from schemas.gateway_messages import Attached, Delta, End, ServerMessage, Start
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
-from schemas.server_messages import Attached, Delta, End, ServerMessage, Start
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnStarted
 from schemas.topics import SHARED_PARTITIONS
 

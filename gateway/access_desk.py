@@ -80,7 +80,6 @@ class AccessPublisher(Protocol):
 
     async def tell_access(self, event: UserLoggedOut | TicketUsed, *, deadline_s: float | None = None) -> None:
         """Publish it. Raises ProducerError."""
-        ...
 
 
 class GuardedTokens:

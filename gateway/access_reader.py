@@ -38,7 +38,6 @@ class TimedReader(PastReader, Protocol):
 
     async def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """The first offset stamped at or after a time, else the end. Raises LogError."""
-        ...
 
 
 class AccessReader:

@@ -38,7 +38,6 @@ class Archive(Protocol):
 
     async def turns(self, user: str, session: str) -> tuple[ArchivedTurn, ...]:
         """The session's ended turns, oldest first. Raises ClickHouseError."""
-        ...
 
 
 class ArchiveReader:

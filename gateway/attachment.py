@@ -61,15 +61,12 @@ class AttachmentOwner(Protocol):
 
     def lost(self, held: Attachment, reason: GapReason) -> None:
         """The session's log does not go on."""
-        ...
 
     def refused(self, held: Attachment, prompt_id: str, retry_after_s: float) -> None:
         """The session's log will not be made for this prompt."""
-        ...
 
     def outrun(self, held: Attachment, need: Outrun) -> None:
         """Memory cannot serve this session's client."""
-        ...
 
 
 class Attachment:

@@ -32,11 +32,9 @@ class PieceSource(Protocol):
 
     async def fetch(self, topic: str, partition: int, offset: int, *, wait_ms: int = 0, bytes_max: int = 0) -> Fetched:
         """One fetch. Raises LogError."""
-        ...
 
     async def bounds(self, topic: str, partition: int) -> LogBounds:
         """First and next offset. Raises LogError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

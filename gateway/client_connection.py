@@ -50,7 +50,7 @@ from schemas.close_codes import (
     SLOW_READER,
     CloseCode,
 )
-from schemas.server_messages import Disconnect, Drain, Error, Ping, Welcome
+from schemas.gateway_messages import Disconnect, Drain, Error, Ping, Welcome
 
 __all__ = ["ClientConnection"]
 

@@ -23,7 +23,6 @@ class TaskOwner(Protocol):
 
     def create_task(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run it."""
-        ...
 
 
 class ClientTasks:

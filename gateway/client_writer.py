@@ -18,7 +18,7 @@ from typing import Final, Protocol, Self
 from gateway.decisions.client_outbox import ClientOutbox, OutboxEvent, OutboxState
 from gateway.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, framed, joined_items, own_frame
 from schemas.codec import encode
-from schemas.server_messages import Lag, ServerMessage
+from schemas.gateway_messages import Lag, ServerMessage
 
 __all__ = ["ClientWriter", "FrameHolder", "FrameSocket"]
 
@@ -37,19 +37,15 @@ class FrameSocket(Protocol):
     @property
     def is_open(self) -> bool:
         """Whether messages can still be written."""
-        ...
 
     def unsent_bytes(self) -> int:
         """Bytes taken and not yet given to the kernel."""
-        ...
 
     def write_wire(self, frame: bytes) -> None:
         """Write a frame's bytes now."""
-        ...
 
     def write_close(self, code: int, reason: str) -> None:
         """Write the close frame now."""
-        ...
 
 
 class FrameHolder(Protocol):
@@ -59,7 +55,6 @@ class FrameHolder(Protocol):
 
     def hand_over(self) -> bool:
         """Queue what is missing while there is room; True: nothing more is missing that memory knows."""
-        ...
 
 
 class ParkedBytes:

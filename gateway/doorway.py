@@ -55,7 +55,6 @@ class Visitor(Protocol):
 
     def abort(self) -> None:
         """Drop the connection without a word."""
-        ...
 
 
 class Doorway:

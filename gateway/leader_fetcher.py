@@ -52,31 +52,24 @@ class LedPartitions(Protocol):
 
     def wanted(self, node: int) -> dict[PartitionName, int]:
         """The partitions to ask the node for now, and from where."""
-        ...
 
     def leads(self, node: int) -> bool:
         """Whether anything is read there, be it left out for the moment."""
-        ...
 
     def position_at(self, node: int, name: PartitionName) -> int | None:
         """Where to read a partition from; None where it is not read there, or left out for the moment."""
-        ...
 
     def bytes_max(self) -> int:
         """The most that one answer may hold now."""
-        ...
 
     def take(self, fetched: FetchedPartition, asked_from: int) -> None:
         """Deliver what came."""
-        ...
 
     def refused(self, node: int, fetched: FetchedPartition) -> None:
         """The node answered with an error instead."""
-        ...
 
     def failed(self, node: int) -> None:
         """The node did not answer."""
-        ...
 
 
 class LeaderFetcher:

@@ -25,15 +25,12 @@ class LogFollower(Protocol):
 
     def deliver(self, records: Sequence[LogRecord]) -> None:
         """The next records of the session, in order."""
-        ...
 
     def lost(self, reason: GapReason) -> None:
         """The log does not hold the position any more; nothing further will be delivered."""
-        ...
 
     def expects_records(self) -> bool:
         """Whether more is due on the log by what is known of it: a turn is open."""
-        ...
 
 
 class LogReader(Protocol):
@@ -42,26 +39,21 @@ class LogReader(Protocol):
     @property
     def reachable(self) -> bool:
         """False while the broker is known not to answer."""
-        ...
 
     def follow(self, place: LogPlace, key: SessionKey, offset: int, follower: LogFollower) -> bool:
         """Deliver the session's records from `offset` on (in a shared place perhaps from before: the follower knows
         where it stands). False: the place is read beyond it already; read the past up to `position(place)` and ask
         again."""
-        ...
 
     def unfollow(self, place: LogPlace, key: SessionKey) -> None:
         """Deliver nothing more of the session."""
-        ...
 
     def position(self, place: LogPlace) -> int | None:
         """Every record before it has been delivered to whoever follows; None where nobody follows the place."""
-        ...
 
     def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
         """Note the turns of a shared place's sessions as records come, from `turns.known_to` on; nothing while nobody
         follows the place."""
-        ...
 
 
 class SessionReader(LogReader, Protocol):
@@ -69,23 +61,18 @@ class SessionReader(LogReader, Protocol):
 
     def attached(self, key: SessionKey) -> None:
         """Somebody attaches to a session that is followed already: make sure that it is up to date."""
-        ...
 
     def prompted(self, key: SessionKey) -> None:
         """A prompt or a cancel of the session is about to be published."""
-        ...
 
     def await_log(self, key: SessionKey, told: Callable[[SessionActivity], None]) -> None:
         """Somebody waits for the session's log: pass on what workers say of it."""
-        ...
 
     def await_no_more(self, key: SessionKey) -> None:
         """Nobody does any more."""
-        ...
 
     def tick(self, now_s: float) -> tuple[int, int]:
         """Look at the time, every second or so: how many sessions are fetched then, and how many left out."""
-        ...
 
 
 class PastReader(Protocol):
@@ -93,15 +80,12 @@ class PastReader(Protocol):
 
     async def bounds(self, topic: str, partition: int) -> LogBounds:
         """First and next offset. Raises LogError."""
-        ...
 
     async def end(self, topic: str, partition: int) -> int:
         """The offset of the next record. Raises LogError."""
-        ...
 
     def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[LogRecord]]:
         """Batches of records with start ≤ offset < end. Raises LogError."""
-        ...
 
 
 class LogFinder(Protocol):
@@ -109,12 +93,9 @@ class LogFinder(Protocol):
 
     async def find_all(self, keys: Sequence[SessionKey]) -> dict[SessionKey, SessionLog]:
         """The logs of those sessions that have one. Raises SessionTopicsError."""
-        ...
 
     def place(self, key: SessionKey) -> LogPlace:
         """Where the session's log is, once it is there."""
-        ...
 
     def forget(self, key: SessionKey) -> None:
         """Ask the cluster again next time."""
-        ...

@@ -34,9 +34,9 @@ from infra.clickhouse.decisions.archived_turns import ArchivedTurn
 from infra.kafka.log_client import LogError, LogUnavailable, OffsetOutOfRange
 from infra.kafka.session_topics import SessionTopicRefused, SessionTopicsUnavailable
 from schemas.client_messages import OnSlow
+from schemas.gateway_messages import Attached, Error
+from schemas.gateway_messages import Gap as GapMessage
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
-from schemas.server_messages import Attached, Error
-from schemas.server_messages import Gap as GapMessage
 
 __all__ = ["SessionAttachments", "too_many_new", "unavailable"]
 

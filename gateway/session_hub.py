@@ -43,19 +43,15 @@ class HubListener(Protocol):
 
     def tell(self, frames: Sequence[SharedFrame]) -> None:
         """The next messages, in order, in frames that all listeners share."""
-        ...
 
     def lost(self, reason: GapReason) -> None:
         """The log does not go on from here."""
-        ...
 
     def began(self) -> None:
         """The log that was waited for is there."""
-        ...
 
     def refused(self, prompt_id: str, retry_after_s: float) -> None:
         """The log will not be made for this prompt."""
-        ...
 
 
 class SessionHub:

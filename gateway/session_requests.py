@@ -20,8 +20,8 @@ from gateway.session_lanes import SessionLanes
 from producers.errors import ProducerError
 from producers.prompt_producer import Acknowledged
 from schemas.errors import InvalidField
+from schemas.gateway_messages import Accepted, Detached, Error
 from schemas.identifiers import UserId
-from schemas.server_messages import Accepted, Detached, Error
 
 __all__ = ["SessionRequests"]
 

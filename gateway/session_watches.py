@@ -38,7 +38,6 @@ class WatchPublisher(Protocol):
 
     async def watched(self, command: SessionWatched, *, deadline_s: float | None = None) -> None:
         """Publish a report. Raises ProducerError."""
-        ...
 
 
 @dataclass(slots=True)

@@ -16,11 +16,11 @@ from schemas.client_messages import ClientMessage
 from schemas.dead_letters import DeadLetter
 from schemas.decode_errors import malformed
 from schemas.errors import MalformedRecord
+from schemas.gateway_messages import ServerMessage
 from schemas.journal import JournalEntry
 from schemas.permits import PermitCommand
 from schemas.prompts import PromptCommand
 from schemas.records import TurnRecord
-from schemas.server_messages import ServerMessage
 from schemas.session_events import SessionEvent
 
 __all__ = [

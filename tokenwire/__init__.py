@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from producers.prompt_options import Messages, PromptOptions
     from producers.sdk import BlockingProducer, Producer, Receipt
     from schemas.errors import InvalidField, SchemaError
-    from schemas.prompts import ChatMessage, CompareMode, OnBusy, OnLeave, Pace, Priority
-    from schemas.server_messages import (
+    from schemas.gateway_messages import (
         Accepted,
         Attached,
         Compared,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
         Waiting,
         Welcome,
     )
+    from schemas.prompts import ChatMessage, CompareMode, OnBusy, OnLeave, Pace, Priority
     from schemas.session_events import EndReason, StartCause, TurnError, Usage
 
     __version__: str
@@ -200,7 +200,7 @@ HOMES: Final[dict[str, str]] = {
             "Waiting",
             "Welcome",
         ),
-        "schemas.server_messages",
+        "schemas.gateway_messages",
     ),
     **dict.fromkeys(
         (

@@ -29,10 +29,10 @@ from schemas import (
     activity,
     client_messages,
     dead_letters,
+    gateway_messages,
     permits,
     prompts,
     records,
-    server_messages,
     session_events,
 )
 from schemas.close_codes import CLOSE_CODES
@@ -109,7 +109,7 @@ def json_schemas() -> dict[Path, str]:
         "activity": (activity, activity.SessionActivity),
         "dead_letters": (dead_letters, dead_letters.DeadLetter),
         "client_messages": (client_messages, client_messages.ClientMessage),
-        "server_messages": (client_messages, server_messages.ServerMessage),
+        "server_messages": (client_messages, gateway_messages.ServerMessage),
     }
     return {
         Path("schemas/json_schema") / f"{name}.json": json_schema(name, first_sentence(module.__doc__), subject)
@@ -139,11 +139,11 @@ def protocol_page() -> str:
         session_events.TurnError,
         session_events.Usage,
         prompts.ChatMessage,
-        server_messages.SnapshotTurn,
+        gateway_messages.SnapshotTurn,
     ]
     return page(
         "The websocket protocol",
-        "`schemas/client_messages.py`, `server_messages.py` and `close_codes.py`",
+        "`schemas/client_messages.py`, `gateway_messages.py` and `close_codes.py`",
         paragraphs(client_messages.__doc__),
         f"Connect to `/v1/connect` with subprotocol `{client_messages.SUBPROTOCOL}`; the first message is `hello`. "
         "Fields at their default are left out. JSON Schema: `schemas/json_schema/client_messages.json` and "
@@ -151,7 +151,7 @@ def protocol_page() -> str:
         "## Client → gateway",
         *struct_sections(get_args(client_messages.ClientMessage)),
         "## Gateway → client",
-        *struct_sections(get_args(server_messages.ServerMessage)),
+        *struct_sections(get_args(gateway_messages.ServerMessage)),
         "## Objects inside messages",
         *struct_sections(nested),
         "## Close codes",

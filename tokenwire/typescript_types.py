@@ -10,7 +10,7 @@ __all__ = ["typescript_types"]
 
 PRIMITIVES: Final = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
 HEAD: Final = """// What the gateway says, as the wire has it; a field that is at its default is left out. Drawn from
-// schemas/server_messages.py by `make schemas`; the meaning of each: docs/reference/protocol.md.
+// schemas/gateway_messages.py by `make schemas`; the meaning of each: docs/reference/protocol.md.
 """
 
 

@@ -20,7 +20,7 @@ from typing import Protocol, Self, TypeAlias
 from gateway.client.errors import AnswerFailed
 from gateway.decisions.answer_fold import AnswerFold, AnswerState
 from schemas.client_messages import Prompt
-from schemas.server_messages import ServerMessage
+from schemas.gateway_messages import ServerMessage
 from schemas.session_events import Usage
 
 __all__ = ["Answer", "AnswerLine", "Hole", "LineMessage"]

@@ -13,11 +13,11 @@ from websockets.uri import parse_uri
 
 from schemas.client_messages import Attach, ClientMessage, Prompt, submitted_by
 from schemas.errors import InvalidField
+from schemas.gateway_messages import Welcome
 from schemas.identifiers import UserId, check_session_id
 from schemas.plain_values import struct_of
 from schemas.prompt_limits import PromptLimits, check_prompt
 from schemas.prompt_parts import parts_of
-from schemas.server_messages import Welcome
 
 __all__ = ["checked_attach", "checked_prompt", "checked_token", "checked_urls", "fitting"]
 

@@ -26,7 +26,7 @@ from schemas.client_messages import ClientMessage, Hello
 from schemas.close_codes import BAD_TOKEN, OVERSIZE
 from schemas.codec import decode_server_messages, encode
 from schemas.errors import SchemaError
-from schemas.server_messages import Disconnect, Drain, ServerMessage, Welcome
+from schemas.gateway_messages import Disconnect, Drain, ServerMessage, Welcome
 
 __all__ = ["Connection", "State", "Talk", "TokenSource"]
 
@@ -47,23 +47,18 @@ class Talk(Protocol):
 
     def hello(self, token: str) -> Hello:
         """The first message."""
-        ...
 
     def asked_again(self) -> Iterable[ClientMessage]:
         """After a welcome: all that was asked for and has had no answer."""
-        ...
 
     async def take(self, message: ServerMessage, size: int) -> None:
         """Deal with a message. The socket is not read meanwhile."""
-        ...
 
     async def frame_refused(self) -> None:
         """A frame was too large for the gateway."""
-        ...
 
     def end(self, fault: Exception) -> None:
         """Nothing more will come, and why."""
-        ...
 
 
 class Connection:

@@ -11,7 +11,7 @@ from websockets.typing import Subprotocol
 
 from schemas.client_messages import SUBPROTOCOL
 from schemas.close_codes import ADMISSION_REFUSED, FORBIDDEN, PROTOCOL_VIOLATED
-from schemas.server_messages import Disconnect
+from schemas.gateway_messages import Disconnect
 
 __all__ = ["CLOSE_S", "LOST_CODE", "dial", "refusal_of"]
 

@@ -21,8 +21,7 @@ from gateway.client.inbox import Inbox
 from gateway.decisions.session_follow import Adopted, Dropped, Mend, SessionFollow
 from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Logout, Pong, Prompt
 from schemas.errors import InvalidField
-from schemas.identifiers import check_prompt_id, check_session_id
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Accepted,
     Attached,
     Compared,
@@ -39,6 +38,7 @@ from schemas.server_messages import (
     Waiting,
     Welcome,
 )
+from schemas.identifiers import check_prompt_id, check_session_id
 
 __all__ = ["Hole", "Line", "LineMessage", "TokenSource"]
 

@@ -14,7 +14,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Accepted,
     Attached,
     Delta,

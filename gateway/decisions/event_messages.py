@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from schemas.server_messages import Compared, End, Error, Queued, ServerMessage, Start, Switch, Waiting
+from schemas.gateway_messages import Compared, End, Error, Queued, ServerMessage, Start, Switch, Waiting
 from schemas.session_events import (
     ComparisonEnded,
     PromptRefused,

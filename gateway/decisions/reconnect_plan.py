@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from schemas.close_codes import FLOOD
-from schemas.server_messages import Disconnect
+from schemas.gateway_messages import Disconnect
 
 __all__ = [
     "BACKOFF_FIRST_S",

@@ -20,7 +20,7 @@ import msgspec
 from gateway.decisions.session_messages import HubMessage
 from gateway.decisions.shared_frames import SharedFrame
 from schemas.codec import encode
-from schemas.server_messages import Delta
+from schemas.gateway_messages import Delta
 
 __all__ = ["ROLLED_BYTES_MAX", "groups", "rolled_group", "rolled_up"]
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, assert_never
 
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Attached,
     Compared,
     Delta,

@@ -25,7 +25,7 @@ from gateway.decisions.resume_cursor import CursorSigner, LogPosition
 from gateway.decisions.watch_reports import WatchWish, wish_of, wishes_word
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
-from schemas.server_messages import Delta
+from schemas.gateway_messages import Delta
 from schemas.session_events import (
     ComparisonEnded,
     PromptRefused,

@@ -19,7 +19,7 @@ import msgspec
 
 from gateway.decisions.event_messages import TOLD_INPUT_CHARS_MAX, compared, first_text_s
 from infra.clickhouse.decisions.archived_turns import ArchivedTurn
-from schemas.server_messages import Compared, Snapshot, SnapshotTurn
+from schemas.gateway_messages import Compared, Snapshot, SnapshotTurn
 from schemas.session_events import TurnError, Usage
 from schemas.turn_fold import FoldedTurn, SessionFold
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final, Protocol
 
 from gateway.access_desk import AccessDesk
@@ -49,11 +49,9 @@ class Part(Protocol):
 
     async def start(self) -> None:
         """Begin."""
-        ...
 
     async def stop(self) -> None:
         """End."""
-        ...
 
 
 @contextlib.asynccontextmanager
@@ -65,16 +63,8 @@ async def connected_services(
     Raises LogError, ProducerError.
     """
     metrics, limits = GatewayMetrics(clock), rules.connection_limits
-
-    async def passed_over(lost: LostRange) -> None:
-        metrics.passed_over(lost)
-
-    def log_client(role: str) -> LogClient:
-        return LogClient(settings, role=role, on_lost=passed_over)
-
     async with contextlib.AsyncExitStack() as stack:
-        topics, current = SessionTopics(settings), log_client("gateway-log")
-        past = [log_client(f"gateway-past-{number}") for number in range(CATCH_UP_CONNECTIONS)]
+        topics, (current, *past) = SessionTopics(settings), log_clients(settings, metrics)
         fetching = FetchSessionReader(settings, clock, on_lost=metrics.passed_over)
         reader = ActiveSessions(fetching, clock, on_return=metrics.returned)
         producer = PromptProducer(settings, limits=rules.prompt_limits, clock=clock)
@@ -90,11 +80,6 @@ async def connected_services(
         archive = AnswerArchive(settings, query_s_max=ARCHIVE_S, text_bytes_max=ARCHIVE_TEXT_BYTES_MAX)
         stack.push_async_callback(archive.close)
         reports = ReaderReports(producer, clock, gateway=secrets.token_hex(GATEWAY_NAME_BYTES))
-
-        def forget_topic(topic: str) -> None:
-            for client in (current, *past):
-                client.forget(topic)
-
         hubs = SessionHubs(
             SessionSource(topics, current, reader, cursor_keys(settings)),
             clock,
@@ -102,7 +87,7 @@ async def connected_services(
             rings_bytes_max=min(RINGS_BYTES_MAX, ring_share(settings)),
             on_relay=metrics.relayed,
             on_wish=reports.heed,
-            on_forgotten=forget_topic,
+            on_forgotten=lambda topic: forget_topic(topic, (current, *past)),
         )
         stack.push_async_callback(hubs.close)
         held = HeldBytes(limits.held_bytes_max)
@@ -126,3 +111,19 @@ async def connected_services(
             ),
             reports,
         )
+
+
+def log_clients(settings: Settings, metrics: GatewayMetrics) -> list[LogClient]:
+    """One for what opens sessions, then those for clients that catch up."""
+
+    async def passed_over(lost: LostRange) -> None:
+        metrics.passed_over(lost)
+
+    roles = ("gateway-log", *(f"gateway-past-{number}" for number in range(CATCH_UP_CONNECTIONS)))
+    return [LogClient(settings, role=role, on_lost=passed_over) for role in roles]
+
+
+def forget_topic(topic: str, clients: Iterable[LogClient]) -> None:
+    """Of a session that nobody needs nothing stays."""
+    for client in clients:
+        client.forget(topic)

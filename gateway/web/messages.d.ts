@@ -1,5 +1,5 @@
 // What the gateway says, as the wire has it; a field that is at its default is left out. Drawn from
-// schemas/server_messages.py by `make schemas`; the meaning of each: docs/reference/protocol.md.
+// schemas/gateway_messages.py by `make schemas`; the meaning of each: docs/reference/protocol.md.
 
 /** The token was good. Numbers the client should keep to. */
 export interface WelcomeMessage {

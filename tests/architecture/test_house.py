@@ -24,7 +24,7 @@ FLOORS: Final = {
         "decisions",
     ),
     "gateway": (
-        *("web", "client", "", "process", "clients", "access", "sockets", "hubs", "fetching"),
+        *("web", "client", "process", "clients", "access", "sockets", "hubs", "fetching", ""),
         "decisions",
     ),
     "producers": ("batches", "answers", "dead_letters", ""),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from schemas.codec import decode_server_messages
-from schemas.server_messages import ServerMessage
+from schemas.gateway_messages import ServerMessage
 
 __all__ = ["RecordingSocket"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import tokenwire
-from schemas.server_messages import Attached, Delta, Drain, End
+from schemas.gateway_messages import Attached, Delta, Drain, End
 from schemas.session_events import SessionEvent
 from tests.faults.child_gateway import ChildGateway
 from tests.faults.full_size import measured, sized

@@ -18,7 +18,7 @@ from typing import Any, Final
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, epoch_digest
 from infra.clickhouse.decisions.archived_turns import ArchivedTurn
 from schemas.client_messages import Attach, Detach
-from schemas.server_messages import Attached, Delta, End, Error, Gap, ServerMessage, Snapshot
+from schemas.gateway_messages import Attached, Delta, End, Error, Gap, ServerMessage, Snapshot
 from schemas.session_events import Usage
 from tests.fakes.followed_log import FollowedLog
 from tests.fakes.kept_turns import KeptTurns

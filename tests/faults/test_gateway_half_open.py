@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import tokenwire
 from schemas.client_messages import Attach
-from schemas.server_messages import Delta, End
+from schemas.gateway_messages import Delta, End
 from tests.faults.black_hole import BlackHole
 from tests.faults.child_gateway import ChildGateway
 from tests.faults.full_size import FULL, measured, sized

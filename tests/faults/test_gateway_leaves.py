@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from schemas.client_messages import Attach
-from schemas.server_messages import Delta, Drain
+from schemas.gateway_messages import Delta, Drain
 from tests.faults.full_size import sized
 from tests.faults.memory_gateway import MemoryGateway
 from tests.integration.gateway_line import WireClient, answer_events

@@ -11,8 +11,8 @@ from infra.simulated_provider.call_log import Call
 from processors.decisions.presence import GONE_AFTER_S
 from processors.decisions.reader_pace import ABSENT_S
 from schemas.client_messages import Attach, Hello, Prompt
+from schemas.gateway_messages import Delta
 from schemas.prompts import WATCHED_EVERY_S, Pace
-from schemas.server_messages import Delta
 from schemas.turn_fold import FoldedTurn
 from tests.faults.line_gateway import LineGateway, call_of, gateway_process, receipt_of, until_still
 from tests.faults.slow_socket import SlowSocket

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tokenwire
 from infra.simulated_provider.answer_text import answer_for
-from schemas.server_messages import Delta, Drain, End
+from schemas.gateway_messages import Delta, Drain, End
 from tests.integration.whole_line import WholeLine, running_line
 
 CLIENTS = 6

@@ -13,8 +13,8 @@ from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import librdkafka_options
 from infra.settings import Settings
 from schemas.client_messages import Attach
+from schemas.gateway_messages import Delta
 from schemas.identifiers import SessionId, UserId, session_key_of
-from schemas.server_messages import Delta
 from tests.fakes.topic_names import PROMPTS, session_topic
 from tests.integration.gateway_line import (
     SessionWriter,

@@ -22,7 +22,7 @@ from gateway.client_connection import ClientConnection
 from gateway.decisions.client_outbox import OutboxLimits
 from schemas.client_messages import Attach, Hello, Pong
 from schemas.codec import decode_server_messages, encode
-from schemas.server_messages import Delta, Disconnect, End, Lag, Ping, ServerMessage, Snapshot
+from schemas.gateway_messages import Delta, Disconnect, End, Lag, Ping, ServerMessage, Snapshot
 from schemas.session_events import TokensEmitted
 from tests.faults.child_gateway import ChildGateway
 from tests.faults.full_size import FULL, measured, sized

@@ -21,8 +21,7 @@ from websockets.typing import Subprotocol
 
 from schemas.client_messages import SUBPROTOCOL, Attach, Cancel, ClientMessage, Hello, Pong, Prompt
 from schemas.codec import decode_server_messages, encode
-from schemas.prompt_parts import parts_of
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Accepted,
     Attached,
     Delta,
@@ -37,6 +36,7 @@ from schemas.server_messages import (
     Start,
     Welcome,
 )
+from schemas.prompt_parts import parts_of
 
 __all__ = ["ChatClient", "SeenTurn"]
 

@@ -29,8 +29,8 @@ from infra.settings import Settings, load_settings
 from schemas.activity import SessionActivity
 from schemas.client_messages import SUBPROTOCOL, ClientMessage, Hello, Pong
 from schemas.codec import decode_server_messages, encode
+from schemas.gateway_messages import Disconnect, Ping, ServerMessage
 from schemas.identifiers import SessionKey, check_session_id, check_user_id, session_key_of
-from schemas.server_messages import Disconnect, Ping, ServerMessage
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from schemas.topics import Layout, record_partition
 from tests.fakes.topic_names import ACTIVITY, fixed_topics

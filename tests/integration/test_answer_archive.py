@@ -19,9 +19,9 @@ from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.embedded.ports import find_free_port
 from infra.settings import Settings
 from schemas.client_messages import Attach
+from schemas.gateway_messages import Delta
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
 from schemas.records import AttemptOutcome, AttemptReason, TurnRecord
-from schemas.server_messages import Delta
 from schemas.session_events import Usage
 from tests.fakes.topic_names import session_place
 from tests.integration.analytics_fixture import WriterParts, publish, stored, until, writing

@@ -17,9 +17,9 @@ from infra.kafka.log_client import LogClient
 from infra.settings import Settings
 from schemas.client_messages import Attach, Cancel, Detach, Prompt
 from schemas.codec import decode_prompt_command
+from schemas.gateway_messages import Delta, Lag, Snapshot
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, turn_id_of
 from schemas.prompts import SessionWatched
-from schemas.server_messages import Delta, Lag, Snapshot
 from schemas.session_events import PromptRefused, TurnQueued
 from schemas.topics import Layout, user_partition
 from tests.fakes.topic_names import PROMPTS

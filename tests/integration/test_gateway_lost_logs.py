@@ -15,8 +15,8 @@ from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import librdkafka_options
 from infra.settings import Settings
 from schemas.client_messages import Attach, Prompt
+from schemas.gateway_messages import Delta
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
-from schemas.server_messages import Delta
 from tests.fakes.topic_names import session_place
 from tests.integration.gateway_line import (
     SessionWriter,

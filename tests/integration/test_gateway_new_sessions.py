@@ -11,8 +11,8 @@ from confluent_kafka.admin import AdminClient
 from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.connection import librdkafka_options
 from schemas.client_messages import Attach
+from schemas.gateway_messages import Attached
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
-from schemas.server_messages import Attached
 from tests.fakes.topic_names import session_place
 from tests.integration.gateway_line import SessionWriter, WireClient, answer_events, gateway_settings, running_gateway
 

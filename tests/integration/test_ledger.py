@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from schemas.server_messages import Delta, End, Start
+from schemas.gateway_messages import Delta, End, Start
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from schemas.turn_fold import SessionFold, Verdict, text_hash
 from tests.integration.chat_client import ChatClient

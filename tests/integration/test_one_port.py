@@ -19,7 +19,7 @@ import tokenwire
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.ports import find_free_port
 from infra.settings import Settings
-from schemas.server_messages import Attached, Delta, End
+from schemas.gateway_messages import Attached, Delta, End
 from tests.integration.gateway_line import (
     SECRET,
     SessionWriter,

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from infra.embedded.ports import find_free_port
 from schemas.client_messages import SUBPROTOCOL, Attach, Hello
 from schemas.codec import encode
-from schemas.server_messages import Delta
+from schemas.gateway_messages import Delta
 from tests.faults.memory_gateway import MemoryGateway
 from tests.integration.gateway_line import WireClient, answer_events, token_for
 

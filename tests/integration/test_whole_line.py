@@ -23,8 +23,8 @@ from infra.embedded.ports import is_port_free
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.call_log import prompt_sha256
 from schemas.client_messages import Attach, Cancel, ClientMessage, Hello, Prompt
+from schemas.gateway_messages import Delta, Error, ServerMessage
 from schemas.prompts import ChatMessage
-from schemas.server_messages import Delta, Error, ServerMessage
 from schemas.topics import user_partition
 from tests.fakes.topic_names import PROMPTS, fixed_topics
 from tests.integration.broker_release import chosen_release

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.server_messages import Delta, End, Snapshot
+from schemas.gateway_messages import Delta, End, Snapshot
 from tests.integration.gateway_line import (
     WireClient,
 )

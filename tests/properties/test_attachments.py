@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from schemas.server_messages import Attached, Delta, End, Queued, ServerMessage, Snapshot, Start
+from schemas.gateway_messages import Attached, Delta, End, Queued, ServerMessage, Snapshot, Start
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from schemas.topics import Layout
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader

@@ -12,7 +12,7 @@ from gateway.decisions.roll_up import rolled_up
 from gateway.decisions.session_messages import HubMessage
 from gateway.decisions.shared_frames import SharedFrame, shared_frames
 from schemas.codec import decode_server_messages, encode
-from schemas.server_messages import Delta, End, ServerMessage, Start
+from schemas.gateway_messages import Delta, End, ServerMessage, Start
 from tests.fakes.recording_socket import payload_of
 
 TURNS = st.integers(0, 2)

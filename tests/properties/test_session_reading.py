@@ -12,8 +12,8 @@ from gateway.decisions.message_ring import MessageRing
 from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
 from schemas.codec import decode_server_messages, encode
+from schemas.gateway_messages import Compared, Delta, End, Queued, ServerMessage, Start, Switch
 from schemas.identifiers import SessionKey
-from schemas.server_messages import Compared, Delta, End, Queued, ServerMessage, Start, Switch
 from schemas.session_events import (
     ComparisonEnded,
     SessionEvent,

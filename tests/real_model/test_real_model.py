@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from infra.embedded.ports import find_free_port
-from schemas.server_messages import Waiting
+from schemas.gateway_messages import Waiting
 from tests.integration.chat_client import ChatClient, SeenTurn
 from tests.integration.whole_line import WholeLine, running_line
 from tests.real_model.real_server import ENVIRONMENT, RealServer, model_file

@@ -14,7 +14,7 @@ from websockets.typing import Subprotocol
 
 from schemas.client_messages import SUBPROTOCOL, Attach, ClientMessage, Hello, Pong, Prompt
 from schemas.codec import decode_server_messages, encode
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Accepted,
     Attached,
     Delta,

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.gateway.bare_client import BareClient
 from schemas.codec import encode
-from schemas.server_messages import Delta, End, Snapshot, SnapshotTurn
+from schemas.gateway_messages import Delta, End, Snapshot, SnapshotTurn
 
 __all__: list[str] = []
 

@@ -10,7 +10,7 @@ from gateway.decisions.client_outbox import HeldBytes
 from gateway.decisions.prompt_parts import PartKept, PartsRoom, PartsWhole, PromptParts
 from schemas.client_messages import Attach, Cancel, Hello, Part, Pong, Prompt
 from schemas.codec import decode_client_messages, encode
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Accepted,
     Attached,
     Delta,

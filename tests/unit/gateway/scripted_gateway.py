@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from schemas.client_messages import SUBPROTOCOL, Hello, Prompt
 from schemas.codec import decode_client_messages, encode
-from schemas.server_messages import Accepted, Attached, Delta, Disconnect, End, Queued, ServerMessage, Start, Welcome
+from schemas.gateway_messages import Accepted, Attached, Delta, Disconnect, End, Queued, ServerMessage, Start, Welcome
 from tests.unit.gateway.headless_browser import WEB_FOLDER
 
 __all__ = [

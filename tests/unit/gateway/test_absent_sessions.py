@@ -13,7 +13,7 @@ from gateway.services import GatewayServices
 from gateway.session_hubs import IDLE_GRACE_S
 from infra.clock import SystemClock
 from schemas.activity import SessionActivity
-from schemas.server_messages import Attached, Delta, Error, Gap
+from schemas.gateway_messages import Attached, Delta, Error, Gap
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.integration.gateway_line import answer_events
 from tests.unit.gateway.gateway_parts import ALICE, RecordedClient, key_of, services_over, settled

@@ -16,7 +16,7 @@ from gateway.client.line import Line
 from schemas.client_messages import Cancel, Hello, Prompt
 from schemas.codec import decode_client_messages
 from schemas.errors import InvalidField
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Accepted,
     Attached,
     Delta,

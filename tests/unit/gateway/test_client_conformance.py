@@ -14,7 +14,7 @@ from playwright.async_api import Page
 import tokenwire
 from gateway.client.errors import LineClosed
 from gateway.client.line import Hole, Line
-from schemas.server_messages import Attached, Delta, End, Snapshot, Start, Switch
+from schemas.gateway_messages import Attached, Delta, End, Snapshot, Start, Switch
 from tests.unit.gateway.client_scripts import SCRIPTS, FaultScript
 from tests.unit.gateway.headless_browser import Browser, new_page
 from tests.unit.gateway.node_client import BUILT_IN, run_node

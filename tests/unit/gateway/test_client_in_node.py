@@ -14,8 +14,8 @@ from gateway.client.line import Line
 from infra.embedded.ports import find_free_port
 from schemas import prompts
 from schemas.client_messages import Cancel, Hello, Prompt
+from schemas.gateway_messages import Accepted, End, Welcome
 from schemas.prompt_limits import PromptLimits
-from schemas.server_messages import Accepted, End, Welcome
 from tests.unit.gateway.headless_browser import WEB_FOLDER
 from tests.unit.gateway.node_client import BUILT_IN, run_node
 from tests.unit.gateway.scripted_gateway import ANSWER, ScriptedPeer, answer, attached, half, opening, scripted, whole

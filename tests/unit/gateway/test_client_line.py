@@ -15,7 +15,7 @@ from gateway.client.errors import AnswerFailed, LineClosed
 from gateway.client.line import Line
 from schemas.client_messages import Hello, Prompt
 from schemas.errors import InvalidField
-from schemas.server_messages import Delta, End, Error, Queued
+from schemas.gateway_messages import Delta, End, Error, Queued
 from schemas.session_events import TurnError
 from tests.unit.gateway.scripted_gateway import (
     ANSWER,

@@ -9,7 +9,7 @@ from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxEvent
 from gateway.decisions.resume_cursor import LogPosition
 from gateway.decisions.shared_frames import SharedFrame
 from schemas.codec import decode_server_messages, encode
-from schemas.server_messages import Lag, Ping
+from schemas.gateway_messages import Lag, Ping
 from tests.fakes.recording_socket import RecordingSocket
 
 LIMITS = OutboxLimits(connection_bytes_max=4_000, high_bytes=500, low_bytes=100, rollup_s=0.0, settle_s=0.0)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from infra.kafka.log_client import LogBounds
-from schemas.server_messages import Attached, Compared, Delta, End, Error, Gap, Lag, Snapshot
+from schemas.gateway_messages import Attached, Compared, Delta, End, Error, Gap, Lag, Snapshot
 from schemas.session_events import ComparisonEnded, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.unit.gateway.gateway_parts import RecordedClient, key_of, services_over, settled

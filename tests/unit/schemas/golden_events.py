@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas import client_messages, codec, server_messages
+from schemas import client_messages, codec, gateway_messages
 from schemas.access import TicketUsed, UserLoggedOut
 from schemas.activity import SessionActivity
 from schemas.dead_letters import DeadLetter
@@ -92,7 +92,7 @@ def from_client(raw: bytes) -> client_messages.ClientMessage:
     return message
 
 
-def from_server(raw: bytes) -> server_messages.ServerMessage:
+def from_server(raw: bytes) -> gateway_messages.ServerMessage:
     (message,) = codec.decode_server_messages(raw)
     return message
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from schemas.client_messages import Attach, Cancel, Detach, Hello, Logout, Part, Pong, Prompt
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Accepted,
     Attached,
     Compared,

@@ -7,7 +7,7 @@ import pytest
 from schemas.client_messages import Attach, ClientMessage, Hello, Prompt
 from schemas.codec import decode_client_messages, encode
 from schemas.errors import MalformedRecord
-from schemas.server_messages import ServerMessage
+from schemas.gateway_messages import ServerMessage
 
 __all__: list[str] = []
 

@@ -5,7 +5,7 @@ import typing
 import msgspec
 import pytest
 
-from schemas import client_messages, prompts, server_messages, session_events
+from schemas import client_messages, gateway_messages, prompts, session_events
 from schemas.codec import encode
 from tests.unit.schemas.golden_events import FOLDER, GOLDEN, Golden
 
@@ -32,7 +32,7 @@ def test_every_type_has_its_bytes() -> None:
         prompts.PromptCommand,
         session_events.SessionEvent,
         client_messages.ClientMessage,
-        server_messages.ServerMessage,
+        gateway_messages.ServerMessage,
     )
     expected = {member for union in unions for member in typing.get_args(union)}
 

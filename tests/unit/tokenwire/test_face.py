@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import producers.errors
-import schemas.server_messages
+import schemas.gateway_messages
 import tokenwire
 from gateway.client import errors
 from schemas.errors import InvalidField
@@ -26,7 +26,7 @@ def test_every_name_is_there_once() -> None:
 
 def test_all_that_users_can_meet_is_among_them() -> None:
     """Errors of producers and clients, and whatever a line may tell."""
-    told = {kind.__name__ for kind in schemas.server_messages.ServerMessage.__args__}
+    told = {kind.__name__ for kind in schemas.gateway_messages.ServerMessage.__args__}
 
     assert {*producers.errors.__all__, *errors.__all__, *told, "InvalidField"} <= set(tokenwire.__all__)
     assert (AnswerFailed, tokenwire.InvalidField) == (errors.AnswerFailed, InvalidField)

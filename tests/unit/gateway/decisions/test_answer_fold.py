@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.decisions.answer_fold import AnswerFold
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Accepted,
     Attached,
     Delta,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.decisions.reconnect_plan import ComeBack, StayAway, plan_reconnect
-from schemas.server_messages import Disconnect
+from schemas.gateway_messages import Disconnect
 
 
 def words(code: int, *, reconnect: bool = True, retry_after_s: float | None = None) -> Disconnect:

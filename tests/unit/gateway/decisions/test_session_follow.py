@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.decisions.session_follow import Adopted, Dropped, LogMessage, Mend, SessionFollow, Taken
-from schemas.server_messages import (
+from schemas.gateway_messages import (
     Attached,
     Compared,
     Delta,

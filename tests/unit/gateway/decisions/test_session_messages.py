@@ -6,8 +6,8 @@ from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPositio
 from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
 from gateway.decisions.session_snapshot import snapshot_messages
 from schemas.codec import decode_server_messages, encode
+from schemas.gateway_messages import Compared, Delta, End, Queued, ServerMessage, Snapshot, Start, Switch
 from schemas.identifiers import SessionKey
-from schemas.server_messages import Compared, Delta, End, Queued, ServerMessage, Snapshot, Start, Switch
 from schemas.session_events import (
     ComparisonEnded,
     SessionEvent,
