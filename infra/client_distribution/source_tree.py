@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -17,7 +18,16 @@ from typing import Any, Final
 
 from infra.client_distribution.decisions.import_closure import Closure, closure_of, moved
 
-__all__ = ["CLIENT", "DISTRIBUTION", "PublicName", "UndeclaredImport", "public_names", "requirements", "write_tree"]
+__all__ = [
+    "CLIENT",
+    "DISTRIBUTION",
+    "PublicName",
+    "UndeclaredImport",
+    "name_of",
+    "public_names",
+    "requirements",
+    "write_tree",
+]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLIENT: Final = "tokenwire_client"
@@ -93,14 +103,17 @@ def needs_kafka(needed: Closure) -> bool:
 
 
 def requirements(root: Path = ROOT) -> tuple[list[str], list[str]]:
-    """What the distribution asks for, and what its extra `kafka` asks for besides; bounds are Tokenwire's own."""
+    """What the distribution asks for, and what its extra `kafka` asks for besides.
+
+    Bounds are Tokenwire's own; what is pinned there for its internals, which the client does not use, may be newer.
+    """
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    bounds = {name_of(entry): entry for entry in project["dependencies"]}
+    bounds = {name_of(entry): entry.replace("==", "~=") for entry in project["dependencies"]}
     return [bounds[name] for name in sorted(set(BASE.values()))], [bounds[name] for name in sorted(set(KAFKA.values()))]
 
 
 def name_of(requirement: str) -> str:
-    return requirement.split(">")[0].split("=")[0].split("[")[0].strip().lower()
+    return re.split(r"[\[<>=~ ]", requirement, maxsplit=1)[0].lower()
 
 
 def write_tree(folder: Path, root: Path = ROOT) -> None:

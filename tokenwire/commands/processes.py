@@ -186,7 +186,9 @@ def process_settings(name: str) -> Settings:
     from infra.private_files import keep_private
     from infra.settings import load_settings, unknown_variables
     from infra.telemetry.log_setup import configure_logging
+    from infra.tried_packages import require_tried_packages
 
+    require_tried_packages()
     settings = load_settings()
     keep_private(settings.home)
     configure_logging(settings.log_format, settings.log_level, name)
