@@ -42,15 +42,16 @@ from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.token_count import load_encoding
 from processors.log_appender import LogAppender
 from processors.ordered_commits import FaustProducer, OrderedCommitsConsumer
-from processors.ownership import Ownership
-from processors.partition_owner import OwnerLimits, WorkerParts
+from processors.owner_limits import OwnerLimits
+from processors.ownership import Ownership, add_prompt_agent
 from processors.permit_desk import PermitDesk
-from processors.prompt_agent import add_prompt_agent
 from processors.provider_reach import tell_reach
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ChatProvider
+from processors.session_logs import SessionLogs
 from processors.target_pool import TargetPool
 from processors.turn_runner import TurnRunner
+from processors.worker_parts import WorkerParts
 from schemas.codec import encode
 from schemas.permits import PermitCommand
 from schemas.prompt_limits import PromptLimits
@@ -104,13 +105,18 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         line_wait_s=settings.line_wait_s,
     )
     dead_letters = DeadLetterWriter(appender, clock, metrics)
+    reader = LogClient(settings, role="worker-reads", on_lost=dead_letters.write_lost)
+    topics, activity = counted_topics(settings, metrics), ActivityTeller(appender, clock)
     parts = WorkerParts(
         appender=appender,
-        reader=LogClient(settings, role="worker-reads", on_lost=dead_letters.write_lost),
-        topics=counted_topics(settings, metrics),
+        reader=reader,
+        topics=topics,
+        logs=SessionLogs(
+            topics=topics, appender=appender, reader=reader, activity=activity, conversations=runner.conversations
+        ),
         runner=runner,
         dead_letters=dead_letters,
-        activity=ActivityTeller(appender, clock),
+        activity=activity,
         clock=clock,
         prompt_limits=lambda: PromptLimits(
             prompt_bytes_max=settings.prompt_bytes_max, models=holder.current.known_models

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from infra.clock import Clock
+from processors.attempt import StreamResult
 from processors.attempt_recorder import AttemptRecorder
 from processors.decisions.answer_text import AnswerText
 from processors.decisions.answer_watch import AnswerWatch
@@ -24,6 +25,8 @@ from processors.decisions.call_limit import REVIEW_S
 from processors.decisions.rate_headers import RateHeaders
 from processors.decisions.token_count import estimated_usage
 from processors.decisions.turn_ending import Ending, ending_of_failure, ending_of_finish, ending_of_stop
+from processors.log_appender import WEATHER
+from processors.open_turn import OpenTurn
 from processors.providers.provider import (
     ChatProvider,
     ChatRequest,
@@ -35,13 +38,11 @@ from processors.providers.provider import (
     TextChunk,
     UsageChunk,
 )
-from processors.session_lane import OpenTurn
 from processors.session_writer import SessionWriter
 from processors.token_publisher import TokenPublisher
-from processors.weather import WEATHER
 from schemas.session_events import TurnError, TurnWaiting, Usage, WaitsFor
 
-__all__ = ["AttemptStream", "StreamResult"]
+__all__ = ["AttemptStream"]
 
 log = structlog.get_logger(__name__)
 
@@ -50,87 +51,45 @@ CHUNK_CHARS_MAX: Final = 8_192
 """A longer chunk is cut into several, so that no record is large."""
 
 
-@dataclass(slots=True)
-class StreamResult:
-    """How the call went. Wall clocks in microseconds, 0 = did not happen; durations from the monotonic clock."""
-
-    ending: Ending
-    usage: Usage
-    failure: ProviderError | None = None
-    """How the provider failed, if it did."""
-    chunks: int = 0
-    """Its own; with `from_seq` before them."""
-    from_seq: int = 0
-    """Chunks of earlier attempts that it went on from."""
-    text: str = ""
-    """Its own; empty where it was too long to be kept."""
-    requested_at_us: int = 0
-    first_chunk_at_us: int = 0
-    published_at_us: int = 0
-    ended_at_us: int = 0
-    ttft_us: int | None = None
-    tpot_us: int | None = None
-
-    def stopped(self, ending: Ending) -> StreamResult:
-        """The same, ended by a stop that came after the provider had failed."""
-        return replace(self, ending=ending)
-
-
+@dataclass(eq=False, kw_only=True)
 class AttemptStream:
     """Runs one call."""
 
-    def __init__(
-        self,
-        *,
-        provider: ChatProvider,
-        writer: SessionWriter,
-        clock: Clock,
-        recorder: AttemptRecorder,
-        watch: AnswerWatch,
-        from_seq: int = 0,
-        on_limits: Callable[[RateHeaders], None] = lambda _: None,
-        on_heard: Callable[[int], None] = lambda _: None,
-        before_first: Callable[[], Awaitable[None]] | None = None,
-        may_leave: Callable[[], bool] = lambda: False,
-        leads: bool = True,
-    ) -> None:
-        """`on_limits` is told what the provider's headers say is left of its limits; `on_heard`, with the first chunk
-        and then about every REVIEW_S, how many have come (`paced_chunks`).
-
-        `before_first` is awaited before the first chunk is written; what it raises ends the call. `may_leave` is asked
-        while the first token is late: whether somebody else takes the call. `leads`: a cancel of the turn ends this
-        call.
-        """
-        self.provider = provider
-        self.writer = writer
-        self.clock = clock
-        self.recorder = recorder
-        self.watch = watch
-        self.from_seq = from_seq
-        self.on_limits = on_limits
-        self.on_heard = on_heard
-        self.tell_from_s = 0.0
-        self.is_held_back = False
-        """Whether a reader's pace may hold the answer back."""
-        self.before_first = before_first
-        self.may_leave = may_leave
-        self.leads = leads
-        self.beaten = False
-        """Another call of the turn has spoken first."""
-        self.scope: asyncio.Timeout | None = None
-        self.told: WaitsFor | None = None
-        self.telling: set[asyncio.Task[None]] = set()
-        self.answer = AnswerText()
-        self.finish_reason: str | None = None
-        self.failure: ProviderError | None = None
-        self.usage: Usage | None = None
-        self.is_usage_early = False
-        """Text has come after it."""
-        self.requested_at_us = 0
-        self.requested_s = 0.0
-        self.first_chunk_at_us = 0
-        self.first_s = 0.0
-        self.last_s = 0.0
+    provider: ChatProvider
+    writer: SessionWriter
+    clock: Clock
+    recorder: AttemptRecorder
+    watch: AnswerWatch
+    from_seq: int = 0
+    on_limits: Callable[[RateHeaders], None] = lambda _: None
+    """Told what the provider's headers say is left of its limits."""
+    on_heard: Callable[[int], None] = lambda _: None
+    """Told, with the first chunk and then about every REVIEW_S, how many have come (`paced_chunks`)."""
+    before_first: Callable[[], Awaitable[None]] | None = None
+    """Awaited before the first chunk is written; what it raises ends the call."""
+    may_leave: Callable[[], bool] = lambda: False
+    """Asked while the first token is late: whether somebody else takes the call."""
+    leads: bool = True
+    """A cancel of the turn ends this call."""
+    tell_from_s: float = field(default=0.0, init=False)
+    is_held_back: bool = field(default=False, init=False)
+    """Whether a reader's pace may hold the answer back."""
+    beaten: bool = field(default=False, init=False)
+    """Another call of the turn has spoken first."""
+    scope: asyncio.Timeout | None = field(default=None, init=False)
+    told: WaitsFor | None = field(default=None, init=False)
+    telling: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    answer: AnswerText = field(default_factory=AnswerText, init=False)
+    finish_reason: str | None = field(default=None, init=False)
+    failure: ProviderError | None = field(default=None, init=False)
+    usage: Usage | None = field(default=None, init=False)
+    is_usage_early: bool = field(default=False, init=False)
+    """Text has come after it."""
+    requested_at_us: int = field(default=0, init=False)
+    requested_s: float = field(default=0.0, init=False)
+    first_chunk_at_us: int = field(default=0, init=False)
+    first_s: float = field(default=0.0, init=False)
+    last_s: float = field(default=0.0, init=False)
 
     @property
     def chunks(self) -> int:
@@ -154,7 +113,7 @@ class AttemptStream:
             attempt=attempt,
             run=run,
             since_ms=turn.since_ms,
-            from_seq=self.from_seq,
+            next_seq=self.from_seq,
             brake=turn.brake,
         )
         self.is_held_back = turn.brake is not None

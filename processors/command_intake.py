@@ -7,14 +7,23 @@ outside its limits ends `rejected` where it can be told whose it was. What does 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
 from infra.kafka.session_topics import SessionTopicRefused
+from processors.delivery import Delivery
+from processors.log_appender import WEATHER
+from processors.partition_sessions import PartitionSessions
+from processors.partition_tasks import PartitionTasks
 from processors.prompt_intake import PromptIntake
 from processors.session_lane import SessionLane
-from processors.weather import WEATHER
+from processors.session_readers import SessionReaders
+from processors.turn_recovery import TurnRecovery
+from processors.turn_stops import TurnStops
+from processors.unlogged_endings import UnloggedEndings
+from processors.worker_parts import WorkerParts
 from schemas.codec import decode_permit, decode_prompt_command
 from schemas.errors import SchemaError
 from schemas.identifiers import (
@@ -32,9 +41,6 @@ from schemas.permits import check_permit
 from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted, SessionWatched
 from schemas.topics import user_partition
 
-if TYPE_CHECKING:
-    from processors.partition_owner import Delivery, PartitionOwner
-
 __all__ = ["CommandIntake", "check_identifiers"]
 
 log = structlog.get_logger(__name__)
@@ -43,12 +49,18 @@ SHOWN_CHARS_MAX: Final = 1_024
 FAILURES_MAX: Final = 3
 
 
+@dataclass(eq=False, kw_only=True)
 class CommandIntake:
     """Takes commands in for one partition's owner."""
 
-    def __init__(self, owner: PartitionOwner) -> None:
-        self.owner = owner
-        self.prompts = PromptIntake(owner)
+    parts: WorkerParts
+    tasks: PartitionTasks
+    sessions: PartitionSessions
+    prompts: PromptIntake
+    recovery: TurnRecovery
+    stops: TurnStops
+    readers: SessionReaders
+    unlogged: UnloggedEndings
 
     async def take_in(self, delivery: Delivery) -> None:
         """Do what a command asks; one that our own code fails on becomes a dead letter and ends in `error`."""
@@ -72,7 +84,7 @@ class CommandIntake:
 
     def hear_permit(self, delivery: Delivery) -> None:
         """Hear another worker's word about a permit; one that can't be read is left out: it is said again, or lost."""
-        desk = self.owner.parts.runner.pool.desk
+        desk = self.parts.runner.pool.desk
         try:
             command = decode_permit(delivery.value or b"")
             check_permit(command)
@@ -80,7 +92,7 @@ class CommandIntake:
             log.warning("permit_word_unreadable", offset=delivery.offset, code=error.code)
             return
         if desk is not None:
-            desk.take(command, self.owner.partition)
+            desk.take(command, self.tasks.partition)
 
     async def take_in_once(self, delivery: Delivery) -> None:
         """Do what a command asks, up to the acknowledgement of everything that makes it durable."""
@@ -90,16 +102,16 @@ class CommandIntake:
         except SchemaError as error:
             await self.bury(delivery, code=error.code, message=str(error))
             return
-        if user_partition(command.user) != self.owner.partition:
+        if user_partition(command.user) != self.tasks.partition:
             await self.forward(command, delivery)
             return
         if isinstance(command, SessionWatched):
-            self.owner.watchers.hear(command)
+            self.readers.hear(command)
             return
-        lane = self.owner.lane_of(command.user, command.session)
+        lane = self.sessions.lane_of(command.user, command.session)
         async with lane.alone():  # kept while the weather is bad, so that a later command does not overtake this one
             try:
-                await self.owner.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))
+                await self.tasks.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))
             except SessionTopicRefused as refusal:
                 await self.take_in_unlogged(lane, command, delivery, refusal)
 
@@ -107,15 +119,15 @@ class CommandIntake:
         """Only a prompt makes a session's log."""
         match command:
             case PromptSubmitted():
-                await self.owner.open_log(lane)
+                await self.parts.logs.open(lane)
                 await self.prompts.submit(lane, command, delivery)
             case PromptCancelled():
                 await self.cancel(lane, command)
             case SessionWatched():
                 pass
             case ExpireSession():
-                if await self.owner.has_log(lane):
-                    await self.owner.open_log(lane)
+                if await self.parts.logs.exists(lane):
+                    await self.parts.logs.open(lane)
                     await self.expire(lane, delivery)
 
     async def take_in_unlogged(
@@ -126,14 +138,14 @@ class CommandIntake:
             log.error("command_refused", offset=delivery.offset, kind=type(command).__name__, reason=str(refusal))
             return
         for turn in self.prompts.turns_of(command, delivery):
-            known = self.owner.journal.get(turn.turn)
+            known = lane.journal.get(turn.turn)
             if lane.find(turn.turn) is None and (known is None or known.phase != "ended"):
-                await self.owner.unlogged.end(lane, turn, refusal)
+                await self.unlogged.end(lane, turn, refusal)
 
     async def cancel(self, lane: SessionLane, command: PromptCancelled) -> None:
         """End the prompt's turns that are open; remember the cancel if the prompt has not come yet."""
         turn_ids = self.turn_ids(command)
-        known = [self.owner.journal.get(turn_id) for turn_id in turn_ids]
+        known = [lane.journal.get(turn_id) for turn_id in turn_ids]
         if known[0] is None:
             early = JournalEntry(
                 turn=turn_ids[0],
@@ -141,56 +153,52 @@ class CommandIntake:
                 session=command.session,
                 prompt_id=command.prompt_id,
                 phase="cancelled_early",
-                updated_at_us=self.owner.parts.clock.now_us(),
+                updated_at_us=self.parts.clock.now_us(),
             )
-            await self.owner.journal.write(early)
+            await lane.journal.write(early)
             return
-        await self.owner.open_log(lane)
+        await self.parts.logs.open(lane)
         for entry in known:
             if entry is not None:
-                await self.owner.recovery.take_up(lane, entry)
+                await self.recovery.take_up(lane, entry)
         turns = [turn for turn in lane.turns if turn.prompt.prompt_id == command.prompt_id]
-        await self.owner.lines.stop(lane, turns, "cancelled")
+        await self.stops.stop(lane, turns, "cancelled")
 
     def turn_ids(self, command: PromptCancelled) -> list[TurnId]:
         """Every turn that the prompt may have, a merging one included: the command does not say how many."""
         user, session, prompt_id = UserId(command.user), SessionId(command.session), PromptId(command.prompt_id)
-        models_max = self.owner.parts.prompt_limits().compared_models_max
+        models_max = self.parts.prompt_limits().compared_models_max
         return [turn_id_of(user, session, prompt_id, index) for index in range(models_max + 1)]
 
     async def expire(self, lane: SessionLane, delivery: Delivery) -> None:
         if lane.open_turns:
             log.info("session_not_expired", offset=delivery.offset, open_turns=lane.open_turns)
             return
-        place = lane.log().place
-        await self.owner.parts.topics.delete(lane.key)
-        if not place.shared:
-            self.owner.parts.activity.tell(lane.key, "deleted", newest_offset=-1)
-        lane.writer = None
+        await self.parts.logs.delete(lane)
 
     async def forward(self, command: PromptCommand, delivery: Delivery) -> None:
         """Re-publish a command that a producer put on another user's partition."""
         right = user_partition(command.user)
-        log.warning("command_misplaced", partition=self.owner.partition, right_partition=right)
-        parts, value = self.owner.parts, delivery.value or b""
-        await parts.appender.append(parts.names.prompts, right, value, key=command.user.encode())
+        log.warning("command_misplaced", partition=self.tasks.partition, right_partition=right)
+        topic, value = self.parts.names.prompts, delivery.value or b""
+        await self.parts.appender.append(topic, right, value, key=command.user.encode())
 
     async def end_in_error(self, delivery: Delivery) -> None:
         """Tell the session of a prompt that could not be taken in, so that nobody waits for its answer."""
         command = decode_prompt_command(delivery.value or b"")
-        if not isinstance(command, PromptSubmitted) or user_partition(command.user) != self.owner.partition:
+        if not isinstance(command, PromptSubmitted) or user_partition(command.user) != self.tasks.partition:
             return
-        lane = self.owner.lane_of(command.user, command.session)
+        lane = self.sessions.lane_of(command.user, command.session)
         async with lane.alone():
-            await self.owner.open_log(lane)
+            await self.parts.logs.open(lane)
             await self.prompts.end_in_error(lane, command, delivery)
 
     async def bury(self, delivery: Delivery, *, code: str, message: str) -> None:
-        await self.owner.parts.dead_letters.write(
+        await self.parts.dead_letters.write(
             reason=code,
             message=message,
-            topic=self.owner.parts.names.prompts,
-            partition=self.owner.partition,
+            topic=self.parts.names.prompts,
+            partition=self.tasks.partition,
             offset=delivery.offset,
             key=delivery.key,
             value=delivery.value,

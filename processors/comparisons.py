@@ -8,13 +8,12 @@ owner that is about to leave its partition settles nothing and leaves the entry 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import structlog
 
-from processors.decisions.admission import body_hash_of
 from processors.decisions.comparison import (
     Answer,
     Merge,
@@ -24,26 +23,28 @@ from processors.decisions.comparison import (
     best_of,
     decide_comparison,
 )
-from processors.session_lane import OpenTurn, SessionLane
+from processors.open_turn import OpenTurn, first_offset_of
+from processors.partition_tasks import PartitionTasks
+from processors.session_lane import SessionLane
 from processors.side_by_side import both
-from processors.turn_records import first_offset_of
-from schemas.journal import JournalEntry
+from processors.turn_stops import TurnStops, merge_entry
+from processors.worker_parts import WorkerParts
 from schemas.prompts import PromptSubmitted, turns_of
 from schemas.session_events import ComparisonEnded
-
-if TYPE_CHECKING:
-    from processors.partition_owner import PartitionOwner
 
 __all__ = ["Comparisons"]
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class Comparisons:
     """The comparisons of one partition."""
 
-    def __init__(self, owner: PartitionOwner) -> None:
-        self.owner = owner
+    parts: WorkerParts
+    tasks: PartitionTasks
+    stops: TurnStops
+    wake: Callable[[SessionLane], None]
 
     async def settle(self, lane: SessionLane, turn: OpenTurn) -> bool:
         """Do what follows from a turn's end for its prompt's comparison; False: the turn is not to be closed here.
@@ -52,7 +53,7 @@ class Comparisons:
         """
         if not turn.prompt.models:
             return True
-        if self.owner.stopping:
+        if self.tasks.stopping:
             return False
         async with lane.settling:
             await self.settle_alone(lane, turn)
@@ -67,10 +68,10 @@ class Comparisons:
                 return
             log.info("comparison_ended", turn=comparison.turn, mode=comparison.mode)
             await lane.log().append([comparison], since_ms=turn.since_ms)
-            self.owner.parts.runner.conversations.forget(lane.log().key)
+            self.parts.runner.conversations.forget(lane.log().key)
         if comparison.mode == "first":
             others = (other for other in of_prompt(lane, prompt) if other.turn != comparison.turn)
-            await self.owner.lines.stop(lane, others, "lost_comparison")
+            await self.stops.stop(lane, others, "lost_comparison")
 
     async def decide(self, lane: SessionLane, turn: OpenTurn) -> ComparisonEnded | None:
         """What the comparison has come to; None: not yet."""
@@ -81,7 +82,7 @@ class Comparisons:
             prompt.compare,
             answers,
             merged=merged if prompt.compare == "merge" else None,
-            may_merge=not self.merge_forbidden(turn_ids[-1]),
+            may_merge=not merge_forbidden(lane, turn_ids[-1]),
         )
         match decision:
             case Open():
@@ -98,7 +99,7 @@ class Comparisons:
                 return None
 
     def answer(self, lane: SessionLane, turn_id: str) -> Answer:
-        folded, entry = lane.log().folded(turn_id), self.owner.journal.get(turn_id)
+        folded, entry = lane.log().folded(turn_id), lane.journal.get(turn_id)
         if folded is not None and folded.ended is not None:
             return Answer(turn_id, folded.ended.reason, folded.ended.forgotten, folded.last_offset)
         if folded is None and entry is not None and entry.phase == "ended":
@@ -106,7 +107,7 @@ class Comparisons:
         return Answer(turn_id)
 
     def ended(self, prompt: PromptSubmitted, turn: str, scores: dict[str, float] | None = None) -> ComparisonEnded:
-        now_us = self.owner.parts.clock.now_us()
+        now_us = self.parts.clock.now_us()
         return ComparisonEnded(
             prompt_id=prompt.prompt_id, mode=prompt.compare, turn=turn, scores=scores or {}, at_us=now_us
         )
@@ -114,60 +115,29 @@ class Comparisons:
     async def scores(self, lane: SessionLane, prompt: PromptSubmitted, turns: Sequence[str]) -> dict[str, float]:
         texts = await lane.log().texts_of(turns)
         question = prompt.messages[-1].content if prompt.messages else prompt.input
-        scores = await self.owner.parts.scorer.scores(question, [texts.get(turn, "") for turn in turns])
+        scores = await self.parts.scorer.scores(question, [texts.get(turn, "") for turn in turns])
         return dict(zip(turns, scores, strict=True))
 
     async def queue_merge(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Queue the turn that merges the answers, right behind them."""
-        fresh = self.merge_entry(turn)
-        entry = self.owner.journal.get(fresh.turn) or fresh
+        fresh = merge_entry(turn, self.parts.clock.now_us())
+        entry = lane.journal.get(fresh.turn) or fresh
         if lane.find(entry.turn) is not None or entry.phase != "queued" or entry.attempt:
             return  # at work, or about to be taken up again
-        now_us = self.owner.parts.clock.now_us()
+        now_us = self.parts.clock.now_us()
         merging = OpenTurn(entry, turn.prompt, now_us)
         queued = merging.queued(position=0, at_us=now_us)
-        await both(self.owner.journal.write(entry), lane.log().append([queued], since_ms=turn.since_ms))
+        await both(lane.journal.write(entry), lane.log().append([queued], since_ms=turn.since_ms))
         first_offset = first_offset_of(entry, lane.log().folded(entry.turn))
         merging.entry = msgspec.structs.replace(entry, first_offset=first_offset)
         lane.join(merging)
-        self.owner.lines.wake(lane)
-
-    async def forbid_merges(self, lane: SessionLane, turns: Iterable[OpenTurn]) -> list[OpenTurn]:
-        """Journal that the answers of these turns' prompts are not to be merged any more.
-
-        Returns the merging turns that are queued already. Raises AppendFailed.
-        """
-        prompts = {turn.prompt.prompt_id: turn for turn in turns if turn.prompt.models}
-        found: list[OpenTurn] = []
-        for turn in (turn for turn in prompts.values() if turn.prompt.compare == "merge"):
-            async with lane.settling:  # a merge that is just being queued is found in the line
-                entry = self.merge_entry(turn)
-                merging = lane.find(entry.turn)
-                if merging is not None:
-                    found.append(merging)
-                elif self.owner.journal.get(entry.turn) is None:
-                    await self.owner.journal.write(msgspec.structs.replace(entry, phase="cancelled_early", prompt=None))
-        return found
-
-    def merge_forbidden(self, turn_id: str) -> bool:
-        known = self.owner.journal.get(turn_id)
-        return known is not None and known.phase == "cancelled_early"
-
-    def merge_entry(self, turn: OpenTurn) -> JournalEntry:
-        prompt, turn_ids = turn.prompt, turns_of(turn.prompt)
-        return JournalEntry(
-            turn=turn_ids[-1],
-            user=prompt.user,
-            session=prompt.session,
-            prompt_id=prompt.prompt_id,
-            phase="queued",
-            body_hash=turn.entry.body_hash or body_hash_of(prompt),
-            prompt=prompt,
-            accepted_at_us=turn.entry.accepted_at_us,
-            index=len(turn_ids) - 1,
-            updated_at_us=self.owner.parts.clock.now_us(),
-        )
+        self.wake(lane)
 
 
 def of_prompt(lane: SessionLane, prompt: PromptSubmitted) -> list[OpenTurn]:
     return [turn for turn in lane.turns if turn.prompt.prompt_id == prompt.prompt_id]
+
+
+def merge_forbidden(lane: SessionLane, turn_id: str) -> bool:
+    known = lane.journal.get(turn_id)
+    return known is not None and known.phase == "cancelled_early"

@@ -14,6 +14,7 @@ from infra.telemetry.metrics import Metrics
 from processors.log_appender import LogAppender
 from schemas.codec import encode
 from schemas.dead_letters import DEAD_LETTER_VALUE_BYTES_MAX, DeadLetter, names_in
+from schemas.prompts import PromptSubmitted
 
 __all__ = ["DeadLetterWriter"]
 
@@ -46,6 +47,21 @@ class DeadLetterWriter:
                 value=None,
             )
             self.lost_known.add(lost)
+
+    async def keep_prompt(self, prompt: PromptSubmitted, partition: int, *, reason: str, message: str) -> None:
+        """Keep a prompt of this partition that was taken in and cannot be answered. Raises AppendFailed."""
+        await self.write(
+            reason=reason,
+            message=message,
+            topic=self.appender.names.prompts,
+            partition=partition,
+            offset=-1,
+            key=prompt.user.encode(),
+            value=encode(prompt),
+            user=prompt.user,
+            session=prompt.session,
+            prompt_id=prompt.prompt_id,
+        )
 
     async def write(
         self,

@@ -16,26 +16,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-from uuid import uuid4
+from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 import structlog
 
-from processors.attempt_recorder import AttemptRecorder
-from processors.attempt_stream import AttemptStream, StreamResult
+from processors.attempt import Attempt, StreamResult
+from processors.attempt_calls import AttemptCalls
+from processors.attempt_stream import AttemptStream
+from processors.decisions.continuation import Restart
 from processors.decisions.turn_ending import Ending
-from processors.session_lane import OpenTurn, SessionLane
+from processors.open_turn import OpenTurn
+from processors.session_lane import SessionLane
 from processors.target_pool import Call
 from processors.token_publisher import RunVoided
-from processors.turn_records import Attempt
+from processors.turn_calls import TurnCalls
+from processors.turn_records import TurnRecords
 from processors.turn_route import TurnRoute
 from schemas.session_events import TurnError, TurnHedged, Usage
 from schemas.turn_fold import Verdict
-
-if TYPE_CHECKING:
-    from processors.turn_runner import TurnRunner
 
 __all__ = ["HedgedCall"]
 
@@ -61,17 +61,23 @@ class Contender:
     """It was given leave to end: while its connection closes, nobody may rely on it."""
 
 
+@dataclass(eq=False)
 class HedgedCall:
     """Runs one attempt, perhaps with another beside it. Owns their tasks: none outlives `run`."""
 
-    def __init__(self, runner: TurnRunner, lane: SessionLane, turn: OpenTurn, route: TurnRoute) -> None:
-        self.runner = runner
-        self.lane = lane
-        self.turn = turn
-        self.route = route
-        self.contenders: list[Contender] = []
-        self.winner: Contender | None = None
-        self.changed = asyncio.Event()
+    attempts: AttemptCalls
+    records: TurnRecords
+    lane: SessionLane
+    turn: OpenTurn
+    route: TurnRoute
+    contenders: list[Contender] = field(default_factory=list, init=False)
+    winner: Contender | None = field(default=None, init=False)
+    changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    @property
+    def calls(self) -> TurnCalls:
+        """What the turn asks for."""
+        return self.attempts.calls
 
     async def run(self, first: Attempt, delay_s: float) -> tuple[Attempt, StreamResult]:
         """The attempt whose answer counts, and how it went. Raises AppendFailed, LogError, RunVoided.
@@ -100,9 +106,9 @@ class HedgedCall:
         def may_leave() -> bool:
             return self.may_leave(contender)
 
-        stream = self.runner.stream_of(self.lane, attempt, may_leave=may_leave, before_first=claim, leads=started)
+        stream = self.attempts.stream_of(self.lane, attempt, may_leave=may_leave, before_first=claim, leads=started)
         task = asyncio.create_task(
-            self.runner.run_call(self.turn, attempt, stream), name=f"call-{self.turn.turn}-{attempt.number}"
+            self.attempts.run_call(self.turn, attempt, stream), name=f"call-{self.turn.turn}-{attempt.number}"
         )
         contender = Contender(attempt, stream, task, started)
         task.add_done_callback(lambda _: self.changed.set())
@@ -117,7 +123,7 @@ class HedgedCall:
         if contender.started:
             return
         turn, attempt = self.turn, contender.attempt
-        started = self.runner.started_of(turn, attempt)
+        started = self.attempts.started_of(turn, attempt)
         verdicts, _ = await self.lane.log().append([started], since_ms=turn.since_ms)
         if verdicts[-1] is not Verdict.EFFECTIVE:
             raise RunVoided(f"turn {turn.turn}, attempt {attempt.number}: its start is {verdicts[-1].value}")
@@ -174,39 +180,29 @@ class HedgedCall:
                 made = True
                 log.info("turn_hedged", turn=self.turn.turn, attempt=attempt.number, target=call.target.name)
             else:
-                await self.runner.records.record_left(self.turn, attempt, StreamResult(OUTPACED, Usage()), "void")
+                await self.records.record_left(self.turn, attempt, StreamResult(OUTPACED, Usage()), "void")
         finally:
             if not made:
-                self.runner.pool.give_back(call)
+                self.calls.pool.give_back(call)
 
     async def announced(self, call: Call) -> Attempt | None:
         """The second attempt, once the log tells of it; None where it must not be made."""
-        runner, lane, turn = self.runner, self.lane, self.turn
-        history = await runner.calls.history_of(lane, turn, call)
-        folded = lane.log().folded(turn.turn)
-        number = max(turn.entry.attempt, folded.attempts_known if folded else 0) + 1
-        run = uuid4().hex[:12]
-        turn.runs.add(run)
+        lane, turn = self.lane, self.turn
+        history = await self.calls.history_of(lane, turn, call)
+        number, run = turn.next_run(lane.log().folded(turn.turn))
         hedged = TurnHedged(
             turn=turn.turn,
             attempt=number,
             run=run,
             provider=call.provider.name,
             model=call.target.model,
-            at_us=runner.clock.now_us(),
+            at_us=self.calls.clock.now_us(),
         )
         verdicts, _ = await lane.log().append([hedged], since_ms=turn.since_ms)
         if verdicts[-1] is not Verdict.EFFECTIVE:
             return None
-        return Attempt(
-            number=number,
-            run=run,
-            cause="hedge",
-            history=history,
-            call=call,
-            recorder=AttemptRecorder(runner.appender, lane.key, turn.entry, attempt=number, run=run),
-            answer_tokens=runner.calls.answer_tokens(turn, call.served),
-            temperature=turn.prompt.temperature,
+        return self.attempts.attempt_of(
+            lane, turn, call, Restart("nothing_said"), history=history, number=number, run=run, cause="hedge"
         )
 
     async def drop(self, other: Contender, winner: Contender) -> None:
@@ -220,7 +216,7 @@ class HedgedCall:
         result = self.left(other)
         if result.failure is not None:
             self.route.failed_beside(other.attempt.call, result.failure)
-        await self.runner.records.record_left(self.turn, other.attempt, result, "void")
+        await self.records.record_left(self.turn, other.attempt, result, "void")
 
     def left(self, other: Contender) -> StreamResult:
         """How a call went that did not win."""
@@ -230,7 +226,7 @@ class HedgedCall:
             OUTPACED,
             other.attempt.input_usage,
             requested_at_us=other.stream.requested_at_us,
-            ended_at_us=self.runner.clock.now_us(),
+            ended_at_us=self.calls.clock.now_us(),
         )
 
     async def stop(self) -> None:

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -23,8 +23,10 @@ import structlog
 from infra.kafka.log_client import LogRecord, UnknownLog
 from processors.command_intake import check_identifiers
 from processors.decisions.lost_entries import CLOCK_SLACK_MS, LostWindow, early_cancel, rebuilt_entry, stop_by
+from processors.log_appender import WEATHER
 from processors.side_by_side import every
-from processors.weather import WEATHER
+from processors.turn_journal import TurnJournal
+from processors.worker_parts import WorkerParts
 from schemas.codec import decode_prompt_command, decode_session_event
 from schemas.errors import MalformedRecord, SchemaError
 from schemas.identifiers import PromptId, SessionId, SessionKey, TurnId, UserId, session_key_of, turn_id_of
@@ -33,9 +35,6 @@ from schemas.prompts import PromptCancelled, PromptSubmitted, turns_of
 from schemas.session_events import TurnQueued
 from schemas.topics import LogPlace, user_partition
 from schemas.turn_fold import FoldedTurn, SessionFold
-
-if TYPE_CHECKING:
-    from processors.partition_owner import PartitionOwner
 
 __all__ = ["JournalRepair"]
 
@@ -63,41 +62,42 @@ class SessionCommands:
     """The session's turns that have not ended, as the journal has them."""
 
 
+@dataclass(eq=False, kw_only=True)
 class JournalRepair:
     """The repair of one partition's journal, once it is loaded."""
 
-    def __init__(self, owner: PartitionOwner) -> None:
-        self.owner = owner
-        self.slots = asyncio.Semaphore(SESSIONS_SIDE_BY_SIDE_MAX)
-        self.repaired = 0
+    parts: WorkerParts
+    journal: TurnJournal
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SESSIONS_SIDE_BY_SIDE_MAX), init=False)
+    repaired: int = field(default=0, init=False)
 
     async def repair(self) -> None:
         """Journal what the journal has lost, if anything. Raises AppendFailed, LogError, SessionTopicsUnavailable; it
         may be repeated."""
-        window = self.owner.journal.lost.window()
+        window = self.journal.lost.window()
         if window is None:
             return
-        names, reader, partition = self.owner.parts.names, self.owner.parts.reader, self.owner.partition
+        partition = self.journal.partition
         start, end = await self.bounds_of(window)
         log.warning("journal_has_lost_entries", partition=partition, prompts_read=max(0, end - start))
-        async for records in reader.read(names.prompts, partition, start, end):
+        async for records in self.parts.reader.read(self.parts.names.prompts, partition, start, end):
             sessions = self.sessions_of(records)
-            for entry in self.owner.journal.open_entries():
+            for entry in self.journal.open_entries():
                 if (entry.user, entry.session) in sessions:
                     sessions[entry.user, entry.session].open.append(entry)
             await every(self.repair_session(session) for session in sessions.values())
         log.warning("journal_repaired", partition=partition, entries=self.repaired)
 
     async def bounds_of(self, window: LostWindow) -> tuple[int, int]:
-        place = self.owner.parts.names.prompts, self.owner.partition
-        start = await self.owner.parts.reader.offset_at(*place, window.since_ms)
+        place = self.parts.names.prompts, self.journal.partition
+        start = await self.parts.reader.offset_at(*place, window.since_ms)
         if window.until_ms is None:
-            return start, await self.owner.parts.reader.end(*place)
-        return start, await self.owner.parts.reader.offset_at(*place, window.until_ms + 1)
+            return start, await self.parts.reader.end(*place)
+        return start, await self.parts.reader.offset_at(*place, window.until_ms + 1)
 
     def sessions_of(self, records: Iterable[LogRecord]) -> dict[tuple[str, str], SessionCommands]:
         """The prompts and cancels among them, as far as they are this partition's."""
-        models_max = self.owner.parts.prompt_limits().compared_models_max
+        models_max = self.parts.prompt_limits().compared_models_max
         sessions: dict[tuple[str, str], SessionCommands] = {}
         for record in records:
             try:
@@ -105,7 +105,7 @@ class JournalRepair:
                 check_identifiers(command)
             except SchemaError:
                 continue
-            ours = user_partition(command.user) == self.owner.partition
+            ours = user_partition(command.user) == self.journal.partition
             if ours and isinstance(command, PromptSubmitted | PromptCancelled):
                 sent = Sent(command, turn_ids_of(command, models_max), record.timestamp_ms * MS_US)
                 sessions.setdefault((command.user, command.session), SessionCommands()).sent.append(sent)
@@ -133,7 +133,7 @@ class JournalRepair:
     async def rebuild(
         self, session: SessionCommands, sent: Sent, prompt: PromptSubmitted, shown: Mapping[str, FoldedTurn]
     ) -> None:
-        journal = self.owner.journal
+        journal = self.journal
         for index, turn in enumerate(sent.turns):
             if journal.get(turn) is not None or turn not in shown:
                 continue
@@ -143,15 +143,15 @@ class JournalRepair:
                 shown[turn],
                 accepted_at_us=sent.stamped_us,
                 newest_us=journal.lost.newest_ms * MS_US,
-                now_us=self.owner.parts.clock.now_us(),
+                now_us=self.parts.clock.now_us(),
             )
             await self.write(entry)
             session.open.append(entry)
 
     async def remember_early(self, sent: Sent, command: PromptCancelled) -> None:
-        turn, now_us = sent.turns[0], self.owner.parts.clock.now_us()
+        turn, now_us = sent.turns[0], self.parts.clock.now_us()
         early = early_cancel(turn, command, stamped_us=sent.stamped_us, now_us=now_us)
-        if early is not None and self.owner.journal.get(turn) is None:
+        if early is not None and self.journal.get(turn) is None:
             await self.write(early)
 
     async def stop(self, session: SessionCommands, sent: Sent) -> None:
@@ -164,7 +164,7 @@ class JournalRepair:
                 await self.write(session.open[place])
 
     async def write(self, entry: JournalEntry) -> None:
-        await self.owner.journal.write(entry)
+        await self.journal.write(entry)
         self.repaired += 1
 
     async def shown(self, session: SessionCommands) -> dict[str, FoldedTurn]:
@@ -174,13 +174,13 @@ class JournalRepair:
             for sent in session.sent
             if isinstance(sent.command, PromptSubmitted)
             for turn in sent.turns
-            if self.owner.journal.get(turn) is None
+            if self.journal.get(turn) is None
         ]
         if not unknown:
             return {}
         command, wanted = session.sent[0].command, {turn for turn, _ in unknown}
         key = session_key_of(UserId(command.user), SessionId(command.session))
-        found = await self.owner.parts.topics.find(key)
+        found = await self.parts.topics.find(key)
         if found is None:
             return {}
         since_ms = max(0, unknown[0][1] // MS_US - CLOCK_SLACK_MS)
@@ -192,7 +192,7 @@ class JournalRepair:
     async def folded(
         self, place: LogPlace, key: SessionKey, since_ms: int, wanted: Collection[str]
     ) -> dict[str, FoldedTurn]:
-        reader = self.owner.parts.reader
+        reader = self.parts.reader
         end = await reader.end(place.topic, place.partition)
         start = await reader.offset_at(place.topic, place.partition, since_ms)
         fold, turns = SessionFold(), {}

@@ -18,11 +18,13 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 
 from infra.clock import Clock
 from infra.kafka.connection import aiokafka_options
+from infra.kafka.log_client import LogError
+from infra.kafka.session_topics import SessionTopicsUnavailable
 from infra.kafka.sparse_metadata import without_creation
 from infra.settings import Settings
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 
-__all__ = ["AppendFailed", "AppendRefused", "LogAppender", "LogGone"]
+__all__ = ["WEATHER", "AppendFailed", "AppendRefused", "LogAppender", "LogGone"]
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,10 @@ class AppendFailed(Exception):
 
 class LogGone(AppendFailed):
     """There is no such topic any more."""
+
+
+WEATHER: Final = (AppendFailed, LogError, SessionTopicsUnavailable)
+"""Failures of the cluster, not of a prompt: the same work is done again later."""
 
 
 class AppendRefused(Exception):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from infra.targets.model_catalogue import ServedModel, Target
 from processors.decisions.call_limit import SeenCall
@@ -14,12 +13,10 @@ from processors.decisions.priority_line import PriorityLine, Standing
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.rate_window import Charge
 from processors.decisions.waiting_line import RECENT_DURATIONS_MAX
+from processors.permit_asks import Ask
 from processors.providers.provider import ChatProvider
 from processors.target_states import TargetState
 from schemas.prompts import Priority
-
-if TYPE_CHECKING:
-    from processors.permit_asks import Ask
 
 __all__ = ["Call", "ModelLine", "NoTarget", "Waiter"]
 

@@ -15,11 +15,13 @@ from typing import Any, Final
 import structlog
 
 from infra.kafka.lost_range import LostRange
+from processors.delivery import Delivery
 from processors.log_appender import AppendFailed
-from processors.partition_owner import Delivery, PartitionOwner, WorkerParts
+from processors.partition_owner import PartitionOwner
+from processors.worker_parts import WorkerParts
 from schemas.topics import USER_PARTITIONS
 
-__all__ = ["Ownership"]
+__all__ = ["Ownership", "add_prompt_agent"]
 
 log = structlog.get_logger(__name__)
 
@@ -69,14 +71,14 @@ class Ownership:
         """The consumer passed over what can't be read: tell of it, where the partition is still ours."""
         owner = self.owners.get(lost.partition)
         if owner is not None:
-            work = owner.until_done("unreadable", partial(self.parts.dead_letters.write_lost, lost))
-            owner.spawn(work, name=f"unreadable-{lost.partition}-{lost.start}")
+            work = owner.tasks.until_done("unreadable", partial(self.parts.dead_letters.write_lost, lost))
+            owner.tasks.spawn(work, name=f"unreadable-{lost.partition}-{lost.start}")
 
     def on_sought(self, positions: Mapping[int, int]) -> None:
         """The consumer reads on from these offsets, by partition."""
         for partition, offset in positions.items():
             if partition in self.owners:
-                self.owners[partition].window.begin_at(offset)
+                self.owners[partition].inbox.window.begin_at(offset)
 
     async def give_up(self, owner: PartitionOwner, *, unbroken: bool) -> None:
         """Leave a partition: running turns were leased and end here, unless the group went on without us."""
@@ -84,16 +86,16 @@ class Ownership:
             await owner.stop()
             return
         await owner.retire()
-        if owner.tasks:
+        if owner.tasks.running:
             self.retired.add(owner)
-            owner.when_done(self.retired.discard)
+            owner.tasks.when_all_done(partial(self.retired.discard, owner))
 
     async def deliver(self, message: Any) -> None:
         """Hand a consumed message to its partition's owner; one of a past generation comes again to its owner."""
         owner = self.owners.get(message.partition)
         if owner is None or message.generation_id != self.generation or self.draining:
             return
-        await owner.deliver(
+        await owner.inbox.deliver(
             Delivery(
                 message.offset,
                 int(message.timestamp * 1_000),
@@ -114,7 +116,7 @@ class Ownership:
         while self.running_turns() and self.parts.clock.monotonic_s() < until_s:  # noqa: ASYNC110  # once per process
             await asyncio.sleep(DRAIN_POLL_S)
         owners, self.owners = list(self.owners.values()), {}
-        left = [(owner, turn) for owner in owners for turn in owner.running_turns()]
+        left = [(owner, turn) for owner in owners for turn in owner.sessions.running_turns()]
         await asyncio.gather(*(owner.stop() for owner in (*owners, *self.retired)))
         try:
             async with asyncio.timeout(LEASING_S):
@@ -127,7 +129,7 @@ class Ownership:
 
     def running_turns(self) -> int:
         """Turns whose answer is under way."""
-        return sum(len(owner.running_turns()) for owner in (*self.owners.values(), *self.retired))
+        return sum(len(owner.sessions.running_turns()) for owner in (*self.owners.values(), *self.retired))
 
     @property
     def ready(self) -> bool:
@@ -136,3 +138,20 @@ class Ownership:
 
     def finished(self, partition: int, next_offset: int, generation: int) -> None:
         self.mark_finished(partition, next_offset, generation)
+
+
+def add_prompt_agent(app: Any, ownership: Ownership) -> Any:
+    """Wire the Faust agent that takes records off the prompts topic to it; returns the agent.
+
+    Faust's own acknowledgements mean nothing: what may be committed is known to the owner alone (see
+    `processors.ordered_commits`). The agent raises nothing, so Faust never restarts it over a record.
+    """
+    prompts = ownership.parts.names.prompts
+    topic = app.topic(prompts, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    async def answer_prompts(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await ownership.deliver(event.message)
+            event.ack()
+
+    return app.agent(topic, name="answer-prompts")(answer_prompts)

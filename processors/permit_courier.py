@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from processors.weather import WEATHER
+from processors.log_appender import WEATHER
 from schemas.permits import PermitCommand
 
 __all__ = ["PermitCourier", "SendPermit"]

@@ -41,8 +41,9 @@ from processors.permit_grants import PermitLine
 from processors.providers.provider import ChatProvider
 from processors.target_states import TargetState, TargetStates
 
-__all__ = ["TIMER_S_MIN", "PlaceDispatch"]
+__all__ = ["CALLS_MAX", "TIMER_S_MIN", "PlaceDispatch"]
 
+CALLS_MAX: Final = 4_096
 TIMER_S_MIN: Final = 0.001
 UNANSWERED_PAUSE_S: Final = 5.0
 """How long a holder that does not answer is not asked while there are other targets."""
@@ -58,8 +59,8 @@ class PlaceDispatch:
         make_provider: Callable[[Target], ChatProvider],
         clock: Clock,
         *,
-        calls_max: int,
-        desk: PermitDesk | None,
+        calls_max: int = CALLS_MAX,
+        desk: PermitDesk | None = None,
     ) -> None:
         self.make_provider = make_provider
         self.clock = clock

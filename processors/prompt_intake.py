@@ -8,33 +8,37 @@ that the prompt was taken in, and adds what is missing of the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
-import structlog
 
-from processors.decisions.admission import Admit, EndAtOnce, IdReused, Repetition, body_hash_of, decide_admission
-from processors.decisions.busy_session import Join, Refuse, Supersede, decide_busy, may_start
+from processors.decisions.admission import (
+    Admit,
+    EndAtOnce,
+    IdReused,
+    Repetition,
+    body_hash_of,
+    decide_admission,
+    queued_entry,
+)
+from processors.decisions.busy_session import Join, Refuse, Supersede, decide_busy
 from processors.decisions.turn_ending import Ending, busy_ending
-from processors.session_lane import OpenTurn, SessionLane
+from processors.delivery import Delivery
+from processors.open_turn import OpenTurn, first_offset_of
+from processors.session_lane import SessionLane
 from processors.side_by_side import both, every
-from processors.target_pool import Call
-from processors.token_publisher import RunVoided
-from processors.turn_place import TurnPlace
-from processors.turn_records import first_offset_of
-from processors.turn_route import TurnRoute
+from processors.turn_lines import TurnLines
+from processors.turn_recovery import TurnRecovery
+from processors.turn_stops import TurnStops
+from processors.worker_parts import WorkerParts
 from schemas.errors import InvalidField
 from schemas.journal import ENDED_KEPT_S, JournalEntry
 from schemas.prompt_limits import check_prompt
-from schemas.prompts import PromptSubmitted, turns_of
+from schemas.prompts import PromptSubmitted
 from schemas.session_events import PromptRefused, TurnError
 
-if TYPE_CHECKING:
-    from processors.partition_owner import Delivery, PartitionOwner
-
 __all__ = ["PromptIntake"]
-
-log = structlog.get_logger(__name__)
 
 SHOWN_CHARS_MAX: Final = 1_024
 SECOND_US: Final = 1_000_000
@@ -42,16 +46,19 @@ RETRY_BUSY_S: Final = 1.0
 """When a prompt refused for a busy session may be sent again, where nobody knows how long turns take."""
 
 
+@dataclass(eq=False, kw_only=True)
 class PromptIntake:
     """Takes prompts in for one partition's owner. Everything is called with the lane's lock."""
 
-    def __init__(self, owner: PartitionOwner) -> None:
-        self.owner = owner
+    parts: WorkerParts
+    lines: TurnLines
+    stops: TurnStops
+    recovery: TurnRecovery
 
     async def submit(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
         """Take a prompt in, or say why not. Raises AppendFailed, LogError, RunVoided; it may be repeated."""
         turns = self.turns_of(prompt, delivery)
-        known = self.owner.journal.get(turns[0].turn)
+        known = lane.journal.get(turns[0].turn)
         begun = await self.turning_away(lane, turns)
         if begun is not None:
             await self.turn_away(lane, turns, begun)
@@ -60,9 +67,9 @@ class PromptIntake:
             known,
             turns[0].entry.body_hash,
             accepted_at_us=delivery.timestamp_ms * 1_000,
-            now_us=self.owner.parts.clock.now_us(),
+            now_us=self.parts.clock.now_us(),
             waiting=prompts_before(lane, prompt),
-            waiting_max=self.owner.parts.limits.session_queue_max,
+            waiting_max=self.parts.limits.session_queue_max,
         )
         match decision:
             case Repetition():
@@ -80,88 +87,47 @@ class PromptIntake:
         """Do to the session's open turns what the prompt asks for, then start its own or put them in line."""
         prompt = turns[0].prompt
         try:
-            check_prompt(prompt, self.owner.parts.prompt_limits())
+            check_prompt(prompt, self.parts.prompt_limits())
         except InvalidField as error:
             await self.turn_away(lane, turns, Ending("rejected", TurnError(code=error.code, message=str(error))))
             return
         match decide_busy(prompt.on_busy, lane.line()):
             case Refuse():
-                await self.turn_away(lane, turns, busy_ending(self.owner.eta_s(lane) or RETRY_BUSY_S))
+                await self.turn_away(lane, turns, busy_ending(self.lines.eta_s(lane) or RETRY_BUSY_S))
                 return
             case Supersede(stop):
-                await self.owner.lines.stop(lane, list(lane.turns), stop)
+                await self.stops.stop(lane, list(lane.turns), stop)
             case Join():
                 pass
-        started = len(turns) == 1 and await self.start_now(lane, turns[0])
+        started = len(turns) == 1 and await self.lines.start_now(lane, turns[0])
         if not started:
             await self.enqueue(lane, turns)
 
-    async def start_now(self, lane: SessionLane, turn: OpenTurn) -> bool:
-        """Start a turn that need not wait for anything; False: it has to."""
-        line = [*lane.line(), turn.as_line_turn()]
-        starting = may_start(line, prompts_max=self.owner.parts.limits.session_parallel_max)
-        if len(line) - 1 not in starting or self.owner.parts.runner.pool.full:
-            return False
-        route = await self.owner.parts.runner.calls.route_of(lane, turn)
-        call = route.reserve_now() if self.owner.parts.suspects.enter_now(turn) else None
-        if call is None:
-            self.owner.parts.suspects.leave(turn)
-            return False
-        await self.start(lane, turn, route, call)
-        return True
-
-    async def start(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute, call: Call) -> None:
-        """Begin the first attempt together with the turn's first record, and let it run."""
-        place = TurnPlace(self.owner.parts.runner.pool, call)
-        queued = turn.queued(position=0, at_us=self.owner.parts.clock.now_us())
-        turn.claimed = True
-        lane.join(turn)
-        try:
-            turn.begin_place(self.owner.parts.clock.monotonic_s())
-            async with self.owner.gate.beginning():
-                attempt = await self.owner.parts.runner.begin(lane, turn, call, queued=queued)
-        except RunVoided as voided:
-            self.drop(lane, turn, place)
-            log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
-            self.owner.lines.watch_another(lane, turn)
-            return
-        except BaseException:
-            self.drop(lane, turn, place)
-            raise
-        self.owner.lines.start(lane, turn, attempt, route, place)
-
-    def drop(self, lane: SessionLane, turn: OpenTurn, place: TurnPlace) -> None:
-        """A turn did not begin: nothing of it stays behind here."""
-        place.give_back()
-        self.owner.parts.suspects.leave(turn)
-        lane.leave(turn)
-        turn.claimed = turn.placed = False
-
     async def enqueue(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
         """Journal the turns and tell the session of them, all at once; then whoever may start is started."""
-        position, eta_s = lane.position, self.owner.eta_s(lane)
-        now_us = self.owner.parts.clock.now_us()
+        position, eta_s = lane.position, self.lines.eta_s(lane)
+        now_us = self.parts.clock.now_us()
         queued = [turn.queued(position=position, at_us=now_us, eta_s=eta_s) for turn in turns]
-        await both(self.journal(turns), lane.log().append(queued, since_ms=turns[0].since_ms))
+        await both(self.journal(lane, turns), lane.log().append(queued, since_ms=turns[0].since_ms))
         for turn in turns:
             first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
             turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
             lane.join(turn)
-        self.owner.lines.wake(lane)
+        self.lines.wake(lane)
 
-    async def journal(self, turns: Sequence[OpenTurn]) -> None:
+    async def journal(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
         first, *others = turns
-        await self.owner.journal.write(first.entry)
-        await every(self.owner.journal.write(turn.entry) for turn in others)
+        await lane.journal.write(first.entry)
+        await every(lane.journal.write(turn.entry) for turn in others)
 
     async def complete(self, lane: SessionLane, turns: Sequence[OpenTurn], known: JournalEntry) -> None:
         """Take a prompt up that came before: what its taking-in left undone is done."""
         missing: list[OpenTurn] = []
         for turn in turns:
-            entry = self.owner.journal.get(turn.turn)
+            entry = lane.journal.get(turn.turn)
             if entry is not None:
-                await self.owner.recovery.take_up(lane, entry)
-            elif self.owner.parts.clock.now_us() - known.accepted_at_us <= ENDED_KEPT_S * SECOND_US:
+                await self.recovery.take_up(lane, entry)
+            elif self.parts.clock.now_us() - known.accepted_at_us <= ENDED_KEPT_S * SECOND_US:
                 turn.entry = msgspec.structs.replace(turn.entry, accepted_at_us=known.accepted_at_us)
                 missing.append(turn)
         if missing:
@@ -175,14 +141,14 @@ class PromptIntake:
         for turn in reversed(turns):
             turn.prompt = prompt
             turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
-            queued = turn.queued(position=lane.position, at_us=self.owner.parts.clock.now_us())
-            await self.owner.parts.runner.end_unstarted(lane, turn, ending, queued=queued)
+            queued = turn.queued(position=lane.position, at_us=self.parts.clock.now_us())
+            await self.parts.runner.end_unstarted(lane, turn, ending, queued=queued)
 
     async def turning_away(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> Ending | None:
         """How others of these turns were ended by a worker that died before it ended the first one; None: none was."""
         first, *others = turns
-        known = self.owner.journal.get(first.turn)
-        entries = (self.owner.journal.get(turn.turn) for turn in others)
+        known = lane.journal.get(first.turn)
+        entries = (lane.journal.get(turn.turn) for turn in others)
         ended = next((entry for entry in entries if entry is not None and entry.phase == "ended"), None)
         if ended is None or ended.reason is None or (known is not None and known.phase != "cancelled_early"):
             return None
@@ -196,36 +162,26 @@ class PromptIntake:
             prompt_id=turn.prompt.prompt_id,
             code="id_reused",
             message="prompt_id was used in this session for other words; send the prompt with a new one",
-            at_us=self.owner.parts.clock.now_us(),
+            at_us=self.parts.clock.now_us(),
         )
         await lane.log().append([refused], since_ms=turn.since_ms, certain=False)
 
     async def end_in_error(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
         """End the turns of a prompt that our own code fails on."""
         turns = self.turns_of(prompt, delivery)
-        known = self.owner.journal.get(turns[0].turn)
+        known = lane.journal.get(turns[0].turn)
         if known is None or known.phase != "ended":
             message = "The prompt could not be taken in; an operator was told."
             await self.turn_away(lane, turns, Ending("error", TurnError(code="handler_error", message=message)))
 
     def turns_of(self, prompt: PromptSubmitted, delivery: Delivery) -> list[OpenTurn]:
         """The turns that the prompt begins with; one that names more models than it may has no more turns for it."""
-        body_hash, models_max = body_hash_of(prompt), self.owner.parts.prompt_limits().compared_models_max
+        body_hash, models_max = body_hash_of(prompt), self.parts.prompt_limits().compared_models_max
         prompt = msgspec.structs.replace(prompt, models=prompt.models[: models_max + 1])
+        accepted_at_us, now_us = delivery.timestamp_ms * 1_000, self.parts.clock.now_us()
         entries = [
-            JournalEntry(
-                turn=turn,
-                user=prompt.user,
-                session=prompt.session,
-                prompt_id=prompt.prompt_id,
-                phase="queued",
-                body_hash=body_hash,
-                prompt=prompt,
-                accepted_at_us=delivery.timestamp_ms * 1_000,
-                index=index,
-                updated_at_us=self.owner.parts.clock.now_us(),
-            )
-            for index, turn in enumerate(turns_of(prompt)[: len(prompt.models[:models_max]) or 1])
+            queued_entry(prompt, index, body_hash=body_hash, accepted_at_us=accepted_at_us, now_us=now_us)
+            for index in range(len(prompt.models[:models_max]) or 1)
         ]
         return [OpenTurn(entry, prompt, delivery.received_at_us) for entry in entries]
 

@@ -10,119 +10,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from processors.decisions.busy_session import LineTurn, may_start
-from processors.reader_brake import ReaderBrake
+from processors.open_turn import OpenTurn
 from processors.session_writer import SessionWriter
 from processors.turn_journal import TurnJournal
 from schemas.identifiers import SessionKey
-from schemas.journal import JournalEntry
-from schemas.prompts import PromptSubmitted, models_of
-from schemas.session_events import StartCause, TurnQueued
 
-if TYPE_CHECKING:
-    from processors.turn_records import FailedCall
-
-__all__ = ["OpenTurn", "SessionLane"]
-
-
-@dataclass(slots=True, eq=False)
-class OpenTurn:
-    """A turn that has not ended, as its worker sees it."""
-
-    entry: JournalEntry
-    prompt: PromptSubmitted
-    dequeued_at_us: int
-    cause: StartCause = "first"
-    """Why its next attempt is started."""
-    watched: bool = False
-    """Another worker is at work on it; this one only follows the log."""
-    over: bool = False
-    """Its ending is on the log: only records and the journal are left to write, and nothing else may be journalled."""
-    runs: set[str] = field(default_factory=set)
-    """The runs that this worker has started, or tried to."""
-    recorded_runs: set[str] = field(default_factory=set)
-    """Runs whose records are written."""
-    failed: FailedCall | None = None
-    """The newest call, where it failed and nothing was written of that yet: its record, and whether the next attempt
-    goes on from its text, are decided when that one starts."""
-    answers: list[tuple[str, str]] | None = None
-    """The (model, answer) pairs that it merges, once they were read."""
-    scope: asyncio.Timeout | None = None
-    """Around whatever the turn waits for; moving it to now ends the wait."""
-    claimed: bool = False
-    """Somebody is at work on it: it is not started again."""
-    placed: bool = False
-    """It has a place among the turns that the worker runs at once."""
-    task: asyncio.Task[None] | None = None
-    """What runs it."""
-    brake: ReaderBrake | None = None
-    """Holds the read from the provider back while its readers are behind."""
-    started_s: float | None = None
-    """When it got its place, on the monotonic clock."""
-
-    @property
-    def turn(self) -> str:
-        """The turn's id."""
-        return self.entry.turn
-
-    @property
-    def since_ms(self) -> int:
-        """No record of the turn is older."""
-        return self.entry.accepted_at_us // 1_000
-
-    def queued(self, *, position: int, at_us: int, eta_s: float | None = None) -> TurnQueued:
-        """The record that opens the turn."""
-        return TurnQueued(
-            turn=self.turn,
-            prompt_id=self.prompt.prompt_id,
-            input=self.prompt.input,
-            messages=self.prompt.messages,
-            model=models_of(self.prompt)[self.entry.index],
-            position=position,
-            eta_s=eta_s,
-            on_leave=self.prompt.on_leave,
-            pace=self.prompt.pace,
-            index=self.entry.index,
-            models=models_of(self.prompt) if self.prompt.models else (),
-            compare=self.prompt.compare,
-            metadata=self.prompt.metadata,
-            at_us=at_us,
-        )
-
-    def begin_place(self, now_s: float) -> None:
-        """It has got its place among the running turns; a further attempt changes nothing."""
-        if not self.placed:
-            self.placed = True
-            self.started_s = now_s
-
-    def as_line_turn(self) -> LineTurn:
-        """What the decisions about its session's line need of it."""
-        return LineTurn(self.prompt.prompt_id, self.prompt.on_busy == "parallel", self.claimed, self.over)
-
-    def stop_waiting(self) -> None:
-        """End the call to the provider, or whatever the turn waits for, if it is under way."""
-        if self.scope is not None and not self.scope.expired():
-            self.scope.reschedule(asyncio.get_running_loop().time())
+__all__ = ["Joined", "SessionLane", "Settle"]
 
 
 Settle: TypeAlias = Callable[["SessionLane", OpenTurn], Awaitable[bool]]
+Joined: TypeAlias = Callable[["SessionLane", OpenTurn], None]
 
 
 class SessionLane:
     """One session as its single writer sees it."""
 
-    def __init__(self, key: SessionKey, user: str, session: str, journal: TurnJournal, settle: Settle) -> None:
+    def __init__(self, key: SessionKey, session: str, journal: TurnJournal, *, settle: Settle, joined: Joined) -> None:
         self.key = key
-        self.user = user
         self.session = session
         self.journal = journal
         self.settle = settle
         """Asked about a turn whose records are written, before its journal entry is closed; False: leave it open."""
+        self.joined = joined
+        """Told of each turn that joins."""
         self.settling = asyncio.Lock()
         """Held while a comparison is settled; never while waiting for `lock`."""
         self.lock = asyncio.Lock()
@@ -134,8 +49,6 @@ class SessionLane:
         self.writer: SessionWriter | None = None
         self.turns: list[OpenTurn] = []
         """Every open turn, in the order of the line."""
-        self.joined: Callable[[SessionLane, OpenTurn], None] = lambda *_: None
-        """Told of each turn that joins."""
 
     @property
     def open_turns(self) -> int:

@@ -23,9 +23,10 @@ import structlog
 
 from processors.begin_gate import GateShut
 from processors.decisions.recovery import hold_of, is_suspect
-from processors.session_lane import OpenTurn, SessionLane
+from processors.log_appender import WEATHER
+from processors.open_turn import OpenTurn
+from processors.session_lane import SessionLane
 from processors.target_pool import OnWait
-from processors.weather import WEATHER
 from schemas.journal import JournalEntry
 
 __all__ = ["QUIET_START_S", "SuspectLine"]

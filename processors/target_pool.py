@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 import structlog
 
-from infra.clock import Clock
-from infra.targets.model_catalogue import ServedModel, Target
+from infra.targets.model_catalogue import ServedModel
 from processors.decisions.circuit_breaker import BreakerEvent, after
 from processors.decisions.patience import Patience
 from processors.decisions.provider_router import CallNeeds, GiveUp
@@ -25,9 +23,8 @@ from processors.decisions.rate_window import Charge, RateState, headers_seen, se
 from processors.decisions.retry_policy import BLAMELESS_CODES, may_fail_over
 from processors.decisions.waiting_line import TELL_EVERY_S, LinePlace, Told, pace_of, place_in_line, worth_telling
 from processors.model_lines import Call, ModelLine, NoTarget, Waiter
-from processors.permit_desk import PermitDesk
-from processors.place_dispatch import TIMER_S_MIN, PlaceDispatch
-from processors.providers.provider import ChatProvider, ProviderError, ProviderOverloaded, ProviderTimedOut
+from processors.place_dispatch import CALLS_MAX, TIMER_S_MIN, PlaceDispatch
+from processors.providers.provider import ProviderError, ProviderOverloaded, ProviderTimedOut
 from processors.target_states import limits_of
 from schemas.permits import CallOutcome
 from schemas.prompts import Priority
@@ -39,21 +36,9 @@ log = structlog.get_logger(__name__)
 OnWait = Callable[[int, float | None], Awaitable[None]]
 """Told the position in line (0: next) and the expected wait in seconds, where it is known."""
 
-CALLS_MAX: Final = 4_096
-
 
 class TargetPool(PlaceDispatch):
     """Reserves calls."""
-
-    def __init__(
-        self,
-        make_provider: Callable[[Target], ChatProvider],
-        clock: Clock,
-        *,
-        calls_max: int = CALLS_MAX,
-        desk: PermitDesk | None = None,
-    ) -> None:
-        super().__init__(make_provider, clock, calls_max=calls_max, desk=desk)
 
     def set_share(self, owned: frozenset[int], partitions: int) -> None:
         """The partitions of users that this worker owns: its share of every limit."""

@@ -7,6 +7,7 @@ bytes that wait are bounded: `offer` then holds its caller back, and with it the
 from __future__ import annotations
 
 import asyncio
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 from infra.clock import Clock
@@ -26,42 +27,31 @@ class RunVoided(Exception):
     """Another owner of the session took the turn over; this run must not write any more."""
 
 
+@dataclass(eq=False)
 class TokenPublisher:
     """Publishes one run. Use as a context manager: it owns a task, which ends with it."""
 
-    def __init__(
-        self,
-        writer: SessionWriter,
-        clock: Clock,
-        *,
-        turn: str,
-        attempt: int,
-        run: str,
-        since_ms: int,
-        from_seq: int = 0,
-        brake: ReaderBrake | None = None,
-    ) -> None:
-        """`from_seq`: the number of the run's first chunk. `brake`: hears of every append, and holds `offer` back while
-        the answer's readers are behind."""
-        self.brake = brake
-        self.writer = writer
-        self.clock = clock
-        self.turn = turn
-        self.attempt = attempt
-        self.run = run
-        self.since_ms = since_ms
-        self.next_seq = from_seq
-        self.chunks: list[str] = []
-        self.gaps_us: list[int] = []
-        self.sizes: list[int] = []
-        self.pending_bytes = 0
-        self.published_at_us = 0
-        """When the first record was acknowledged; 0 before."""
-        self.closing = False
-        self.wake = asyncio.Event()
-        self.room = asyncio.Event()
-        self.room.set()
-        self.pump: asyncio.Task[None] | None = None
+    writer: SessionWriter
+    clock: Clock
+    _: KW_ONLY
+    turn: str
+    attempt: int
+    run: str
+    since_ms: int
+    next_seq: int = 0
+    """The number of the run's next chunk."""
+    brake: ReaderBrake | None = None
+    """Hears of every append, and holds `offer` back while the answer's readers are behind."""
+    chunks: list[str] = field(default_factory=list, init=False)
+    gaps_us: list[int] = field(default_factory=list, init=False)
+    sizes: list[int] = field(default_factory=list, init=False)
+    pending_bytes: int = field(default=0, init=False)
+    published_at_us: int = field(default=0, init=False)
+    """When the first record was acknowledged; 0 before."""
+    closing: bool = field(default=False, init=False)
+    wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    room: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    pump: asyncio.Task[None] | None = field(default=None, init=False)
 
     async def __aenter__(self) -> TokenPublisher:
         self.pump = asyncio.create_task(self.publish_what_waits(), name=f"publish-{self.turn}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from infra.clock import Clock
@@ -16,9 +17,10 @@ from processors.decisions.patience import Patience
 from processors.decisions.pricing import Price, cost_of
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.token_count import count_tokens
-from processors.merging import asked_by
-from processors.session_lane import OpenTurn, SessionLane
+from processors.open_turn import OpenTurn
+from processors.session_lane import SessionLane
 from processors.target_pool import Call, TargetPool
+from processors.turn_question import asked_by
 from processors.turn_route import ROUTE_S, TurnRoute
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import Usage
@@ -29,26 +31,17 @@ PREPARING_MAX: Final = 64
 """Conversations read at once for turns that are to stand in line: any number of them may wait there."""
 
 
+@dataclass(eq=False, kw_only=True)
 class TurnCalls:
     """The catalogue, the targets and the conversations, as a turn needs them."""
 
-    def __init__(
-        self,
-        *,
-        catalogue: Callable[[], ModelCatalogue],
-        pool: TargetPool,
-        conversations: Conversations,
-        answers: AnswerCache,
-        clock: Clock,
-        line_wait_s: float,
-    ) -> None:
-        self.catalogue = catalogue
-        self.pool = pool
-        self.conversations = conversations
-        self.answers = answers
-        self.clock = clock
-        self.line_wait_s = line_wait_s
-        self.preparing = asyncio.Semaphore(PREPARING_MAX)
+    catalogue: Callable[[], ModelCatalogue]
+    pool: TargetPool
+    conversations: Conversations
+    answers: AnswerCache
+    clock: Clock
+    line_wait_s: float
+    preparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PREPARING_MAX), init=False)
 
     async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
         """What is sent to the model; without a call, what the largest context of the turn's targets takes."""

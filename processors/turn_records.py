@@ -9,115 +9,33 @@ started, or the turn has ended: only then is it known whether its text stands.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import msgspec
 
 from infra.clock import Clock
+from processors.attempt import Attempt, StreamResult
 from processors.attempt_recorder import AttemptRecorder
-from processors.attempt_stream import StreamResult
-from processors.decisions.answer_room import answer_room
-from processors.decisions.continuation import TextSoFar
-from processors.decisions.history_cut import CutHistory
 from processors.decisions.recovery import closed
-from processors.decisions.stream_watchdog import StreamDeadlines
-from processors.decisions.token_count import count_tokens, estimated_usage
+from processors.decisions.token_count import estimated_usage
 from processors.log_appender import LogAppender
-from processors.providers.provider import ChatRequest, ProviderBabbled
-from processors.session_lane import OpenTurn, SessionLane
-from processors.target_pool import Call
+from processors.open_turn import OpenTurn, first_offset_of
+from processors.session_lane import SessionLane
 from processors.turn_calls import TurnCalls
-from schemas.journal import JournalEntry
 from schemas.prompts import ChatMessage
 from schemas.records import AttemptOutcome, AttemptReason
-from schemas.session_events import StartCause, TurnEnded, TurnStarted, Usage
+from schemas.session_events import TurnEnded, TurnStarted, Usage
 from schemas.turn_fold import FoldedRun, FoldedTurn
 
-__all__ = ["Attempt", "FailedCall", "TurnRecords", "first_offset_of"]
+__all__ = ["TurnRecords"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """An attempt whose `TurnStarted` is on the log and counts."""
-
-    number: int
-    run: str
-    cause: StartCause
-    history: CutHistory
-    call: Call
-    recorder: AttemptRecorder
-    answer_tokens: int
-    """The most tokens that it may say."""
-    temperature: float | None = None
-    """The prompt's own; None: the provider's."""
-    from_seq: int = 0
-    """Chunks of earlier attempts that it goes on from."""
-    before: str = ""
-    """Their text."""
-
-    @property
-    def messages(self) -> tuple[ChatMessage, ...]:
-        """What its provider is sent."""
-        messages = self.history.messages
-        return (*messages, ChatMessage(role="assistant", content=self.before)) if self.from_seq else messages
-
-    def request(self, *, usual_s: float | None) -> ChatRequest:
-        """What its provider is asked. `usual_s`: the target's usual time to its first token, where it is known."""
-        target = self.call.target
-        input_tokens = self.history.input_tokens + count_tokens(self.before, target.model)
-        return ChatRequest(
-            model=target.model,
-            messages=self.messages,
-            max_tokens=answer_room(self.answer_tokens, input_tokens=input_tokens, context_tokens=target.context_tokens),
-            temperature=self.temperature,
-            max_tokens_field=target.max_tokens_field,
-            fields=target.prefix_fields if self.from_seq else (),
-            deadlines=StreamDeadlines(
-                connect_s=target.connect_s,
-                leave_s=min(max(target.leave_s, usual_s or 0.0), target.first_token_s),
-                first_token_s=target.first_token_s,
-                between_tokens_s=target.between_tokens_s,
-                total_s=target.total_s,
-            ),
-            input_tokens=input_tokens,
-        )
-
-    @property
-    def input_usage(self) -> Usage:
-        """What it has cost to ask, by our own count."""
-        return estimated_usage(self.messages, "", self.call.target.model)
-
-    def whole_text(self, result: StreamResult) -> str:
-        """The visible text after it; empty where that is too long to be kept."""
-        return "" if result.chunks and not result.text else self.before + result.text
-
-
-@dataclass(frozen=True)
-class FailedCall:
-    """An attempt that failed, and that another one may follow."""
-
-    attempt: Attempt
-    result: StreamResult
-
-    @cached_property
-    def said(self) -> TextSoFar:
-        """The visible text that it leaves."""
-        text = self.attempt.whole_text(self.result)
-        return TextSoFar(
-            text=text,
-            chunks=self.attempt.from_seq + self.result.chunks,
-            tokens=count_tokens(text, self.attempt.call.target.model),
-            babbled=isinstance(self.result.failure, ProviderBabbled),
-        )
-
-
+@dataclass(eq=False, kw_only=True)
 class TurnRecords:
     """Writes records and closes turns."""
 
-    def __init__(self, *, appender: LogAppender, calls: TurnCalls, clock: Clock) -> None:
-        self.appender = appender
-        self.calls = calls
-        self.clock = clock
+    appender: LogAppender
+    calls: TurnCalls
+    clock: Clock
 
     async def finish(self, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult) -> None:
         """The record of the attempt that has ended its turn. Raises AppendFailed."""
@@ -312,8 +230,3 @@ class TurnRecords:
 def reason_of(run: FoldedRun | None) -> AttemptReason:
     """Of an attempt that a later one followed."""
     return "continued" if run is not None and run.stands else "void"
-
-
-def first_offset_of(entry: JournalEntry, folded: FoldedTurn | None) -> int:
-    """Where the turn begins on the log, as far as it is known."""
-    return folded.first_offset if folded is not None else entry.first_offset

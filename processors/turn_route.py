@@ -16,12 +16,13 @@ import structlog
 
 from infra.clock import Clock
 from infra.targets.model_catalogue import ServedModel
-from processors.attempt_stream import StreamResult
+from processors.attempt import StreamResult
 from processors.decisions.continuation import GoOn, decide_start
 from processors.decisions.patience import Patience
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.retry_policy import FailureView, RetryAt, decide_retry, may_fail_over
 from processors.decisions.turn_ending import Ending, no_target_ending
+from processors.open_turn import OpenTurn
 from processors.providers.provider import (
     CONTEXT_EXCEEDED,
     ProviderBabbled,
@@ -29,7 +30,6 @@ from processors.providers.provider import (
     ProviderTimedOut,
     ProviderWordless,
 )
-from processors.session_lane import OpenTurn
 from processors.target_pool import Call, OnWait, TargetPool
 from schemas.prompts import Priority
 from schemas.session_events import StartCause

@@ -14,47 +14,41 @@ The order, and what a death between two lines leaves behind:
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Final
-from uuid import uuid4
 
 import msgspec
 import structlog
 
 from infra.clock import Clock
 from infra.settings import LINE_WAIT_S
-from infra.targets.model_catalogue import ModelCatalogue, ServedModel
+from infra.targets.model_catalogue import ModelCatalogue
 from infra.telemetry.metric_names import (
     WORKER_CALL_LIMIT,
     WORKER_PROVIDER_TTFT_SECONDS,
     WORKER_TOKENS,
     WORKER_TURNS,
-    WORKER_TURNS_RUNNING,
 )
 from infra.telemetry.metrics import Metrics
 from processors.answer_cache import CACHE_BYTES_MAX, AnswerCache, is_cached
-from processors.attempt_recorder import AttemptRecorder
-from processors.attempt_stream import AttemptStream, StreamResult
+from processors.attempt import Attempt, StreamResult
+from processors.attempt_calls import AttemptCalls
 from processors.conversation import Conversations
-from processors.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
-from processors.decisions.continuation import GoOn, Restart, StartDecision, decide_start
-from processors.decisions.gibberish_watch import GibberishLimits
-from processors.decisions.hedge_delay import FirstTokenTimes, hedge_delay_s, observed, usual_first_token_s
-from processors.decisions.history_cut import CutHistory
-from processors.decisions.repetition_watch import RepetitionLimits
+from processors.decisions.continuation import Restart, StartDecision, decide_start
 from processors.decisions.turn_ending import Ending
 from processors.hedged_call import HedgedCall
 from processors.log_appender import LogAppender
-from processors.session_lane import OpenTurn, SessionLane
+from processors.open_turn import OpenTurn, first_offset_of
+from processors.session_lane import SessionLane
 from processors.side_by_side import both
 from processors.target_pool import Call, TargetPool
 from processors.target_states import TargetState
 from processors.token_publisher import RunVoided
 from processors.turn_calls import TurnCalls
-from processors.turn_records import Attempt, TurnRecords, first_offset_of
+from processors.turn_records import TurnRecords
 from processors.turn_route import TurnRoute
-from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, TurnStarted, Usage
+from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, Usage
 from schemas.turn_fold import FoldedTurn, Verdict
 
 __all__ = ["TurnRunner"]
@@ -80,7 +74,6 @@ class TurnRunner:
         answer_cache_bytes_max: int = CACHE_BYTES_MAX,
         line_wait_s: float = LINE_WAIT_S,
     ) -> None:
-        self.appender = appender
         self.conversations = conversations
         self.clock = clock
         self.pool = pool
@@ -93,10 +86,8 @@ class TurnRunner:
             clock=clock,
             line_wait_s=line_wait_s,
         )
+        self.attempts = AttemptCalls(appender=appender, calls=self.calls, metrics=metrics)
         self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
-        self.first_tokens: dict[str, FirstTokenTimes] = {}
-        """By target."""
-        self.running = metrics.gauge(WORKER_TURNS_RUNNING)
         self.turns = metrics.counter(WORKER_TURNS)
         self.tokens = metrics.counter(WORKER_TOKENS)
         self.ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)
@@ -128,14 +119,14 @@ class TurnRunner:
             if folded is None and queued is None:  # the log was lost: tell the turn anew
                 queued = turn.queued(position=0, at_us=self.clock.now_us())
             leading: list[SessionEvent] = [queued] if queued else []
-            number = max(turn.entry.attempt, folded.attempts_known if folded else 0) + 1
-            run = uuid4().hex[:12]
-            turn.runs.add(run)
+            number, run = turn.next_run(folded)
             entry = msgspec.structs.replace(
                 turn.entry, phase="running", attempt=number, run=run, updated_at_us=self.clock.now_us()
             )
-            attempt = self.attempt_of(lane, turn, call, start, history=history, number=number, run=run)
-            started = self.started_of(turn, attempt)
+            attempt = self.attempts.attempt_of(
+                lane, turn, call, start, history=history, number=number, run=run, cause=turn.cause
+            )
+            started = self.attempts.started_of(turn, attempt)
             _, (verdicts, _) = await both(
                 lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
             )
@@ -170,57 +161,6 @@ class TurnRunner:
         log.info("attempt_follows", turn=turn.turn, target=call.target.name, decision=str(decision))
         return decision
 
-    def attempt_of(
-        self,
-        lane: SessionLane,
-        turn: OpenTurn,
-        call: Call,
-        start: StartDecision,
-        *,
-        history: CutHistory,
-        number: int,
-        run: str,
-    ) -> Attempt:
-        failed = turn.failed if isinstance(start, GoOn) else None
-        from_seq = start.from_seq if isinstance(start, GoOn) else 0
-        recorder = AttemptRecorder(
-            self.appender,
-            lane.key,
-            turn.entry,
-            attempt=number,
-            run=run,
-            from_seq=from_seq,
-            before=failed.attempt.recorder if failed else None,
-        )
-        return Attempt(
-            number=number,
-            run=run,
-            cause=turn.cause,
-            history=history,
-            call=call,
-            recorder=recorder,
-            answer_tokens=start.answer_tokens
-            if isinstance(start, GoOn)
-            else self.calls.answer_tokens(turn, call.served),
-            temperature=turn.prompt.temperature,
-            from_seq=from_seq,
-            before=failed.said.text if failed else "",
-        )
-
-    def started_of(self, turn: OpenTurn, attempt: Attempt) -> TurnStarted:
-        return TurnStarted(
-            turn=turn.turn,
-            attempt=attempt.number,
-            run=attempt.run,
-            provider=attempt.call.provider.name,
-            model=attempt.call.target.model,
-            cause=attempt.cause,
-            cached=is_cached(attempt.call),
-            from_seq=attempt.from_seq,
-            history_messages_cut=attempt.history.messages_cut,
-            at_us=self.clock.now_us(),
-        )
-
     async def stream(
         self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, route: TurnRoute
     ) -> tuple[Attempt, StreamResult]:
@@ -230,68 +170,11 @@ class TurnRunner:
         Raises AppendFailed, LogError, RunVoided. Every call is finished in any case.
         Cancellation: the calls are closed and nothing more is written; the next owner starts another attempt.
         """
-        delay_s = hedge_delay_s(self.first_tokens.get(attempt.call.target.name, ()))
-        hedges = attempt.call.served.hedge and not attempt.from_seq and not is_cached(attempt.call)
-        if hedges and delay_s is not None:
-            return await HedgedCall(self, lane, turn, route).run(attempt, delay_s)
-        stream = self.stream_of(lane, attempt, may_leave=partial(route.has_stand_in, attempt.call))
-        return attempt, await self.run_call(turn, attempt, stream)
-
-    def stream_of(
-        self,
-        lane: SessionLane,
-        attempt: Attempt,
-        *,
-        may_leave: Callable[[], bool],
-        before_first: Callable[[], Awaitable[None]] | None = None,
-        leads: bool = True,
-    ) -> AttemptStream:
-        """The call of an attempt, not made yet."""
-        call = attempt.call
-
-        def heard(chunks: int) -> None:
-            tokens = attempt.history.input_tokens
-            self.pool.heard(call, sent_s=stream.requested_s, chunks=chunks, input_tokens=tokens)
-
-        stream = AttemptStream(
-            provider=call.provider,
-            writer=lane.log(),
-            clock=self.clock,
-            recorder=attempt.recorder,
-            watch=watch_of(call.served),
-            from_seq=attempt.from_seq,
-            on_limits=lambda seen: self.pool.headers_seen(call, seen),
-            on_heard=heard,
-            before_first=before_first,
-            may_leave=may_leave,
-            leads=leads,
-        )
-        return stream
-
-    async def run_call(self, turn: OpenTurn, attempt: Attempt, stream: AttemptStream) -> StreamResult:
-        """Make a call and finish it. Raises and is cancelled as `stream`."""
-        self.answers.count(turn.prompt, attempt.call)
-        self.running.inc()
-        error, used = None, 0
-        try:
-            request = attempt.request(usual_s=usual_first_token_s(self.first_tokens.get(attempt.call.target.name, ())))
-            result = await stream.run(turn, request, attempt=attempt.number, run=attempt.run)
-            error, used = result.failure, result.usage.input_tokens + result.usage.output_tokens
-            if result.ttft_us is not None:
-                self.spoke_after(attempt, result.ttft_us / 1e6)
-        finally:
-            self.running.dec()
-            if stream.beaten:  # it was asked, if in vain
-                used = attempt.input_usage.input_tokens
-                self.spoke_after(attempt, self.clock.monotonic_s() - stream.requested_s)
-            spoke, chunks = stream.chunks > 0, stream.paced_chunks
-            self.pool.finish(attempt.call, error=error, tokens_used=used, spoke=spoke, chunks=chunks)
-        return result
-
-    def spoke_after(self, attempt: Attempt, first_token_s: float) -> None:
-        """Note how long a target took to its first token, or at least would have taken."""
-        name = attempt.call.target.name
-        self.first_tokens[name] = observed(self.first_tokens.get(name, ()), first_token_s)
+        delay_s = self.attempts.hedge_delay_s(attempt)
+        if delay_s is not None:
+            return await HedgedCall(self.attempts, self.records, lane, turn, route).run(attempt, delay_s)
+        stream = self.attempts.stream_of(lane, attempt, may_leave=partial(route.has_stand_in, attempt.call))
+        return attempt, await self.attempts.run_call(turn, attempt, stream)
 
     async def end(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
         """Write the ending, the record and the closed entry, in this order. Raises RunVoided."""
@@ -416,13 +299,3 @@ class TurnRunner:
 def goes_on_from_own(turn: OpenTurn, folded: FoldedTurn | None) -> bool:
     """Whether the run that the newest one goes on from is this worker's: another's text may be as long, by chance."""
     return folded is not None and bool(folded.void_runs) and folded.void_runs[-1].run in turn.runs
-
-
-def watch_of(served: ServedModel) -> AnswerWatch:
-    """What an answer of this model is watched for."""
-    return AnswerWatch(
-        AnswerWatchLimits(
-            repetition=RepetitionLimits() if served.watch_repetition else None,
-            gibberish=GibberishLimits() if served.watch_gibberish else None,
-        )
-    )

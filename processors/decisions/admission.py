@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from schemas.journal import ENDED_KEPT_S, JournalEntry
-from schemas.prompts import PromptSubmitted
+from schemas.prompts import PromptSubmitted, turns_of
 
 __all__ = [
     "CANCEL_REMEMBERED_S",
@@ -26,6 +26,7 @@ __all__ = [
     "Repetition",
     "body_hash_of",
     "decide_admission",
+    "queued_entry",
 ]
 
 CANCEL_REMEMBERED_S: Final = 600
@@ -66,6 +67,24 @@ def body_hash_of(prompt: PromptSubmitted) -> str:
     """A hash of what the prompt asks for, without when it was sent."""
     body = msgspec.structs.replace(prompt, submitted_at_us=0)
     return hashlib.sha256(msgspec.json.encode(body)).hexdigest()[:32]
+
+
+def queued_entry(
+    prompt: PromptSubmitted, index: int, *, body_hash: str, accepted_at_us: int, now_us: int
+) -> JournalEntry:
+    """What is journalled first of one of the prompt's turns."""
+    return JournalEntry(
+        turn=turns_of(prompt)[index],
+        user=prompt.user,
+        session=prompt.session,
+        prompt_id=prompt.prompt_id,
+        phase="queued",
+        body_hash=body_hash,
+        prompt=prompt,
+        accepted_at_us=accepted_at_us,
+        index=index,
+        updated_at_us=now_us,
+    )
 
 
 def decide_admission(

@@ -1,7 +1,6 @@
 """The house: modules without circles, and folders in the order that a prompt meets them.
 
-Every import counts, wherever it stands: one under `TYPE_CHECKING` hides a circle from Python, not from a reader. What
-is broken today stands in `KNOWN_FAULTS`, which only shrinks: an entry that is a fault no longer fails the test too.
+Every import counts, wherever it stands: one under `TYPE_CHECKING` hides a circle from Python, not from a reader.
 """
 
 from __future__ import annotations
@@ -36,28 +35,6 @@ FACE: Final = "tokenwire"
 """Reads what a command needs when it runs, so that `--help` comes at once; what it needs for types it may import so."""
 HEAVY: Final = {"jgo.maven"}
 """Of others, and too slow to import for a type alone."""
-
-KNOWN_FAULTS: Final[frozenset[str]] = frozenset(
-    {
-        "circle: processors.attempt_stream, processors.merging, processors.session_lane, "
-        "processors.turn_calls, processors.turn_records, processors.turn_route",
-        "circle: processors.command_intake, processors.comparisons, processors.journal_repair, "
-        "processors.partition_owner, processors.prompt_intake, processors.session_watchers, "
-        "processors.turn_lines, processors.turn_recovery, processors.unlogged_endings",
-        "circle: processors.hedged_call, processors.turn_runner",
-        "type only: processors.command_intake imports processors.partition_owner",
-        "type only: processors.comparisons imports processors.partition_owner",
-        "type only: processors.hedged_call imports processors.turn_runner",
-        "type only: processors.journal_repair imports processors.partition_owner",
-        "type only: processors.model_lines imports processors.permit_asks",
-        "type only: processors.prompt_intake imports processors.partition_owner",
-        "type only: processors.session_lane imports processors.turn_records",
-        "type only: processors.session_watchers imports processors.partition_owner",
-        "type only: processors.turn_lines imports processors.partition_owner",
-        "type only: processors.turn_recovery imports processors.partition_owner",
-        "type only: processors.unlogged_endings imports processors.partition_owner",
-    }
-)
 
 
 def ours() -> list[SourceFile]:
@@ -159,11 +136,8 @@ def faults_of(sources: list[SourceFile]) -> set[str]:
 
 
 def test_the_house_stands() -> None:
-    """No circle, no import for types alone, none of a folder above; what is broken is known."""
-    faults = faults_of(ours())
-
-    assert sorted(faults - KNOWN_FAULTS) == []
-    assert sorted(KNOWN_FAULTS - faults) == [], "mended: take it out of KNOWN_FAULTS"
+    """No circle, no import for types alone, none of a folder above, and every folder has its floor."""
+    assert sorted(faults_of(ours())) == []
 
 
 def source_of(path: str, text: str) -> SourceFile:

@@ -12,8 +12,12 @@ from infra.telemetry.metrics import Metrics
 from processors.activity_teller import ActivityTeller
 from processors.conversation import Conversations
 from processors.dead_letter_writer import DeadLetterWriter
-from processors.partition_owner import Delivery, OwnerLimits, PartitionOwner, WorkerParts
+from processors.delivery import Delivery
+from processors.owner_limits import OwnerLimits
+from processors.partition_owner import PartitionOwner
+from processors.session_logs import SessionLogs
 from processors.turn_runner import TurnRunner
+from processors.worker_parts import WorkerParts
 from schemas.codec import decode_dead_letter, decode_record, decode_session_event, encode
 from schemas.dead_letters import DeadLetter
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
@@ -88,13 +92,21 @@ class OneWorker:
             clock=self.clock,
             metrics=self.metrics,
         )
+        activity = ActivityTeller(self.appender, self.clock)
         return WorkerParts(
             appender=self.appender,
             reader=self.reader,
             topics=self.topics,
+            logs=SessionLogs(
+                topics=self.topics,
+                appender=self.appender,
+                reader=self.reader,
+                activity=activity,
+                conversations=self.conversations,
+            ),
             runner=runner,
             dead_letters=self.dead_letter_writer,
-            activity=ActivityTeller(self.appender, self.clock),
+            activity=activity,
             clock=self.clock,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=limits,
@@ -120,8 +132,8 @@ class OneWorker:
         """Hand a command of this offset to an owner."""
         value = command if isinstance(command, bytes) else encode(command)
         now_us = self.clock.now_us()
-        owner.window.begin_at(offset)
-        await owner.deliver(Delivery(offset, now_us // 1_000, USER.encode(), value, now_us))
+        owner.inbox.window.begin_at(offset)
+        await owner.inbox.deliver(Delivery(offset, now_us // 1_000, USER.encode(), value, now_us))
 
     @property
     def place(self) -> LogPlace:

@@ -21,10 +21,12 @@ from processors.activity_teller import ActivityTeller
 from processors.conversation import Conversations
 from processors.dead_letter_writer import DeadLetterWriter
 from processors.decisions.hedge_delay import OBSERVED_MIN
+from processors.owner_limits import OwnerLimits
 from processors.ownership import Ownership
-from processors.partition_owner import OwnerLimits, WorkerParts
 from processors.providers.provider import ChatRequest
+from processors.session_logs import SessionLogs
 from processors.turn_runner import TurnRunner
+from processors.worker_parts import WorkerParts
 from schemas.codec import decode_session_event
 from schemas.prompt_limits import PromptLimits
 from schemas.session_events import TurnHedged, TurnStarted
@@ -107,14 +109,23 @@ class SimulatedProcess:
             clock=group.clock,
             metrics=metrics,
         )
-        runner.first_tokens = dict.fromkeys(group.catalogue.targets, (USUALLY_S,) * OBSERVED_MIN)
+        runner.attempts.first_tokens = dict.fromkeys(group.catalogue.targets, (USUALLY_S,) * OBSERVED_MIN)
+        activity = ActivityTeller(self.appender, group.clock)
+        reader, topics = MemoryReader(group.log, self.read_weather), MemoryTopics(group.log)
         return WorkerParts(
             appender=self.appender,
-            reader=MemoryReader(group.log, self.read_weather),
-            topics=MemoryTopics(group.log),
+            reader=reader,
+            topics=topics,
+            logs=SessionLogs(
+                topics=topics,
+                appender=self.appender,
+                reader=reader,
+                activity=activity,
+                conversations=runner.conversations,
+            ),
             runner=runner,
             dead_letters=DeadLetterWriter(self.appender, group.clock, metrics),
-            activity=ActivityTeller(self.appender, group.clock),
+            activity=activity,
             clock=group.clock,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=group.limits,

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from infra.targets.model_catalogue import Ability
 from processors.decisions.merge_question import TASK
-from processors.partition_owner import OwnerLimits
+from processors.owner_limits import OwnerLimits
 from processors.providers.provider import ChatRequest, ProviderCut, ProviderUnreachable
 from schemas.codec import encode
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
@@ -273,11 +273,11 @@ class Campaign:
             owner = owners.get(partition)
             if owner is None or not owner.ready.is_set():
                 return f"partition {partition} is not owned yet"
-            if owner.inbox or owner.window.open or owner.window.next_offset < 0:
+            if owner.queue.waiting or owner.inbox.window.open or owner.inbox.window.next_offset < 0:
                 behind = len(self.log.records(PROMPTS, partition)) - max(0, self.group.committed.get(partition, 0))
-                if owner.inbox or owner.window.open or behind:
-                    return f"partition {partition} has commands to take in: {list(owner.window.open)}"
-            if any(lane.open_turns for lane in owner.lanes.values()):
+                if owner.queue.waiting or owner.inbox.window.open or behind:
+                    return f"partition {partition} has commands to take in: {list(owner.inbox.window.open)}"
+            if any(lane.open_turns for lane in owner.sessions.lanes.values()):
                 return f"partition {partition} has turns open"
             if any(True for _ in owner.journal.open_entries()):
                 return f"partition {partition} has journal entries open"

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from processors.comparisons import Comparisons
 from processors.decisions.merge_question import TASK
+from processors.open_turn import OpenTurn
 from processors.providers.provider import ChatRequest, ProviderRefused
+from processors.session_lane import SessionLane
 from schemas.codec import decode_session_event
 from schemas.identifiers import PromptId, SessionId, UserId, turn_id_of
 from schemas.prompts import ChatMessage, CompareMode, OnBusy, PromptCancelled, PromptSubmitted
@@ -57,7 +58,7 @@ def settled(worker: OneWorker, prompt_id: str = "p1") -> ComparisonEnded | None:
 async def until_settled(worker: OneWorker, prompt_id: str = "p1", limit_s: float = 300.0) -> int:
     """Wait for the comparison's end; the index of the turn that was chosen, -1 for none."""
     await worker.until(lambda: settled(worker, prompt_id) is not None, limit_s)
-    await worker.until(lambda: worker.owner.lane_of(USER, SESSION).idle)
+    await worker.until(lambda: worker.owner.sessions.lane_of(USER, SESSION).idle)
     comparison = settled(worker, prompt_id)
     assert comparison is not None
     turns: list[str] = [turn_id_of(UserId(USER), SessionId(SESSION), PromptId(prompt_id), index) for index in range(4)]
@@ -358,24 +359,23 @@ async def test_prompt_sent_again_of_which_a_part_is_missing(worker: OneWorker) -
 
 @pytest.mark.parametrize("mode", ["all", "first", "best", "merge"])
 @pytest.mark.parametrize("before", ["settling", "closing"])
-def test_worker_dies_before_the_turn_is_closed(mode: CompareMode, before: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_dies_before_the_turn_is_closed(mode: CompareMode, before: str) -> None:
     """The next owner closes it, and settles what was not settled, once."""
     loop = VirtualLoop()
-    settle = Comparisons.settle
 
     async def play() -> tuple[OneWorker, int]:
         worker = OneWorker(LoopClock(loop))
         worker.provider.script_of = paced
 
-        async def dying(comparisons: Comparisons, lane: object, turn: object) -> bool:
-            if comparisons.owner.generation > 1:
-                return await settle(comparisons, lane, turn)  # type: ignore[arg-type]
+        settle = worker.owner.sessions.settle
+
+        async def dying(lane: SessionLane, turn: OpenTurn) -> bool:
             if before == "closing":
-                await settle(comparisons, lane, turn)  # type: ignore[arg-type]
+                await settle(lane, turn)
             await asyncio.sleep(1e6)
             return False
 
-        monkeypatch.setattr(Comparisons, "settle", dying)
+        worker.owner.sessions.settle = dying
         worker.owner.start()
         await worker.send(compared(mode))
         await worker.until(lambda: reasons(worker).count("complete") == (1 if mode == "first" else 3))
@@ -410,7 +410,7 @@ async def test_partition_lost_while_a_comparison_runs(worker: OneWorker) -> None
     assert await until_settled(worker) == 3
     assert len(worker.provider.calls) == 4
     assert [turn.attempt for turn in worker.fold().turns.values()] == [1] * 4
-    assert (times_settled(worker), retired.tasks) == (1, set())
+    assert (times_settled(worker), retired.tasks.running) == (1, set())
 
 
 @pytest.mark.parametrize("topic", ["session", "records", "turns"])

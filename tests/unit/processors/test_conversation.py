@@ -75,7 +75,7 @@ async def test_session_that_was_another_workers_meanwhile(worker: OneWorker) -> 
 async def test_two_readers_at_once(worker: OneWorker) -> None:
     """A conversation counts once against the memory's bound."""
     await asked(worker, "p1")
-    writer = next(iter(worker.owner.lanes.values())).log()
+    writer = next(iter(worker.owner.sessions.lanes.values())).log()
     conversations = Conversations(bytes_max=10_000)
     await asyncio.gather(*(conversations.find(writer, read_from=0) for _ in range(3)))
 

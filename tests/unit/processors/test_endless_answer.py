@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from processors.attempt import StreamResult
 from processors.attempt_recorder import AttemptRecorder
-from processors.attempt_stream import AttemptStream, StreamResult
+from processors.attempt_stream import AttemptStream
 from processors.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
 from processors.decisions.token_count import count_tokens
+from processors.open_turn import OpenTurn
 from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, TextChunk
-from processors.session_lane import OpenTurn
 from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
 from schemas.prompts import ChatMessage, PromptSubmitted

@@ -29,7 +29,9 @@ SLOW, SLOWER, QUICK = Script(first_s=5.0), Script(first_s=50.0), Script(first_s=
 def hedged(worker: OneWorker, *scripts: Script, able: frozenset[Ability] = UNABLE) -> list[ScriptedProvider]:
     """Targets that are known to take half a second to their first token."""
     providers = with_targets(worker, *((able, script) for script in scripts), hedge=True)
-    worker.parts.runner.first_tokens = {f"t{rank}": (USUALLY_S,) * OBSERVED_MIN for rank in range(len(scripts))}
+    worker.parts.runner.attempts.first_tokens = {
+        f"t{rank}": (USUALLY_S,) * OBSERVED_MIN for rank in range(len(scripts))
+    }
     return providers
 
 
@@ -114,11 +116,11 @@ def test_call_that_is_as_quick_as_usual(first_s: float) -> None:
 async def test_target_that_little_is_known_of(worker: OneWorker) -> None:
     """It is given its time, and the times of its answers are noted."""
     providers = hedged(worker, SLOW, QUICK)
-    worker.parts.runner.first_tokens.clear()
+    worker.parts.runner.attempts.first_tokens.clear()
     await answered(worker)
 
     assert [len(provider.calls) for provider in providers] == [1, 0]
-    ((name, times),) = worker.parts.runner.first_tokens.items()
+    ((name, times),) = worker.parts.runner.attempts.first_tokens.items()
     assert (name, [round(time_s, 3) for time_s in times]) == ("t0", [5.0])
 
 
@@ -128,8 +130,8 @@ async def test_beaten_call_is_noted_as_slow(worker: OneWorker) -> None:
     hedged(worker, SLOW, QUICK)
     await answered(worker)
 
-    assert worker.parts.runner.first_tokens["t0"][-1] > USUALLY_S
-    assert len(worker.parts.runner.first_tokens["t0"]) == OBSERVED_MIN + 1
+    assert worker.parts.runner.attempts.first_tokens["t0"][-1] > USUALLY_S
+    assert len(worker.parts.runner.attempts.first_tokens["t0"]) == OBSERVED_MIN + 1
 
 
 @pytest.mark.parametrize("closing_s", [0.0, 2.0])
@@ -168,7 +170,7 @@ async def test_both_calls_are_late_and_a_third_target_stands_by(worker: OneWorke
 async def test_model_that_does_not_hedge(worker: OneWorker) -> None:
     """It is opt-in."""
     providers = with_targets(worker, (UNABLE, SLOW), (UNABLE, QUICK))
-    worker.parts.runner.first_tokens = {"t0": (USUALLY_S,) * OBSERVED_MIN}
+    worker.parts.runner.attempts.first_tokens = {"t0": (USUALLY_S,) * OBSERVED_MIN}
     await answered(worker)
 
     assert [len(provider.calls) for provider in providers] == [1, 0]
@@ -331,7 +333,7 @@ async def test_successor_finds_two_calls(worker: OneWorker) -> None:
     await worker.until(is_hedged(worker))
     await asyncio.sleep(1.0)
     await worker.owner.stop()
-    worker.parts.runner.first_tokens.clear()
+    worker.parts.runner.attempts.first_tokens.clear()
     with_targets(worker, (UNABLE, QUICK))
     worker.owner = worker.new_owner(2)
     worker.owner.start()

@@ -82,7 +82,7 @@ async def test_group_that_went_on_without_us(worker: OneWorker) -> None:
     await own(ownership, {PARTITION}, 7)
 
     assert ownership.owners[PARTITION] is not owner
-    assert (owner.tasks, worker.provider.open_calls) == (set(), 0)
+    assert (owner.tasks.running, worker.provider.open_calls) == (set(), 0)
     await stop(ownership)
 
 
@@ -153,7 +153,7 @@ async def test_commands_that_the_consumer_passes_over(worker: OneWorker) -> None
     await worker.until(lambda: worker.finished[-1:] == [(PARTITION, 4, 5)])
     ownership.on_sought({PARTITION: 9, OTHER: 9})
 
-    assert ownership.owners[PARTITION].window.due == 4
+    assert ownership.owners[PARTITION].inbox.window.due == 4
     await stop(ownership)
 
 

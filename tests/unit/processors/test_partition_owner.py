@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from infra.kafka.lost_range import LostRange
+from processors.delivery import DELIVERY_OVERHEAD_BYTES
 from processors.ownership import Ownership
-from processors.partition_owner import DELIVERY_OVERHEAD_BYTES, SWEEP_EVERY_S
+from processors.partition_owner import SWEEP_EVERY_S
 from processors.permit_desk import PermitDesk
 from schemas.codec import encode
 from schemas.journal import ENDED_KEPT_S
@@ -90,7 +91,7 @@ def test_group_shuffled_while_there_is_no_slot_for_a_command() -> None:
         worker.owner.kept(2)
         await asyncio.sleep(60)
         found = list(worker.finished)
-        assert worker.owner.window.finished == set()
+        assert worker.owner.inbox.window.finished == set()
         await worker.owner.stop()
         return found
 
@@ -106,7 +107,7 @@ async def test_partition_lost_while_a_turn_runs(worker: OneWorker) -> None:
     gone: list[object] = []
     await worker.owner.lease_running()
     await worker.owner.retire()
-    worker.owner.when_done(gone.append)
+    worker.owner.tasks.when_all_done(lambda: gone.append(worker.owner))
     successor = worker.new_owner(2)
     successor.start()
     await worker.until(lambda: worker.reason("p3") != "")
@@ -114,7 +115,7 @@ async def test_partition_lost_while_a_turn_runs(worker: OneWorker) -> None:
 
     assert (worker.reason("p2"), worker.turn("p2").attempt) == ("complete", 1)
     assert len(worker.provider.calls) == 2
-    assert worker.owner.tasks == set()
+    assert worker.owner.tasks.running == set()
     await successor.stop()
 
 
@@ -128,7 +129,7 @@ async def test_partition_lost_while_a_turn_waits_at_the_gate(worker: OneWorker) 
     await worker.owner.retire()
 
     await asyncio.sleep(1)
-    assert worker.owner.tasks == set()
+    assert worker.owner.tasks.running == set()
     assert worker.parts.runner.pool.calls == 0
 
 
@@ -144,7 +145,7 @@ async def test_partition_lost_between_two_attempts(worker: OneWorker) -> None:
     await worker.owner.retire()
     await asyncio.sleep(5)
 
-    assert worker.owner.tasks == set()
+    assert worker.owner.tasks.running == set()
     assert worker.parts.runner.pool.calls == 0
     assert worker.turn("p2").attempt == 1
 
@@ -186,7 +187,7 @@ def test_inbox_is_bounded() -> None:
         worker = OneWorker(LoopClock(loop), inbox_bytes_max=10 * DELIVERY_OVERHEAD_BYTES)
         sending = asyncio.create_task(worker.send(*[b""] * 100))
         await asyncio.sleep(1)
-        assert len(worker.owner.inbox) == 10
+        assert len(worker.owner.queue.waiting) == 10
         assert not sending.done()
         worker.owner.start()
         await sending
@@ -207,8 +208,8 @@ def test_lanes_are_bounded() -> None:
         for number in range(8):
             await worker.send(prompt(f"p{number}", session=f"s{number}"))
             await asyncio.sleep(1)
-        assert len(worker.owner.lanes) == 2
-        assert "s0" in {lane.session for lane in worker.owner.lanes.values()}
+        assert len(worker.owner.sessions.lanes) == 2
+        assert "s0" in {lane.session for lane in worker.owner.sessions.lanes.values()}
         assert len(worker.appender.forgotten) == 6
         await worker.send(prompt("again", session="s3"))
         await asyncio.sleep(60)
@@ -240,7 +241,7 @@ async def test_quiet_sessions_are_forgotten(worker: OneWorker) -> None:
     await asyncio.sleep(idle_s / 2)
     await worker.send(prompt("p2", session="later"))
     await asyncio.sleep(idle_s / 2 + 2 * SWEEP_EVERY_S)
-    assert {lane.session for lane in worker.owner.lanes.values()} == {"busy", "later"}
+    assert {lane.session for lane in worker.owner.sessions.lanes.values()} == {"busy", "later"}
     assert len(worker.appender.forgotten) == 1
     assert len(worker.conversations.kept) == 2
 
@@ -274,7 +275,7 @@ async def test_word_between_workers(worker: OneWorker) -> None:
     assert answers == [granted, granted]
     assert pool.states[served.targets[0].name].in_flight >= 1
     assert worker.dead_letters() == []
-    assert len(worker.owner.lanes) == 1
+    assert len(worker.owner.sessions.lanes) == 1
 
 
 @on_virtual_time
@@ -283,4 +284,4 @@ async def test_word_to_a_worker_without_a_desk(worker: OneWorker) -> None:
     await worker.send(encode(PermitAsked(permit="w-1", target="groq:llama", reply_partition=3)))
     await worker.until(lambda: worker.finished == [(PARTITION, 1, 1)])
 
-    assert worker.owner.lanes == {}
+    assert worker.owner.sessions.lanes == {}

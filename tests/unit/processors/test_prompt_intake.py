@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from processors.session_lane import OpenTurn, SessionLane
+from processors.open_turn import OpenTurn
+from processors.session_lane import SessionLane
 from processors.turn_route import TurnRoute
 from schemas.journal import JournalEntry
 from schemas.prompts import ChatMessage, OnBusy, PromptCancelled
@@ -101,7 +102,7 @@ async def test_more_prompts_beside_each_other_than_may_be(worker: OneWorker) -> 
     assert worker.provider.open_calls == limit
     assert [worker.turn(f"p{number}").queued.position for number in (0, limit - 1, limit)] == [0, 0, limit]
     await ended(worker, f"p{limit + 1}")
-    await worker.until(lambda: worker.owner.lane_of(USER, SESSION).idle)
+    await worker.until(lambda: worker.owner.sessions.lane_of(USER, SESSION).idle)
     assert {worker.reason(f"p{number}") for number in range(limit + 2)} == {"complete"}
 
 
@@ -244,7 +245,7 @@ async def test_partition_lost_while_turns_run_side_by_side(worker: OneWorker) ->
     assert [worker.turn(name).attempt for name in ("p2", "p3", "p4")] == [1, 1, 1]
     assert len(worker.provider.calls) == 3
     await successor.stop()
-    assert worker.owner.tasks == set()
+    assert worker.owner.tasks.running == set()
 
 
 @on_virtual_time
@@ -284,7 +285,7 @@ def test_worker_dies_while_it_turns_a_comparison_away() -> None:
         worker.owner.start()
         await worker.send(prompt("p0"), prompt("p1"))
         await worker.until(lambda: len(worker.fold().turns) == 2)
-        lane, settle = worker.owner.lane_of(USER, SESSION), worker.owner.comparisons.settle
+        lane, settle = worker.owner.sessions.lane_of(USER, SESSION), worker.owner.comparisons.settle
 
         async def dying(lane: SessionLane, turn: OpenTurn) -> bool:
             if turn.entry.index == 1:
@@ -301,7 +302,7 @@ def test_worker_dies_while_it_turns_a_comparison_away() -> None:
         await ended(worker, "p0", "p1")
         await worker.send_to(worker.owner, 2, compared)
         await ended(worker, "full")
-        await worker.until(lambda: worker.owner.lane_of(USER, SESSION).idle)
+        await worker.until(lambda: worker.owner.sessions.lane_of(USER, SESSION).idle)
         await worker.owner.stop()
         return worker
 

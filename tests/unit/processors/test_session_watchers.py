@@ -8,7 +8,7 @@ from typing import Any
 
 from processors.decisions.presence import GONE_AFTER_S
 from processors.decisions.reader_pace import ABSENT_S, STALLED_S
-from processors.session_watchers import LOOK_EVERY_S
+from processors.session_readers import LOOK_EVERY_S
 from schemas.prompts import WATCHED_EVERY_S, PromptCancelled, PromptSubmitted, SessionWatched
 from tests.fakes.memory_log import Fate
 from tests.fakes.one_worker import SESSION, USER, OneWorker, Scene, on_virtual_time, prompt
@@ -188,9 +188,9 @@ async def test_device_that_comes_back_at_the_last_moment_is_seen(worker: OneWork
     worker.provider.script_of = lambda _: FOREVER
     await worker.send(leaving())
     await begun(worker)
-    lane = next(iter(worker.owner.lanes.values()))
+    lane = next(iter(worker.owner.sessions.lanes.values()))
     async with lane.alone():
-        await worker.until(lambda: any(each.leaving for each in worker.owner.watchers.sessions.values()))
+        await worker.until(lambda: any(each.leaving for each in worker.owner.readers.sessions.values()))
         await says(worker, 1)
         await asyncio.sleep(0.1)
     await asyncio.sleep(1.0)
@@ -204,7 +204,7 @@ async def test_word_about_a_session_without_such_a_turn_changes_nothing(worker: 
     await says(worker, 1)
     await worker.until(lambda: bool(worker.finished))
 
-    assert (worker.owner.lanes, worker.owner.watchers.looking, worker.log.epochs.get(worker.place.topic)) == (
+    assert (worker.owner.sessions.lanes, worker.owner.readers.looking, worker.log.epochs.get(worker.place.topic)) == (
         {},
         None,
         None,

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
+from processors.attempt_loop import FAILURES_MAX
 from processors.decisions.provider_router import CallNeeds
 from processors.decisions.recovery import LEASE_US
 from processors.providers.provider import ProviderCut, ProviderUnreachable
-from processors.turn_lines import FAILURES_MAX
-from processors.turn_place import TurnPlace
 from schemas.prompts import PromptCancelled
 from schemas.session_events import TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from tests.fakes.memory_log import Fate
@@ -73,7 +72,9 @@ async def test_cancel_of_a_turn_that_another_worker_took_over(worker: OneWorker)
     """It ends that worker's run, billed for what it wrote."""
     await running(worker)
     worker.write(FOREIGN)
-    await worker.until(lambda: any(turn.watched for lane in worker.owner.lanes.values() for turn in lane.turns))
+    await worker.until(
+        lambda: any(turn.watched for lane in worker.owner.sessions.lanes.values() for turn in lane.turns)
+    )
     worker.write(TokensEmitted(turn=turn_of("p2"), attempt=2, run="foreign", seq=0, chunks=("some ", "words")))
     await asyncio.sleep(1)
     await worker.send(PromptCancelled(user=USER, session=SESSION, prompt_id="p2"))
@@ -242,7 +243,9 @@ def test_task_stopped_before_its_first_step(after: str) -> None:
 
         setattr(lines, after, begun_and_cancelled)
         await worker.send(prompt("p2", models=("a", "b") if after == "launch" else ()))
-        await worker.until(lambda: worker.entry("p2") is not None and not worker.owner.lane_of(USER, SESSION).turns)
+        await worker.until(
+            lambda: worker.entry("p2") is not None and not worker.owner.sessions.lane_of(USER, SESSION).turns
+        )
 
         assert pool.calls == 0
         assert all(state.in_flight == 0 for state in pool.states.values())
@@ -257,9 +260,8 @@ async def test_place_given_back_twice(worker: OneWorker) -> None:
     pool, catalogue = worker.parts.runner.pool, one_model()
     call = pool.try_reserve(catalogue.models[catalogue.default], CallNeeds(), tokens=1)
     assert pool.calls == 1
-    place = TurnPlace(pool, call)
-    place.give_back()
-    place.give_back()
-    TurnPlace(pool).give_back()
+    assert call is not None
+    pool.give_back(call)
+    pool.give_back(call)
 
     assert pool.calls == 0

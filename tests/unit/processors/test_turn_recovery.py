@@ -253,7 +253,7 @@ def test_more_sessions_than_lanes_are_kept() -> None:
 
     outcomes = [record.outcome for record in worker.records() if record.outcome]
     assert [outcome.reason for outcome in outcomes] == ["complete"] * 6
-    assert len(worker.owner.lanes) <= worker.owner.parts.limits.lanes_max + SESSIONS_SIDE_BY_SIDE_MAX
+    assert len(worker.owner.sessions.lanes) <= worker.owner.parts.limits.lanes_max + SESSIONS_SIDE_BY_SIDE_MAX
 
 
 def test_reader_that_is_away() -> None:

@@ -9,23 +9,25 @@ worker makes sure that it can hear: the broker answers, and what lay on the part
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
 from infra.kafka.log_client import LogError
 from processors.decisions.presence import Left, SessionPresence
 from processors.decisions.reader_pace import PaceLimits
+from processors.open_turn import OpenTurn
+from processors.partition_tasks import PartitionTasks
 from processors.reader_brake import ReaderBrake
-from processors.session_lane import OpenTurn, SessionLane
+from processors.session_lane import SessionLane
+from processors.turn_stops import TurnStops
+from processors.worker_parts import WorkerParts
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of
 from schemas.prompts import SessionWatched
 
-if TYPE_CHECKING:
-    from processors.partition_owner import PartitionOwner
-
-__all__ = ["SessionWatchers"]
+__all__ = ["SessionReaders"]
 
 log = structlog.get_logger(__name__)
 
@@ -46,15 +48,19 @@ class WatchedSession:
     """Turns of it are being stopped."""
 
 
-class SessionWatchers:
+@dataclass(eq=False, kw_only=True)
+class SessionReaders:
     """Those of one partition."""
 
-    def __init__(self, owner: PartitionOwner) -> None:
-        self.owner = owner
-        self.sessions: dict[SessionKey, WatchedSession] = {}
-        self.looking: asyncio.Task[None] | None = None
-        self.end_before: int | None = None
-        """Where the partition ended a look ago; None: it was not looked."""
+    parts: WorkerParts
+    tasks: PartitionTasks
+    stops: TurnStops
+    has_heard: Callable[[int], bool]
+    """Whether every command before an offset of the partition has been taken in."""
+    sessions: dict[SessionKey, WatchedSession] = field(default_factory=dict, init=False)
+    looking: asyncio.Task[None] | None = field(default=None, init=False)
+    end_before: int | None = field(default=None, init=False)
+    """Where the partition ended a look ago; None: it was not looked."""
 
     def heed(self, lane: SessionLane, turn: OpenTurn) -> None:
         """A turn has joined the session's line."""
@@ -64,19 +70,19 @@ class SessionWatchers:
         session = self.sessions.get(lane.key)
         if session is None or session.lane is not lane:
             session = self.sessions[lane.key] = WatchedSession(lane)
-        session.since_s.setdefault(turn, self.owner.parts.clock.monotonic_s())
+        session.since_s.setdefault(turn, self.parts.clock.monotonic_s())
         if prompt.pace == "reader" and turn.brake is None:
-            limits = PaceLimits(self.owner.parts.limits.reader_behind_bytes_max)
-            turn.brake = ReaderBrake(session.presence, self.owner.parts.clock, limits)
-        if (self.looking is None or self.looking.done()) and not self.owner.stopping:
-            self.looking = self.owner.spawn(self.look_now_and_then(), name=f"watchers-{self.owner.partition}")
+            limits = PaceLimits(self.parts.limits.reader_behind_bytes_max)
+            turn.brake = ReaderBrake(session.presence, self.parts.clock, limits)
+        if (self.looking is None or self.looking.done()) and not self.tasks.stopping:
+            self.looking = self.tasks.spawn(self.look_now_and_then(), name=f"watchers-{self.tasks.partition}")
 
     def hear(self, command: SessionWatched) -> None:
         """Take a gateway's word. An old one that waited on the partition delays a leave, no more."""
         session = self.sessions.get(session_key_of(UserId(command.user), SessionId(command.session)))
         if session is None:
             return
-        now_s = self.owner.parts.clock.monotonic_s()
+        now_s = self.parts.clock.monotonic_s()
         session.presence.hear(command.gateway, command.devices, command.read_offset, now_s)
         for turn in session.since_s:
             if turn.brake is not None:
@@ -89,10 +95,10 @@ class SessionWatchers:
             hears = await self.hears() if self.any_silent() else self.heard_enough()
             for session in list(self.sessions.values()):
                 if not hears:
-                    session.presence.deaf(self.owner.parts.clock.monotonic_s())
+                    session.presence.deaf(self.parts.clock.monotonic_s())
                 elif not session.leaving and self.left_turns(session):
                     session.leaving = True
-                    self.owner.spawn(self.leave(session), name=f"leave-{session.lane.key}")
+                    self.tasks.spawn(self.leave(session), name=f"leave-{session.lane.key}")
 
     def forget_ended(self) -> None:
         for key, session in list(self.sessions.items()):
@@ -104,7 +110,7 @@ class SessionWatchers:
 
     def any_silent(self) -> bool:
         """Whether the grace time of a turn runs, so that it matters whether the worker can hear."""
-        now_s = self.owner.parts.clock.monotonic_s()
+        now_s = self.parts.clock.monotonic_s()
         return any(not session.presence.attended(now_s) for session in self.sessions.values())
 
     def heard_enough(self) -> bool:
@@ -114,21 +120,21 @@ class SessionWatchers:
 
     async def hears(self) -> bool:
         """Whether words that gateways publish reach this worker."""
-        owner, begun_s = self.owner, self.owner.parts.clock.monotonic_s()
+        begun_s = self.parts.clock.monotonic_s()
         try:
             async with asyncio.timeout(HEARING_S):
-                end = await owner.parts.reader.end(owner.parts.names.prompts, owner.partition)
+                end = await self.parts.reader.end(self.parts.names.prompts, self.tasks.partition)
         except (LogError, TimeoutError) as error:
-            log.info("watchers_deaf", partition=owner.partition, reason=repr(error))
+            log.info("watchers_deaf", partition=self.tasks.partition, reason=repr(error))
             self.end_before = None
             return False
         before, self.end_before = self.end_before, end
-        slow = owner.parts.clock.monotonic_s() - begun_s > HEARING_S
-        return not slow and before is not None and owner.has_heard(before)
+        slow = self.parts.clock.monotonic_s() - begun_s > HEARING_S
+        return not slow and before is not None and self.has_heard(before)
 
     def left_turns(self, session: WatchedSession) -> list[OpenTurn]:
         """The turns that have been left and are not stopped yet."""
-        now_s, grace_s = self.owner.parts.clock.monotonic_s(), self.owner.parts.limits.leave_grace_s
+        now_s, grace_s = self.parts.clock.monotonic_s(), self.parts.limits.leave_grace_s
         return [
             turn
             for turn, since_s in session.since_s.items()
@@ -145,12 +151,12 @@ class SessionWatchers:
         """
         try:
             async with session.lane.alone():
-                await self.owner.until_done("leave", lambda: self.stop_left(session))
+                await self.tasks.until_done("leave", lambda: self.stop_left(session))
         finally:
             session.leaving = False
 
     async def stop_left(self, session: WatchedSession) -> None:
         turns = self.left_turns(session)
         log.info("turns_left", session=session.lane.key, turns=len(turns))
-        await self.owner.open_log(session.lane)
-        await self.owner.lines.stop(session.lane, turns, "left")
+        await self.parts.logs.open(session.lane)
+        await self.stops.stop(session.lane, turns, "left")

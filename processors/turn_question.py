@@ -6,7 +6,8 @@ import msgspec
 
 from processors.decisions.merge_question import merge_question
 from processors.decisions.token_count import count_tokens
-from processors.session_lane import OpenTurn, SessionLane
+from processors.open_turn import OpenTurn
+from processors.session_lane import SessionLane
 from schemas.prompts import ChatMessage, PromptSubmitted, models_of, turns_of
 
 __all__ = ["asked_by"]
