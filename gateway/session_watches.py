@@ -15,10 +15,9 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.decisions.resume_cursor import SignedPosition
-from gateway.decisions.watch_reports import BETWEEN_S, NOT_KNOWN, SessionWatch, WatchReports
+from gateway.decisions.watch_reports import BETWEEN_S, NOT_KNOWN, PUBLISH_S, SessionWatch, WatchReports
 from gateway.session_hub import SessionHub
 from gateway.session_hubs import SessionHubs
-from gateway.stop_times import FAREWELLS_S
 from infra.clock import Clock
 from producers.errors import ProducerError
 from schemas.identifiers import SessionKey, UserId
@@ -28,7 +27,6 @@ __all__ = ["ReaderReports", "WatchPublisher"]
 
 log = structlog.get_logger(__name__)
 
-PUBLISH_S: Final = FAREWELLS_S
 UNDER_WAY_MAX: Final = 1_024
 """Reports without an acknowledgement; what is due beyond that is dropped."""
 

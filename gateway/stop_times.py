@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.decisions.watch_reports import PUBLISH_S
+
 __all__ = ["CLOSING_S", "ENDING_S", "FAREWELLS_S", "PARTS_S", "gateway_leave_s", "gateway_stop_s"]
 
 CLOSING_S: Final = 3.0
 """After the last slot, for clients to answer the close."""
-FAREWELLS_S: Final = 2.0
+FAREWELLS_S: Final = PUBLISH_S
 """To tell the workers that nobody follows their sessions here any more."""
 PARTS_S: Final = 3.0
 """To close the connections to Kafka."""

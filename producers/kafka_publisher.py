@@ -12,6 +12,7 @@ producer is broken) the next record goes through a new producer, while the old o
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ from producers.errors import (
     TopicMissing,
 )
 from producers.kafka_faults import ACCESS_CODES, fault_of
-from producers.kafka_log import KafkaLog
 from schemas.topics import FOREIGN_PROMPT_BYTES_MAX
 
 __all__ = ["KafkaPublisher", "OutgoingRecord", "PublishBounds", "Settlement", "Written"]
@@ -236,6 +236,19 @@ class PolledProducer:
             log.warning("kafka_access_denied", kafka_error=error.name(), message=error.str())
         else:
             log.warning("kafka_trouble", kafka_error=error.name(), message=error.str())
+
+
+class KafkaLog:
+    """librdkafka's own log lines as events of ours: brokers, topics and settings by name, never a secret's value.
+
+    confluent-kafka takes it for a logger and calls `log(level, format, facility, client, text)`. Its errors
+    become warnings: librdkafka goes on trying, and what cannot be mended reaches a caller as an error of ours.
+    Everything milder is for debugging.
+    """
+
+    def log(self, level: int, _format: str, facility: str = "", _client: str = "", text: str = "") -> None:
+        write = log.warning if level >= logging.WARNING else log.debug
+        write("kafka_client", facility=facility, message=text)
 
 
 def tokens_of(options: Mapping[str, object]) -> LibrdkafkaTokens | None:

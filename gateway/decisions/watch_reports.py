@@ -33,6 +33,7 @@ __all__ = [
     "ADVANCE_S",
     "BETWEEN_S",
     "NOT_KNOWN",
+    "PUBLISH_S",
     "SessionWatch",
     "WatchReports",
     "WatchWish",
@@ -45,6 +46,8 @@ ADVANCE_S: Final = 1.0
 ADVANCE_RECORDS: Final = 16
 NOT_KNOWN: Final = -1
 """Of a read offset."""
+PUBLISH_S: Final = 2.0
+"""From a report to its acknowledgement; what cannot be published by then is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
