@@ -93,7 +93,7 @@ class VerifiedToken:
     expires_at_s: float
     issued_at_s: float = 0.0
     place: int = 0
-    """How far the log of logouts had been heard when it was verified (`gateway.decisions.logged_out`)."""
+    """How far the log of logouts had been heard when it was verified (`gateway.access.decisions.logged_out`)."""
 
 
 def issue_token(

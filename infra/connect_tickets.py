@@ -4,7 +4,7 @@ A ticket is a small JWT of our own (HS256, its own audience), signed with a key 
 every gateway has; so tickets exist whoever issues the access tokens. It carries what the access token said: the user,
 when that was issued and until when it is good; and which logouts were known when it was made. It is void after
 `TICKET_S` and good for one use; that it was not used before is for the gateways' common log to say
-(`gateway/access_desk.py`).
+(`gateway/access/access_desk.py`).
 """
 
 from __future__ import annotations

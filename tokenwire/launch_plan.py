@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from gateway.stop_times import gateway_stop_s
+from gateway.process.decisions.stop_times import gateway_stop_s
 from infra.embedded.child_spec import ChildSpec, ReadyProbe
 from infra.embedded.decisions.child_environment import ChildRole, child_environment
 from infra.embedded.ports import LOOPBACK, ListenAddress

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from gateway.listening import bound_listener
-from gateway.stop_times import gateway_stop_s
+from gateway.process.decisions.stop_times import gateway_stop_s
+from gateway.process.listening import bound_listener
 from infra.embedded.child_spec import ChildSpec
 from infra.embedded.decisions.child_environment import child_environment
 from infra.embedded.ready_notices import ready_notices

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
-from gateway.decisions import client_outbox, client_protocol
+from gateway.clients.decisions import client_protocol
+from gateway.sockets.decisions import client_outbox
 from processors.decisions import circuit_breaker
 
 __all__ = ["MACHINES", "Machine", "machine_blocks"]

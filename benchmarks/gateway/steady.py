@@ -19,7 +19,7 @@ from benchmarks.gateway.parts import Ground, RunningGateway, prepared_topics, ru
 from benchmarks.gateway.processes import kernel_slab_mib, kernel_socket_mib, resident_mib
 from benchmarks.gateway.search import highest
 from benchmarks.gateway.wave import READERS, Wave, run_wave
-from gateway.session_hubs import IDLE_GRACE_S
+from gateway.hubs.session_hubs import IDLE_GRACE_S
 
 __all__ = [
     "AFTER_LEAVING_S",

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
+from gateway.client.decisions.answer_fold import AnswerFold, AnswerState
 from gateway.client.errors import AnswerFailed
-from gateway.decisions.answer_fold import AnswerFold, AnswerState
 from schemas.client_messages import Prompt
 from schemas.gateway_messages import ServerMessage
 from schemas.session_events import Usage

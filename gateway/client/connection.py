@@ -19,9 +19,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from gateway.client.asking import checked_token, fitting
+from gateway.client.decisions.reconnect_plan import StayAway, plan_reconnect
 from gateway.client.dialing import LOST_CODE, dial, refusal_of
 from gateway.client.errors import LineClosed
-from gateway.decisions.reconnect_plan import StayAway, plan_reconnect
 from schemas.client_messages import ClientMessage, Hello
 from schemas.close_codes import BAD_TOKEN, OVERSIZE
 from schemas.codec import decode_server_messages, encode

@@ -16,9 +16,9 @@ from typing import Any, Final, Self
 from gateway.client.answer import Answer, Hole, LineMessage
 from gateway.client.asking import checked_attach, checked_prompt, checked_token
 from gateway.client.connection import Connection, State, TokenSource
+from gateway.client.decisions.session_follow import Adopted, Dropped, Mend, SessionFollow
 from gateway.client.errors import AnswerFailed
 from gateway.client.inbox import Inbox
-from gateway.decisions.session_follow import Adopted, Dropped, Mend, SessionFollow
 from schemas.client_messages import Attach, Cancel, ClientMessage, Detach, Hello, Logout, Pong, Prompt
 from schemas.errors import InvalidField
 from schemas.gateway_messages import (

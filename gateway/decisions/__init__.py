@@ -1,3 +1,3 @@
-"""Pure decisions of the gateway: values in, values out; nothing here waits, reads a clock or draws a number."""
+"""What several rooms of the gateway decide alike. Pure: values in, values out."""
 
 __all__: list[str] = []

@@ -7,18 +7,18 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final, Protocol
 
-from gateway.access_desk import AccessDesk
-from gateway.access_reader import AccessReader
-from gateway.active_sessions import ActiveSessions
-from gateway.activity_reader import ActivityReader
-from gateway.archive_reader import ARCHIVE_S, ARCHIVE_TEXT_BYTES_MAX, ArchiveReader
-from gateway.catch_up_reader import CATCH_UP_CONNECTIONS, CatchUpReader
-from gateway.decisions.client_outbox import HeldBytes
-from gateway.decisions.connection_limits import SocketCounts
-from gateway.decisions.prompt_parts import PartsRoom
-from gateway.fetch_session_reader import FetchSessionReader
-from gateway.gateway_metrics import GatewayMetrics
-from gateway.gateway_rules import (
+from gateway.access.access_desk import AccessDesk
+from gateway.access.access_reader import AccessReader
+from gateway.clients.archive_reader import ARCHIVE_S, ARCHIVE_TEXT_BYTES_MAX, ArchiveReader
+from gateway.clients.decisions.prompt_assembly import PartsRoom
+from gateway.clients.services import GatewayRules, GatewayServices
+from gateway.fetching.active_sessions import ActiveSessions
+from gateway.fetching.activity_reader import ActivityReader
+from gateway.fetching.catch_up_reader import CATCH_UP_CONNECTIONS, CatchUpReader
+from gateway.fetching.fetch_session_reader import FetchSessionReader
+from gateway.hubs.reader_reports import ReaderReports
+from gateway.hubs.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
+from gateway.process.gateway_rules import (
     cursor_keys,
     message_bytes_max,
     new_sessions,
@@ -27,9 +27,9 @@ from gateway.gateway_rules import (
     ring_share,
     ticket_issuer,
 )
-from gateway.services import GatewayRules, GatewayServices
-from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource
-from gateway.session_watches import ReaderReports
+from gateway.sockets.decisions.client_outbox import HeldBytes
+from gateway.sockets.decisions.connection_limits import SocketCounts
+from gateway.sockets.gateway_metrics import GatewayMetrics
 from infra.clickhouse.answer_archive import AnswerArchive
 from infra.clock import Clock
 from infra.kafka.log_client import LogClient

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 from websockets.asyncio.server import Server
 
-from gateway.client_connection import ClientConnection
-from gateway.decisions.drain_plan import drain_slots
+from gateway.clients.client_connection import ClientConnection
+from gateway.clients.services import GatewayRules
+from gateway.process.decisions.drain_plan import drain_slots
+from gateway.process.decisions.stop_times import CLOSING_S
 from gateway.process.open_connections import OpenConnections
-from gateway.readiness import Readiness
-from gateway.services import GatewayRules
-from gateway.stop_times import CLOSING_S
+from gateway.process.readiness import Readiness
 from schemas.close_codes import RESTARTING
 
 __all__ = ["Departure"]
@@ -22,50 +23,44 @@ __all__ = ["Departure"]
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class Departure:
-    """One gateway's. `farewells` tells the workers that nobody follows their sessions here any more."""
+    """One gateway's."""
 
-    def __init__(
-        self,
-        rules: GatewayRules,
-        connections: OpenConnections,
-        server: Server,
-        readiness: Readiness,
-        farewells: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._rules = rules
-        self._connections = connections
-        self._server = server
-        self._readiness = readiness
-        self._farewells = farewells
+    rules: GatewayRules
+    connections: OpenConnections
+    server: Server
+    readiness: Readiness
+    farewells: Callable[[], Awaitable[None]]
+    """Tells the workers that nobody follows their sessions here any more."""
 
     async def leave(self) -> None:
         """Accept no more, send everybody elsewhere, each at its slot, and wait for them, not for long.
 
         Cancellation: whoever is still here is dropped, and resumes from its own cursors.
         """
-        self._readiness.draining = True
-        self._server.close(close_connections=False)
-        leaving = list(self._connections)
+        self.readiness.draining = True
+        self.server.close(close_connections=False)
+        leaving = list(self.connections)
         log.info("gateway_leaves", clients=len(leaving))
         try:
             await self.drain(leaving)
             async with asyncio.timeout(CLOSING_S):
-                await self._server.wait_closed()
+                await self.server.wait_closed()
         except TimeoutError:
             pass
         finally:
-            for connection in self._connections:
+            for connection in self.connections:
                 connection.socket.abort()
-        await self._farewells()
+        await self.farewells()
         log.info("gateway_left", clients=len(leaving))
 
     async def drain(self, leaving: list[ClientConnection]) -> None:
         """Tell each client its slot, serve it until then, and close it there; over early when all have gone."""
         slots = drain_slots(
             [connection.is_streaming() for connection in leaving],
-            window_s_max=self._rules.drain_s,
-            per_s=self._rules.drain_clients_per_s,
+            window_s_max=self.rules.drain_s,
+            per_s=self.rules.drain_clients_per_s,
         )
         began_s = asyncio.get_running_loop().time()
         for slot in slots:
@@ -73,8 +68,8 @@ class Departure:
         for slot in slots:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(began_s + slot.at_s):
-                    await self._connections.none.wait()
-            if leaving[slot.index] in self._connections:
+                    await self.connections.none.wait()
+            if leaving[slot.index] in self.connections:
                 leaving[slot.index].close(RESTARTING)
-        for connection in self._connections:  # those that were still in the doorway when the others were told
+        for connection in self.connections:  # those that were still in the doorway when the others were told
             connection.close(RESTARTING)

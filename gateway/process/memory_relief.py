@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.decisions.client_outbox import HeldBytes
-from gateway.decisions.collection_rule import Relief, relief_due
-from gateway.decisions.connection_limits import ConnectionLimits, relieved
+from gateway.clients.services import GatewayServices
+from gateway.process.decisions.collection_rule import Relief, relief_due
 from gateway.process.open_connections import OpenConnections
-from infra.clock import Clock
+from gateway.sockets.decisions.connection_limits import relieved
 from infra.interpreter_settings import give_back, trim
 
 __all__ = ["MemoryRelief"]
@@ -15,16 +14,15 @@ __all__ = ["MemoryRelief"]
 class MemoryRelief:
     """One gateway's; looked at about once a second."""
 
-    def __init__(self, connections: OpenConnections, limits: ConnectionLimits, held: HeldBytes, clock: Clock) -> None:
+    def __init__(self, services: GatewayServices, connections: OpenConnections) -> None:
         self._connections = connections
-        self._limits = limits
-        self._held = held
+        self._limits, self._held = services.rules.connection_limits, services.held_bytes
         self._sessions_gone = 0
         self._collected = 0
         """Connections and sessions that had gone when garbage was last looked for."""
         self._trimmed = 0
         """The same, when pages were last given back."""
-        self._collected_at_s = clock.monotonic_s()
+        self._collected_at_s = services.clock.monotonic_s()
         self._again = False
 
     def sessions_left(self, sessions: int) -> None:

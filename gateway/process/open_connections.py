@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import structlog
 from websockets.asyncio.server import ServerConnection
 
-from gateway.client_connection import ClientConnection
-from gateway.client_socket import ClientSocket
-from gateway.services import GatewayServices
+from gateway.clients.client_connection import ClientConnection
+from gateway.clients.services import GatewayServices
+from gateway.sockets.client_socket import ClientSocket
 from schemas.close_codes import INTERNAL_ERROR
 from schemas.identifiers import UserId
 

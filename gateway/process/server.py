@@ -19,21 +19,21 @@ import uvloop
 from websockets.asyncio.server import serve
 from websockets.typing import Subprotocol
 
-from gateway.client_socket import ClientSocket
-from gateway.doorway import Doorway
-from gateway.gateway_rules import rules_of
-from gateway.http_routes import HttpRoutes, allowed_origins, leave_out_body
-from gateway.listening import bound_listener
-from gateway.page_files import load_page_files
+from gateway.clients.services import GatewayServices
+from gateway.hubs.reader_reports import ReaderReports
 from gateway.process.connected_services import connected_services
+from gateway.process.decisions.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
 from gateway.process.departure import Departure
+from gateway.process.gateway_rules import rules_of
+from gateway.process.http_routes import HttpRoutes, allowed_origins, leave_out_body
+from gateway.process.listening import bound_listener
 from gateway.process.memory_relief import MemoryRelief
 from gateway.process.open_connections import OpenConnections
+from gateway.process.page_files import load_page_files
+from gateway.process.readiness import Readiness
 from gateway.process.upkeep import Upkeep
-from gateway.readiness import Readiness
-from gateway.services import GatewayServices
-from gateway.session_watches import ReaderReports
-from gateway.stop_times import CLOSING_S, ENDING_S, gateway_leave_s
+from gateway.sockets.client_socket import ClientSocket
+from gateway.sockets.doorway import Doorway
 from infra.clock import Clock, SystemClock
 from infra.embedded.ready_notices import notice_ready
 from infra.host_names import known_names
@@ -98,11 +98,10 @@ async def open_gateway(
         close_timeout=CLOSING_S,
         ping_interval=None,
     )
-    relief = MemoryRelief(connections, rules.connection_limits, services.held_bytes, services.clock)
     return Gateway(
         services=services,
         connections=connections,
-        upkeep=Upkeep(services, connections, relief),
+        upkeep=Upkeep(services, connections, MemoryRelief(services, connections)),
         departure=Departure(rules, connections, server, readiness, reports.leave),
         port=port,
     )

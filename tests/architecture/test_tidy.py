@@ -21,7 +21,15 @@ from tests.architecture.source_tree import (
 
 __all__: list[str] = []
 
-FILE_LINES_MAX: Final = 500
+FILE_LINES_MAX: Final = 400
+WRITTEN_BY_HAND: Final = {".py", ".js", ".mjs", ".css"}
+"""Besides what is vendored."""
+STILL_LONGER: Final = {
+    "processors/providers/openai_provider.py",
+    "tests/unit/processors/test_comparisons.py",
+    "tests/unit/processors/test_permits.py",
+}
+"""Only shrinks."""
 FUNCTION_LINES_MAX: Final = 60
 POSITIONAL_MAX: Final = 5
 NESTING_MAX: Final = 5
@@ -60,8 +68,19 @@ def nesting(node: ast.AST) -> int:
 
 
 def test_files_are_within_their_limit() -> None:
-    """At most 500 lines each."""
-    assert [str(source.path) for source in SOURCES if len(source.lines) > FILE_LINES_MAX] == []
+    """At most 400 lines each, tests, styles and scripts of the page included."""
+    longer = {
+        path.as_posix()
+        for path in tracked_files()
+        if path.suffix in WRITTEN_BY_HAND and "vendor" not in path.parts and lines_of(path) > FILE_LINES_MAX
+    }
+
+    assert sorted(longer - STILL_LONGER) == []
+    assert sorted(STILL_LONGER - longer) == [], "cut: take it out of STILL_LONGER"
+
+
+def lines_of(path: Path) -> int:
+    return len((ROOT / path).read_text().splitlines())
 
 
 def test_functions_are_within_their_limits() -> None:

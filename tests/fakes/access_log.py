@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.access_desk import AccessDesk
+from gateway.access.access_desk import AccessDesk
 from infra.clock import Clock, SystemClock
 from infra.kafka.log_client import LogRecord
 from producers.errors import BrokerUnavailable

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from gateway.decisions.open_turns import OpenTurns
-from gateway.decisions.resume_cursor import GapReason
-from gateway.followed_partitions import FollowedPartitions
-from gateway.kafka_fetch import FetchedPartition
-from gateway.log_reader import LogFollower
+from gateway.fetching.decisions.open_turns import OpenTurns
+from gateway.fetching.decisions.resume_cursor import GapReason
+from gateway.fetching.followed_partitions import FollowedPartitions
+from gateway.fetching.kafka_fetch import FetchedPartition
+from gateway.fetching.log_reader import LogFollower
 from infra.kafka.log_client import Fetched, LogBounds, LogRecord, LogUnavailable, OffsetOutOfRange
 from infra.kafka.record_batches import Decoded
 from infra.kafka.session_topics import SessionLog, SessionTopicsUnavailable

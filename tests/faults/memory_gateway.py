@@ -14,15 +14,15 @@ from typing import Any, cast
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from gateway.access_desk import AccessDesk, GuardedTokens
-from gateway.archive_reader import Archive
-from gateway.decisions.client_outbox import HeldBytes
-from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
-from gateway.gateway_metrics import GatewayMetrics
-from gateway.gateway_rules import process_rate, rules_of
+from gateway.access.access_desk import AccessDesk, GuardedTokens
+from gateway.clients.archive_reader import Archive
+from gateway.hubs.reader_reports import ReaderReports
+from gateway.process.gateway_rules import process_rate, rules_of
 from gateway.process.open_connections import OpenConnections
 from gateway.process.server import Gateway, open_gateway
-from gateway.session_watches import ReaderReports
+from gateway.sockets.decisions.client_outbox import HeldBytes
+from gateway.sockets.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.sockets.gateway_metrics import GatewayMetrics
 from infra.access_tokens import TokenVerifier
 from infra.clock import SystemClock
 from infra.connect_tickets import TicketIssuer

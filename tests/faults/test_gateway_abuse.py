@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from gateway.client_socket import FORGOTTEN_REQUEST
-from gateway.session_attachments import SessionAttachments
+from gateway.clients.session_attachments import SessionAttachments
+from gateway.sockets.client_socket import FORGOTTEN_REQUEST
 from schemas.client_messages import Attach, Hello
 from schemas.codec import encode
 from tests.faults.full_size import sized

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
-from gateway.decisions.request_rates import RequestRates
+from gateway.access.decisions.request_rates import RequestRates
 from infra.access_tokens import issue_token
 from schemas.client_messages import SUBPROTOCOL, Hello, Logout
 from tests.fakes.access_log import AccessLog

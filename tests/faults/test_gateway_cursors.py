@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, epoch_digest
+from gateway.fetching.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, epoch_digest
 from infra.clickhouse.decisions.archived_turns import ArchivedTurn
 from schemas.client_messages import Attach, Detach
 from schemas.gateway_messages import Attached, Delta, End, Error, Gap, ServerMessage, Snapshot

@@ -12,8 +12,8 @@ from typing import Final
 from websockets.exceptions import ConnectionClosed
 
 from benchmarks.soak import slope_per_min
-from gateway.session_hub import SessionHub
-from gateway.session_hubs import IDLE_GRACE_S
+from gateway.hubs.session_hub import SessionHub
+from gateway.hubs.session_hubs import IDLE_GRACE_S
 from schemas.client_messages import Attach, Pong
 from tests.faults.child_gateway import ChildGateway
 from tests.faults.full_size import measured, sized

@@ -18,8 +18,8 @@ from typing import Any, Final
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from gateway.client_connection import ClientConnection
-from gateway.decisions.client_outbox import OutboxLimits
+from gateway.clients.client_connection import ClientConnection
+from gateway.sockets.decisions.client_outbox import OutboxLimits
 from schemas.client_messages import Attach, Hello, Pong
 from schemas.codec import decode_server_messages, encode
 from schemas.gateway_messages import Delta, Disconnect, End, Lag, Ping, ServerMessage, Snapshot

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.archive_reader import ARCHIVE_TEXT_BYTES_MAX
+from gateway.clients.archive_reader import ARCHIVE_TEXT_BYTES_MAX
 from infra.clickhouse.answer_archive import AnswerArchive
 from infra.clickhouse.decisions.reader_access import token_digest
 from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits

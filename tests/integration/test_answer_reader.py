@@ -14,7 +14,14 @@ from infra.kafka.connection import librdkafka_options
 from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
-from producers.answer_reader import AnswerEnded, AnswerPiece, AnswerReader, AnswerStart, AnswerStarted, AnswerText
+from producers.answers.answer_reader import (
+    AnswerEnded,
+    AnswerPiece,
+    AnswerReader,
+    AnswerStart,
+    AnswerStarted,
+    AnswerText,
+)
 from producers.errors import AnswerTimedOut
 from schemas.codec import encode
 from schemas.identifiers import check_prompt_id, check_session_id, check_user_id, session_key_of, turn_id_of

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from confluent_kafka import Producer as LibrdkafkaProducer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from gateway.kafka_fetch import answer_of, sessionless
+from gateway.fetching.kafka_fetch import answer_of, sessionless
 from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.log_client import LogClient
 from infra.kafka.lost_range import LostRange

@@ -14,7 +14,7 @@ import pytest_asyncio
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from structlog.testing import capture_logs
 
-from gateway.fetch_session_reader import FetchSessionReader
+from gateway.fetching.fetch_session_reader import FetchSessionReader
 from infra.clock import SystemClock
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.ports import find_free_port

@@ -15,9 +15,9 @@ from typing import TypeAlias
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from gateway.decisions.resume_cursor import GapReason
-from gateway.fetch_session_reader import FetchSessionReader
-from gateway.kafka_fetch import SessionFetchRequest
+from gateway.fetching.decisions.resume_cursor import GapReason
+from gateway.fetching.fetch_session_reader import FetchSessionReader
+from gateway.fetching.kafka_fetch import SessionFetchRequest
 from infra.clock import SystemClock
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.cluster import EmbeddedCluster

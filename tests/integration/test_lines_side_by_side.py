@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from infra.embedded.broker import EmbeddedBroker
 from infra.settings import Settings, load_settings
 from infra.simulated_provider.answer_text import answer_for
-from producers.dead_letter_box import DeadLetterBox, LetterFilter
+from producers.dead_letters.dead_letter_box import DeadLetterBox, LetterFilter
 from producers.sdk import Producer
 from schemas.identifiers import SessionId, UserId, session_key_of
 from schemas.prompts import ChatMessage

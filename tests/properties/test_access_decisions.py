@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions import logged_out, ticket_claims
-from gateway.decisions.logged_out import CLOCKS_DIFFER_S, LoggedOut
-from gateway.decisions.ticket_claims import TicketClaims
+from gateway.access.decisions import logged_out, ticket_claims
+from gateway.access.decisions.logged_out import CLOCKS_DIFFER_S, LoggedOut
+from gateway.access.decisions.ticket_claims import TicketClaims
 from schemas.identifiers import UserId
 
 AGE_S = 1_000.0

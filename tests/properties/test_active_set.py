@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions.active_set import (
+from gateway.fetching.decisions.active_set import (
     HEARD_S,
     LOOK_EVERY_S,
     LOOK_S,

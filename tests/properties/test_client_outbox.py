@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.decisions.client_outbox import (
+from gateway.sockets.decisions.client_outbox import (
     TRANSITIONS,
     ClientOutbox,
     HeldBytes,

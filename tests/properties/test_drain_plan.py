@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions.drain_plan import drain_slots
+from gateway.process.decisions.drain_plan import drain_slots
 
 
 @given(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.decisions.fetch_session import PARTITIONS_FREE, PAUSE_S_MAX, FetchPlan, FetchSession, pause_s
+from gateway.fetching.decisions.fetch_session import PARTITIONS_FREE, PAUSE_S_MAX, FetchPlan, FetchSession, pause_s
 
 PARTITIONS = st.integers(0, 5)
 

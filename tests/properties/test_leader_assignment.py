@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.decisions.leader_assignment import AGAIN_MAX_S, AGAIN_S, LeaderAssignment
+from gateway.fetching.decisions.leader_assignment import AGAIN_MAX_S, AGAIN_S, LeaderAssignment
 
 PARTITIONS = st.integers(0, 5)
 NODES = st.integers(1, 3)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from gateway.decisions.logged_out import CLOCKS_DIFFER_S, Heard, LoggedOut
+from gateway.access.decisions.logged_out import CLOCKS_DIFFER_S, Heard, LoggedOut
 from infra.access_tokens import VerifiedToken
 from schemas.access import UserLoggedOut
 from schemas.identifiers import UserId

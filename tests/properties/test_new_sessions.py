@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions import absent_logs, request_rates
-from gateway.decisions.absent_logs import LOOK_EVERY_S, AbsentLogs
-from gateway.decisions.new_sessions import HOUR_S, NewSessions
-from gateway.decisions.request_rates import RequestRates
+from gateway.access.decisions import request_rates
+from gateway.access.decisions.request_rates import RequestRates
+from gateway.fetching.decisions import absent_logs
+from gateway.fetching.decisions.absent_logs import LOOK_EVERY_S, AbsentLogs
+from gateway.hubs.decisions.new_sessions import HOUR_S, NewSessions
 from schemas.identifiers import SessionKey, UserId
 
 ALICE, BOB = UserId("alice"), UserId("bob")

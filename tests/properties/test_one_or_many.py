@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.one_or_many import OneOrMany
+from gateway.hubs.session_hub import OneOrMany
 
 __all__: list[str] = []
 

@@ -6,8 +6,8 @@ from hypothesis import event as note
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions.ended_turns import ENDED_KEPT_MAX, EndedTurns
-from gateway.decisions.open_turns import AGAIN_MAX, OpenTurns
+from gateway.fetching.decisions.ended_turns import ENDED_KEPT_MAX, EndedTurns
+from gateway.fetching.decisions.open_turns import AGAIN_MAX, OpenTurns
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.session_events import TurnEnded, TurnQueued

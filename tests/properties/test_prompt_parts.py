@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions.client_outbox import HeldBytes
-from gateway.decisions.prompt_parts import PartsRoom, PartsWhole, PromptParts
+from gateway.clients.decisions.prompt_assembly import PartsRoom, PartsWhole, PromptParts
+from gateway.sockets.decisions.client_outbox import HeldBytes
 from schemas.client_messages import Part, Prompt
 from schemas.codec import decode_client_messages, encode
 from schemas.prompt_parts import parts_of

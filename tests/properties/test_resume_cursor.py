@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.decisions.resume_cursor import (
+from gateway.fetching.decisions.resume_cursor import (
     CURSOR_CHARS,
     CursorKeys,
     CursorSigner,

@@ -7,10 +7,10 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions.resume_cursor import LogPosition
-from gateway.decisions.roll_up import rolled_up
-from gateway.decisions.session_messages import HubMessage
-from gateway.decisions.shared_frames import SharedFrame, shared_frames
+from gateway.fetching.decisions.resume_cursor import LogPosition
+from gateway.hubs.decisions.roll_up import rolled_up
+from gateway.hubs.decisions.session_messages import HubMessage
+from gateway.hubs.decisions.shared_frames import SharedFrame, shared_frames
 from schemas.codec import decode_server_messages, encode
 from schemas.gateway_messages import Delta, End, ServerMessage, Start
 from tests.fakes.recording_socket import payload_of

@@ -8,9 +8,9 @@ from typing import TypeAlias
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.decisions.message_ring import MessageRing
-from gateway.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
-from gateway.decisions.session_messages import HubMessage, SessionReading, SessionTeller
+from gateway.fetching.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
+from gateway.hubs.decisions.message_ring import MessageRing
+from gateway.hubs.decisions.session_messages import HubMessage, SessionReading, SessionTeller
 from schemas.codec import decode_server_messages, encode
 from schemas.gateway_messages import Compared, Delta, End, Queued, ServerMessage, Start, Switch
 from schemas.identifiers import SessionKey

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.decisions.watch_reports import ADVANCE_S, BETWEEN_S, SessionWatch, WatchReports, WatchWish
+from gateway.hubs.decisions.watch_reports import ADVANCE_S, BETWEEN_S, SessionWatch, WatchReports, WatchWish
 from schemas.prompts import WATCHED_EVERY_S
 
 STEPS = st.lists(

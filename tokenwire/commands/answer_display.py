@@ -17,7 +17,7 @@ from tokenwire.commands.status_line import StatusLine
 from tokenwire.commands.terminal_text import escaped, printable
 
 if TYPE_CHECKING:
-    from producers.followed_answer import AnswerEnded, AnswerPiece, AnswerQueued, AnswersCompared
+    from producers.answers.followed_answer import AnswerEnded, AnswerPiece, AnswerQueued, AnswersCompared
     from schemas.prompts import PromptSubmitted
 
 __all__ = [
@@ -45,7 +45,7 @@ class AnswerDisplay:
 
     def take(self, piece: AnswerPiece) -> None:
         """Show a piece."""
-        from producers.followed_answer import AnswerEnded, AnswersCompared
+        from producers.answers.followed_answer import AnswerEnded, AnswersCompared
 
         if isinstance(piece, AnswerEnded):
             self.ended[piece.index] = piece
@@ -97,7 +97,13 @@ class StreamedAnswer(AnswerDisplay):
 
     def take(self, piece: AnswerPiece) -> None:
         """Show text as it comes; on a terminal also what the prompt waits for."""
-        from producers.followed_answer import AnswerEnded, AnswerQueued, AnswersCompared, AnswerStarted, AnswerText
+        from producers.answers.followed_answer import (
+            AnswerEnded,
+            AnswerQueued,
+            AnswersCompared,
+            AnswerStarted,
+            AnswerText,
+        )
 
         super().take(piece)
         match piece:
@@ -142,7 +148,13 @@ class ComparedAnswers(AnswerDisplay):
 
     def take(self, piece: AnswerPiece) -> None:
         """Note how far each is; show one that has ended."""
-        from producers.followed_answer import AnswerEnded, AnswerQueued, AnswersCompared, AnswerStarted, AnswerText
+        from producers.answers.followed_answer import (
+            AnswerEnded,
+            AnswerQueued,
+            AnswersCompared,
+            AnswerStarted,
+            AnswerText,
+        )
 
         super().take(piece)
         match piece:

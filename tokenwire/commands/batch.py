@@ -17,8 +17,8 @@ from tokenwire.commands.status_line import StatusLine
 from tokenwire.commands.terminal_text import escaped
 
 if TYPE_CHECKING:
-    from producers.batch_ledger import LedgerView
-    from producers.batch_watch import BatchWatch, WatchedLine
+    from producers.batches.batch_ledger import LedgerView
+    from producers.batches.batch_watch import BatchWatch, WatchedLine
 
 __all__ = ["BatchProgress", "batch"]
 
@@ -49,7 +49,7 @@ def list_batches(as_json: bool) -> None:
     Example:
       tokenwire batch list
     """
-    from producers.batch_ledger import known_batches
+    from producers.batches.batch_ledger import known_batches
     from tokenwire.client_start import client_start
 
     settings = client_start()
@@ -88,7 +88,7 @@ def watch_batch(named: str, as_json: bool) -> int:
       tokenwire batch watch prompts.jsonl
       tokenwire batch watch nightly --json
     """
-    from producers.batch_ledger import find_batch
+    from producers.batches.batch_ledger import find_batch
     from tokenwire.client_start import client_start
 
     settings = client_start()
@@ -115,7 +115,7 @@ def cancel_batch(named: str, limit_s: float, as_json: bool) -> int:
       tokenwire batch cancel prompts.jsonl
       tokenwire batch cancel nightly --json
     """
-    from producers.batch_ledger import find_batch
+    from producers.batches.batch_ledger import find_batch
     from tokenwire.client_start import client_start
 
     settings = client_start()
@@ -161,7 +161,7 @@ class BatchProgress:
     """How far a batch is, in words: a line rewritten in place on a terminal, elsewhere one now and then."""
 
     def __init__(self, view: LedgerView) -> None:
-        from producers.batch_watch import BatchWatch
+        from producers.batches.batch_watch import BatchWatch
 
         self.watch: BatchWatch = BatchWatch(view, self.show)
         self.status = StatusLine()

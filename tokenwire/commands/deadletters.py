@@ -13,7 +13,7 @@ from tokenwire.commands.terminal_text import escaped
 from tokenwire.commands.time_since import TimeSince
 
 if TYPE_CHECKING:
-    from producers.dead_letter_box import DeadLetterBox, FoundLetter, LetterFilter
+    from producers.dead_letters.dead_letter_box import DeadLetterBox, FoundLetter, LetterFilter
     from producers.prompt_producer import PromptProducer
 
 __all__ = ["deadletters"]
@@ -110,7 +110,7 @@ def retry_letters(offsets: tuple[int, ...], every: bool, **options: Any) -> int:
 
 
 async def told_list(reason: str, user: str, since: datetime | None, *, limit: int, as_json: bool) -> None:
-    from producers.dead_letter_box import DeadLetterBox
+    from producers.dead_letters.dead_letter_box import DeadLetterBox
     from tokenwire.client_start import client_start
 
     settings = client_start()
@@ -151,7 +151,7 @@ def when(at_us: int) -> str:
 
 
 def wanted_of(reason: str, user: str, since: datetime | None) -> LetterFilter:
-    from producers.dead_letter_box import LetterFilter
+    from producers.dead_letters.dead_letter_box import LetterFilter
 
     since_ms = round(since.timestamp() * 1_000) if since else 0
     return LetterFilter(reason=reason, user=user, since_ms=max(0, since_ms))
@@ -175,7 +175,7 @@ def described(found: FoundLetter) -> dict[str, Any]:
 
 
 async def told_letter(offset: int, *, text: bool, as_json: bool) -> None:
-    from producers.dead_letter_box import DeadLetterBox
+    from producers.dead_letters.dead_letter_box import DeadLetterBox
     from tokenwire.client_start import client_start
 
     settings = client_start()
@@ -213,7 +213,7 @@ def content_of(found: FoundLetter, *, text: bool) -> dict[str, Any]:
 
 async def retried(offsets: tuple[int, ...], options: dict[str, Any]) -> int:
     """Exit code 0 when every letter's prompt was sent."""
-    from producers.dead_letter_box import DeadLetterBox
+    from producers.dead_letters.dead_letter_box import DeadLetterBox
     from producers.prompt_producer import PromptProducer
     from tokenwire.client_start import client_start
 
@@ -247,8 +247,8 @@ async def matching(box: DeadLetterBox, options: dict[str, Any]) -> list[int]:
 
 async def retry_one(box: DeadLetterBox, producer: PromptProducer, offset: int, options: dict[str, Any]) -> bool:
     """Send one letter's prompt again; whatever is in the way is told, and the other letters go on."""
-    from producers.dead_letter_box import NoSuchLetter
-    from producers.dead_letter_retry import NotRetriable, retried_prompt
+    from producers.dead_letters.dead_letter_box import NoSuchLetter
+    from producers.dead_letters.decisions.dead_letter_retry import NotRetriable, retried_prompt
     from producers.errors import ProducerError, PublishRefused
     from schemas.errors import InvalidField
     from schemas.prompt_limits import PromptLimits, check_prompt

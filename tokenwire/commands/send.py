@@ -175,7 +175,7 @@ async def follow_answer(
 ) -> None:
     """Submit, then show the answers as they come."""
     from infra.kafka.session_topics import SessionTopics
-    from producers.answer_reader import AnswerReader
+    from producers.answers.answer_reader import AnswerReader
 
     topics = SessionTopics(settings)
     reader = AnswerReader(settings, topics)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import click
 
 if TYPE_CHECKING:
-    from producers.batch_ledger import BatchLedger
-    from producers.batch_plan import BatchPlan
-    from producers.batch_results import BatchResult
+    from producers.batches.batch_ledger import BatchLedger
+    from producers.batches.batch_plan import BatchPlan
+    from producers.batches.batch_results import BatchResult
     from schemas.prompts import Priority
 
 __all__ = ["BatchOptions", "send_batch"]
@@ -111,10 +111,10 @@ class BatchCount:
 
 def send_batch(file: Path, options: BatchOptions) -> int:
     """Send what is not finished; exit code 0 when every line was answered whole."""
-    from producers.batch_file import read_batch
-    from producers.batch_ledger import BatchHeader, BatchLedger, BatchPlace
-    from producers.batch_plan import plan_batch
-    from producers.batch_results import ResultsFile
+    from producers.batches.batch_file import read_batch
+    from producers.batches.batch_ledger import BatchHeader, BatchLedger, BatchPlace
+    from producers.batches.batch_plan import plan_batch
+    from producers.batches.batch_results import ResultsFile
     from schemas.prompt_limits import PromptLimits
     from tokenwire.client_start import client_start
 
@@ -171,7 +171,7 @@ class Sender:
 
 
 def run_lines(settings: Any, left: list[Any], results: Any, count: BatchCount, sender: Sender) -> None:
-    from producers.batch import Batch
+    from producers.batches.batch import Batch
 
     with progress(count) as advance:
 

@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from gateway.access_desk import AccessDesk, GuardedTokens
-from gateway.archive_reader import Archive, ArchiveReader
-from gateway.catch_up_reader import CatchUpReader
-from gateway.client_writer import ClientWriter, nobody
-from gateway.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
-from gateway.decisions.connection_limits import ConnectionLimits, SocketCounts
-from gateway.decisions.logged_out import LoggedOut
+from gateway.access.access_desk import AccessDesk, GuardedTokens
+from gateway.access.decisions.logged_out import LoggedOut
+from gateway.clients.archive_reader import Archive, ArchiveReader
+from gateway.clients.decisions.prompt_assembly import PartsRoom
+from gateway.clients.request_lanes import RequestLanes
+from gateway.clients.services import GatewayRules, GatewayServices
+from gateway.clients.session_attachments import SessionAttachments
 from gateway.decisions.message_bucket import MessageBucket
-from gateway.decisions.new_sessions import NewSessions
-from gateway.decisions.prompt_parts import PartsRoom
-from gateway.decisions.resume_cursor import CursorKeys
-from gateway.gateway_metrics import GatewayMetrics
-from gateway.services import GatewayRules, GatewayServices
-from gateway.session_attachments import SessionAttachments
-from gateway.session_hub import SessionHub
-from gateway.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource, unheard
-from gateway.session_lanes import SessionLanes
+from gateway.fetching.catch_up_reader import CatchUpReader
+from gateway.fetching.decisions.resume_cursor import CursorKeys
+from gateway.hubs.decisions.new_sessions import NewSessions
+from gateway.hubs.session_hub import SessionHub
+from gateway.hubs.session_hubs import RINGS_BYTES_MAX, SessionHubs, SessionSource, unheard
+from gateway.sockets.client_writer import ClientWriter, nobody
+from gateway.sockets.decisions.client_outbox import ClientOutbox, HeldBytes, OutboxLimits
+from gateway.sockets.decisions.connection_limits import ConnectionLimits, SocketCounts
+from gateway.sockets.gateway_metrics import GatewayMetrics
 from infra.access_tokens import SecretVerifier
 from infra.clock import Clock
 from infra.connect_tickets import TicketIssuer
@@ -100,7 +100,7 @@ class RecordedClient:
         self.writer = ClientWriter(
             self.socket, ClientOutbox(services.rules.outbox_limits, services.held_bytes), self.evict, nobody
         )
-        self.lanes = SessionLanes(tasks)
+        self.lanes = RequestLanes(tasks)
         self.attachments = SessionAttachments(services, self.writer, ALICE, tasks, self.lanes)
 
     def evict(self) -> None:

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Playwright, Route, async_playwright, expect
 
-from gateway.page_files import CONTENT_TYPES
+from gateway.process.page_files import CONTENT_TYPES
 
 __all__ = ["ORIGIN", "SEEN_MS", "WEB_FOLDER", "Browser", "browser", "launch", "new_page", "require_browser"]
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from gateway.services import GatewayRules
+from gateway.clients.services import GatewayRules
 from infra.kafka.decisions.access_rights import Role
 from infra.settings import Settings
 from tests.image.dockerfile import Copy, DockerfileNotUnderstood, Environment, Run, User, read_stages

@@ -7,7 +7,7 @@ import json
 import click
 import pytest
 
-from producers.followed_answer import AnswerEnded, AnswerQueued, AnswersCompared, AnswerStarted, AnswerText
+from producers.answers.followed_answer import AnswerEnded, AnswerQueued, AnswersCompared, AnswerStarted, AnswerText
 from schemas.prompts import CompareMode, PromptSubmitted
 from schemas.session_events import TurnError, Usage
 from tokenwire.commands.answer_display import AnswerDisplay, display_of, waits

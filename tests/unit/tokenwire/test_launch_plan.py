@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.stop_times import CLOSING_S, FAREWELLS_S, gateway_leave_s
+from gateway.process.decisions.stop_times import CLOSING_S, FAREWELLS_S, gateway_leave_s
 from infra.embedded.child_spec import ChildSpec, check_order
 from infra.embedded.ports import ListenAddress
 from infra.interpreter_settings import RETURNING_ALLOCATOR

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
-from producers.batch_results import BatchResult
-from producers.followed_answer import AnswerEnded
+from producers.answers.followed_answer import AnswerEnded
+from producers.batches.batch_results import BatchResult
 from schemas.prompts import PromptSubmitted
 from schemas.session_events import TurnError, Usage
 from tokenwire.commands.answer_display import described, summary

@@ -1,0 +1,253 @@
+"""One session on this gateway: its place in the log, its newest messages, and everybody who follows it.
+
+Each record is decoded, folded and encoded once; all connections share the bytes. The hub knows the position up to
+which everything has been told; a connection that stands there (or where the ring reaches) is joined in one step
+without waiting, so no record can slip between. A hub holds no texts: its fold remembers turns, its ring a bounded
+number of bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+from gateway.fetching.decisions.resume_cursor import GapReason, LogPosition
+from gateway.fetching.log_reader import LogReader
+from gateway.hubs.decisions.attach_plan import HubView
+from gateway.hubs.decisions.message_ring import MessageRing
+from gateway.hubs.decisions.roll_up import ROLLED_BYTES_MAX, groups, rolled_group
+from gateway.hubs.decisions.session_messages import HubMessage, SessionReading, SessionTeller
+from gateway.hubs.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, shared_frames
+from infra.kafka.log_client import LogRecord
+from infra.kafka.session_topics import SessionLog
+from schemas.identifiers import SessionKey, UserId
+
+__all__ = ["RING_BYTES_MAX", "HubListener", "OneOrMany", "SessionHub"]
+
+RING_BYTES_MAX: Final = 262_144
+"""Newest messages that a session keeps for reconnects; older ones come from Kafka."""
+
+JOINED_FRAMES_MAX: Final = 4
+"""Frames of joined messages that are kept for the next slow reader that comes by."""
+
+RELAY_SAMPLE: Final = 16
+"""One delivery in so many is measured."""
+
+Item = TypeVar("Item")
+
+
+class HubListener(Protocol):
+    """Somebody who follows a session."""
+
+    written_cursor: str
+    """Where it stands by what was written to its socket."""
+
+    def tell(self, frames: Sequence[SharedFrame]) -> None:
+        """The next messages, in order, in frames that all listeners share."""
+
+    def lost(self, reason: GapReason) -> None:
+        """The log does not go on from here."""
+
+    def began(self) -> None:
+        """The log that was waited for is there."""
+
+    def refused(self, prompt_id: str, retry_after_s: float) -> None:
+        """The log will not be made for this prompt."""
+
+
+class SessionHub:
+    """A `LogFollower` that relays to its listeners."""
+
+    __slots__ = (
+        "frame_bytes_max",
+        "holders",
+        "idle_since_s",
+        "joined_frames",
+        "key",
+        "listeners",
+        "log",
+        "on_lost",
+        "on_relay",
+        "on_wish",
+        "reader",
+        "reading",
+        "relayed",
+        "ring",
+        "rolled_bytes_max",
+        "teller",
+        "user",
+    )
+
+    def __init__(
+        self,
+        key: SessionKey,
+        log: SessionLog,
+        teller: SessionTeller,
+        reading: SessionReading,
+        *,
+        user: UserId,
+        on_lost: Callable[[SessionHub], None],
+        on_relay: Callable[[int], None],
+        on_wish: Callable[[SessionHub], None],
+    ) -> None:
+        self.key = key
+        self.log = log
+        self.teller = teller
+        self.reading = reading
+        self.user = user
+        self.on_lost = on_lost
+        self.ring = MessageRing(bytes_max=RING_BYTES_MAX, covers_from=reading.position)
+        self.holders: OneOrMany[HubListener] = OneOrMany()
+        """Everybody who needs this hub, those who still catch up included."""
+        self.listeners: OneOrMany[HubListener] = OneOrMany()
+        """Those who are told each record as it comes."""
+        self.reader: LogReader | None = None
+        self.on_relay = on_relay
+        """Told now and then when a record was stamped that is being relayed."""
+        self.on_wish = on_wish
+        """Told, now and again, while an open turn's worker wants word of those who follow it."""
+        self.frame_bytes_max = min(FRAME_BYTES_MAX, teller.message_bytes_max)
+        self.rolled_bytes_max = min(ROLLED_BYTES_MAX, teller.message_bytes_max)
+        self.joined_frames: dict[tuple[LogPosition, LogPosition], SharedFrame] | None = None
+        """The newest frames of joined messages, by where they begin and end, for a second or so."""
+        self.relayed = 0
+        self.idle_since_s: float | None = None
+
+    def joined(self, reader: LogReader) -> None:
+        """The reader delivers from here on."""
+        self.reader = reader
+        self.ring.covers_from = self.reading.position
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether its log is not there yet: nothing was told, and there is no cursor."""
+        return not self.log.epoch
+
+    def found(self, session_log: SessionLog, epoch: bytes) -> None:
+        """Its log has come, and is followed from its beginning."""
+        self.log, self.teller.epoch = session_log, epoch
+        for holder in self.holders:
+            holder.began()
+
+    def refused(self, prompt_id: str, retry_after_s: float) -> None:
+        """A worker may not make its log for this prompt."""
+        for holder in self.holders:
+            holder.refused(prompt_id, retry_after_s)
+
+    @property
+    def position(self) -> LogPosition:
+        """Everything before it has been told. In a shared partition others' records move it as well."""
+        if self.reader is not None and self.log.place.shared:
+            reached = self.reader.position(self.log.place)
+            if reached is not None:
+                self.reading.passed(reached)
+        return self.reading.position
+
+    def head(self) -> str:
+        """The cursor of somebody who has been told everything."""
+        position = self.position
+        return self.teller.cursor(position, self.reading.fold_from)
+
+    def view(self) -> HubView:
+        """What decides how a client is attached."""
+        position = self.position
+        subjects: set[str] = set()
+        for turn in self.reading.fold.open_turns():
+            subjects.add(turn.queued.turn)
+            if turn.queued.models:
+                subjects.add(turn.queued.prompt_id)  # what its comparison came to
+        return HubView(self.teller.epoch, position, self.reading.fold_from, frozenset(subjects), self.ring.covers_from)
+
+    def has_open_turn(self) -> bool:
+        """Whether a turn waits or runs."""
+        return next(iter(self.reading.fold.open_turns()), None) is not None
+
+    def expects_records(self) -> bool:
+        """See `LogFollower.expects_records`."""
+        return self.has_open_turn()
+
+    def deliver(self, records: Sequence[LogRecord]) -> None:
+        """See `LogFollower.deliver`."""
+        messages: list[HubMessage] = []
+        for record in records:
+            messages.extend(self.reading.take(record.offset, record.value))
+        if self.reading.wish is not None:
+            self.heed()
+        if messages:
+            self.relayed += 1
+            if self.relayed % RELAY_SAMPLE == 1:
+                self.on_relay(self.reading.stamped_us)
+            self.ring.extend(messages)
+            if self.listeners:
+                frames = shared_frames(messages, self.frame_bytes_max)
+                for listener in self.listeners:
+                    listener.tell(frames)
+
+    def rolled(self, missing: Sequence[HubMessage]) -> Iterator[SharedFrame]:
+        """The messages joined, frame by frame as they are asked for; made once for readers that go the same way."""
+        made = self.joined_frames = {} if self.joined_frames is None else self.joined_frames
+        for group in groups(missing, self.rolled_bytes_max):
+            place = (group[0].begins, group[-1].ends)
+            frame = made.get(place)
+            if frame is None:
+                frame = made[place] = rolled_group(group)
+                if len(made) > JOINED_FRAMES_MAX:
+                    del made[next(iter(made))]
+            yield frame
+
+    def heed(self) -> None:
+        """Make the wish of the session's worker known, if it has one."""
+        if self.reading.wish is not None:
+            self.on_wish(self)
+
+    def lost(self, reason: GapReason) -> None:
+        """See `LogFollower.lost`: whoever listens is told and comes back through a new hub."""
+        self.on_lost(self)
+        holders, self.holders, self.listeners = self.holders, OneOrMany(), OneOrMany()
+        for holder in holders:
+            holder.lost(reason)
+
+
+class OneOrMany(Generic[Item]):
+    """An ordered set that nearly always holds one thing: a session's readers, of which there are as a rule one.
+
+    A dict takes 232 bytes from its first entry on, and a gateway has three of them for each of its sessions. Iterating
+    goes over those that were there when it began.
+    """
+
+    __slots__ = ("many", "one")
+
+    def __init__(self) -> None:
+        self.one: Item | None = None
+        self.many: dict[Item, None] | None = None
+        """All of them, once there were two."""
+
+    def add(self, item: Item) -> None:
+        """Put it at the end, unless it is there."""
+        if self.many is not None:
+            self.many[item] = None
+        elif self.one is None:
+            self.one = item
+        elif self.one is not item:
+            self.many = {self.one: None, item: None}
+            self.one = None
+
+    def discard(self, item: Item) -> None:
+        """Take it out, if it is there."""
+        if self.many is not None:
+            self.many.pop(item, None)
+            if not self.many:
+                self.many = None
+        elif self.one is item:
+            self.one = None
+
+    def __iter__(self) -> Iterator[Item]:
+        if self.many is not None:
+            return iter(list(self.many))
+        return iter(() if self.one is None else (self.one,))
+
+    def __len__(self) -> int:
+        return len(self.many) if self.many is not None else int(self.one is not None)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.many if self.many is not None else self.one is item and item is not None

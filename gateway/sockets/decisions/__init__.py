@@ -1,0 +1,3 @@
+"""Pure decisions of sockets: values in, values out."""
+
+__all__: list[str] = []

@@ -1,0 +1,116 @@
+"""Where sockets come in: none is read from before there is room for it.
+
+Holds every accepted socket's place from its first moment to its last, so that the process never runs out of files:
+what it needs for the broker is kept back. Whoever finds the house full is answered 503 and the time to wait (save who
+asks whether the gateway is alive, or for its metrics: a full gateway is not a broken one); when many are being
+answered, further ones are shut out. Those who have not said a good hello stand in line, and the longest
+there goes when the line is too long.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway.sockets.decisions.client_outbox import HeldBytes
+from gateway.sockets.decisions.connection_limits import ConnectionLimits
+from infra.interpreter_settings import raise_file_limit
+
+__all__ = [
+    "TURNED_AWAY_AT_ONCE_MAX",
+    "ComeIn",
+    "Doorway",
+    "ShutOut",
+    "TurnAway",
+    "Visitor",
+    "files_for_sockets",
+]
+
+TURNED_AWAY_AT_ONCE_MAX: Final = 64
+FILES_KEPT_BACK: Final = 96 + TURNED_AWAY_AT_ONCE_MAX
+"""Of the files a process may have open: for the broker, logs, whatever the interpreter needs, and refusals."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComeIn:
+    """There is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnAway:
+    """No room: answer its request with 503; the client may come back after `retry_after_s`."""
+
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShutOut:
+    """No room, not even for an answer."""
+
+
+class Visitor(Protocol):
+    """An accepted socket."""
+
+    def abort(self) -> None:
+        """Drop the connection without a word."""
+
+
+class Doorway:
+    """The sockets of one gateway, welcome or not."""
+
+    def __init__(
+        self,
+        limits: ConnectionLimits,
+        held: HeldBytes,
+        on_refused: Callable[[str], None],
+        answer_outside: Callable[[bytes], bytes | None] = lambda request: None,
+    ) -> None:
+        self.limits = limits
+        self.held = held
+        self.on_refused = on_refused
+        """Told why, for the shell's metrics."""
+        self.answer_outside = answer_outside
+        """What is answered to the request of a socket for which there is no room; None: that there is none."""
+        self.inside: set[Visitor] = set()
+        self.leaving: set[Visitor] = set()
+        self.pending: dict[Visitor, None] = {}
+
+    def enter(self, visitor: Visitor) -> ComeIn | TurnAway | ShutOut:
+        """A place for it, or none; whatever the answer, `leave` must follow."""
+        if self.accepted >= self.limits.accepted_max or self.held.is_full():
+            self.on_refused("door")
+            if len(self.leaving) >= TURNED_AWAY_AT_ONCE_MAX:
+                return ShutOut()
+            self.leaving.add(visitor)
+            return TurnAway(self.limits.refused_retry_s * (1 + random.random()))
+        self.inside.add(visitor)
+        self.pending[visitor] = None
+        if len(self.pending) > self.limits.pending_max:
+            self.on_refused("pending")
+            longest = next(iter(self.pending))
+            del self.pending[longest]
+            longest.abort()
+        return ComeIn()
+
+    @property
+    def accepted(self) -> int:
+        """Sockets that have a place."""
+        return len(self.inside)
+
+    def welcome(self, visitor: Visitor) -> None:
+        """It has said a good hello."""
+        self.pending.pop(visitor, None)
+
+    def leave(self, visitor: Visitor) -> None:
+        """It is gone."""
+        self.inside.discard(visitor)
+        self.leaving.discard(visitor)
+        self.pending.pop(visitor, None)
+
+
+def files_for_sockets() -> int:
+    """How many sockets the process may accept, by its limit of open files, which is raised as far as it may be."""
+    files = raise_file_limit()
+    return max(1, files - FILES_KEPT_BACK) if files is not None else 1_000_000

@@ -1,0 +1,3 @@
+"""Pure decisions of dead letters: values in, values out."""
+
+__all__: list[str] = []
