@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from infra.connection_faults import connection_fault
 from infra.embedded.embedded_parts import EmbeddedPart, EmbeddedPartsMissing, require_embedded
 from infra.settings import SettingsError, load_settings
 
@@ -60,6 +61,9 @@ RAW_ROOTS: Final = (*LOG_ROOTS, *NEWER_ROOTS)
 DOWNLOADS_AT_ONCE: Final = 4
 DOWNLOAD_ATTEMPTS_MAX: Final = 3
 READ_DEADLINE_S: Final = 30
+CHECK_NETWORK: Final = "check the network or HTTPS_PROXY"
+TRUST_AUTHORITY: Final = "set REQUESTS_CA_BUNDLE to a file with the authority of its certificate, or of your proxy's,"
+"""jgo fetches by `requests`, which reads this variable (or CURL_CA_BUNDLE) and not SSL_CERT_FILE."""
 OTHER_DOWNLOADER_DEADLINE_S: Final = 300.0
 OTHER_DOWNLOADER_POLL_S: Final = 0.2
 MEGABYTE: Final = 1_000_000
@@ -164,7 +168,7 @@ def download(
 def fetch(jar: BrokerJar, artifact: Artifact) -> None:
     """Make sure the jar is there with the bytes that the list promises."""
     path = path_of(artifact)
-    fault = ""
+    fault, remedy = "", CHECK_NETWORK
     for _ in range(DOWNLOAD_ATTEMPTS_MAX):
         try:
             if path.exists() and digest(path) == jar.sha256:
@@ -173,6 +177,7 @@ def fetch(jar: BrokerJar, artifact: Artifact) -> None:
             artifact.resolve()
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors; jgo raises RuntimeError for a 404
             fault = type(error).__name__
+            remedy = TRUST_AUTHORITY if connection_fault(error) == "certificate" else CHECK_NETWORK
         else:
             if digest(path) == jar.sha256:
                 return
@@ -180,7 +185,7 @@ def fetch(jar: BrokerJar, artifact: Artifact) -> None:
     path.unlink(missing_ok=True)
     raise BrokerJarsUnavailable(
         f"Could not fetch {jar.coordinate} from Maven Central ({fault}). The Kafka broker's jars (45 MB) are needed "
-        "once; check the network or HTTPS_PROXY and start again, or set TOKENWIRE_KAFKA to use an existing broker."
+        f"once; {remedy} and start again, or set TOKENWIRE_KAFKA to use an existing broker."
     )
 
 

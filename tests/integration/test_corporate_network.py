@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from jgo.maven import MavenContext
+from jgo.parse import Coordinate
 
+from infra.embedded.broker_jars import BrokerJar, BrokerJarsUnavailable, fetch
 from infra.embedded.child_process import start_child
 from infra.embedded.child_spec import ChildSpec
 from infra.embedded.decisions.child_environment import NETWORK_VARIABLES
@@ -111,6 +114,24 @@ async def test_provider_on_this_machine_over_tls(company: Company, monkeypatch: 
     monkeypatch.setenv("SSL_CERT_FILE", str(company.authority))
     assert await answer_from(url)
     assert company.proxy.asked == []
+
+
+async def test_jars_behind_an_authority_of_the_company(
+    company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence names the variable that this client reads; with it the server is believed, and says 404."""
+    context = MavenContext(repo_cache=tmp_path / "maven", remote_repos={"here": f"https://127.0.0.1:{company.port}"})
+    artifact = context.create_dependency(Coordinate.parse("org.example:thing:1.0")).artifact
+    jar = BrokerJar("org.example:thing:1.0", 1, "of nothing")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(company.authority))
+
+    with pytest.raises(BrokerJarsUnavailable, match="set REQUESTS_CA_BUNDLE to a file"):
+        await asyncio.to_thread(fetch, jar, artifact)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(company.authority))
+    with pytest.raises(BrokerJarsUnavailable, match=r"\(RuntimeError\).*check the network or HTTPS_PROXY"):
+        await asyncio.to_thread(fetch, jar, artifact)
 
 
 async def test_child_with_a_narrow_environment(company: Company, tmp_path: Path) -> None:
