@@ -14,10 +14,20 @@ import pytest
 import pytest_asyncio
 
 from infra.embedded.broker import NO_PROPERTIES, EmbeddedBroker
+from infra.embedded.broker_jars import jars_folder
 from infra.embedded.cluster import EmbeddedCluster
 from tests.integration.broker_release import use_chosen_release
 
-__all__ = ["QUICK_JAVA", "TEST_HEAP_MB", "broker", "cache_folder", "new_broker", "private_broker", "three_brokers"]
+__all__ = [
+    "QUICK_JAVA",
+    "TEST_HEAP_MB",
+    "broker",
+    "cache_folder",
+    "lend_jars",
+    "new_broker",
+    "private_broker",
+    "three_brokers",
+]
 
 TEST_HEAP_MB = 512
 SMALL_HEAP_MB = 192
@@ -35,6 +45,16 @@ use_chosen_release()
 def cache_folder() -> Path:
     """Where what is downloaded once stays between runs."""
     return Path(os.environ.get("TOKENWIRE_TEST_CACHE") or REPOSITORY / ".tokenwire" / "cache")
+
+
+def lend_jars(home: Path) -> None:
+    """Have a TOKENWIRE_HOME of a test's own use the jars that are kept between runs."""
+    kept = cache_folder() / "jars"
+    kept.mkdir(parents=True, exist_ok=True)
+    lent = jars_folder(home)
+    lent.parent.mkdir(parents=True, exist_ok=True)
+    if not lent.exists():
+        lent.symlink_to(kept)
 
 
 def new_broker(

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from tests.integration.broker_fixture import QUICK_JAVA, cache_folder
+from tests.integration.broker_fixture import QUICK_JAVA, lend_jars
 from tokenwire.benchmark.report import Report
 
 __all__: list[str] = []
@@ -24,9 +24,7 @@ def test_quickest_run_answers_right_and_cleans_up(tmp_path: Path) -> None:
     """Both paths, two levels, every answer right, the report of the shape that was promised; nothing is left over."""
     home, temporary, saved = tmp_path / "home", tmp_path / "temporary", tmp_path / "report.json"
     temporary.mkdir()
-    (home / "cache").mkdir(parents=True)
-    cache_folder().joinpath("jars").mkdir(parents=True, exist_ok=True)
-    (home / "cache" / "jars").symlink_to(cache_folder() / "jars")
+    lend_jars(home)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENWIRE_", "OPENAI_"))}
     told = subprocess.run(
         [sys.executable, "-P", "-m", "tokenwire", "bench", "--json", "--save", str(saved), *QUICKEST],

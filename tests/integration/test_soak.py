@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.integration.broker_fixture import QUICK_JAVA, cache_folder
+from tests.integration.broker_fixture import QUICK_JAVA, lend_jars
 
 __all__: list[str] = []
 
@@ -21,9 +21,7 @@ SHORT: Final = ("--clients", "10", "--tokens", "20", "--minute-s", "2", "--every
 
 def test_short_soak_answers_everything_and_prints_how_memory_grows(tmp_path: Path) -> None:
     """Every answer whole and once, a tenth of the clients slow, both processes looked at, a line each minute."""
-    (tmp_path / "cache").mkdir()
-    cache_folder().joinpath("jars").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "cache" / "jars").symlink_to(cache_folder() / "jars")
+    lend_jars(tmp_path)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENWIRE_", "OPENAI_"))}
     told = subprocess.run(
         [sys.executable, "-P", "-m", "benchmarks.soak", "--json", *SHORT],

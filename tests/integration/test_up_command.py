@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.integration.broker_fixture import QUICK_JAVA, cache_folder
+from tests.integration.broker_fixture import QUICK_JAVA, lend_jars
 from tests.integration.whole_line import child_ids
 
 READY_S: Final = 120.0
@@ -43,10 +43,7 @@ class Line:
         self.folder = folder
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENWIRE_", "OPENAI_"))}
         self.environment = clean | QUICK_JAVA | CANARIES | {"TOKENWIRE_HOME": str(folder / "home")}
-        jars = folder / "home" / "cache" / "jars"
-        jars.parent.mkdir(parents=True)
-        cache_folder().joinpath("jars").mkdir(parents=True, exist_ok=True)
-        jars.symlink_to(cache_folder() / "jars")
+        lend_jars(folder / "home")
         self.process: subprocess.Popen[str] | None = None
         self.addresses: dict[str, Any] = {}
 

@@ -25,7 +25,7 @@ import pytest
 
 from infra.settings import Settings, load_settings
 from infra.simulated_provider.call_log import Call
-from tests.integration.broker_fixture import QUICK_JAVA, cache_folder
+from tests.integration.broker_fixture import QUICK_JAVA, lend_jars
 from tests.integration.broker_release import RELEASE_VARIABLE, line_module
 from tests.integration.process_probe import is_alive
 from tokenwire.commands.access_token import issue_page_token
@@ -72,11 +72,7 @@ class WholeLine:
 
     def start(self, options: Sequence[str]) -> None:
         """Start and wait until everything is ready."""
-        jars = self.home / "cache" / "jars"
-        jars.parent.mkdir(parents=True, exist_ok=True)
-        cache_folder().joinpath("jars").mkdir(parents=True, exist_ok=True)
-        if not jars.exists():
-            jars.symlink_to(cache_folder() / "jars")
+        lend_jars(self.home)
         with (self.folder / "up.log").open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", line_module(), "up", "--json", *options],
