@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from infra.private_files import OWNER_ONLY, make_private
+from infra.settings import Settings
 
-__all__ = ["SECRET_BYTES_MIN", "SecretDamaged", "SecretExposed", "load_or_create_secret"]
+__all__ = ["SECRET_BYTES_MIN", "SecretDamaged", "SecretExposed", "load_or_create_secret", "token_secret"]
 
 SECRET_BYTES_MIN: Final = 32
 RANDOM_BYTES: Final = 48
@@ -63,6 +64,11 @@ def load_or_create_secret(folder: Path, name: str) -> bytes:
         if not path.exists():
             create(path)
         return load(path)
+
+
+def token_secret(settings: Settings) -> bytes:
+    """What signs access tokens where no keys of somebody else's do. Raises as `load_or_create_secret` does."""
+    return settings.auth_secret.get_secret_value().encode() or load_or_create_secret(settings.home / "keys", "auth")
 
 
 def close(path: Path) -> None:

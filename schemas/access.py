@@ -1,9 +1,9 @@
-"""What gateways tell each other about who may come in: logouts, and connect tickets that were used.
+"""What gateways tell each other about who may come in: logouts, and connect tickets and sign-in codes that were used.
 
 Logouts lie on `tokenwire.access`, keyed by the user and compacted: one record for each user who ever logged out, and
-seldom some more. Uses
-of tickets lie on `tokenwire.tickets` for an hour; a ticket lives for seconds. Each topic has one partition, so that all
-gateways see the same order, and of two uses of a ticket the same one first.
+seldom some more. Uses of tickets and codes lie on `tokenwire.tickets` for an hour; a ticket lives for seconds, a code
+for minutes. Each topic has one partition, so that all gateways see the same order, and of two uses of a ticket the same
+one first.
 """
 
 from __future__ import annotations
@@ -42,10 +42,13 @@ class UserLoggedOut(msgspec.Struct, frozen=True, omit_defaults=True, tag="user.l
 
 
 class TicketUsed(msgspec.Struct, frozen=True, omit_defaults=True, tag="ticket.used", kw_only=True):
-    """A gateway wants to let a client in on a ticket. The first claim of a ticket on the log is the one that counts."""
+    """A gateway wants to let a client in on a ticket, or to exchange a sign-in code.
+
+    The first claim of a ticket or code on the log is the one that counts.
+    """
 
     ticket: str
-    """The ticket's id, not the ticket."""
+    """The id of the ticket or code, not itself."""
     claim: str
     """Random, to tell one's own claim by."""
     expires_at_s: float

@@ -16,6 +16,7 @@ from tokenwire.commands.bench import bench
 from tokenwire.commands.cancel import cancel
 from tokenwire.commands.deadletters import deadletters
 from tokenwire.commands.migrate import migrate
+from tokenwire.commands.page import page
 from tokenwire.commands.processes import analytics, broker, gateway, provider, reader, worker
 from tokenwire.commands.query import query
 from tokenwire.commands.restart import restart
@@ -72,6 +73,7 @@ for command in (
     migrate,
     acls,
     token,
+    page,
     send,
     cancel,
     batch,

@@ -148,6 +148,19 @@ def protocol_page() -> str:
         f"Connect to `/v1/connect` with subprotocol `{client_messages.SUBPROTOCOL}`; the first message is `hello`. "
         "Fields at their default are left out. JSON Schema: `schemas/json_schema/client_messages.json` and "
         "`server_messages.json`.",
+        "## Over HTTP",
+        "Requests without a body, with `Authorization: Bearer …`; answers are JSON, refusals a sentence. What they are "
+        "for: [security](../security.md).",
+        table(
+            ("request", "shows", "answer"),
+            [
+                ("`POST /v1/token`", "a sign-in code, good once", "`token`, `user`, `expires_at_s`"),
+                ("`POST /v1/ticket`", "an access token", "`ticket`, `expires_in_s`, `user`"),
+                ("`POST /v1/logout`", "an access token", "`logged_out`: the user"),
+            ],
+        ),
+        "401: what was shown is no good. 403: a page that is not allowed. 429 and 503 say in `Retry-After` when to try "
+        "again. 404: tokens are made elsewhere, so there are no codes.",
         "## Client → gateway",
         *struct_sections(get_args(client_messages.ClientMessage)),
         "## Gateway → client",

@@ -1,7 +1,8 @@
-"""Who may come in beyond what a token says by itself: logouts, and tickets that work once.
+"""Who may come in beyond what a token says by itself: logouts, and tickets and sign-in codes that work once.
 
 What one gateway learns all must know, so both go over the log: a logout is published and takes effect, on this gateway
-too, when it is read back; a ticket is claimed on the log, and whoever reads its own claim first may let the client in.
+too, when it is read back; a ticket is claimed on the log, and whoever reads its own claim first may let the client in,
+or give a page the token for its code.
 
 A token that was verified is checked again (`GuardedTokens.check`) when it is used and after every await in between.
 """
@@ -23,21 +24,32 @@ from gateway.access.decisions.request_rates import RequestRates
 from gateway.access.decisions.ticket_claims import TicketClaims
 from infra.access_tokens import TokenError, TokenInvalid, TokenVerifier, VerifiedToken
 from infra.clock import Clock
-from infra.connect_tickets import TicketIssuer
+from infra.connect_tickets import CONNECT, TICKET_S, Ticket, TicketIssuer, TicketKind
 from infra.kafka.log_client import LogRecord
+from infra.sign_in_codes import CODE_S, SignInCodes
 from producers.errors import ProducerError
 from schemas.access import TicketUsed, UserLoggedOut
 from schemas.codec import decode_access_event
 from schemas.errors import InvalidField, MalformedRecord
 from schemas.identifiers import UserId, check_user_id
 
-__all__ = ["AccessDesk", "AccessPublisher", "GuardedTokens", "TicketUnclaimed", "TokenEnded", "TooOften"]
+__all__ = [
+    "USES_KEPT_S",
+    "AccessDesk",
+    "AccessPublisher",
+    "GuardedTokens",
+    "TicketUnclaimed",
+    "TokenEnded",
+    "TooOften",
+]
 
 log = structlog.get_logger(__name__)
 
 CLAIM_S: Final = 3.0
 """From a ticket to its admission: an append, and reading it back."""
 CLAIM_BYTES: Final = 8
+USES_KEPT_S: Final = CODE_S + 4 * TICKET_S
+"""How long a use of a ticket or code is remembered, at most; clocks may differ."""
 LOGOUTS_EVERY_S: Final = 3_600.0
 TELL_S: Final = 2.0
 UNTOLD_MAX: Final = 1_024
@@ -115,7 +127,8 @@ class GuardedTokens:
 
 
 class AccessDesk:
-    """One gateway's; `close` must follow. `on_logged_out` hears of each user who logs out, and of the moment."""
+    """One gateway's; `close` must follow. `on_logged_out` hears of each user who logs out, and of the moment. `codes`
+    is None where somebody else issues the tokens."""
 
     def __init__(
         self,
@@ -125,9 +138,11 @@ class AccessDesk:
         clock: Clock,
         *,
         on_logged_out: Callable[[UserId, float], None] = lambda user, at_s: None,
+        codes: SignInCodes | None = None,
     ) -> None:
         self.tokens = tokens
         self.issuer = issuer
+        self.codes = codes
         self.publisher = publisher
         self.clock = clock
         self.claims = TicketClaims()
@@ -184,11 +199,27 @@ class AccessDesk:
         Cancellation: the ticket is used up, and nobody came in on it.
         """
         ticket = self.issuer.read(text)
+        await self.use_up(ticket, CONNECT)
+        return ticket.token
+
+    async def redeem(self, codes: SignInCodes, text: str) -> tuple[str, VerifiedToken]:
+        """Use a sign-in code up: the access token for it, and what that says. Raises as `cash` does.
+
+        Like a token in somebody's hand it was never seen before, so logouts end it by their time alone.
+
+        Cancellation: the code is used up, and nobody has the token.
+        """
+        read = codes.read(text)
+        code = replace(read, token=replace(read.token, place=self.tokens.logged_out.place))
+        await self.use_up(code, codes.tickets.kind)
+        return codes.token_for(code), code.token
+
+    async def use_up(self, ticket: Ticket, kind: TicketKind) -> None:
         self.tokens.check(ticket.token)
         if ticket.id in self.claims.first:
-            raise used()
+            raise used(kind)
         if len(self.waiting) >= CLAIMS_WAITING_MAX:
-            raise unclaimed()
+            raise unclaimed(kind)
         claim = secrets.token_hex(CLAIM_BYTES)
         counted = self.waiting[claim] = asyncio.get_running_loop().create_future()
         try:
@@ -196,21 +227,21 @@ class AccessDesk:
                 event = TicketUsed(ticket=ticket.id, claim=claim, expires_at_s=ticket.expires_at_s)
                 await self.publisher.tell_access(event, deadline_s=CLAIM_S)
                 if not await counted:
-                    raise used()
+                    raise used(kind)
         except (ProducerError, TimeoutError) as error:
-            log.info("ticket_not_claimed", error=type(error).__name__)
-            raise unclaimed() from None
+            log.info("ticket_not_claimed", kind=kind.name, error=type(error).__name__)
+            raise unclaimed(kind) from None
         finally:
             del self.waiting[claim]
         self.tokens.check(ticket.token)
-        return ticket.token
 
     def hear_claim(self, record: LogRecord) -> None:
         """A record of the log of tickets. One that does not decode is passed over, and said."""
         event = event_of(record, TicketUsed)
         if event is None:
             return
-        counts = self.claims.heard(event.ticket, event.claim, event.expires_at_s) == event.claim
+        void_s = min(event.expires_at_s, self.now_s() + USES_KEPT_S)
+        counts = self.claims.heard(event.ticket, event.claim, void_s) == event.claim
         waiting = self.waiting.get(event.claim)
         if waiting is not None and not waiting.done():
             waiting.set_result(counts)
@@ -284,9 +315,9 @@ def event_of(record: LogRecord, kind: type[Event]) -> Event | None:
     return event if isinstance(event, kind) else None
 
 
-def used() -> TokenInvalid:
-    return TokenInvalid("the ticket has been used; get a new one with POST /v1/ticket", reason="used")
+def used(kind: TicketKind) -> TokenInvalid:
+    return TokenInvalid(f"the {kind.name} has been used; {kind.remedy}", reason="used")
 
 
-def unclaimed() -> TicketUnclaimed:
-    return TicketUnclaimed("Kafka does not answer, so the ticket could not be checked; get a new one and try again")
+def unclaimed(kind: TicketKind) -> TicketUnclaimed:
+    return TicketUnclaimed(f"Kafka does not answer, so the {kind.name} could not be checked; {kind.remedy}")

@@ -1,8 +1,9 @@
 """Reads logouts and used tickets from their logs, for the access desk.
 
 Logouts are read from the log's start before the first client is let in: a token that was ended must not open a gateway
-that has just been started. Tickets live for seconds, so theirs is read from a little while ago. Both are then followed
-by the reader that fetches the sessions. Where a position is lost, reading begins where it began at the start.
+that has just been started. Tickets and sign-in codes live for minutes at most, so theirs is read from a little while
+ago. Both are then followed by the reader that fetches the sessions. Where a position is lost, reading begins where it
+began at the start.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from gateway.access.access_desk import AccessDesk
+from gateway.access.access_desk import USES_KEPT_S, AccessDesk
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.log_reader import LogReader, PastReader
 from infra.clock import Clock
-from infra.connect_tickets import TICKET_S
 from infra.kafka.log_client import LogError, LogRecord, UnknownLog
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace, TopicNames
@@ -27,8 +27,6 @@ __all__ = ["AccessReader", "TimedReader"]
 log = structlog.get_logger(__name__)
 
 RETRY_S: Final = 1.0
-TICKETS_FROM_S: Final = 4 * TICKET_S
-"""How far back tickets are read: clocks may differ."""
 EVERYBODY: Final = SessionKey("access")
 PARTITION: Final = 0
 
@@ -93,7 +91,7 @@ class AccessReader:
         bounds = await self.past.bounds(topic, PARTITION)
         start = bounds.start
         if topic == self.names.tickets:
-            since_ms = max(0, self.clock.now_us() // 1_000 - round(TICKETS_FROM_S * 1_000))
+            since_ms = max(0, self.clock.now_us() // 1_000 - round(USES_KEPT_S * 1_000))
             start = await self.past.offset_at(topic, PARTITION, since_ms)
         async for records in self.past.read(topic, PARTITION, start, bounds.end):
             for record in records:

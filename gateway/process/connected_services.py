@@ -36,6 +36,7 @@ from infra.kafka.log_client import LogClient
 from infra.kafka.lost_range import LostRange
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
+from infra.sign_in_codes import SignInCodes
 from producers.prompt_producer import PromptProducer
 from schemas.identifiers import UserId
 
@@ -68,7 +69,14 @@ async def connected_services(
         fetching = FetchSessionReader(settings, clock, on_lost=metrics.passed_over)
         reader = ActiveSessions(fetching, clock, on_return=metrics.returned)
         producer = PromptProducer(settings, limits=rules.prompt_limits, clock=clock)
-        access = AccessDesk(rules.tokens, ticket_issuer(settings), producer, clock, on_logged_out=on_logged_out)
+        access = AccessDesk(
+            rules.tokens,
+            ticket_issuer(settings),
+            producer,
+            clock,
+            on_logged_out=on_logged_out,
+            codes=SignInCodes.from_settings(settings),
+        )
         stack.push_async_callback(access.close)
         parts: list[Part] = [topics, current, *past, fetching, producer]
         parts.append(AccessReader(fetching, current, access, clock, settings.topic_names))

@@ -17,7 +17,7 @@ from gateway.sockets.doorway import files_for_sockets
 from infra.access_tokens import SecretVerifier, TokenVerifier
 from infra.clock import Clock
 from infra.connect_tickets import TicketIssuer
-from infra.keys import load_or_create_secret
+from infra.keys import load_or_create_secret, token_secret
 from infra.settings import Settings
 from infra.targets.presets import is_simulated
 from infra.targets.targets_file import load_catalogue
@@ -77,8 +77,7 @@ def token_verifier(settings: Settings, clock: Clock) -> TokenVerifier:
     audience, issuer, leeway_s = settings.auth_audience, settings.auth_issuer, settings.auth_leeway_s
     if settings.auth_jwks is not None:
         return KeySetVerifier(settings.auth_jwks, clock, audience=audience, issuer=issuer, leeway_s=leeway_s)
-    secret = settings.auth_secret.get_secret_value().encode() or load_or_create_secret(settings.home / "keys", "auth")
-    return SecretVerifier(secret=secret, audience=audience, issuer=issuer, leeway_s=leeway_s)
+    return SecretVerifier(secret=token_secret(settings), audience=audience, issuer=issuer, leeway_s=leeway_s)
 
 
 def ring_share(settings: Settings) -> int:

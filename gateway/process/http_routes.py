@@ -1,8 +1,8 @@
 """What the gateway answers to plain HTTP, and who may open a websocket.
 
 `websockets` hands us each request before the upgrade. GET and HEAD of the page, `/healthz`, `/readyz` and `/metrics`,
-and POST to `/v1/ticket` and `/v1/logout` (without a body, the access token in the header) are answered here; a request
-with a body never gets so far (`ClientSocket.send_data`);
+and POST to `/v1/ticket` and `/v1/logout` (without a body, the access token in the header) and to `/v1/token` (a sign-in
+code in the token's place) are answered here; a request with a body never gets so far (`ClientSocket.send_data`);
 `/v1/connect` goes on to the upgrade if its Origin is on the list (a browser always sends one; a program that sends none
 is no browser, and comes in unless the settings say otherwise), a token in its header or a ticket in its query is good,
 and it speaks the subprotocol.
@@ -25,7 +25,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from gateway.access.access_desk import AccessDesk, TooOften
+from gateway.access.access_desk import AccessDesk, TicketUnclaimed, TooOften
 from gateway.clients.services import GatewayRules
 from gateway.process.page_files import PageFile
 from gateway.sockets.client_socket import ClientSocket
@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 CONNECT_PATH: Final = "/v1/connect"
 TICKET_PATH: Final = "/v1/ticket"
 LOGOUT_PATH: Final = "/v1/logout"
+TOKEN_PATH: Final = "/v1/token"
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
 BEARER: Final = "bearer "
@@ -84,7 +85,7 @@ class HttpRoutes:
             return self.misdirected(request)
         if path == CONNECT_PATH:
             return await self.before_upgrade(connection, request)
-        if path in (TICKET_PATH, LOGOUT_PATH):
+        if path in (TICKET_PATH, LOGOUT_PATH, TOKEN_PATH):
             return await self.with_token(path, request, address_of(connection))
         if request.method not in ("GET", "HEAD"):
             return answer(
@@ -136,19 +137,24 @@ class HttpRoutes:
         return "Content-Security-Policy", POLICY.format(sockets=" ".join(sockets))
 
     async def with_token(self, path: str, request: Request, address: str) -> Response:
-        """A ticket for, or the logout of, whoever the token in the header belongs to."""
+        """A ticket for, or the logout of, whoever the token in the header belongs to; or a token for the code there."""
         if request.method != "POST":
             return answer(HTTPStatus.METHOD_NOT_ALLOWED, "only POST is answered here\n", ("Allow", "POST"))
         if not self.origin_is_allowed(request):
             return self.forbid(request)
         try:
             self.access.admit(address, self.access.asking)
-            verified = self.rules.tokens.verify(bearer(request.headers.get("Authorization", "")))
+            shown = bearer(request.headers.get("Authorization", ""))
+            if path == TOKEN_PATH:
+                return await self.exchanged(shown)
+            verified = self.rules.tokens.verify(shown)
             if path == TICKET_PATH:
                 words = {"ticket": self.access.ticket(verified), "expires_in_s": TICKET_S, "user": verified.user}
                 return respond(HTTPStatus.OK, msgspec.json.encode(words), JSON)
             await self.access.log_out(verified.user, deadline_s=self.rules.publish_s)
             return respond(HTTPStatus.OK, msgspec.json.encode({"logged_out": verified.user}), JSON)
+        except TicketUnclaimed as error:
+            return answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n", ("Retry-After", "1"))
         except TokenError as error:
             return unauthorized(error, path)
         except TooOften as refusal:
@@ -158,6 +164,17 @@ class HttpRoutes:
             return answer(
                 HTTPStatus.SERVICE_UNAVAILABLE, "Kafka does not answer; try again shortly\n", ("Retry-After", "1")
             )
+
+    async def exchanged(self, code: str) -> Response:
+        """An access token for a sign-in code. Raises TokenError."""
+        if self.access.codes is None:
+            return answer(
+                HTTPStatus.NOT_FOUND, "tokens of this gateway's users are made elsewhere; codes are not taken\n"
+            )
+        token, said = await self.access.redeem(self.access.codes, code)
+        log.info("code_redeemed")
+        words = {"token": token, "user": said.user, "expires_at_s": int(said.expires_at_s)}
+        return respond(HTTPStatus.OK, msgspec.json.encode(words), JSON)
 
     def origin_is_allowed(self, request: Request, *, required: bool = False) -> bool:
         origins = request.headers.get_all("Origin")

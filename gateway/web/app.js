@@ -1,12 +1,13 @@
 /** The chat page: wires the client, the conversations and the views. All DOM work happens once per frame. */
 
-import { claimsOf, forgetToken, keepToken, keptToken, takeOffer } from "./access_token.js";
+import { claimsOf, exchangeCode, forgetToken, keepToken, keptToken, offerOf, takeOffer } from "./access_token.js";
 import { Announcer } from "./announcer.js";
 import { arrange } from "./arrangement.js";
 import { ComposerView } from "./composer_view.js";
 import { emptyConversation, isOpen, reduceConversation } from "./conversation.js";
 import { element, icon, setText } from "./dom.js";
 import { newId } from "./identifiers.js";
+import { GAP_WORDS, MALFORMED, refusalWords, SAMPLES } from "./page_words.js";
 import { keep, readKept, SessionStore } from "./session_store.js";
 import { SidebarView } from "./sidebar_view.js";
 import { StatusView } from "./status_view.js";
@@ -17,20 +18,6 @@ import { TranscriptView } from "./transcript_view.js";
 const MODEL_KEY = "tokenwire.model";
 const HIDDEN_FRAME_MS = 250;
 const SESSION_EVENTS = ["attached", "accepted", "queued", "waiting", "start", "switch", "delta", "end", "compared", "gap", "snapshot", "hole", "error"];
-const GAP_WORDS = {
-  expired: "Older parts of this conversation have expired and are no longer on the log.",
-  recreated: "This session's log was created anew: what was before is gone.",
-  unknown_cursor: "The place to resume from was not known any more: this is the session as it stands now.",
-  skipped: "This connection could not keep up and skipped ahead: this is the session as it stands now.",
-  log_lost: "A part of this session's log was lost: this is what there is.",
-  hole: "A part of an answer is missing and could not be read again.",
-};
-const MALFORMED = "The token in this address is malformed: it was cut or changed on its way. Open the whole address that tokenwire up printed.";
-const SAMPLES = [
-  "Explain how a log makes streaming answers durable.",
-  "Plan a quiet weekend in the mountains, as a list.",
-  "Write a short Python function that merges sorted lists.",
-];
 
 class ChatPage {
   #client;
@@ -49,9 +36,11 @@ class ChatPage {
   /** Sessions that were followed before the connection came back, until they are again. */
   #resuming = new Set();
   #tokenProblem = "";
+  /** Codes that are being exchanged. */
+  #exchanges = 0;
   #announcer = new Announcer(document.getElementById("announcements"));
   #empty = document.getElementById("empty");
-  #status = new StatusView({ reconnect: () => this.#client.connect(), useToken: (token) => this.#useToken(token) });
+  #status = new StatusView({ reconnect: () => this.#client.connect(), useToken: (token) => this.#useToken(token), useCode: (code) => this.#exchange(code) });
   #composer = new ComposerView({
     send: (text) => this.#send(text),
     stop: () => this.#stop(),
@@ -84,7 +73,7 @@ class ChatPage {
     this.#useStore();
     this.#takeOffer();
     if (this.#token) this.#begin();
-    else this.#askForToken(this.#tokenProblem);
+    else if (!this.#exchanges) this.#askForToken(this.#tokenProblem);
     globalThis.tokenwire = { client: this.#client, conversation: (session = this.#active) => this.#conversations.get(session) };
   }
 
@@ -164,10 +153,16 @@ class ChatPage {
   /** What an address brings is tried if it is for the same user, asked about if not, and kept once the gateway took it. */
   #takeOffer() {
     const offer = takeOffer(this.#token);
+    if (offer.kind === "code") this.#exchange(offer.code);
+    else this.#consider(offer);
+  }
+
+  /** @param {import("./access_token.js").TokenOffer} offer */
+  #consider(offer) {
     switch (offer.kind) {
       case "malformed":
         if (this.#token) this.#status.note(MALFORMED, { kind: "bad", lasting: true });
-        else this.#tokenProblem = MALFORMED;
+        else this.#askForToken((this.#tokenProblem = MALFORMED));
         break;
       case "same user":
         if (!this.#token) return this.#useToken(offer.token);
@@ -178,6 +173,20 @@ class ChatPage {
         this.#askWhose(offer);
         break;
     }
+  }
+
+  /** The address that people keep is the one that was printed: once used, it opens the page for whoever is signed in. */
+  async #exchange(code) {
+    this.#exchanges += 1;
+    if (!this.#token) this.#status.showSigningIn();
+    const { token, problem } = await exchangeCode(code);
+    this.#exchanges -= 1;
+    if (token) return this.#consider(offerOf(token, this.#token));
+    const kept = this.#token || keptToken(); // another tab may have used the code
+    const isRefused = Boolean(this.#token) && this.#client.state.state === "stopped";
+    if (!kept || isRefused) return this.#askForToken(problem);
+    if (!this.#token) this.#goOnWith(kept);
+    this.#status.note(`${problem} This browser's own access token, of “${claimsOf(kept).user}”, is used.`);
   }
 
   #askWhose({ token, user }) {
@@ -382,15 +391,6 @@ class ChatPage {
 function comparisonOf({ models, compare }) {
   if (compare !== "merge") return { models, compare };
   return { models: models.slice(0, -1), compare, ...(models.at(-1) ? { merge_model: models.at(-1) } : {}) };
-}
-
-function refusalWords(token, { code, reason }) {
-  const { expiresAtS } = claimsOf(token);
-  if (expiresAtS !== null && expiresAtS * 1000 < Date.now()) {
-    return `Your access token expired on ${new Date(expiresAtS * 1000).toLocaleString()}.`;
-  }
-  const words = code === 4403 ? "This page may not connect to the gateway" : "The gateway refused the access token";
-  return reason ? `${words}: ${reason}.` : `${words}.`;
 }
 
 new ChatPage();

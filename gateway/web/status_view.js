@@ -1,7 +1,7 @@
 /** The connection, and what the page has to say: notes, the simulated-provider banner, the token panel. */
 
 import { element, icon, setText } from "./dom.js";
-import { tokenIn } from "./access_token.js";
+import { codeIn, tokenIn } from "./access_token.js";
 import { OFFLINE } from "./tokenwire_client.js";
 
 const STATE_WORDS = { idle: "Not connected", connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", stopped: "Disconnected", signed_out: "No access" };
@@ -20,7 +20,7 @@ export class StatusView {
   #countdown = null;
   #actions;
 
-  /** @param {{reconnect(): void, useToken(token: string): void}} actions */
+  /** @param {{reconnect(): void, useToken(token: string): void, useCode(code: string): void}} actions */
   constructor(actions) {
     this.#actions = actions;
     document.getElementById("token-form").addEventListener("submit", (event) => this.#submitToken(event));
@@ -73,6 +73,12 @@ export class StatusView {
     document.getElementById("token").focus();
   }
 
+  /** While it is not known yet who is here: neither the panel nor a conversation of nobody's. */
+  showSigningIn() {
+    document.body.dataset.panel = "signing-in";
+    this.showConnection({ state: "connecting" });
+  }
+
   hideTokenPanel() {
     delete document.body.dataset.panel;
   }
@@ -111,12 +117,15 @@ export class StatusView {
   #submitToken(event) {
     event.preventDefault();
     const field = document.getElementById("token");
-    const token = tokenIn(field.value);
+    const code = codeIn(field.value);
+    const token = code ? "" : tokenIn(field.value);
     const problem = document.getElementById("token-problem");
-    problem.hidden = token !== "";
-    field.setAttribute("aria-invalid", String(token === ""));
-    if (!token) return;
+    const isGood = Boolean(code || token);
+    problem.hidden = isGood;
+    field.setAttribute("aria-invalid", String(!isGood));
+    if (!isGood) return;
     field.value = "";
-    this.#actions.useToken(token);
+    if (code) this.#actions.useCode(code);
+    else this.#actions.useToken(token);
   }
 }

@@ -27,6 +27,7 @@ from infra.access_tokens import TokenVerifier
 from infra.clock import SystemClock
 from infra.connect_tickets import TicketIssuer
 from infra.settings import load_settings
+from infra.sign_in_codes import SignInCodes
 from producers.prompt_producer import PromptProducer
 from schemas.client_messages import SUBPROTOCOL, Attach, Hello, OnSlow
 from schemas.codec import encode
@@ -95,8 +96,8 @@ class MemoryGateway:
         log = log or FollowedLog(records_per_read=200)
         reader = FollowedLogReader(log)
         access_log = access_log or AccessLog()
-        issuer = TicketIssuer(SECRET.encode())
-        access = AccessDesk(made.tokens, issuer, access_log, clock, on_logged_out=connections.log_out)
+        issuer, codes = TicketIssuer(SECRET.encode()), SignInCodes.from_settings(loaded)
+        access = AccessDesk(made.tokens, issuer, access_log, clock, on_logged_out=connections.log_out, codes=codes)
         access_log.join(access)
         services = replace(
             services_over(log, reader, archive=archive, clock=clock),

@@ -17,10 +17,11 @@ from websockets.typing import Origin, Subprotocol
 
 from gateway.access.decisions.request_rates import RequestRates
 from infra.access_tokens import issue_token
+from infra.sign_in_codes import SignInCodes
 from schemas.client_messages import SUBPROTOCOL, Hello, Logout
 from tests.fakes.access_log import AccessLog
 from tests.faults.memory_gateway import MemoryGateway
-from tests.integration.gateway_line import SECRET, WireClient, http, token_for
+from tests.integration.gateway_line import SECRET, WireClient, http, post, token_for
 
 CLOSED_S_MAX = 5.0
 
@@ -34,19 +35,6 @@ async def two_gateways(home: Path) -> AsyncIterator[tuple[MemoryGateway, MemoryG
         MemoryGateway.opened(home, access_log=access_log) as second,
     ):
         yield first, second
-
-
-async def post(port: int, path: str, token: str = "", *headers: str) -> tuple[int, str]:
-    """Status and body of a POST without a body."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    lines = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Length: 0", *headers]
-    lines += [f"Authorization: Bearer {token}"] if token else []
-    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    async with asyncio.timeout(10):
-        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
-    writer.close()
-    await writer.wait_closed()
-    return int(head.split()[1]), body
 
 
 @pytest.mark.parametrize("way", ["message", "http"])
@@ -115,10 +103,64 @@ async def test_S3_one_of_many_at_once(tmp_path: Path) -> None:
     assert answers.count("welcome") == 1
 
 
+async def test_S43_code_gives_a_token_once(tmp_path: Path) -> None:
+    """Twenty times at the same moment on two gateways: one token, which opens; then a sentence says what to do."""
+    async with two_gateways(tmp_path) as gateways:
+        ports = [gateway.port for gateway in gateways]
+        code = code_for("alice")
+        with capture_logs() as logged:
+            asked = [post(ports[number % 2], "/v1/token", code) for number in range(20)]
+            answers = await asyncio.gather(*asked)
+            told = [body for status, body in answers if status == 401]
+            (given,) = [json.loads(body) for status, body in answers if status == 200]
+            again = await post(ports[0], "/v1/token", code)
+        async with WireClient.connected(ports[1], None) as client:
+            await client.send(Hello(token=given["token"]))
+            assert (await client.next("welcome")).user == given["user"] == "alice"
+
+        assert given["expires_at_s"] == pytest.approx(time.time() + 60, abs=30)
+        assert len(told) == 19
+        assert again == (401, "the code has been used; `tokenwire page` prints a new one where the gateway runs\n")
+        assert not any(code in str(record) or given["token"] in str(record) for record in logged)
+        assert {record["reason"] for record in logged if record["event"] == "token_refused"} == {"used"}
+        for port in ports:
+            await refused(port, code)
+
+
+async def test_S43_codes_are_taken_from_pages_of_ours_at_a_bounded_rate(tmp_path: Path) -> None:
+    """403 for a page elsewhere, 429 for an address that guesses, 503 without Kafka: the code is good afterwards."""
+    access_log = AccessLog()
+    async with MemoryGateway.opened(tmp_path, access_log=access_log) as gateway:
+        code, ours = code_for("alice"), f"Origin: http://127.0.0.1:{gateway.port}"
+        foreign = [
+            (await post(gateway.port, "/v1/token", code, f"Origin: {each}"))[0] for each in ("null", "http://a.b")
+        ]
+        access_log.reachable = False
+        status, words = await post(gateway.port, "/v1/token", code, ours)
+        access_log.reachable = True
+        good = (await post(gateway.port, "/v1/token", code, ours))[0]
+        desk = gateway.gateway.services.access
+        desk.asking = RequestRates(2, 0.01)
+        guesses = [(await post(gateway.port, "/v1/token", f"{code[:-8]}{number:08}"))[0] for number in range(3)]
+
+    assert foreign == [403, 403]
+    assert (status, words.split(",")[0]) == (503, "Kafka does not answer")
+    assert good == 200
+    assert guesses == [401, 401, 429]
+
+
+async def test_S43_where_tokens_are_made_elsewhere_no_code_is_taken(tmp_path: Path) -> None:
+    """By public keys nobody can sign: said, whatever is shown."""
+    async with MemoryGateway.opened(tmp_path) as gateway:
+        gateway.gateway.services.access.codes = None
+
+        assert (await post(gateway.port, "/v1/token", code_for("alice")))[0] == 404
+
+
 async def test_tickets_and_logouts_want_a_token_and_an_origin_of_ours(tmp_path: Path) -> None:
     """401 without a token, 403 for a page of another origin, 405 for another method."""
     async with MemoryGateway.opened(tmp_path) as gateway:
-        for path in ("/v1/ticket", "/v1/logout"):
+        for path in ("/v1/ticket", "/v1/logout", "/v1/token"):
             assert (await post(gateway.port, path))[0] == 401
             assert (await post(gateway.port, path, "nonsense"))[0] == 401
             assert (await post(gateway.port, path, token_for("alice"), "Origin: http://evil.example"))[0] == 403
@@ -229,6 +271,11 @@ async def ticket_of(port: int) -> str:
     return str(json.loads(body)["ticket"])
 
 
+def code_for(user: str) -> str:
+    codes = SignInCodes(SECRET.encode(), audience="tokenwire", issuer="tokenwire")
+    return codes.issue(user, ttl_s=60, now_s=time.time())
+
+
 async def refused(port: int, token: str) -> None:
     """Hello with this token ends in 4401."""
     async with WireClient.connected(port, None) as client:
@@ -279,7 +326,7 @@ async def test_S40_names_that_are_not_ours(tmp_path: Path) -> None:
             head = "\r\n".join((f"GET {path} HTTP/1.1", *lines))
             return int((await raw_answer(gateway.port, f"{head}\r\n\r\n".encode())).split()[1])
 
-        for path in ("/", "/metrics", "/healthz", "/v1/connect", "/v1/ticket"):
+        for path in ("/", "/metrics", "/healthz", "/v1/connect", "/v1/ticket", "/v1/token"):
             assert await status(path, f"Host: evil.example:{gateway.port}") == 421
         for host in ("10.0.0.7:8080", "[::1]:8080", "localhost", "gateway-1:8080", "a.cluster.local", "CHAT.example."):
             assert await status("/healthz", f"Host: {host}") == 200

@@ -15,8 +15,7 @@ from infra.access_tokens import issue_token
 from schemas.client_messages import Hello
 from tests.fakes.access_log import AccessLog
 from tests.faults.memory_gateway import MemoryGateway
-from tests.faults.test_gateway_access import post
-from tests.integration.gateway_line import SECRET, WireClient
+from tests.integration.gateway_line import SECRET, WireClient, post
 
 STEPS: Final = ("handshake", "hello", "ticket", "logout")
 AHEAD_S: Final = 30.0

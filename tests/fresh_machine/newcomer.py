@@ -68,7 +68,7 @@ def up(output: TextIO) -> str:
     """`make up` until it names its page, a prompt from another terminal, ctrl-C; what went wrong, or nothing."""
     with own_session(["make", "up"], output, PORTS) as process:
         deadline_s = time.monotonic() + READY_S_MAX
-        while "#token=" not in Path(output.name).read_text():
+        while "#code=" not in Path(output.name).read_text():
             if process.poll() is not None or time.monotonic() > deadline_s:
                 return "it never named its page"
             time.sleep(LOOK_S)

@@ -42,6 +42,7 @@ __all__ = [
     "answer_events",
     "gateway_settings",
     "http",
+    "post",
     "running_gateway",
     "tag_of",
     "token_for",
@@ -230,9 +231,19 @@ def tag_of(message: msgspec.Struct) -> str:
 
 async def http(port: int, path: str) -> tuple[int, str]:
     """Status and body of a GET."""
+    return await answered(port, f"GET {path} HTTP/1.1")
+
+
+async def post(port: int, path: str, token: str = "", *headers: str) -> tuple[int, str]:
+    """Status and body of a POST without a body."""
+    shown = [f"Authorization: Bearer {token}"] if token else []
+    return await answered(port, f"POST {path} HTTP/1.1", "Content-Length: 0", *headers, *shown)
+
+
+async def answered(port: int, request: str, *headers: str) -> tuple[int, str]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        writer.write("\r\n".join((request, f"Host: 127.0.0.1:{port}", *headers, "", "")).encode())
         async with asyncio.timeout(10):
             head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
         return int(head.split()[1]), body

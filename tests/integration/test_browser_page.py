@@ -35,7 +35,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeLine]:
 async def chat(browser: Browser, line: WholeLine, user: str) -> AsyncIterator[Page]:
     """The page at the address that a user would open."""
     async with new_page(browser) as page:
-        await page.goto(f"{line.gateways[0]}/#token={line.token(user)}")
+        await page.goto(line.page(user))
         await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
         yield page
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 from infra.access_tokens import SecretVerifier
 from infra.connect_tickets import TicketIssuer
 from infra.embedded.broker import EmbeddedBroker
+from infra.sign_in_codes import SignInCodes
 from schemas.client_messages import Hello, Logout
-from tests.integration.gateway_line import SECRET, WireClient, gateway_settings, running_gateway, token_for
+from tests.integration.gateway_line import SECRET, WireClient, gateway_settings, post, running_gateway, token_for
 
 USER = "leaver"
 
@@ -41,3 +43,21 @@ async def test_S2_S3_two_gateways_and_one_that_comes_later(broker: EmbeddedBroke
         await client.send(Hello(token=old))
         assert (await client.next("error")).code == "token_ended"
         assert (await client.closed())[0] == 4401
+
+
+async def test_S43_code_is_good_once_whatever_is_started_again(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Made before there is a gateway, it is exchanged by the first; those started afterwards know that it was used."""
+    settings = await gateway_settings(broker, tmp_path)
+    codes = SignInCodes.from_settings(settings)
+    assert codes is not None
+    early, unused = (codes.issue("opener", ttl_s=60, now_s=time.time()) for _ in range(2))
+    async with running_gateway(settings) as port:
+        first = await post(port, "/v1/token", early)
+    async with running_gateway(settings) as port:
+        again, other = await post(port, "/v1/token", early), await post(port, "/v1/token", unused)
+        async with WireClient.connected(port, None) as client:
+            await client.send(Hello(token=json.loads(first[1])["token"]))
+            assert (await client.next("welcome")).user == "opener"
+
+    assert (first[0], again[0], other[0]) == (200, 401, 200)
+    assert "has been used" in again[1]

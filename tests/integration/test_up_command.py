@@ -99,13 +99,13 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
 
 
 def test_everything_is_there_when_it_says_so(line: Line) -> None:
-    """Two gateways, both ready; page with its token; the addresses are in the answer, ports chosen freely."""
+    """Two gateways, both ready; page with its code; the addresses are in the answer, ports chosen freely."""
     for gateway in line.addresses["gateways"]:
         with urllib.request.urlopen(f"{gateway}/readyz", timeout=5) as answer:
             assert answer.status == 200
 
     assert len(line.addresses["gateways"]) == 2
-    assert "/#token=" in line.addresses["page"]
+    assert "/#code=" in line.addresses["page"]
     assert line.addresses["simulated"] is True
 
 
@@ -196,6 +196,41 @@ async def test_metadata_comes_back(line: Line) -> None:
     assert sent.returncode == 0, sent.stderr
     assert json.loads(result)["metadata"] == {"ticket": "4711"}
     assert json.loads(found)["turn"] == json.loads(result)["turn"]
+
+
+def test_S43_printed_address_signs_in_once(line: Line) -> None:
+    """At any of the gateways; a new one is a command away, and what is kept of the line in its folder holds no code."""
+    page = line.addresses["page"]
+    printed = line.run("page", "--json", "--user", "alice")
+    elsewhere = line.run("page", "--address", "https://chat.example.com")
+    other = json.loads(printed.stdout)
+    first, second = line.addresses["gateways"]
+    used = [exchanged(at, code_in(page)) for at in (second, first)]
+    used.append(exchanged(first, code_in(other["page"])))
+
+    assert [(status, body.get("user")) for status, body in used] == [(200, "local"), (401, None), (200, "alice")]
+    assert other["page"].startswith(f"{first}/#code=")
+    assert other["expires_at_s"] == pytest.approx(time.time() + 900, abs=120)
+    assert elsewhere.stdout.startswith("https://chat.example.com/#code=")
+    kept = [path for path in (line.folder / "home").rglob("*") if path.suffix in (".json", ".log")]
+    assert line.folder / "home" / "run.json" in kept
+    assert not [path for path in kept if code_in(page)[-40:] in path.read_text(errors="replace")]
+
+
+def exchanged(gateway: str, code: str) -> tuple[int, dict[str, Any]]:
+    asked = urllib.request.Request(
+        f"{gateway}/v1/token", method="POST", headers={"Authorization": f"Bearer {code}", "Origin": gateway}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code, {}
+
+
+def code_in(page: str) -> str:
+    return page.partition("#code=")[2]
 
 
 async def test_rows_can_be_asked_for(line: Line) -> None:

@@ -29,6 +29,7 @@ from tests.integration.broker_fixture import QUICK_JAVA, lend_jars
 from tests.integration.broker_release import RELEASE_VARIABLE, line_module
 from tests.integration.process_probe import is_alive
 from tokenwire.commands.access_token import issue_page_token
+from tokenwire.commands.page import page_address
 
 __all__ = ["BROKERS_VARIABLE", "POLL_S", "Killed", "WholeLine", "child_ids", "running_line"]
 
@@ -225,6 +226,11 @@ class WholeLine:
     def token(self, user: str) -> str:
         """An access token, as `tokenwire token` makes it."""
         return issue_page_token(load_settings({}, home=self.home), user, ttl_s=TOKEN_S, now_s=time.time())
+
+    def page(self, user: str) -> str:
+        """An address of the page, as `tokenwire page` prints it: it signs the user in, once."""
+        settings = load_settings({}, home=self.home)
+        return page_address(settings, f"{self.gateways[0]}/", user, now_s=time.time())
 
     def producer_settings(self) -> Settings:
         """Settings of an upstream service that publishes to this line."""

@@ -95,12 +95,31 @@ def test_first_claim_counts(claims: list[tuple[int, int]]) -> None:
         assert counts == str(next(each for name, each in claims if name == ticket))
 
 
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=1), st.integers(0, 10))
+def test_claims_are_kept_until_their_ticket_is_void(uses: list[tuple[int, int]], now_s: int) -> None:
+    """Each of them, and no other; where there is no room, those that are void first go first."""
+    known, few = TicketClaims(), TicketClaims()
+    lives = dict(reversed(uses))
+    with pytest.MonkeyPatch.context() as patch:
+        for ticket, life_s in uses:
+            known.heard(str(ticket), "c", life_s)
+        patch.setattr(ticket_claims, "TICKETS_MAX", 3)
+        for ticket, _ in uses:
+            few.heard(str(ticket), "c", lives[ticket])
+    known.forget(now_s)
+
+    assert set(known.first) == {str(ticket) for ticket, life_s in lives.items() if life_s >= now_s}
+    assert len(few.first) <= 3
+    assert len(few.first) == len(few.void_at)
+    assert max(lives.values()) in {life_s for life_s, _ in few.void_at}
+
+
 def test_void_tickets_are_forgotten() -> None:
-    """After a ticket's time nobody needs its claims; before it they stay, up to the limit."""
+    """After a ticket's time nobody needs its claims; before it they stay, up to the limit: void first, gone first."""
     known = TicketClaims()
     for number in range(ticket_claims.TICKETS_MAX + 2):
         known.heard(str(number), "c", 50.0 if number % 2 else 100.0)
     assert len(known.first) == ticket_claims.TICKETS_MAX
 
     known.forget(60.0)
-    assert len(known.first) == ticket_claims.TICKETS_MAX // 2
+    assert set(known.first) == set(map(str, range(0, ticket_claims.TICKETS_MAX + 2, 2)))

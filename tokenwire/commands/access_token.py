@@ -11,9 +11,12 @@ import click
 if TYPE_CHECKING:
     from infra.settings import Settings
 
-__all__ = ["issue_page_token", "token"]
+__all__ = ["ISSUED_ELSEWHERE", "issue_page_token", "token"]
 
 HOUR_S: Final = 3_600
+ISSUED_ELSEWHERE: Final = (
+    "the gateways go by the keys in TOKENWIRE_AUTH_JWKS; get a token from whoever holds the private keys"
+)
 
 
 @click.command()
@@ -34,9 +37,7 @@ def token(user: str, hours: float, as_json: bool) -> None:
 
     settings = client_start()
     if settings.auth_jwks is not None:
-        raise click.ClickException(
-            "the gateways go by the keys in TOKENWIRE_AUTH_JWKS; get a token from whoever holds the private keys"
-        )
+        raise click.ClickException(ISSUED_ELSEWHERE)
     hours_max = settings.auth_token_days_max * 24
     if hours > hours_max:
         raise click.ClickException(
@@ -54,11 +55,10 @@ def token(user: str, hours: float, as_json: bool) -> None:
 def issue_page_token(settings: Settings, user: str, *, ttl_s: float, now_s: float) -> str:
     """A token that the gateways of these settings accept. Raises InvalidField, SecretDamaged."""
     from infra.access_tokens import issue_token
-    from infra.keys import load_or_create_secret
+    from infra.keys import token_secret
 
-    secret = settings.auth_secret.get_secret_value().encode() or load_or_create_secret(settings.home / "keys", "auth")
     return issue_token(
-        secret,
+        token_secret(settings),
         user,
         ttl_s=ttl_s,
         now_s=now_s,

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from tokenwire.commands.access_token import issue_page_token
+from tokenwire.commands.page import page_address
 from tokenwire.commands.send import DEFAULT_USER
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["up"]
 
-PAGE_TOKEN_S: Final = 7 * 24 * 3_600.0
 PROCESSES_MAX: Final = 64
 OPENAI_ADDRESS: Final = "https://api.openai.com/v1"
 
@@ -225,6 +224,8 @@ async def supervise(plan: LaunchPlan, brokers: Sequence[BrokerStart], held: Held
     def on_all_ready() -> None:
         line = msgspec.structs.replace(line_of(plan), control=control)
         held.announce(line)
+        page = page_address(plan.settings, line.page, DEFAULT_USER, now_s=time.time())  # its file holds no code
+        line = msgspec.structs.replace(line, page=page)
         click.echo(json.dumps(addresses(line, plan, token)) if options.as_json else welcome(line, plan, token))
 
     children = plan.children(brokers)
@@ -249,13 +250,10 @@ def line_of(plan: LaunchPlan) -> RunningLine:
     from tokenwire.running_line import RunningLine
 
     settings = plan.settings
-    page = f"{plan.gateway_address(plan.ports.gateways[0])}/"
-    if settings.auth_jwks is None:  # else tokens are made elsewhere, and the page asks for one
-        page += f"#token={issue_page_token(settings, DEFAULT_USER, ttl_s=PAGE_TOKEN_S, now_s=time.time())}"
     analytics = settings.clickhouse.rpartition("@")[2] or f"http://127.0.0.1:{plan.ports.analytics}"
     return RunningLine(
         pid=os.getpid(),
-        page=page,
+        page=f"{plan.gateway_address(plan.ports.gateways[0])}/",
         kafka=plan.kafka,
         analytics=analytics,
         provider=provider_address(plan),
@@ -288,6 +286,9 @@ def addresses(line: RunningLine, plan: LaunchPlan, token: str) -> dict[str, Any]
 
 def welcome(line: RunningLine, plan: LaunchPlan, token: str) -> str:
     """What a person needs to know. `token`: the readers' of the embedded engine."""
+    from infra.sign_in_codes import CODE_S
+
+    once = f"  Another browser: tokenwire page (an address signs in once, within {CODE_S / 60:.0f} minutes)\n"
     others = [plan.gateway_address(port) for port in plan.ports.gateways[1:]]
     rows = [
         ("Chat page", click.style(line.page, bold=True)),
@@ -301,6 +302,7 @@ def welcome(line: RunningLine, plan: LaunchPlan, token: str) -> str:
     return (
         f"\n{click.style('Tokenwire is ready.', bold=True)} Open the chat page:\n\n{table}\n\n"
         f'  Another terminal: tokenwire send "Why is the sky blue?"\n'
+        f"{once if '#' in line.page else ''}"
         f"  Ctrl-C stops everything; what was said stays in {plan.settings.home}.\n"
     )
 

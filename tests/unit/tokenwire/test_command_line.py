@@ -29,6 +29,7 @@ COMMANDS = (
     "migrate",
     "acls",
     "token",
+    "page",
     "send",
     "cancel",
     "batch",
@@ -109,6 +110,8 @@ def test_all_wrong_settings_are_listed(
         (["send", "Hi"], "no Kafka broker answered at 127.0.0.1:9"),
         (["send", "--file", "/nowhere/p.jsonl"], "No such file"),
         (["token", "--user", "a b"], "user holds a character"),
+        (["page"], "no `tokenwire up` that is ready runs in"),
+        (["page", "--user", "a b", "--address", "http://chat"], "user holds a character"),
         (["query", "SELECT 1"], "127.0.0.1:9"),
     ],
 )
@@ -140,6 +143,39 @@ def test_token_is_good_for_a_gateway_of_the_same_home(
 
     assert code == 0
     assert verify_token(load_or_create_secret(tmp_path / "keys", "auth"), out.strip()).user == "alice"
+
+
+def test_page_is_where_it_is_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code is one that gateways of the same secret take; what is no page's address is refused."""
+    from infra.settings import load_settings
+    from infra.sign_in_codes import SignInCodes
+
+    environment = {"TOKENWIRE_HOME": str(tmp_path), "TOKENWIRE_AUTH_SECRET": "s" * 40}
+    code, out, _ = run_main(capsys, monkeypatch, ["page", "--address", "https://chat.example/a"], environment)
+    address, _, sign_in = out.strip().partition("#code=")
+    codes = SignInCodes.from_settings(load_settings(environment))
+    refused = [
+        run_main(capsys, monkeypatch, ["page", "--address", each], environment)
+        for each in ("chat.example", "ftp://chat.example", "https://", "http://[::1", "https://a/?x=1", "https://a/#b")
+    ]
+
+    assert (code, address) == (0, "https://chat.example/a/")
+    assert codes is not None
+    assert codes.read(sign_in).token.user == "local"
+    assert all(told[:2] == (2, "") and "--address" in told[2] for told in refused)
+
+
+def test_page_of_a_line_whose_tokens_are_made_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No code that nobody would take, but the sentence that says whom to ask."""
+    environment = {"TOKENWIRE_HOME": str(tmp_path), "TOKENWIRE_AUTH_JWKS": str(tmp_path / "keys.json")}
+    code, out, err = run_main(capsys, monkeypatch, ["page", "--address", "https://chat.example"], environment)
+
+    assert (code, out) == (1, "")
+    assert "TOKENWIRE_AUTH_JWKS" in err
 
 
 def test_token_that_no_gateway_would_accept(

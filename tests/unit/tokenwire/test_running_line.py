@@ -10,7 +10,7 @@ from tokenwire.running_line import AlreadyRunning, RunningLine, client_settings,
 
 LINE = RunningLine(
     pid=1,
-    page="http://127.0.0.1:1/#token=x",
+    page="http://127.0.0.1:1/",
     kafka="127.0.0.1:2",
     analytics="http://127.0.0.1:3",
     provider="http://127.0.0.1:4/v1",

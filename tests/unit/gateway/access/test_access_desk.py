@@ -9,46 +9,21 @@ import jwt
 import pytest
 
 from gateway.access import access_desk
-from gateway.access.access_desk import AccessDesk, GuardedTokens, TicketUnclaimed, TokenEnded
+from gateway.access.access_desk import TicketUnclaimed, TokenEnded
 from gateway.access.access_reader import AccessReader
-from gateway.access.decisions.logged_out import LoggedOut
-from infra.access_tokens import SecretVerifier, TokenExpired, TokenInvalid, VerifiedToken, issue_token
+from infra.access_tokens import TokenExpired, TokenInvalid, VerifiedToken, issue_token
 from infra.connect_tickets import TICKET_S, TicketIssuer, is_ticket
 from infra.kafka.log_client import LogBounds, LogRecord, UnknownLog
 from producers.errors import ProducerError
 from schemas.access import TicketUsed, UserLoggedOut
 from schemas.codec import encode
 from schemas.identifiers import UserId
-from tests.fakes.access_log import AccessLog, hear
+from tests.fakes.access_log import hear
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.fakes.topic_names import ACCESS, NAMES, TICKETS
 from tests.fakes.virtual_clock import VirtualClock
+from tests.unit.gateway.access.desk_parts import ALICE, DAY_S, SECRET, Gateways, log_out_alice, real_ticket
 from tests.unit.gateway.gateway_parts import settled
-
-SECRET = b"s" * 32
-DAY_S = 86_400.0
-ALICE = UserId("alice")
-
-
-class Gateways:
-    """Two desks on one log and one clock."""
-
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.log = AccessLog(self.clock)
-        self.first, self.second = self.desk(), self.desk()
-
-    def desk(self) -> AccessDesk:
-        verifier = SecretVerifier(secret=SECRET, audience="tokenwire", issuer="tokenwire")
-        tokens = GuardedTokens(verifier, LoggedOut(30 * DAY_S), self.clock)
-        desk = AccessDesk(tokens, TicketIssuer(SECRET), self.log, self.clock)
-        self.log.join(desk)
-        return desk
-
-    def token(self, issued_s_ago: float = 0.0) -> VerifiedToken:
-        now_s = self.first.now_s()
-        place = self.first.tokens.logged_out.place
-        return VerifiedToken(ALICE, now_s + 3_600, now_s - issued_s_ago, place)
 
 
 async def test_logout_ends_tokens_on_all_gateways() -> None:
@@ -318,13 +293,3 @@ async def test_reader_reads_logouts_from_the_start_and_follows(monkeypatch: pyte
     fetching.deliver()
     assert "t" in desk.claims.first
     await reader.stop()
-
-
-def log_out_alice(desk: AccessDesk) -> None:
-    word = UserLoggedOut(user="alice", at_s=desk.now_s())
-    desk.hear_logout(LogRecord(0, desk.clock.now_us() // 1_000, b"alice", encode(word)))
-
-
-def real_ticket(gateways: Gateways) -> str:
-    """A ticket that PyJWT, which looks at the real clock, takes for a fresh one."""
-    return gateways.first.issuer.issue(gateways.token(1), 4e9)

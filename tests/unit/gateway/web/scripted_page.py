@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from playwright.async_api import Page, WebSocketRoute
+from playwright.async_api import Page, Route, WebSocketRoute
 
 from tests.unit.gateway.headless_browser import ORIGIN, SEEN_MS, Browser, new_page
 
-__all__ = ["WELCOME", "ScriptedGateway", "ask", "chat", "eventually", "token_for"]
+__all__ = ["CODE_USED", "WELCOME", "ScriptedGateway", "ask", "chat", "eventually", "token_for"]
 
 Message = dict[str, Any]
+CODE_USED: Final = "the code has been used; `tokenwire page` prints a new one where the gateway runs"
 WELCOME: Final[Message] = {
     "type": "welcome",
     "connection": "c",
@@ -48,6 +49,8 @@ class ScriptedGateway:
         self.refusal: Message | None = None
         self.refuses = ""
         """A token that is no good."""
+        self.codes: dict[str, str] = {}
+        """Codes that were not used yet, and their tokens."""
         self.rejection: Message | None = None
         """What is answered to each prompt instead of taking it."""
 
@@ -79,6 +82,15 @@ class ScriptedGateway:
                 self.append(type="queued", session=session, turn=turn, prompt_id=prompt_id, input=text)
             case _:
                 pass  # heard, and on the list of what was said
+
+    async def exchange(self, route: Route) -> None:
+        """`POST /v1/token`, as the gateway answers it."""
+        code = route.request.headers["authorization"].removeprefix("Bearer ")
+        token = self.codes.pop(code, None)
+        if token is None:
+            await route.fulfill(status=401, content_type="text/plain; charset=utf-8", body=f"{CODE_USED}\n")
+        else:
+            await route.fulfill(json={"token": token, "user": "whose it is", "expires_at_s": 1})
 
     def take_in(self, prompt: Message, models: list[str]) -> None:
         """A comparison: a turn per model."""
@@ -144,6 +156,7 @@ async def chat(
     """The page, opened with a token in its address."""
     async with new_page(browser, **options) as page:
         await page.route_web_socket("**/v1/connect", gateway.accept)
+        await page.context.route("**/v1/token", gateway.exchange)
         await page.goto(f"{ORIGIN}/{'#token=' + token_for('alice') if fragment is None else fragment}")
         yield page
 

@@ -154,7 +154,7 @@ async def test_without_a_token_the_page_says_how_to_get_one(browser: Browser) ->
     """No connection is tried."""
     gateway = ScriptedGateway()
     async with chat(browser, gateway, fragment="") as page:
-        await expect(page.locator("#token-panel")).to_contain_text("tokenwire token --user you")
+        await expect(page.locator("#token-panel")).to_contain_text("tokenwire page")
 
         assert gateway.socket is None
 
@@ -293,7 +293,8 @@ async def test_S42_a_forged_token_in_an_address_costs_nobody_their_own(browser: 
 
 
 @pytest.mark.parametrize(
-    "fragment", ["#token=%E0%A4", "#token=", "#token=abc", "#a=b&token=e30.e30.e30", "#token=x.y.z%"]
+    "fragment",
+    ["#token=%E0%A4", "#token=", "#token=abc", "#a=b&token=e30.e30.e30", "#token=x.y.z%", "#code=x.y", "#code=%E0%A4"],
 )
 async def test_S42_an_address_whose_token_is_malformed_says_so(browser: Browser, fragment: str) -> None:
     """Cut on its way, as by a mail program: the page tells what to do, and goes on where it has a token."""
