@@ -24,7 +24,7 @@ import openai
 
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.server import SimulatedProvider, serve
-from processors.decisions.stream_watchdog import StreamDeadlines
+from processors.providers.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ChatRequest, TextChunk
 from schemas.prompts import ChatMessage

@@ -35,23 +35,23 @@ from infra.telemetry.metric_names import (
     WORKER_SESSION_TOPICS_MAX,
 )
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
-from processors.activity_teller import ActivityTeller
-from processors.answer_scorer import AnswerScorer, load_scorer
-from processors.conversation import Conversations
-from processors.dead_letter_writer import DeadLetterWriter
-from processors.decisions.token_count import load_encoding
-from processors.log_appender import LogAppender
-from processors.ordered_commits import FaustProducer, OrderedCommitsConsumer
-from processors.owner_limits import OwnerLimits
-from processors.ownership import Ownership, add_prompt_agent
-from processors.permit_desk import PermitDesk
-from processors.provider_reach import tell_reach
+from processors.attempts.turn_runner import TurnRunner
+from processors.group.ordered_commits import FaustProducer, OrderedCommitsConsumer
+from processors.group.ownership import Ownership, add_prompt_agent
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ChatProvider
-from processors.session_logs import SessionLogs
-from processors.target_pool import TargetPool
-from processors.turn_runner import TurnRunner
-from processors.worker_parts import WorkerParts
+from processors.providers.provider_reach import tell_reach
+from processors.sessions.conversation import Conversations
+from processors.sessions.decisions.token_count import load_encoding
+from processors.sessions.owner_limits import OwnerLimits
+from processors.sessions.session_logs import SessionLogs
+from processors.targets.permit_desk import PermitDesk
+from processors.targets.target_pool import TargetPool
+from processors.turns.answer_scorer import AnswerScorer, load_scorer
+from processors.turns.worker_parts import WorkerParts
+from processors.writing.activity_teller import ActivityTeller
+from processors.writing.dead_letter_writer import DeadLetterWriter
+from processors.writing.log_appender import LogAppender
 from schemas.codec import encode
 from schemas.permits import PermitCommand
 from schemas.prompt_limits import PromptLimits

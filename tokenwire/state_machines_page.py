@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from gateway.clients.decisions import client_protocol
 from gateway.sockets.decisions import client_outbox
-from processors.decisions import circuit_breaker
+from processors.targets.decisions import circuit_breaker
 
 __all__ = ["MACHINES", "Machine", "machine_blocks"]
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 import aiohttp
 import httpx2
 
-from processors.decisions.inflation import inflater_of
 from processors.providers.connection_reuse import with_notes
+from processors.providers.decisions.inflation import inflater_of
 from processors.providers.openai_package import openai
 
 __all__ = ["ERROR_BYTES_MAX", "BoundedClient", "BoundedTransport"]

@@ -14,10 +14,10 @@ import aiohttp
 import httpx2
 
 from infra.connection_faults import connection_fault
-from processors.decisions.rate_headers import RateHeaders, read_rate_headers, reset_in_s
-from processors.decisions.sse_events import SseFault
-from processors.decisions.stated_error import Concern, StatedError, read_error
-from processors.decisions.stream_watchdog import Deadline, StreamDeadlines
+from processors.providers.decisions.rate_headers import RateHeaders, read_rate_headers, reset_in_s
+from processors.providers.decisions.sse_events import SseFault
+from processors.providers.decisions.stated_error import Concern, StatedError, read_error
+from processors.providers.decisions.stream_watchdog import Deadline, StreamDeadlines
 from processors.providers.openai_package import openai
 from processors.providers.provider import (
     CONTEXT_EXCEEDED,

@@ -26,9 +26,11 @@ import httpx2
 from infra.network_environment import is_loopback, trusted_certificates
 from infra.targets.model_catalogue import MaxTokensField
 from infra.targets.server_questions import ServerQuestions
-from processors.decisions.answer_reading import AnswerReading
-from processors.decisions.answer_room import answer_room
-from processors.decisions.chat_chunks import (
+from processors.providers.bounded_transport import BoundedClient
+from processors.providers.connection_reuse import Sending, sending
+from processors.providers.decisions.answer_reading import AnswerReading
+from processors.providers.decisions.answer_room import answer_room
+from processors.providers.decisions.chat_chunks import (
     Decoded,
     EndOfStream,
     LimitsChunk,
@@ -36,10 +38,10 @@ from processors.decisions.chat_chunks import (
     ProviderChunk,
     decode_chunk,
 )
-from processors.decisions.rate_headers import RateHeaders, read_rate_headers
-from processors.decisions.sse_events import JSON_BEGINS, SseSplitter
-from processors.decisions.stated_error import Concern
-from processors.decisions.stream_watchdog import (
+from processors.providers.decisions.rate_headers import RateHeaders, read_rate_headers
+from processors.providers.decisions.sse_events import JSON_BEGINS, SseSplitter
+from processors.providers.decisions.stated_error import Concern
+from processors.providers.decisions.stream_watchdog import (
     LOOK_AGAIN_S,
     Deadline,
     Healthy,
@@ -48,8 +50,6 @@ from processors.decisions.stream_watchdog import (
     StreamProgress,
     watch,
 )
-from processors.providers.bounded_transport import BoundedClient
-from processors.providers.connection_reuse import Sending, sending
 from processors.providers.openai_failures import (
     CONNECTION_ERRORS,
     cut,

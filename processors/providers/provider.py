@@ -31,9 +31,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol
 
 from infra.targets.model_catalogue import MaxTokensField
-from processors.decisions.chat_chunks import FinishChunk, LimitsChunk, ProviderChunk, TextChunk, UsageChunk
-from processors.decisions.rate_headers import RateHeaders
-from processors.decisions.stream_watchdog import DEFAULT_DEADLINES, Deadline, StreamDeadlines
+from processors.providers.decisions.chat_chunks import FinishChunk, LimitsChunk, ProviderChunk, TextChunk, UsageChunk
+from processors.providers.decisions.rate_headers import RateHeaders
+from processors.providers.decisions.stream_watchdog import DEFAULT_DEADLINES, Deadline, StreamDeadlines
 from schemas.prompts import ChatMessage
 from schemas.session_events import WaitsFor
 

@@ -20,7 +20,6 @@ Graph: TypeAlias = Mapping[str, set[str]]
 FLOORS: Final = {
     "processors": (
         *("analytics", "", "group", "intake", "turns", "attempts", "sessions", "targets", "providers", "writing"),
-        "decisions",
     ),
     "gateway": (
         *("web", "client", "process", "clients", "access", "sockets", "hubs", "fetching", ""),

@@ -19,7 +19,7 @@ from infra.clock import Clock
 from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, TellLost, UnknownLog
 from infra.kafka.lost_range import LostRange
 from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics, SessionTopicsFull
-from processors.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
+from processors.writing.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
 from schemas.identifiers import SessionKey
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX, Layout
 from tests.fakes.topic_names import NAMES, fixed_topics, session_place

@@ -9,7 +9,7 @@ from infra.settings import load_settings
 from infra.targets.model_catalogue import Ability, ModelCatalogue
 from infra.targets.single_target import single_target
 from processors.providers.provider import ChatProvider
-from processors.target_pool import CALLS_MAX, TargetPool
+from processors.targets.target_pool import CALLS_MAX, TargetPool
 
 __all__ = ["COMPARED", "one_model", "pool_to", "some_targets"]
 

@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics
-from processors.activity_teller import ActivityTeller
-from processors.conversation import Conversations
-from processors.dead_letter_writer import DeadLetterWriter
-from processors.delivery import Delivery
-from processors.owner_limits import OwnerLimits
-from processors.partition_owner import PartitionOwner
-from processors.session_logs import SessionLogs
-from processors.turn_runner import TurnRunner
-from processors.worker_parts import WorkerParts
+from processors.attempts.turn_runner import TurnRunner
+from processors.group.partition_owner import PartitionOwner
+from processors.intake.delivery import Delivery
+from processors.sessions.conversation import Conversations
+from processors.sessions.owner_limits import OwnerLimits
+from processors.sessions.session_logs import SessionLogs
+from processors.turns.worker_parts import WorkerParts
+from processors.writing.activity_teller import ActivityTeller
+from processors.writing.dead_letter_writer import DeadLetterWriter
 from schemas.codec import decode_dead_letter, decode_record, decode_session_event, encode
 from schemas.dead_letters import DeadLetter
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of

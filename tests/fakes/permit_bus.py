@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from infra.targets.model_catalogue import ServedModel, Target
-from processors.decisions.patience import Patience
-from processors.decisions.provider_router import CallNeeds
-from processors.log_appender import AppendFailed
-from processors.permit_desk import PermitDesk
-from processors.target_pool import CALLS_MAX, Call, TargetPool
+from processors.targets.decisions.patience import Patience
+from processors.targets.decisions.provider_router import CallNeeds
+from processors.targets.permit_desk import PermitDesk
+from processors.targets.target_pool import CALLS_MAX, Call, TargetPool
+from processors.writing.log_appender import AppendFailed
 from schemas.permits import PermitCommand
 from schemas.topics import USER_PARTITIONS
 from tests.fakes.scripted_provider import ScriptedProvider

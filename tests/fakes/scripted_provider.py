@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from processors.decisions.stream_watchdog import Healthy, Late, Stalled, StreamProgress, watch
+from processors.providers.decisions.stream_watchdog import Healthy, Late, Stalled, StreamProgress, watch
 from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, ProviderTimedOut, TextChunk
 
 __all__ = ["Script", "ScriptedProvider", "answer_chunks", "question_of"]

@@ -13,7 +13,7 @@ import pytest
 from infra.embedded.broker import EmbeddedBroker
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.server import SimulatedProvider
-from processors.decisions.hedge_delay import OBSERVED_MIN
+from processors.attempts.decisions.hedge_delay import OBSERVED_MIN
 from producers.sdk import Receipt
 from schemas.records import AttemptOutcome
 from tests.faults.several_targets import acting, several_targets

@@ -19,7 +19,7 @@ import pytest
 
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.call_log import Call, prompt_sha256
-from processors.decisions.token_count import count_tokens
+from processors.sessions.decisions.token_count import count_tokens
 from schemas.prompts import ChatMessage
 from schemas.topics import USER_PARTITIONS, Layout, user_partition
 from tests.integration.chat_client import ChatClient, SeenTurn

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from infra.simulated_provider.call_log import Call
-from processors.decisions.presence import GONE_AFTER_S
-from processors.decisions.reader_pace import ABSENT_S
+from processors.sessions.decisions.presence import GONE_AFTER_S
+from processors.sessions.decisions.reader_pace import ABSENT_S
 from schemas.client_messages import Attach, Hello, Prompt
 from schemas.gateway_messages import Delta
 from schemas.prompts import WATCHED_EVERY_S, Pace

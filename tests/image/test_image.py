@@ -27,7 +27,7 @@ from infra.embedded.child_process import start_child
 from infra.embedded.ports import find_free_port
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.server import SimulatedProvider
-from processors.analytics_process import AnalyticsReady, run_analytics
+from processors.analytics.analytics_process import AnalyticsReady, run_analytics
 from tests.fresh_machine.__main__ import Skipped
 from tests.image.built_image import BuiltImage, build_image, differences, folder_mb
 from tests.integration.analytics_fixture import analytics_settings

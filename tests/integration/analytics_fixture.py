@@ -18,12 +18,12 @@ from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
 from infra.telemetry.metric_names import ANALYTICS_METRICS, WORKER_DEAD_LETTERS
 from infra.telemetry.metrics import Metrics
-from processors.analytics_writer import AnalyticsWriter
-from processors.dead_letter_writer import DeadLetterWriter
-from processors.decisions.analytics_rows import Row, RowIdentity
-from processors.log_appender import LogAppender
-from processors.records_consumer import RecordsConsumer
-from processors.turn_table import ClickHouseTurnTable, TurnTable
+from processors.analytics.analytics_writer import AnalyticsWriter
+from processors.analytics.decisions.analytics_rows import Row, RowIdentity
+from processors.analytics.records_consumer import RecordsConsumer
+from processors.analytics.turn_table import ClickHouseTurnTable, TurnTable
+from processors.writing.dead_letter_writer import DeadLetterWriter
+from processors.writing.log_appender import LogAppender
 from schemas.codec import encode
 from schemas.records import AttemptOutcome, TurnRecord
 from schemas.session_events import Usage

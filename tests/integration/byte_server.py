@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from processors.decisions.stream_watchdog import StreamDeadlines
+from processors.providers.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (
     ChatRequest,

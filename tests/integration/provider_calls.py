@@ -12,7 +12,7 @@ from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.call_log import Call
 from infra.simulated_provider.server import SimulatedProvider
-from processors.decisions.stream_watchdog import StreamDeadlines
+from processors.providers.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (
     ChatProvider,

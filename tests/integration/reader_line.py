@@ -19,8 +19,8 @@ from infra.clickhouse.migrate import migrate
 from infra.clickhouse.notice_writing import leave_notice
 from infra.clickhouse.reader_token import reader_headers, reader_token
 from infra.settings import load_settings
-from processors.decisions.analytics_rows import row_of
-from processors.turn_table import ClickHouseTurnTable
+from processors.analytics.decisions.analytics_rows import row_of
+from processors.analytics.turn_table import ClickHouseTurnTable
 from tests.integration.analytics_fixture import attempt_records
 
 __all__ = ["READER", "ReaderProcess", "Writer", "reader_process", "start", "writer"]

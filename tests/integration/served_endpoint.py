@@ -20,8 +20,8 @@ from infra.clickhouse.reader_token import reader_headers, reader_token
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.embedded.ports import find_free_port
 from infra.settings import Settings, load_settings
-from processors.decisions.analytics_rows import row_of
-from processors.turn_table import ClickHouseTurnTable
+from processors.analytics.decisions.analytics_rows import row_of
+from processors.analytics.turn_table import ClickHouseTurnTable
 from tests.integration.analytics_fixture import attempt_records
 
 __all__ = ["QUERY_S", "Served", "served"]

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STOP_S = 10.0
 CHILD = """
 import asyncio, sys
-from processors.analytics_process import run_analytics
+from processors.analytics.analytics_process import run_analytics
 from infra.settings import load_settings
 from infra.telemetry.log_setup import configure_logging
 configure_logging("json", "info", "analytics")

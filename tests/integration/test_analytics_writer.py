@@ -13,8 +13,8 @@ import pytest
 from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.embedded.broker import EmbeddedBroker
 from infra.telemetry.metric_names import ANALYTICS_LAG_RECORDS, ANALYTICS_ROWS
-from processors.decisions.analytics_rows import Row, RowIdentity
-from processors.turn_table import TurnTable
+from processors.analytics.decisions.analytics_rows import Row, RowIdentity
+from processors.analytics.turn_table import TurnTable
 from schemas.records import TurnRecord
 from tests.integration.analytics_fixture import (
     ForgetfulTable,

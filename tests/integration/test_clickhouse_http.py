@@ -15,8 +15,8 @@ from infra.clickhouse.queries import run_query
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
 from infra.embedded.ports import PortTaken, find_free_port
 from infra.settings import load_settings
-from processors.decisions.analytics_rows import identity_of, row_of
-from processors.turn_table import ClickHouseTurnTable
+from processors.analytics.decisions.analytics_rows import identity_of, row_of
+from processors.analytics.turn_table import ClickHouseTurnTable
 from tests.integration.analytics_fixture import attempt_records
 from tests.integration.served_endpoint import QUERY_S, Served
 from tokenwire.commands.up import with_token

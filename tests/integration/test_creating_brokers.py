@@ -23,8 +23,8 @@ from infra.kafka.log_client import LogClient, LogRecord, UnknownLog
 from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
-from processors.log_appender import LogAppender
-from processors.records_consumer import RecordsConsumer
+from processors.analytics.records_consumer import RecordsConsumer
+from processors.writing.log_appender import LogAppender
 from producers.errors import ProducerError
 from schemas.client_messages import Prompt
 from schemas.identifiers import SessionId, SessionKey, UserId, session_key_of

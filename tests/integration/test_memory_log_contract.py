@@ -19,7 +19,7 @@ from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.log_client import LogClient, LogRecord, OffsetOutOfRange, UnknownLog
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import load_settings
-from processors.log_appender import AppendRefused, LogAppender, LogGone
+from processors.writing.log_appender import AppendRefused, LogAppender, LogGone
 from schemas.identifiers import SessionKey
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 from tests.fakes.memory_log import MemoryAppender, MemoryLog, MemoryReader, MemoryTopics

@@ -12,8 +12,8 @@ from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.request_quota import QUOTA_S
 from infra.simulated_provider.server import SimulatedProvider
-from processors.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.bounded_transport import BoundedTransport
+from processors.providers.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (
     LimitsChunk,

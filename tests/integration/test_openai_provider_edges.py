@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from processors.decisions.stream_watchdog import StreamDeadlines
+from processors.providers.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (
     FinishChunk,

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.embedded.broker import EmbeddedBroker
-from processors.ordered_commits import seek_to_committed
+from processors.group.ordered_commits import seek_to_committed
 
 __all__: list[str] = []
 

@@ -26,7 +26,7 @@ from infra.kafka.decisions.access_rights import Role
 from infra.kafka.log_client import LogClient, LogUnavailable
 from infra.kafka.topic_admin import ensure_topics
 from infra.settings import Settings, load_settings
-from processors.records_consumer import RecordsConsumer
+from processors.analytics.records_consumer import RecordsConsumer
 from producers.errors import AccessDenied, ProducerError
 from producers.sdk import Producer
 from schemas.identifiers import SessionId, UserId, session_key_of

@@ -147,7 +147,7 @@ def read_request(line: socket.socket) -> tuple[dict[str, Any], list[int]] | None
 
 def main() -> None:
     import processors.app  # noqa: F401 - and all that it reads
-    from processors.decisions.token_count import load_encoding
+    from processors.sessions.decisions.token_count import load_encoding
     from tokenwire import command_line
 
     load_encoding()

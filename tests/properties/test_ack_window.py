@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.ack_window import AckWindow
+from processors.intake.decisions.ack_window import AckWindow
 
 __all__: list[str] = []
 

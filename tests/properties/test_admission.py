@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.admission import Admit, EndAtOnce, IdReused, Repetition, decide_admission
+from processors.sessions.decisions.admission import Admit, EndAtOnce, IdReused, Repetition, decide_admission
 from schemas.journal import ENDED_KEPT_S, JournalEntry
 
 __all__: list[str] = []

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.answer_cache_key import answer_key
+from processors.attempts.decisions.answer_cache_key import answer_key
 from schemas.prompts import ChatMessage, PromptSubmitted
 
 __all__: list[str] = []

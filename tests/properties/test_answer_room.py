@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.answer_room import (
+from processors.providers.decisions.answer_room import (
     ANSWER_TOKENS_LEAST,
     MARGIN_TOKENS_MAX,
     answer_room,

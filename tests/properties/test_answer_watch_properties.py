@@ -7,11 +7,11 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.decisions.answer_watch import AnswerWatch, AnswerWatchLimits, Suspicion
-from processors.decisions.code_fence import CodeFence
-from processors.decisions.gibberish_watch import GibberishLimits, GibberishWatch
-from processors.decisions.number_mask import NumberMask
-from processors.decisions.repetition_watch import RepetitionLimits, RepetitionWatch
+from processors.attempts.decisions.answer_watch import AnswerWatch, AnswerWatchLimits, Suspicion
+from processors.attempts.decisions.code_fence import CodeFence
+from processors.attempts.decisions.gibberish_watch import GibberishLimits, GibberishWatch
+from processors.attempts.decisions.number_mask import NumberMask
+from processors.attempts.decisions.repetition_watch import RepetitionLimits, RepetitionWatch
 
 pieces = st.sampled_from(
     ("a", "word ", "Step ", "12", "3", "\n", "```", "`", "~~~\n", "\n```\n", "你", "\ufffd", "Ã©", "😀")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.busy_session import LineTurn, may_start
+from processors.sessions.decisions.busy_session import LineTurn, may_start
 
 __all__: list[str] = []
 

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.call_limit import CallLimit, SeenCall
-from processors.decisions.pace_levels import PaceLevels
-from processors.decisions.usual_first_token import UsualFirstToken
+from processors.targets.decisions.call_limit import CallLimit, SeenCall
+from processors.targets.decisions.pace_levels import PaceLevels
+from processors.targets.decisions.usual_first_token import UsualFirstToken
 from schemas.permits import CallOutcome
 
 gaps_s = st.one_of(st.just(0.0), st.floats(0, 2), st.floats(0, 400))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.circuit_breaker import (
+from processors.targets.decisions.circuit_breaker import (
     TRANSITIONS,
     BreakerEvent,
     BreakerLimits,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.answer_scoring import score_answers
-from processors.decisions.comparison import Answer, Merge, Open, Score, Settled, decide_comparison
-from processors.decisions.merge_question import TASK, merge_question
+from processors.attempts.decisions.merge_question import TASK, merge_question
+from processors.turns.decisions.answer_scoring import score_answers
+from processors.turns.decisions.comparison import Answer, Merge, Open, Score, Settled, decide_comparison
 from schemas.prompts import CompareMode
 from schemas.session_events import EndReason
 

@@ -6,7 +6,13 @@ from hypothesis import event as note
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.continuation import ANSWER_TOKENS_MIN, PREFIX_CHARS_MAX, GoOn, TextSoFar, decide_start
+from processors.sessions.decisions.continuation import (
+    ANSWER_TOKENS_MIN,
+    PREFIX_CHARS_MAX,
+    GoOn,
+    TextSoFar,
+    decide_start,
+)
 
 __all__: list[str] = []
 

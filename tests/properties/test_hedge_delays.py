@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.hedge_delay import (
+from processors.attempts.decisions.hedge_delay import (
     CEILING_S,
     FLOOR_S,
     OBSERVED_MAX,

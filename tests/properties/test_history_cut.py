@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.history_cut import MESSAGE_OVERHEAD_TOKENS, cut_history
+from processors.sessions.decisions.history_cut import MESSAGE_OVERHEAD_TOKENS, cut_history
 from schemas.prompts import ChatMessage
 
 __all__: list[str] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.analytics_rows import RowIdentity
-from processors.decisions.insert_plan import (
+from processors.analytics.decisions.analytics_rows import RowIdentity
+from processors.analytics.decisions.insert_plan import (
     PLAN_BYTES_MAX,
     NotAPlan,
     Plan,

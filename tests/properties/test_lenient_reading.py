@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from processors.decisions.answer_reading import AnswerReading
-from processors.decisions.chat_chunks import Decoded, NotAChunk, TextChunk, decode_chunk, read_chunk
-from processors.decisions.json_values import COUNT_MAX
-from processors.decisions.pricing import cost_of
-from processors.decisions.usage_reading import read_usage
+from processors.attempts.decisions.pricing import cost_of
+from processors.providers.decisions.answer_reading import AnswerReading
+from processors.providers.decisions.chat_chunks import Decoded, NotAChunk, TextChunk, decode_chunk, read_chunk
+from processors.providers.decisions.json_values import COUNT_MAX
+from processors.providers.decisions.usage_reading import read_usage
 
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=10)),

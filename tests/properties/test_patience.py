@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.patience import Patience
+from processors.targets.decisions.patience import Patience
 
 SPANS = st.lists(st.tuples(st.booleans(), st.integers(0, 2_000)), max_size=20)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.presence import GONE_AFTER_S, Left, SessionPresence
+from processors.sessions.decisions.presence import GONE_AFTER_S, Left, SessionPresence
 
 GRACE_S = 30.0
 WORDS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.floats(0, 20), st.booleans()), max_size=40)

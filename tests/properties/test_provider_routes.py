@@ -11,7 +11,7 @@ from typing import Any, Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.circuit_breaker import (
+from processors.targets.decisions.circuit_breaker import (
     BreakerEvent,
     BreakerLimits,
     BreakerPhase,
@@ -19,7 +19,7 @@ from processors.decisions.circuit_breaker import (
     after,
     allows,
 )
-from processors.decisions.provider_router import (
+from processors.targets.decisions.provider_router import (
     AskPermit,
     CallNeeds,
     GiveUp,
@@ -29,7 +29,7 @@ from processors.decisions.provider_router import (
     WaitUntil,
     choose_target,
 )
-from processors.decisions.rate_window import Granted, NeverFits, RateState, RetryAt, ask, initial_state, room
+from processors.targets.decisions.rate_window import Granted, NeverFits, RateState, RetryAt, ask, initial_state, room
 
 NOW_S = 50.0
 

@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.rate_headers import LimitSeen, RateHeaders, read_rate_headers, reset_in_s
-from processors.decisions.rate_window import Granted, ask, headers_seen, initial_state
+from processors.providers.decisions.rate_headers import LimitSeen, RateHeaders, read_rate_headers, reset_in_s
+from processors.targets.decisions.rate_window import Granted, ask, headers_seen, initial_state
 
 __all__: list[str] = []
 

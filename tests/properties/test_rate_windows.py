@@ -10,8 +10,8 @@ from fractions import Fraction
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from processors.decisions.rate_shares import PART_TOKENS_MIN, PartitionShare, RateLimits, with_share
-from processors.decisions.rate_window import (
+from processors.targets.decisions.rate_shares import PART_TOKENS_MIN, PartitionShare, RateLimits, with_share
+from processors.targets.decisions.rate_window import (
     BURST_S,
     RESET_S_MAX,
     WINDOW_S,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.reader_pace import ABSENT_S, STALLED_S, GoOn, PaceLimits, ReaderPace, Wait
+from processors.sessions.decisions.reader_pace import ABSENT_S, STALLED_S, GoOn, PaceLimits, ReaderPace, Wait
 
 STEPS = st.lists(
     st.tuples(st.integers(0, 700), st.integers(0, 3), st.floats(0, 20), st.booleans()), min_size=1, max_size=60

@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.recovery import (
+from processors.sessions.decisions.recovery import (
     HOLD_S,
     HOLD_S_MAX,
     Close,

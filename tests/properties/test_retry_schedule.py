@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.retry_policy import (
+from processors.targets.decisions.retry_policy import (
     ATTEMPTS_MAX,
     ELSEWHERE_CODES,
     JITTER_S,

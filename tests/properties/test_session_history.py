@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.session_history import Said, history_of, messages_of, said_by, with_said
+from processors.sessions.decisions.session_history import Said, history_of, messages_of, said_by, with_said
 from schemas.prompts import ChatMessage
 from schemas.session_events import (
     ComparisonEnded,

@@ -8,7 +8,7 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from processors.decisions.sse_events import SseSplitter
+from processors.providers.decisions.sse_events import SseSplitter
 
 EVENT_BYTES_MAX = 200
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.stream_watchdog import (
+from processors.providers.decisions.stream_watchdog import (
     Healthy,
     Late,
     Stalled,

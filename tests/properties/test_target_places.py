@@ -15,11 +15,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from infra.targets.model_catalogue import ServedModel
-from processors.decisions.permit_rules import LEASE_S
-from processors.decisions.priority_line import PriorityLine, Standing
-from processors.decisions.rate_window import WINDOW_S
 from processors.providers.provider import ProviderError, ProviderOverloaded, ProviderTimedOut
-from processors.target_pool import NoTarget
+from processors.targets.decisions.permit_rules import LEASE_S
+from processors.targets.decisions.priority_line import PriorityLine, Standing
+from processors.targets.decisions.rate_window import WINDOW_S
+from processors.targets.target_pool import NoTarget
 from schemas.prompts import Priority
 from tests.fakes.permit_bus import BusWeather, PermitBus, PoolWorker, limited, model_of
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.finish_reasons import MEANINGS, meaning_of
-from processors.decisions.turn_ending import COMPLETE, ending_of_failure, ending_of_finish
+from processors.providers.decisions.finish_reasons import MEANINGS, meaning_of
+from processors.sessions.decisions.turn_ending import COMPLETE, ending_of_failure, ending_of_finish
 from schemas.session_events import TurnError
 
 __all__: list[str] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decisions.waiting_line import estimate_wait, place_in_line
+from processors.targets.decisions.waiting_line import estimate_wait, place_in_line
 
 durations = st.lists(st.floats(-1, 1e4), max_size=20)
 

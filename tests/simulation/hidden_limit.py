@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias
 
-from processors.decisions.call_limit import REVIEW_S, SeenCall
+from processors.targets.decisions.call_limit import REVIEW_S, SeenCall
 from schemas.permits import CallOutcome
 
 __all__ = ["STEP_S", "Caller", "FixedLimit", "HiddenLimit", "Mode", "World"]

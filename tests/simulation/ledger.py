@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from infra.kafka.log_client import LogRecord
-from processors.decisions.recovery import newer_entry
+from processors.sessions.decisions.recovery import newer_entry
 from schemas.codec import decode_dead_letter, decode_journal_entry, decode_record, decode_session_event
 from schemas.journal import JournalEntry
 from schemas.prompts import CompareMode

@@ -17,16 +17,16 @@ from infra.clock import Clock
 from infra.targets.model_catalogue import ModelCatalogue
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics
-from processors.activity_teller import ActivityTeller
-from processors.conversation import Conversations
-from processors.dead_letter_writer import DeadLetterWriter
-from processors.decisions.hedge_delay import OBSERVED_MIN
-from processors.owner_limits import OwnerLimits
-from processors.ownership import Ownership
+from processors.attempts.decisions.hedge_delay import OBSERVED_MIN
+from processors.attempts.turn_runner import TurnRunner
+from processors.group.ownership import Ownership
 from processors.providers.provider import ChatRequest
-from processors.session_logs import SessionLogs
-from processors.turn_runner import TurnRunner
-from processors.worker_parts import WorkerParts
+from processors.sessions.conversation import Conversations
+from processors.sessions.owner_limits import OwnerLimits
+from processors.sessions.session_logs import SessionLogs
+from processors.turns.worker_parts import WorkerParts
+from processors.writing.activity_teller import ActivityTeller
+from processors.writing.dead_letter_writer import DeadLetterWriter
 from schemas.codec import decode_session_event
 from schemas.prompt_limits import PromptLimits
 from schemas.session_events import TurnHedged, TurnStarted

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from processors.decisions.call_limit import CallLimit
+from processors.targets.decisions.call_limit import CallLimit
 from tests.simulation.hidden_limit import STEP_S, Caller, FixedLimit, HiddenLimit, Limit, Mode, World
 
 FULL = "TOKENWIRE_SIMULATION_SEEDS" in os.environ

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from processors.decisions.recovery import HOLD_S, runs_max
-from processors.owner_limits import OwnerLimits
 from processors.providers.provider import ChatRequest
+from processors.sessions.decisions.recovery import HOLD_S, runs_max
+from processors.sessions.owner_limits import OwnerLimits
 from schemas.codec import decode_dead_letter, encode
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.prompts import PromptSubmitted

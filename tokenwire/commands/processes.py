@@ -77,7 +77,7 @@ def analytics() -> None:
     require_broker_token(settings)
     if not settings.clickhouse:
         os.nice(EMBEDDED_NICENESS)
-    from processors.analytics_process import run_analytics
+    from processors.analytics.analytics_process import run_analytics
 
     asyncio.run(run_analytics(settings))
 

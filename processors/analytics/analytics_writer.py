@@ -1,0 +1,241 @@
+"""Records into ClickHouse, each exactly once. `decisions/insert_plan.py` says why that holds.
+
+Order for every insert: look which rows are there → dead letters → commit the plan, the offset left at its first →
+insert under the plan's token → commit the offset after its last. While ClickHouse does not answer nothing is polled:
+the log keeps the records, this process keeps one batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from infra.clickhouse.errors import ClickHouseError
+from infra.clock import Clock
+from infra.telemetry.metric_names import (
+    ANALYTICS_FAILURES,
+    ANALYTICS_INSERT_SECONDS,
+    ANALYTICS_LAG_RECORDS,
+    ANALYTICS_ROWS,
+)
+from infra.telemetry.metrics import Metrics
+from processors.analytics.decisions.analytics_rows import TABLE, fault_of, identity_of, row_of
+from processors.analytics.decisions.insert_plan import (
+    NotAPlan,
+    Plan,
+    PlannedRecord,
+    decode_plan,
+    encode_plan,
+    kept_records,
+    make_plan,
+    token_of,
+)
+from processors.analytics.records_consumer import OwnershipLost, RecordsConsumer
+from processors.analytics.turn_table import TurnTable
+from processors.writing.dead_letter_writer import DeadLetterWriter
+from processors.writing.log_appender import AppendFailed
+from schemas.codec import decode_record
+from schemas.errors import MalformedRecord
+from schemas.records import TurnRecord
+
+__all__ = ["AnalyticsWriter", "ReadRecord", "read_record"]
+
+log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
+
+INSERT_ROWS_MAX: Final = 2_000
+INSERT_BYTES_MAX: Final = 8_388_608
+PAUSE_FIRST_S: Final = 0.5
+PAUSE_S_MAX: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRecord:
+    """A record of the log with what became of its bytes; without `record` it goes to the dead letters."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    record: TurnRecord | None
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def planned(self) -> PlannedRecord:
+        """What a plan needs of it."""
+        return PlannedRecord(self.offset, None if self.record is None else identity_of(self.record))
+
+
+class AnalyticsWriter:
+    """Moves the records of the partitions that the group gives it. `run` until cancelled."""
+
+    def __init__(
+        self,
+        consumer: RecordsConsumer,
+        table: TurnTable,
+        dead_letters: DeadLetterWriter,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self.consumer = consumer
+        self.table = table
+        self.dead_letters = dead_letters
+        self.clock = clock
+        self.marks: dict[int, int] = {}
+        self.rows = metrics.counter(ANALYTICS_ROWS).labels(table="turns")
+        self.lag = metrics.gauge(ANALYTICS_LAG_RECORDS)
+        self.insert_seconds = metrics.histogram(ANALYTICS_INSERT_SECONDS)
+        self.failures = metrics.counter(ANALYTICS_FAILURES)
+
+    async def run(self) -> None:
+        """Write until cancelled.
+
+        Cancellation: an insert under way may still be done; the next writer repeats it under the same token.
+        """
+        while True:
+            try:
+                await self.turn_over()
+            except OwnershipLost as error:
+                log.info("records_reassigned", reason=str(error))
+            except (KafkaError, AppendFailed, TimeoutError) as error:
+                log.warning("records_unavailable", error=type(error).__name__)
+                self.consumer.watch.fresh = {place.partition for place in self.consumer.consumer.assignment()}
+                await asyncio.sleep(PAUSE_FIRST_S)
+
+    async def turn_over(self) -> None:
+        """Place what was newly assigned, then write one batch of every partition that has records."""
+        epoch = self.consumer.epoch
+        for partition in self.consumer.take_fresh():
+            await self.adopt(partition, epoch)
+        batches = await self.consumer.poll()
+        while self.consumer.lost:
+            await self.dead_letters.write_lost(self.consumer.lost[0])
+            self.consumer.lost.popleft()
+        for batch in batches:
+            await self.write(batch.partition, [read_record(record) for record in batch.records], epoch)
+        self.show_lag()
+
+    async def adopt(self, partition: int, epoch: int) -> None:
+        """Start where the last writer left off; if it left a plan, carry out exactly that."""
+        mark = await self.consumer.place(partition)
+        self.consumer.require(epoch)
+        self.marks[partition] = mark.offset
+        match decode_plan(mark.metadata):
+            case NotAPlan():
+                return
+            case Plan() as plan if plan.first == mark.offset:
+                await self.repeat(partition, plan, epoch)
+            case Plan():
+                log.warning("plan_misplaced", partition=partition, offset=mark.offset)
+
+    async def repeat(self, partition: int, plan: Plan, epoch: int) -> None:
+        found = await self.consumer.read_range(partition, plan.first, plan.last)
+        records = [read_record(record) for record in found]
+        kept = kept_records(plan, [record.planned for record in records])
+        if token_of(self.place_of(partition), plan.first, plan.last, kept) != plan.token:
+            # The log no longer holds the planned range: what it does hold is planned anew, and what an earlier
+            # insert brought is found by its identity.
+            log.warning("plan_not_repeatable", partition=partition, first=plan.first, last=plan.last)
+            await self.write(partition, records, epoch)
+            return
+        log.info("plan_repeated", partition=partition, first=plan.first, last=plan.last)
+        await self.carry_out(partition, plan, records, epoch)
+
+    async def write(self, partition: int, records: Sequence[ReadRecord], epoch: int) -> None:
+        """Write records of one partition, in as many inserts as it takes. Raises OwnershipLost."""
+        left = list(records)
+        while left:
+            head = left[: head_length(left)]
+            planned = [record.planned for record in head]
+            identities = [each.identity for each in planned if each.identity is not None]
+            present = await self.patiently(lambda: self.table.present(identities), epoch) if identities else set()  # noqa: B023 - awaited before the next round
+            plan = make_plan(planned, present, place=self.place_of(partition), first=self.marks[partition])
+            taken = [record for record in head if record.offset <= plan.last]
+            await self.bury(partition, taken)
+            if kept_records(plan, planned):
+                await self.consumer.commit(partition, plan.first, encode_plan(plan), epoch=epoch)
+            await self.carry_out(partition, plan, taken, epoch)
+            left = left[len(taken) :]
+
+    async def carry_out(self, partition: int, plan: Plan, records: Sequence[ReadRecord], epoch: int) -> None:
+        kept = {each.offset for each in kept_records(plan, [record.planned for record in records])}
+        rows = [
+            row_of(record.record, recorded_at_ms=record.timestamp_ms)
+            for record in records
+            if record.record is not None and record.offset in kept
+        ]
+        if rows:
+            started_s = self.clock.monotonic_s()
+            await self.patiently(lambda: self.table.insert(rows, token=plan.token), epoch)
+            self.insert_seconds.observe(self.clock.monotonic_s() - started_s)
+        await self.consumer.commit(partition, plan.last + 1, "", epoch=epoch)
+        self.marks[partition] = plan.last + 1
+        self.rows.inc(len(rows))
+        log.debug("rows_inserted", table=TABLE, partition=partition, rows=len(rows), last=plan.last)
+
+    async def patiently(self, call: Callable[[], Awaitable[Answer]], epoch: int) -> Answer:
+        """Call until ClickHouse answers, longer and longer apart. Raises OwnershipLost."""
+        pause_s = PAUSE_FIRST_S
+        while True:
+            self.consumer.require(epoch)
+            try:
+                return await call()
+            except ClickHouseError as error:
+                self.failures.labels(kind="insert").inc()
+                self.show_lag()
+                log.warning("clickhouse_unavailable", error=type(error).__name__, code=error.code, again_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_S_MAX)
+
+    async def bury(self, partition: int, records: Sequence[ReadRecord]) -> None:
+        for record in records:
+            if record.record is not None:
+                continue
+            self.failures.labels(kind="decode").inc()
+            await self.dead_letters.write(
+                reason=record.reason,
+                message=record.message,
+                topic=self.consumer.topic,
+                partition=partition,
+                offset=record.offset,
+                key=record.key,
+                value=record.value,
+            )
+
+    def place_of(self, partition: int) -> str:
+        return f"{self.consumer.topic}/{partition}"
+
+    def show_lag(self) -> None:
+        self.lag.set(self.consumer.backlog(self.marks))
+
+
+def read_record(record: Any) -> ReadRecord:
+    """Decode a record of the log; one that can't be a row says why."""
+    place = (record.offset, record.timestamp, record.key, record.value)
+    if record.value is None:
+        return ReadRecord(*place, None, "malformed", "has no value")
+    try:
+        decoded = decode_record(record.value)
+    except MalformedRecord as error:
+        return ReadRecord(*place, None, error.code, str(error))
+    fault = fault_of(decoded)
+    if fault is not None:
+        return ReadRecord(*place, None, "invalid_field", f"{fault} is out of range")
+    return ReadRecord(*place, decoded)
+
+
+def head_length(records: Sequence[ReadRecord]) -> int:
+    """How many of the first records make one insert; at least one."""
+    size = 0
+    for count, record in enumerate(records[:INSERT_ROWS_MAX]):
+        size += len(record.value or b"")
+        if size > INSERT_BYTES_MAX and count:
+            return count
+    return min(len(records), INSERT_ROWS_MAX)

@@ -1,0 +1,49 @@
+"""The table that turns are written to, as the writer sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from infra.clickhouse.connection import ClickHouseConnection
+from processors.analytics.decisions.analytics_rows import COLUMNS, TABLE, Row, RowIdentity
+
+__all__ = ["ClickHouseTurnTable", "TurnTable"]
+
+SELECT_PRESENT: Final = f"""
+SELECT user, session, turn, attempt, run, part FROM {TABLE}
+WHERE (user, session, turn, attempt, run, part)
+    IN {{identities:Array(Tuple(String, String, String, UInt16, String, UInt32))}}"""
+IDENTITIES_PER_QUERY_MAX: Final = 200
+
+
+class TurnTable(Protocol):
+    """What an exact writer needs of a table."""
+
+    async def present(self, identities: Sequence[RowIdentity]) -> set[RowIdentity]:
+        """Those of the rows that are there. Raises ClickHouseError."""
+        ...
+
+    async def insert(self, rows: Sequence[Row], *, token: str) -> None:
+        """Insert the rows; the same token again changes nothing. Raises ClickHouseError."""
+        ...
+
+
+class ClickHouseTurnTable:
+    """`tokenwire.turn_parts` over a connection."""
+
+    def __init__(self, connection: ClickHouseConnection) -> None:
+        self.connection = connection
+
+    async def present(self, identities: Sequence[RowIdentity]) -> set[RowIdentity]:
+        """Those of the rows that are there, asked for in pieces that fit a query's address."""
+        found: set[RowIdentity] = set()
+        for start in range(0, len(identities), IDENTITIES_PER_QUERY_MAX):
+            wanted = list(identities[start : start + IDENTITIES_PER_QUERY_MAX])
+            rows = await self.connection.query(SELECT_PRESENT, {"identities": wanted})
+            found.update((row[0], row[1], row[2], row[3], row[4], row[5]) for row in rows)
+        return found
+
+    async def insert(self, rows: Sequence[Row], *, token: str) -> None:
+        """Insert the rows under their token."""
+        await self.connection.insert(TABLE, COLUMNS, rows, token=token)

@@ -1,0 +1,65 @@
+"""An answer's text as it streams in, kept up to a bound, and the tokens of all of it.
+
+Chunks are a few characters each, and as objects of their own they would take ten times the memory of their text: they
+are joined JOINED_CHUNKS at a time. Beyond KEPT_TEXT_CHARS_MAX the text is let go for good (the log has it); its tokens
+are then taken in proportion to the beginning, as `token_count` does with any long text, so an endless answer costs a
+few additions per chunk and no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from processors.sessions.decisions.token_count import count_tokens
+
+__all__ = ["KEPT_TEXT_CHARS_MAX", "AnswerText"]
+
+KEPT_TEXT_CHARS_MAX: Final = 1_048_576
+"""An answer beyond this is not remembered; the log has it."""
+JOINED_CHUNKS: Final = 1_024
+
+
+class AnswerText:
+    """One attempt's own text."""
+
+    __slots__ = ("chars", "chunks", "joined", "loose", "sample_chars", "sample_tokens")
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self.chars = 0
+        self.joined: list[str] = []
+        self.loose: list[str] = []
+        self.sample_chars = 0
+        """Characters of the text that was let go, as far as it was counted."""
+        self.sample_tokens = 0
+
+    def add(self, texts: Sequence[str], model: str = "") -> None:
+        """Take in the next chunks."""
+        self.chunks += len(texts)
+        self.chars += sum(map(len, texts))
+        if self.sample_chars:
+            return
+        self.loose += texts
+        if len(self.loose) >= JOINED_CHUNKS:
+            self.joined.append("".join(self.loose))
+            self.loose.clear()
+        if self.chars > KEPT_TEXT_CHARS_MAX:
+            self.let_go(model)
+
+    @property
+    def text(self) -> str:
+        """All of it; empty once it was let go."""
+        return "".join((*self.joined, *self.loose))
+
+    def tokens(self, model: str = "") -> int:
+        """By our own count."""
+        if self.sample_chars:
+            return round(self.sample_tokens * self.chars / self.sample_chars)
+        return count_tokens(self.text, model)
+
+    def let_go(self, model: str) -> None:
+        self.sample_chars = self.chars
+        self.sample_tokens = count_tokens(self.text, model)
+        self.joined.clear()
+        self.loose.clear()

@@ -1,0 +1,296 @@
+"""The shell of one turn: begin an attempt, stream the model's answer onto the log, end it, record it.
+
+The order, and what a death between two lines leaves behind:
+
+1. journal entry `running` and `TurnStarted`, sent together, both acknowledged: a successor finds either of them and
+   starts the next attempt;
+2. the fold says that this run is the current one: only now the provider is called, and paid;
+3. tokens, as they come: a successor voids the run and starts the next attempt; so does this worker where the call
+   fails, and goes on from the text so far where it can (`sessions/decisions/continuation.py`);
+4. `TurnEnded` acknowledged and effective: from here on the turn has its one ending;
+5. the record, then the journal entry `ended`: a successor that finds 4 without 5 writes both anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+import structlog
+
+from infra.clock import Clock
+from infra.settings import LINE_WAIT_S
+from infra.targets.model_catalogue import ModelCatalogue
+from infra.telemetry.metric_names import WORKER_CALL_LIMIT, WORKER_PROVIDER_TTFT_SECONDS, WORKER_TOKENS, WORKER_TURNS
+from infra.telemetry.metrics import Metrics
+from processors.attempts.answer_cache import CACHE_BYTES_MAX, AnswerCache, is_cached
+from processors.attempts.attempt_calls import AttemptCalls
+from processors.attempts.hedged_call import HedgedCall
+from processors.attempts.token_publisher import RunVoided
+from processors.attempts.turn_calls import TurnCalls
+from processors.attempts.turn_records import TurnRecords
+from processors.attempts.turn_route import TurnRoute
+from processors.sessions.attempt import Attempt, StreamResult
+from processors.sessions.conversation import Conversations
+from processors.sessions.decisions.continuation import Restart, StartDecision, decide_start
+from processors.sessions.decisions.turn_ending import Ending
+from processors.sessions.open_turn import OpenTurn, first_offset_of
+from processors.sessions.session_lane import SessionLane
+from processors.sessions.side_by_side import both
+from processors.targets.target_pool import Call, TargetPool
+from processors.targets.target_states import TargetState
+from processors.writing.log_appender import LogAppender
+from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, Usage
+from schemas.turn_fold import FoldedTurn, Verdict
+
+__all__ = ["TurnRunner"]
+
+log = structlog.get_logger(__name__)
+
+APPEND_TRIES_MAX: Final = 5
+"""How often a start or an end is appended anew because the log had moved on meanwhile."""
+
+
+class TurnRunner:
+    """Runs turns of any session; holds no state of its own between them."""
+
+    def __init__(
+        self,
+        *,
+        appender: LogAppender,
+        conversations: Conversations,
+        clock: Clock,
+        metrics: Metrics,
+        pool: TargetPool,
+        catalogue: Callable[[], ModelCatalogue],
+        answer_cache_bytes_max: int = CACHE_BYTES_MAX,
+        line_wait_s: float = LINE_WAIT_S,
+    ) -> None:
+        self.conversations = conversations
+        self.clock = clock
+        self.pool = pool
+        self.answers = AnswerCache(bytes_max=answer_cache_bytes_max, clock=clock, metrics=metrics)
+        self.calls = TurnCalls(
+            catalogue=catalogue,
+            pool=pool,
+            conversations=conversations,
+            answers=self.answers,
+            clock=clock,
+            line_wait_s=line_wait_s,
+        )
+        self.attempts = AttemptCalls(appender=appender, calls=self.calls, metrics=metrics)
+        self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
+        self.turns = metrics.counter(WORKER_TURNS)
+        self.tokens = metrics.counter(WORKER_TOKENS)
+        self.ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)
+        self.call_limit = metrics.gauge(WORKER_CALL_LIMIT)
+        pool.targets.on_new = self.show_limit
+
+    def show_limit(self, state: TargetState) -> None:
+        """Have a target's learned limit among the metrics."""
+        limit = state.limit
+        self.call_limit.labels(target=state.target.name).set_function(
+            lambda: math.inf if limit.limit is None else limit.limit
+        )
+
+    async def begin(
+        self, lane: SessionLane, turn: OpenTurn, call: Call, *, queued: TurnQueued | None = None
+    ) -> Attempt | None:
+        """Start the next attempt at a target; None: the log shows that the turn is over.
+
+        `queued` is appended before it, in the same request. Raises AppendFailed, LogError, and RunVoided where
+        another worker's attempt came first: to try a higher number at once would void a run that was just paid for.
+        """
+        if turn.over:
+            await self.records.close(lane, turn)
+            return None
+        history = await self.calls.history_of(lane, turn, call)
+        start = self.start_of(turn, call)
+        for _ in range(APPEND_TRIES_MAX):
+            folded = lane.log().folded(turn.turn)
+            if folded is None and queued is None:  # the log was lost: tell the turn anew
+                queued = turn.queued(position=0, at_us=self.clock.now_us())
+            leading: list[SessionEvent] = [queued] if queued else []
+            number, run = turn.next_run(folded)
+            entry = msgspec.structs.replace(
+                turn.entry, phase="running", attempt=number, run=run, updated_at_us=self.clock.now_us()
+            )
+            attempt = self.attempts.attempt_of(
+                lane, turn, call, start, history=history, number=number, run=run, cause=turn.cause
+            )
+            started = self.attempts.started_of(turn, attempt)
+            _, (verdicts, _) = await both(
+                lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
+            )
+            folded = lane.log().folded(turn.turn)
+            turn.entry = msgspec.structs.replace(
+                turn.entry, phase="running", attempt=number, run=run, first_offset=first_offset_of(turn.entry, folded)
+            )
+            match verdicts[-1]:
+                case Verdict.EFFECTIVE if not attempt.from_seq or goes_on_from_own(turn, folded):
+                    await self.records.record_void_runs(lane, turn)
+                    return attempt
+                case Verdict.AFTER_END:
+                    await self.records.close(lane, turn)
+                    return None
+                case Verdict.EFFECTIVE | Verdict.HOLE:
+                    start = Restart("nothing_said")  # what is on the log is not what this worker said
+                case _:
+                    turn.cause = "append_lost"
+            if folded is not None and folded.run not in turn.runs:
+                raise RunVoided(f"turn {turn.turn}: attempt {folded.attempt} is another worker's")
+        raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} starts did not count")
+
+    def start_of(self, turn: OpenTurn, call: Call) -> StartDecision:
+        """Whether the next attempt goes on from what the one before it has said."""
+        if turn.failed is None:
+            return Restart("nothing_said")
+        decision = decide_start(
+            turn.failed.said,
+            able="prefix" in call.target.abilities,
+            answer_tokens=self.calls.answer_tokens(turn, call.served),
+        )
+        log.info("attempt_follows", turn=turn.turn, target=call.target.name, decision=str(decision))
+        return decision
+
+    async def stream(
+        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, route: TurnRoute
+    ) -> tuple[Attempt, StreamResult]:
+        """Stream the answer of an attempt that has begun; returns the attempt whose answer counts, and how it went.
+
+        Where its model hedges and it is slow to begin, another target is asked beside it and may win (`hedged_call`).
+        Raises AppendFailed, LogError, RunVoided. Every call is finished in any case.
+        Cancellation: the calls are closed and nothing more is written; the next owner starts another attempt.
+        """
+        delay_s = self.attempts.hedge_delay_s(attempt)
+        if delay_s is not None:
+            return await HedgedCall(self.attempts, self.records, lane, turn, route).run(attempt, delay_s)
+        stream = self.attempts.stream_of(lane, attempt, may_leave=partial(route.has_stand_in, attempt.call))
+        return attempt, await self.attempts.run_call(turn, attempt, stream)
+
+    async def end(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
+        """Write the ending, the record and the closed entry, in this order. Raises RunVoided."""
+        recorder = attempt.recorder
+        price = self.calls.price_of(result.usage, attempt.call.target)
+        ended = TurnEnded(
+            turn=turn.turn,
+            attempt=attempt.number,
+            run=attempt.run,
+            reason=result.ending.reason,
+            usage=result.usage,
+            cost_nano_usd=price.cost_nano_usd,
+            price_version=price.version,
+            error=result.ending.error,
+            text_sha256=recorder.whole_hash.hexdigest(),
+            text_chars=recorder.whole_chars,
+            forgotten=result.ending.forgotten,
+            metadata=turn.prompt.metadata,
+            at_us=self.clock.now_us(),
+        )
+        verdict = await self.append_end(lane, turn, ended)
+        if verdict is Verdict.AFTER_END:
+            await self.records.close(lane, turn)
+            return
+        if verdict is not Verdict.EFFECTIVE:
+            raise RunVoided(f"turn {turn.turn}, attempt {attempt.number}: its ending is {verdict.value}")
+        text = attempt.whole_text(result)
+        if recorder.whole_chars and not text:
+            self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
+        self.conversations.add(lane.log(), turn.turn, turn.prompt, text)
+        self.count(ended, None if is_cached(attempt.call) else result.ttft_us)
+        self.remember(lane, turn, attempt, result)
+        await self.records.finish(turn, attempt, ended, result)
+        await self.records.close_entry(lane, turn, ended)
+
+    async def end_unstarted(
+        self, lane: SessionLane, turn: OpenTurn, ending: Ending, *, queued: TurnQueued | None = None
+    ) -> None:
+        """End a turn without a(nother) call: cancelled in line, rejected, expired, given up.
+
+        Whatever attempt the log shows is ended with it, and billed for what it wrote. Raises AppendFailed, LogError,
+        RunVoided.
+        """
+        for _ in range(APPEND_TRIES_MAX):
+            ended = await self.ending_of_folded(lane, turn, ending)
+            verdict = await self.append_end(lane, turn, ended, queued=queued)
+            if verdict is Verdict.EFFECTIVE:
+                self.turns.labels(reason=ended.reason).inc()
+            if verdict in (Verdict.EFFECTIVE, Verdict.AFTER_END):
+                await self.records.close(lane, turn)
+                return
+            if lane.log().folded(turn.turn) is None:  # the log was lost: tell the turn anew
+                queued = queued or turn.queued(position=0, at_us=self.clock.now_us())
+        raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} endings did not count")
+
+    async def ending_of_folded(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> TurnEnded:
+        """The ending of whatever attempt the log shows at this moment.
+
+        It carries no hash of the text: the worker that the attempt is taken from may append to it until the end lands.
+        """
+        folded, usage, target = lane.log().folded(turn.turn), Usage(), None
+        if folded is not None and folded.current is not None:
+            fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
+            usage = await self.records.estimated(lane, turn, fold.turns[turn.turn].current)
+            started = folded.current.started
+            target = self.calls.target_called(turn, started.provider, started.model)
+            if turn.failed is not None and turn.failed.attempt.run == folded.run:
+                usage = turn.failed.result.usage
+        price = self.calls.price_of(usage, target)
+        return TurnEnded(
+            turn=turn.turn,
+            attempt=folded.attempt if folded else 0,
+            run=folded.run if folded else "",
+            reason=ending.reason,
+            usage=usage,
+            cost_nano_usd=price.cost_nano_usd,
+            price_version=price.version if usage != Usage() else "",
+            error=ending.error,
+            forgotten=ending.forgotten,
+            metadata=turn.prompt.metadata,
+            at_us=self.clock.now_us(),
+        )
+
+    async def append_end(
+        self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, *, queued: TurnQueued | None = None
+    ) -> Verdict:
+        """Append the ending; says whether it counts."""
+        events: list[SessionEvent] = [queued, ended] if queued else [ended]
+        verdicts, _ = await lane.log().append(events, since_ms=turn.since_ms)
+        verdict = verdicts[-1]
+        if verdict in (Verdict.EFFECTIVE, Verdict.AFTER_END):
+            turn.over = True
+        if verdict is not Verdict.EFFECTIVE:
+            log.warning("ending_void", turn=turn.turn, attempt=ended.attempt, verdict=verdict.value)
+        first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
+        turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
+        return verdict
+
+    def remember(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
+        """Keep a whole answer for the next who may have it: one that a single call said from its first word on."""
+        folded = lane.log().folded(turn.turn)
+        started = folded.current.started if folded is not None and folded.current is not None else None
+        if result.ending.reason != "complete" or started is None or started.cached or started.from_seq:
+            return
+        self.answers.keep(
+            turn.prompt,
+            attempt.call.served,
+            attempt.history.messages,
+            self.calls.answer_tokens(turn, attempt.call.served),
+            model=started.model,
+            text=result.text,
+        )
+
+    def count(self, ended: TurnEnded, provider_ttft_us: int | None) -> None:
+        self.turns.labels(reason=ended.reason).inc()
+        self.tokens.labels(kind="input").inc(ended.usage.input_tokens)
+        self.tokens.labels(kind="output").inc(ended.usage.output_tokens)
+        if provider_ttft_us is not None:
+            self.ttft.observe(provider_ttft_us / 1e6)
+
+
+def goes_on_from_own(turn: OpenTurn, folded: FoldedTurn | None) -> bool:
+    """Whether the run that the newest one goes on from is this worker's: another's text may be as long, by chance."""
+    return folded is not None and bool(folded.void_runs) and folded.void_runs[-1].run in turn.runs

@@ -1,3 +1,0 @@
-"""What the processors decide: values in, values out. No clock, no waiting, no random draw, no input or output."""
-
-__all__: list[str] = []

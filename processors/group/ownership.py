@@ -1,0 +1,153 @@
+"""Which partitions of users this worker owns, as its consumer group says.
+
+A group hands all partitions out anew at every change. Those that come back in the very next generation were nobody
+else's meanwhile: their turns go on. Any other was, or may have been: its owner is stopped without a further word, and
+a new one loads the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from infra.kafka.lost_range import LostRange
+from processors.group.partition_owner import PartitionOwner
+from processors.intake.delivery import Delivery
+from processors.turns.worker_parts import WorkerParts
+from processors.writing.log_appender import AppendFailed
+from schemas.topics import USER_PARTITIONS
+
+__all__ = ["Ownership", "add_prompt_agent"]
+
+log = structlog.get_logger(__name__)
+
+DRAIN_POLL_S: Final = 0.05
+LEASING_S: Final = 2.0
+
+
+class Ownership:
+    """The owners of this worker's partitions."""
+
+    def __init__(self, parts: WorkerParts) -> None:
+        self.parts = parts
+        self.owners: dict[int, PartitionOwner] = {}
+        self.generation = -1
+        self.mark_finished: Callable[[int, int, int], None] = lambda *_: None
+        """Set to the consumer's; see `processors.group.ordered_commits`."""
+        self.draining = False
+        self.retired: set[PartitionOwner] = set()
+        """Owners of lost partitions whose running turns are ending."""
+
+    async def on_leaving(self) -> None:
+        """Before the group is shuffled: journal that running turns go on here, wherever their partitions go."""
+        owners = list(self.owners.values())
+        try:
+            async with asyncio.timeout(LEASING_S):
+                await asyncio.gather(*(owner.lease_running() for owner in owners))
+        except (TimeoutError, AppendFailed) as error:
+            log.warning("leases_not_written", reason=repr(error))
+
+    async def on_owned(self, partitions: set[int], generation: int) -> None:
+        """Own these partitions from now on, and only these."""
+        unbroken = generation == self.generation + 1
+        kept = {partition for partition in self.owners if unbroken and partition in partitions}
+        lost = [self.owners.pop(partition) for partition in list(self.owners) if partition not in kept]
+        log.info("partitions_owned", owned=sorted(partitions), kept=len(kept), lost=len(lost), generation=generation)
+        self.generation = generation
+        self.parts.runner.pool.set_share(frozenset(partitions), USER_PARTITIONS)
+        await asyncio.gather(*(self.give_up(owner, unbroken=unbroken) for owner in lost))
+        for partition in kept:
+            self.owners[partition].kept(generation)
+        for partition in partitions - kept if not self.draining else ():
+            owner = PartitionOwner(partition, self.parts, self.finished, generation)
+            self.owners[partition] = owner
+            owner.start()
+
+    def on_lost(self, lost: LostRange) -> None:
+        """The consumer passed over what can't be read: tell of it, where the partition is still ours."""
+        owner = self.owners.get(lost.partition)
+        if owner is not None:
+            work = owner.tasks.until_done("unreadable", partial(self.parts.dead_letters.write_lost, lost))
+            owner.tasks.spawn(work, name=f"unreadable-{lost.partition}-{lost.start}")
+
+    def on_sought(self, positions: Mapping[int, int]) -> None:
+        """The consumer reads on from these offsets, by partition."""
+        for partition, offset in positions.items():
+            if partition in self.owners:
+                self.owners[partition].inbox.window.begin_at(offset)
+
+    async def give_up(self, owner: PartitionOwner, *, unbroken: bool) -> None:
+        """Leave a partition: running turns were leased and end here, unless the group went on without us."""
+        if not unbroken:
+            await owner.stop()
+            return
+        await owner.retire()
+        if owner.tasks.running:
+            self.retired.add(owner)
+            owner.tasks.when_all_done(partial(self.retired.discard, owner))
+
+    async def deliver(self, message: Any) -> None:
+        """Hand a consumed message to its partition's owner; one of a past generation comes again to its owner."""
+        owner = self.owners.get(message.partition)
+        if owner is None or message.generation_id != self.generation or self.draining:
+            return
+        await owner.inbox.deliver(
+            Delivery(
+                message.offset, int(message.timestamp * 1_000), message.key, message.value, self.parts.clock.now_us()
+            )
+        )
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take nothing more in, let turns end until the deadline, then hand the rest over and stop.
+
+        Turns handed over are journalled, so that the next owner does not count them as crashes; those of partitions
+        that were lost before are not: their new owner has the word.
+        """
+        self.draining = True
+        until_s = self.parts.clock.monotonic_s() + deadline_s
+        while self.running_turns() and self.parts.clock.monotonic_s() < until_s:  # noqa: ASYNC110  # once per process
+            await asyncio.sleep(DRAIN_POLL_S)
+        owners, self.owners = list(self.owners.values()), {}
+        left = [(owner, turn) for owner in owners for turn in owner.sessions.running_turns()]
+        await asyncio.gather(*(owner.stop() for owner in (*owners, *self.retired)))
+        try:
+            async with asyncio.timeout(LEASING_S):
+                await asyncio.gather(*(owner.hand_over(turn) for owner, turn in left))
+        except (TimeoutError, AppendFailed) as error:
+            log.warning("turns_not_handed_over", turns=len(left), reason=repr(error))
+            return
+        if left:
+            log.info("turns_handed_over", turns=len(left))
+
+    def running_turns(self) -> int:
+        """Turns whose answer is under way."""
+        return sum(len(owner.sessions.running_turns()) for owner in (*self.owners.values(), *self.retired))
+
+    @property
+    def ready(self) -> bool:
+        """Whether every owned partition has its journal loaded."""
+        return all(owner.ready.is_set() for owner in self.owners.values())
+
+    def finished(self, partition: int, next_offset: int, generation: int) -> None:
+        self.mark_finished(partition, next_offset, generation)
+
+
+def add_prompt_agent(app: Any, ownership: Ownership) -> Any:
+    """Wire the Faust agent that takes records off the prompts topic to it; returns the agent.
+
+    Faust's own acknowledgements mean nothing: what may be committed is known to the owner alone (see
+    `processors.group.ordered_commits`). The agent raises nothing, so Faust never restarts it over a record.
+    """
+    prompts = ownership.parts.names.prompts
+    topic = app.topic(prompts, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+    async def answer_prompts(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await ownership.deliver(event.message)
+            event.ack()
+
+    return app.agent(topic, name="answer-prompts")(answer_prompts)

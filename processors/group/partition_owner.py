@@ -1,0 +1,173 @@
+"""The single writer of one partition of users, for as long as this worker owns it.
+
+Loads the journal, mends what its predecessor left open, then takes commands in, side by side between sessions and in
+order within one. A command is finished once the journal and the session's log have it; the offset to commit follows
+behind in order. Turns run on their own: a long answer holds up neither the partition nor a cancel.
+
+Its parts are made from the lowest up, each with those that it works with; none knows the owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from processors.intake.command_inbox import CommandInbox
+from processors.intake.command_intake import CommandIntake
+from processors.intake.delivery import DeliveryQueue
+from processors.intake.journal_repair import JournalRepair
+from processors.intake.prompt_intake import PromptIntake
+from processors.sessions.open_turn import OpenTurn
+from processors.sessions.partition_sessions import PartitionSessions
+from processors.sessions.partition_tasks import PartitionTasks
+from processors.sessions.turn_journal import TurnJournal
+from processors.turns.attempt_loop import AttemptLoop
+from processors.turns.begin_gate import BeginGate
+from processors.turns.comparisons import Comparisons
+from processors.turns.session_readers import SessionReaders
+from processors.turns.turn_lines import TurnLines
+from processors.turns.turn_recovery import TurnRecovery
+from processors.turns.turn_stops import TurnStops
+from processors.turns.unlogged_endings import UnloggedEndings
+from processors.turns.worker_parts import WorkerParts
+
+__all__ = ["PartitionOwner"]
+
+log = structlog.get_logger(__name__)
+
+SWEEP_EVERY_S: Final = 60.0
+
+
+class PartitionOwner:
+    """Everything this worker does for one partition of users."""
+
+    def __init__(
+        self, partition: int, parts: WorkerParts, mark_finished: Callable[[int, int, int], None], generation: int
+    ) -> None:
+        self.partition = partition
+        self.parts = parts
+        self.ready = asyncio.Event()
+        """Set once the journal is loaded and the predecessor's turns are in line."""
+        self.tasks = tasks = PartitionTasks(partition)
+        self.gate = gate = BeginGate()
+        self.journal = journal = TurnJournal(partition, appender=parts.appender, reader=parts.reader, clock=parts.clock)
+        self.queue = queue = DeliveryQueue(parts.limits.inbox_bytes_max)
+        unlogged = UnloggedEndings(parts=parts, tasks=tasks)
+        loop = AttemptLoop(parts=parts, tasks=tasks, gate=gate)
+        self.lines = lines = TurnLines(parts=parts, tasks=tasks, loop=loop, unlogged=unlogged, gate=gate)
+        stops = TurnStops(tasks=tasks, clock=parts.clock, launch=lines.launch)
+        self.comparisons = Comparisons(parts=parts, tasks=tasks, stops=stops, wake=lines.wake)
+        self.readers = readers = SessionReaders(parts=parts, tasks=tasks, stops=stops, has_heard=queue.has_heard)
+        self.sessions = sessions = PartitionSessions(
+            journal=journal,
+            logs=parts.logs,
+            clock=parts.clock,
+            limits=parts.limits,
+            settle=self.comparisons.settle,
+            joined=readers.heed,
+        )
+        self.recovery = recovery = TurnRecovery(
+            parts=parts, tasks=tasks, sessions=sessions, lines=lines, loop=loop, unlogged=unlogged
+        )
+        self.repair = JournalRepair(parts=parts, journal=journal)
+        prompts = PromptIntake(parts=parts, lines=lines, stops=stops, recovery=recovery)
+        self.intake = CommandIntake(
+            parts=parts,
+            tasks=tasks,
+            sessions=sessions,
+            prompts=prompts,
+            recovery=recovery,
+            stops=stops,
+            readers=readers,
+            unlogged=unlogged,
+        )
+        self.inbox = CommandInbox(
+            parts=parts,
+            tasks=tasks,
+            queue=queue,
+            intake=self.intake,
+            mark_finished=mark_finished,
+            generation=generation,
+            slots=asyncio.Semaphore(parts.limits.intake_max),
+        )
+
+    def start(self) -> None:
+        """Begin to load and to take in."""
+        self.tasks.spawn(self.work(), name=f"partition-{self.partition}").add_done_callback(self.work_ended)
+
+    def work_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.parts.broken.set()
+
+    async def stop(self) -> None:
+        """End every task of the partition, turns included, without a further word.
+
+        Cancellation: what was being appended may be on its log; the next owner's fold settles it.
+        """
+        self.tasks.stopping = True
+        self.queue.clear()
+        await self.tasks.end_all()
+
+    async def retire(self) -> None:
+        """Take nothing more in, start no further attempt, and let the running ones end on their own."""
+        self.tasks.stopping = True
+        self.gate.shut()
+        self.queue.clear()
+        await self.tasks.end(self.tasks.running - {turn.task for turn in self.sessions.running_turns()})
+
+    async def lease_running(self) -> None:
+        """Journal that the running turns go on here for a while whoever owns the partition. Raises AppendFailed.
+
+        No attempt begins from here on until the partition is known to be kept.
+        """
+        await self.gate.close()
+        lease_until_us = self.parts.clock.now_us() + self.parts.limits.lease_us
+        await asyncio.gather(*(self.lease(turn, lease_until_us) for turn in self.sessions.running_turns()))
+
+    async def lease(self, turn: OpenTurn, lease_until_us: int) -> None:
+        if turn.entry.phase == "running" and not turn.over:
+            turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
+            await self.journal.write(turn.entry)
+
+    async def end_leases(self) -> None:
+        """Take the leases back: the partition stayed, so who owns it next need not wait for them."""
+        leased = [turn for turn in self.sessions.running_turns() if turn.entry.lease_until_us]
+        await asyncio.gather(*(self.lease(turn, 0) for turn in leased))
+
+    async def hand_over(self, turn: OpenTurn) -> None:
+        """Journal that a turn was left on purpose. Raises AppendFailed."""
+        if turn.over:
+            return
+        entry = msgspec.structs.replace(turn.entry, phase="queued", updated_at_us=self.parts.clock.now_us())
+        await self.journal.write(entry)
+
+    def kept(self, generation: int) -> None:
+        """The group was shuffled and the partition came back: what was not finished is delivered again."""
+        self.gate.open()
+        self.tasks.spawn(self.tasks.until_done("lease", self.end_leases), name=f"leases-{self.partition}")
+        self.inbox.begin_anew(generation)
+
+    async def work(self) -> None:
+        await self.tasks.until_done("journal", self.journal.load)
+        await self.tasks.until_done("journal", self.repair.repair)
+        await self.recovery.recover_all()
+        self.ready.set()
+        self.tasks.spawn(self.sweep_now_and_then(), name=f"sweep-{self.partition}")
+        await self.inbox.work()
+
+    async def sweep_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            self.sessions.forget_quiet()
+            await self.tasks.until_done("sweep", self.sweep)
+
+    async def sweep(self) -> None:
+        forgotten = 0
+        while batch := await self.journal.sweep():
+            forgotten += batch
+        if forgotten:
+            log.info("turns_forgotten", partition=self.partition, turns=forgotten)

@@ -1,0 +1,197 @@
+"""Takes one prompt in: decides on it, journals its turns, tells the session, and starts them or puts them in line.
+
+A prompt has one turn, or one for each model that it names. Its first turn's journal entry stands for all of them: it
+is written before the others when the prompt is taken in, and last when it is turned away. So whoever finds it knows
+that the prompt was taken in, and adds what is missing of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from processors.intake.delivery import Delivery
+from processors.sessions.decisions.admission import (
+    Admit,
+    EndAtOnce,
+    IdReused,
+    Repetition,
+    body_hash_of,
+    decide_admission,
+    queued_entry,
+)
+from processors.sessions.decisions.busy_session import Join, Refuse, Supersede, decide_busy
+from processors.sessions.decisions.turn_ending import Ending, busy_ending
+from processors.sessions.open_turn import OpenTurn, first_offset_of
+from processors.sessions.session_lane import SessionLane
+from processors.sessions.side_by_side import both, every
+from processors.turns.turn_lines import TurnLines
+from processors.turns.turn_recovery import TurnRecovery
+from processors.turns.turn_stops import TurnStops
+from processors.turns.worker_parts import WorkerParts
+from schemas.errors import InvalidField
+from schemas.journal import ENDED_KEPT_S, JournalEntry
+from schemas.prompt_limits import check_prompt
+from schemas.prompts import PromptSubmitted
+from schemas.session_events import PromptRefused, TurnError
+
+__all__ = ["PromptIntake"]
+
+SHOWN_CHARS_MAX: Final = 1_024
+SECOND_US: Final = 1_000_000
+RETRY_BUSY_S: Final = 1.0
+"""When a prompt refused for a busy session may be sent again, where nobody knows how long turns take."""
+
+
+@dataclass(eq=False, kw_only=True)
+class PromptIntake:
+    """Takes prompts in for one partition's owner. Everything is called with the lane's lock."""
+
+    parts: WorkerParts
+    lines: TurnLines
+    stops: TurnStops
+    recovery: TurnRecovery
+
+    async def submit(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
+        """Take a prompt in, or say why not. Raises AppendFailed, LogError, RunVoided; it may be repeated."""
+        turns = self.turns_of(prompt, delivery)
+        known = lane.journal.get(turns[0].turn)
+        begun = await self.turning_away(lane, turns)
+        if begun is not None:
+            await self.turn_away(lane, turns, begun)
+            return
+        decision = decide_admission(
+            known,
+            turns[0].entry.body_hash,
+            accepted_at_us=delivery.timestamp_ms * 1_000,
+            now_us=self.parts.clock.now_us(),
+            waiting=prompts_before(lane, prompt),
+            waiting_max=self.parts.limits.session_queue_max,
+        )
+        match decision:
+            case Repetition():
+                if known is not None:
+                    await self.complete(lane, turns, known)
+            case IdReused():
+                await self.refuse(lane, turns[0])
+            case EndAtOnce(reason, code, message, temporary):
+                ending = Ending(reason, TurnError(code=code, message=message, temporary=temporary))
+                await self.turn_away(lane, turns, ending)
+            case Admit():
+                await self.admit(lane, turns)
+
+    async def admit(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
+        """Do to the session's open turns what the prompt asks for, then start its own or put them in line."""
+        prompt = turns[0].prompt
+        try:
+            check_prompt(prompt, self.parts.prompt_limits())
+        except InvalidField as error:
+            await self.turn_away(lane, turns, Ending("rejected", TurnError(code=error.code, message=str(error))))
+            return
+        match decide_busy(prompt.on_busy, lane.line()):
+            case Refuse():
+                await self.turn_away(lane, turns, busy_ending(self.lines.eta_s(lane) or RETRY_BUSY_S))
+                return
+            case Supersede(stop):
+                await self.stops.stop(lane, list(lane.turns), stop)
+            case Join():
+                pass
+        started = len(turns) == 1 and await self.lines.start_now(lane, turns[0])
+        if not started:
+            await self.enqueue(lane, turns)
+
+    async def enqueue(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
+        """Journal the turns and tell the session of them, all at once; then whoever may start is started."""
+        position, eta_s = lane.position, self.lines.eta_s(lane)
+        now_us = self.parts.clock.now_us()
+        queued = [turn.queued(position=position, at_us=now_us, eta_s=eta_s) for turn in turns]
+        await both(self.journal(lane, turns), lane.log().append(queued, since_ms=turns[0].since_ms))
+        for turn in turns:
+            first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
+            turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
+            lane.join(turn)
+        self.lines.wake(lane)
+
+    async def journal(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
+        first, *others = turns
+        await lane.journal.write(first.entry)
+        await every(lane.journal.write(turn.entry) for turn in others)
+
+    async def complete(self, lane: SessionLane, turns: Sequence[OpenTurn], known: JournalEntry) -> None:
+        """Take a prompt up that came before: what its taking-in left undone is done."""
+        missing: list[OpenTurn] = []
+        for turn in turns:
+            entry = lane.journal.get(turn.turn)
+            if entry is not None:
+                await self.recovery.take_up(lane, entry)
+            elif self.parts.clock.now_us() - known.accepted_at_us <= ENDED_KEPT_S * SECOND_US:
+                turn.entry = msgspec.structs.replace(turn.entry, accepted_at_us=known.accepted_at_us)
+                missing.append(turn)
+        if missing:
+            await self.enqueue(lane, missing)
+
+    async def turn_away(self, lane: SessionLane, turns: Sequence[OpenTurn], ending: Ending) -> None:
+        """End turns that are not taken in; of their prompt only the beginning goes onto the log."""
+        shown = turns[0].prompt.input[:SHOWN_CHARS_MAX]
+        models = turns[0].prompt.models[: len(turns)]
+        prompt = msgspec.structs.replace(turns[0].prompt, input=shown, messages=None, models=models)
+        for turn in reversed(turns):
+            turn.prompt = prompt
+            turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
+            queued = turn.queued(position=lane.position, at_us=self.parts.clock.now_us())
+            await self.parts.runner.end_unstarted(lane, turn, ending, queued=queued)
+
+    async def turning_away(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> Ending | None:
+        """How others of these turns were ended by a worker that died before it ended the first one; None: none was."""
+        first, *others = turns
+        known = lane.journal.get(first.turn)
+        entries = (lane.journal.get(turn.turn) for turn in others)
+        ended = next((entry for entry in entries if entry is not None and entry.phase == "ended"), None)
+        if ended is None or ended.reason is None or (known is not None and known.phase != "cancelled_early"):
+            return None
+        await lane.log().sync(since_ms=first.since_ms)
+        folded = lane.log().folded(ended.turn)
+        told = folded.ended.error if folded is not None and folded.ended is not None else None
+        return Ending(ended.reason, told or TurnError(code=ended.reason, message="The prompt was not taken in."))
+
+    async def refuse(self, lane: SessionLane, turn: OpenTurn) -> None:
+        refused = PromptRefused(
+            prompt_id=turn.prompt.prompt_id,
+            code="id_reused",
+            message="prompt_id was used in this session for other words; send the prompt with a new one",
+            at_us=self.parts.clock.now_us(),
+        )
+        await lane.log().append([refused], since_ms=turn.since_ms, certain=False)
+
+    async def end_in_error(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
+        """End the turns of a prompt that our own code fails on."""
+        turns = self.turns_of(prompt, delivery)
+        known = lane.journal.get(turns[0].turn)
+        if known is None or known.phase != "ended":
+            message = "The prompt could not be taken in; an operator was told."
+            await self.turn_away(lane, turns, Ending("error", TurnError(code="handler_error", message=message)))
+
+    def turns_of(self, prompt: PromptSubmitted, delivery: Delivery) -> list[OpenTurn]:
+        """The turns that the prompt begins with; one that names more models than it may has no more turns for it."""
+        body_hash, models_max = body_hash_of(prompt), self.parts.prompt_limits().compared_models_max
+        prompt = msgspec.structs.replace(prompt, models=prompt.models[: models_max + 1])
+        accepted_at_us, now_us = delivery.timestamp_ms * 1_000, self.parts.clock.now_us()
+        entries = [
+            queued_entry(prompt, index, body_hash=body_hash, accepted_at_us=accepted_at_us, now_us=now_us)
+            for index in range(len(prompt.models[:models_max]) or 1)
+        ]
+        return [OpenTurn(entry, prompt, delivery.received_at_us) for entry in entries]
+
+
+def prompts_before(lane: SessionLane, prompt: PromptSubmitted) -> int:
+    """How many prompts of the session a new one finds that it has to wait for."""
+    match decide_busy(prompt.on_busy, lane.line()):
+        case Join():
+            return lane.open_prompts
+        case Supersede():  # those that were stopped before and have not ended yet
+            return len({turn.prompt.prompt_id for turn in lane.turns if turn.entry.cancel_requested})
+        case Refuse():
+            return 0

@@ -1,0 +1,66 @@
+"""The tasks of one partition: they end with its owner, and work that the cluster's weather fails is done again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from processors.writing.log_appender import WEATHER
+
+__all__ = ["RETRY_PAUSE_S", "PartitionTasks"]
+
+log = structlog.get_logger(__name__)
+
+Done = TypeVar("Done")
+
+RETRY_PAUSE_S: Final = 1.0
+
+
+class PartitionTasks:
+    """Owns every task that works for a partition."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.running: set[asyncio.Task[None]] = set()
+        self.stopping = False
+        """Nothing more is to be begun: the owner is about to leave its partition."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a piece of work that ends with the partition's owner."""
+        task = asyncio.create_task(work, name=name)
+        self.running.add(task)
+        task.add_done_callback(self.ended)
+        return task
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        self.running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("partition_task_failed", task=task.get_name(), exc_info=task.exception())
+
+    async def until_done(self, what: str, work: Callable[[], Coroutine[Any, Any, Done]]) -> Done:
+        """Repeat work that failed for want of a broker; it can be repeated because every reader folds."""
+        while True:
+            try:
+                return await work()
+            except WEATHER as error:
+                log.warning("partition_work_repeated", partition=self.partition, what=what, reason=str(error))
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def end(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """Cancel some of them and wait until they have ended."""
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def end_all(self) -> None:
+        """Cancel all of them, and those that they spawn meanwhile."""
+        while self.running:
+            await self.end(set(self.running))
+
+    def when_all_done(self, call: Callable[[], None]) -> None:
+        """Call when the last task has ended."""
+        for task in list(self.running):
+            task.add_done_callback(lambda _: None if self.running else call())

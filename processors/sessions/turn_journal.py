@@ -1,0 +1,150 @@
+"""The journal of one partition of users: what was begun, in memory and on `tokenwire.turns`.
+
+Loaded from the topic before the partition's prompts are read, written before what it describes is done. The memory
+copy changes only after the broker acknowledged, so that a decision never rests on an entry that a successor would
+not find. What of the topic cannot be read is noted (`lost`); `journal_repair.py` finds it again. Ended turns stay
+ENDED_KEPT_S for deduplication, then leave a tombstone; of them a worker has many more than of open ones, so they are
+kept packed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+import msgspec
+import structlog
+
+from infra.clock import Clock
+from infra.kafka.log_client import LogClient
+from processors.sessions.decisions.lost_entries import LostEntries
+from processors.sessions.decisions.recovery import newer_entry
+from processors.writing.log_appender import LogAppender
+from schemas.codec import decode_journal_entry, encode
+from schemas.errors import MalformedRecord
+from schemas.journal import ENDED_KEPT_S, JournalEntry
+
+__all__ = ["TurnJournal"]
+
+log = structlog.get_logger(__name__)
+
+SECOND_US: Final = 1_000_000
+SWEEP_BATCH_MAX: Final = 500
+FIELDS: Final = JournalEntry.__struct_fields__
+ENDED_PHASES: Final = frozenset({"ended", "cancelled_early"})
+
+
+class TurnJournal:
+    """The entries of one partition."""
+
+    def __init__(self, partition: int, *, appender: LogAppender, reader: LogClient, clock: Clock) -> None:
+        self.topic = appender.names.turns
+        self.partition = partition
+        self.appender = appender
+        self.reader = reader
+        self.clock = clock
+        self.open: dict[str, JournalEntry] = {}
+        """Turns that have not ended."""
+        self.ended: dict[str, bytes] = {}
+        """Those that have, packed, the one written last at the end."""
+        self.first_offsets: dict[tuple[str, str], array[int]] = {}
+        """Per session, where its remembered turns begin, ascending."""
+        self.lost = LostEntries()
+        """What of the topic could not be read when it was loaded."""
+
+    async def load(self) -> None:
+        """Read the whole partition. Raises LogError."""
+        bounds = await self.reader.bounds(self.topic, self.partition)
+        self.lost = LostEntries()
+        async for piece in self.reader.pieces(self.topic, self.partition, bounds.start, bounds.end):
+            if piece.lost is not None:
+                self.lost.lose()
+            for record in piece.records:
+                turn = (record.key or b"").decode(errors="replace")
+                if record.value is None:
+                    self.forget(turn)
+                else:
+                    self.take(turn, record.value, record.offset)
+                self.lost.pass_by(record.timestamp_ms)
+        if self.open or self.ended:
+            log.info("journal_loaded", partition=self.partition, turns=len(self.open) + len(self.ended))
+
+    def get(self, turn: str) -> JournalEntry | None:
+        """What is known of a turn."""
+        packed = self.ended.get(turn)
+        return self.open.get(turn) if packed is None else unpacked(turn, packed)
+
+    def open_entries(self) -> Iterator[JournalEntry]:
+        """Turns that have not ended, as they were journalled."""
+        return iter(self.open.values())
+
+    def first_offset_of(self, user: str, session: str) -> int:
+        """Where the oldest remembered turn of a session begins on its log; -1: none is remembered."""
+        offsets = self.first_offsets.get((user, session))
+        return offsets[0] if offsets else -1
+
+    async def write(self, entry: JournalEntry) -> None:
+        """Append the entry and wait for the acknowledgement. Raises AppendFailed, AppendRefused.
+
+        Cancellation: the entry may be on the topic and not in memory; the next owner reads it.
+        """
+        await self.appender.append(self.topic, self.partition, encode(entry), key=entry.turn.encode())
+        self.remember(newer_entry(self.get(entry.turn), entry))
+
+    async def sweep(self) -> int:
+        """Forget up to SWEEP_BATCH_MAX turns that ended more than ENDED_KEPT_S ago; returns how many those were."""
+        old = list(islice(self.old_turns(), SWEEP_BATCH_MAX))
+        for turn in old:
+            await self.appender.append(self.topic, self.partition, None, key=turn.encode())
+            self.forget(turn)
+        return len(old)
+
+    def old_turns(self) -> Iterator[str]:
+        horizon_us = self.clock.now_us() - ENDED_KEPT_S * SECOND_US
+        for turn, packed in self.ended.items():
+            if unpacked(turn, packed).updated_at_us >= horizon_us:
+                return  # what follows was written later
+            yield turn
+
+    def remember(self, entry: JournalEntry) -> None:
+        self.forget(entry.turn)
+        if entry.phase in ENDED_PHASES:
+            self.ended[entry.turn] = packed_entry(entry)
+        else:
+            self.open[entry.turn] = entry
+        if entry.first_offset >= 0:
+            insort(self.first_offsets.setdefault((entry.user, entry.session), array("q")), entry.first_offset)
+
+    def forget(self, turn: str) -> None:
+        entry = self.get(turn)
+        self.open.pop(turn, None)
+        self.ended.pop(turn, None)
+        if entry is None or entry.first_offset < 0:
+            return
+        session = (entry.user, entry.session)
+        offsets = self.first_offsets[session]
+        del offsets[bisect_left(offsets, entry.first_offset)]
+        if not offsets:
+            del self.first_offsets[session]
+
+    def take(self, turn: str, value: bytes, offset: int) -> None:
+        try:
+            entry = decode_journal_entry(value)
+        except MalformedRecord:
+            log.error("journal_entry_unreadable", partition=self.partition, offset=offset)
+            self.lost.lose()
+            return
+        self.remember(newer_entry(self.get(turn), entry))
+
+
+def packed_entry(entry: JournalEntry) -> bytes:
+    """The entry of an ended turn (which has no prompt), without its names and its turn."""
+    return msgspec.msgpack.encode(msgspec.structs.astuple(msgspec.structs.replace(entry, turn="", prompt=None)))
+
+
+def unpacked(turn: str, packed: bytes) -> JournalEntry:
+    values = dict(zip(FIELDS, msgspec.msgpack.decode(packed), strict=True))
+    return JournalEntry(**values | {"turn": turn})

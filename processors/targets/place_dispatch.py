@@ -1,0 +1,274 @@
+"""Gives the places at this worker's targets to those who are first in line for them.
+
+Each model has a line of its own, and so has each target that other workers need our permit for; `dispatch` goes through
+the first of every line, the earliest first, until none can be served. Nobody wakes up to look for itself, so the end of
+a call costs as much as there are lines, however many stand in them.
+
+A place is a call at a target and a call of this worker: `calls_max` bounds what runs here at once, and holds the lines
+of all models up alike. Who is held up keeps what it waits for free of those who came later. The decisions are pure
+(`decisions/provider_router.py`, `priority_line.py`, `rate_window.py`, `permit_rules.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Set
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from infra.clock import Clock
+from infra.targets.model_catalogue import ServedModel, Target
+from processors.providers.provider import ChatProvider
+from processors.targets.decisions.call_limit import SeenCall
+from processors.targets.decisions.permit_rules import ANSWER_S
+from processors.targets.decisions.provider_router import (
+    LOOK_AGAIN_S,
+    AskPermit,
+    CallNeeds,
+    GiveUp,
+    RouteDecision,
+    TargetView,
+    UseTarget,
+    WaitUntil,
+    choose_target,
+    waited_for,
+)
+from processors.targets.decisions.rate_window import Charge, NeverFits, RetryAt
+from processors.targets.model_lines import Call, ModelLine, NoTarget, Waiter
+from processors.targets.permit_asks import Ask
+from processors.targets.permit_desk import PermitDesk
+from processors.targets.permit_grants import PermitLine
+from processors.targets.target_states import TargetState, TargetStates
+
+__all__ = ["CALLS_MAX", "TIMER_S_MIN", "PlaceDispatch"]
+
+CALLS_MAX: Final = 4_096
+TIMER_S_MIN: Final = 0.001
+UNANSWERED_PAUSE_S: Final = 5.0
+"""How long a holder that does not answer is not asked while there are other targets."""
+REFUSED_FOR_GOOD_S: Final = 60.0
+"""How long an asker leaves us alone whose call does not fit our limits at all: its file differs from ours."""
+
+
+class PlaceDispatch:
+    """The lines, and what they stand for."""
+
+    def __init__(
+        self,
+        make_provider: Callable[[Target], ChatProvider],
+        clock: Clock,
+        *,
+        calls_max: int = CALLS_MAX,
+        desk: PermitDesk | None = None,
+    ) -> None:
+        self.make_provider = make_provider
+        self.clock = clock
+        self.calls_max = calls_max
+        self.targets = TargetStates(lambda target: self.make_provider(target), clock)
+        self.desk = desk
+        self.targets.asks_permits = desk is not None
+        self.lines: dict[str, ModelLine] = {}
+        self.calls = 0
+        """Calls reserved and not finished."""
+        self.arrivals = 0
+        self.timer: asyncio.TimerHandle | None = None
+        if desk is not None:
+            self.targets.find_target = desk.find_target
+            desk.open(self.targets, self.next_number, self.dispatch)
+
+    @property
+    def states(self) -> dict[str, TargetState]:
+        """What this worker knows of each target that was asked for, by name."""
+        return self.targets.by_name
+
+    @property
+    def full(self) -> bool:
+        """Whether as many calls run here as may."""
+        return self.calls >= self.calls_max
+
+    def line_of(self, served: ServedModel) -> ModelLine:
+        return self.lines.setdefault(served.name, ModelLine())
+
+    def next_number(self) -> int:
+        self.arrivals += 1
+        return self.arrivals
+
+    def dispatch(self) -> None:
+        """Give every place that is free to whoever is first in line for it."""
+        if self.desk is not None:
+            self.desk.tidy()
+        look_at_s = math.inf
+        lines: list[ModelLine | PermitLine] = [*self.lines.values(), *self.foreign_lines()]
+        heads = [(line.order.first, line) for line in lines if line.order.first is not None]
+        heapify(heads)
+        kept: set[str] = set()
+        while heads:
+            _, line = heappop(heads)
+            at_s = self.serve_own(line, kept) if isinstance(line, ModelLine) else self.serve_foreign(line, kept)
+            if at_s is not None:
+                look_at_s = min(look_at_s, at_s)
+            elif line.order.first is not None:
+                heappush(heads, (line.order.first, line))
+        self.set_timer(min(look_at_s, self.desk.due_at_s if self.desk is not None else math.inf))
+
+    def foreign_lines(self) -> list[PermitLine]:
+        return list(self.desk.grants.lines.values()) if self.desk is not None else []
+
+    def serve_own(self, line: ModelLine, kept: set[str]) -> float | None:
+        """Serve the first of a model's line. None: it has its outcome; else when it is worth looking again."""
+        waiter = line.first
+        if waiter is None:
+            return math.inf
+        if line.asking is not None and line.asking is not waiter:
+            self.withdraw(line, line.asking)  # overtaken by a better class
+        if self.full:
+            self.withdraw(line, waiter)
+            return self.held_up(line, waiter, math.inf, "worker_busy")
+        match self.chosen(
+            waiter.served, waiter.needs, tokens=waiter.tokens, tried=waiter.tried, waiter=waiter, kept=kept
+        ):
+            case UseTarget(name, reason):
+                self.serve(line, waiter, self.taken(waiter, name, reason))
+                return None
+            case GiveUp(reason):
+                self.serve(line, waiter, NoTarget(reason))
+                return None
+            case AskPermit(name, patient):
+                return self.asked(line, waiter, name, kept, patient=patient)
+            case WaitUntil(at_s, reason):
+                self.withdraw(line, waiter)
+                waiter.patience = waiter.patience.at(self.clock.monotonic_s())
+                if at_s > waiter.patience.deadline_s:
+                    self.serve(line, waiter, NoTarget(reason))
+                    return None
+                kept |= self.waited_for(waiter, kept)
+                return self.held_up(line, waiter, at_s, reason)
+
+    def serve(self, line: ModelLine, waiter: Waiter, outcome: Call | NoTarget) -> None:
+        waiter.outcome = outcome
+        waiter.stirred.set()
+        line.leave(waiter)
+        self.withdraw(line, waiter)
+
+    def held_up(self, line: ModelLine, waiter: Waiter, at_s: float, reason: str) -> float:
+        line.reason = reason
+        waiter.patience = waiter.patience.waiting(self.clock.monotonic_s(), in_line=reason != "breaker_open")
+        line.not_before_s = at_s if reason == "rate_limited" else -math.inf
+        if not waiter.was_next:
+            waiter.was_next = True
+            waiter.stirred.set()
+        return at_s
+
+    def asked(self, line: ModelLine, waiter: Waiter, name: str, kept: set[str], *, patient: bool) -> float | None:
+        """See to it that the holder of a target's limits is asked; where it does not answer in time, go elsewhere."""
+        now_s, ask = self.clock.monotonic_s(), waiter.ask
+        if self.desk is None or not waiter.may_ask:
+            return self.held_up(line, waiter, math.inf, "no_permit")
+        if ask is not None and (ask.target != name or ask.phase == "over"):
+            self.withdraw(line, waiter)
+            ask = None
+        if ask is None:
+            target = target_named(waiter.served, name)
+            ask = waiter.ask = self.desk.ask(target, waiter, patient=patient)
+            line.asking = waiter
+        if patient:
+            return self.held_up(line, waiter, math.inf, "no_permit")
+        answer_by_s = ask.asked_at_s + ANSWER_S
+        if now_s < answer_by_s:
+            return self.held_up(line, waiter, answer_by_s, "no_permit")
+        self.targets.by_name[name].refused_until_s = now_s + UNANSWERED_PAUSE_S
+        self.withdraw(line, waiter)
+        return self.serve_own(line, kept)
+
+    def withdraw(self, line: ModelLine, waiter: Waiter) -> None:
+        """Give back what the waiter has asked another worker for."""
+        if waiter.ask is not None and self.desk is not None:
+            self.desk.end(waiter.ask)
+        waiter.ask = None
+        if line.asking is waiter:
+            line.asking = None
+
+    def serve_foreign(self, line: PermitLine, kept: set[str]) -> float | None:
+        """Serve the first of those who wait elsewhere for a target, as `serve_own`."""
+        call = line.first
+        if call is None or self.desk is None:
+            return math.inf
+        state, now_s = call.state, self.clock.monotonic_s()
+        name, places = state.target.name, state.limits.concurrent_max
+        learned = state.limit.places(now_s, batch=call.priority == "batch")
+        at_s = now_s + LOOK_AGAIN_S
+        has_place = (places is None or state.in_flight < places) and (learned is None or state.limit.running < learned)
+        if name not in kept and has_place:
+            match self.targets.charge(state, call.tokens):
+                case NeverFits():
+                    self.desk.grants.refuse(call, REFUSED_FOR_GOOD_S)
+                    return None
+                case RetryAt(free_at_s):
+                    at_s = free_at_s
+                case charges:
+                    self.desk.grants.grant(call, charges)
+                    return None
+        if not call.patient:
+            self.desk.grants.refuse(call, at_s - now_s)
+            return None
+        kept.add(name)
+        return at_s
+
+    def chosen(
+        self,
+        served: ServedModel,
+        needs: CallNeeds,
+        *,
+        tokens: int,
+        tried: frozenset[str],
+        waiter: Waiter | None = None,
+        kept: Set[str] = frozenset(),
+    ) -> RouteDecision:
+        views = self.views(served, tokens, waiter=waiter, kept=kept)
+        return choose_target(views, needs, tried=tried, now_s=self.clock.monotonic_s())
+
+    def views(self, served: ServedModel, tokens: int, *, waiter: Waiter | None, kept: Set[str]) -> list[TargetView]:
+        permitted = waiter.permitted if waiter is not None else ""
+        batch = waiter is not None and waiter.priority == "batch"
+        return [
+            self.targets.view(target, tokens, kept=target.name in kept, permitted=target.name == permitted, batch=batch)
+            for target in served.targets
+        ]
+
+    def waited_for(self, waiter: Waiter, kept: Set[str]) -> frozenset[str]:
+        views = self.views(waiter.served, waiter.tokens, waiter=waiter, kept=kept)
+        return waited_for(views, waiter.needs, tried=waiter.tried, now_s=self.clock.monotonic_s())
+
+    def taken(self, waiter: Waiter, name: str, reason: str) -> Call:
+        target = target_named(waiter.served, name)
+        state, now_s = self.targets.of(target), self.clock.monotonic_s()
+        permit: Ask | None = None
+        seen: SeenCall | None = None
+        charges: tuple[Charge, ...] = ()
+        if waiter.permitted == name and waiter.ask is not None:
+            permit, waiter.ask = waiter.ask, None
+            permit.phase = "in_use"
+        else:
+            charged = self.targets.charge(state, waiter.tokens)
+            if not isinstance(charged, tuple):
+                raise RuntimeError(f"{name} was chosen without room")
+            charges = charged
+            seen = state.limit.begin(now_s, batch=waiter.priority == "batch")
+        state.in_flight += 1
+        self.calls += 1
+        is_probe = self.targets.started_probe(state)
+        return Call(state, target, waiter.served, reason, charges, is_probe, now_s, permit, seen)
+
+    def set_timer(self, at_s: float) -> None:
+        """Look again at a moment."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if at_s < math.inf:
+            delay_s = max(TIMER_S_MIN, at_s - self.clock.monotonic_s())
+            self.timer = asyncio.get_running_loop().call_later(delay_s, self.dispatch)
+
+
+def target_named(served: ServedModel, name: str) -> Target:
+    return next(target for target in served.targets if target.name == name)

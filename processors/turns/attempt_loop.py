@@ -1,0 +1,207 @@
+"""Runs a turn attempt after attempt, and keeps a failing turn from taking anything else down.
+
+A turn whose attempt fails for want of a broker is tried again as a new attempt; one that our own code fails is
+retried FAILURES_MAX times and then ends in `error`, with its prompt kept as a dead letter. One whose run another
+worker voided is followed on the log until it ends there, or falls silent: that worker may be one which is about to
+learn that it lost the partition, so nobody but this one would end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import msgspec
+import structlog
+
+from infra.kafka.session_topics import SessionTopicRefused
+from processors.attempts.token_publisher import RunVoided
+from processors.attempts.turn_route import RouteStopped, TurnRoute
+from processors.sessions.attempt import Attempt, FailedCall
+from processors.sessions.decisions.recovery import still_leased
+from processors.sessions.decisions.turn_ending import Ending, ending_of_stop
+from processors.sessions.open_turn import OpenTurn
+from processors.sessions.partition_tasks import PartitionTasks
+from processors.sessions.session_lane import SessionLane
+from processors.targets.target_pool import NoTarget
+from processors.turns.begin_gate import BeginGate, GateShut
+from processors.turns.worker_parts import WorkerParts
+from processors.writing.log_appender import WEATHER
+from schemas.session_events import TurnError, TurnWaiting
+
+__all__ = ["FAILURES_MAX", "AttemptLoop"]
+
+log = structlog.get_logger(__name__)
+
+FAILURES_MAX: Final = 3
+RETRY_PAUSE_S: Final = 1.0
+WATCH_EVERY_S: Final = 0.25
+RECORD_GRACE_S: Final = 1.0
+
+
+@dataclass(eq=False, kw_only=True)
+class AttemptLoop:
+    """Runs the turns of one partition, each by itself."""
+
+    parts: WorkerParts
+    tasks: PartitionTasks
+    gate: BeginGate
+
+    async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
+        """Attempt after attempt until the turn is over, or another owner's. Raises SessionTopicRefused."""
+        while True:
+            try:
+                if attempt is None and turn.entry.cancel_requested and not turn.over:
+                    await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
+                    return
+                route = route or await self.route_of(lane, turn)
+                while not await self.attempted(lane, turn, attempt, route):
+                    attempt = None
+                return
+            except GateShut:
+                return
+            except RunVoided as voided:
+                log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
+                if self.tasks.stopping or await self.follow(lane, turn):
+                    return
+            except WEATHER as error:
+                log.warning("attempt_lost", turn=turn.turn, reason=str(error))
+                turn.cause = "append_lost"
+            except SessionTopicRefused:
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever a prompt provokes must not take its partition down
+                if await self.failed(lane, turn, error):
+                    return
+            finally:
+                if route is not None:
+                    route.close()
+            attempt = None
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
+        await self.parts.logs.open(lane)
+        return await self.parts.runner.calls.route_of(lane, turn)
+
+    async def attempted(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> bool:
+        return await self.parts.suspects.leaving(lane, turn, self.run_once(lane, turn, attempt, route))
+
+    async def run_once(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> bool:
+        """One attempt; True once the turn is over, False where another one is to follow."""
+        attempt = attempt or await self.begin(lane, turn, route)
+        if attempt is None:
+            return True
+        attempt, result = await self.parts.runner.stream(lane, turn, attempt, route)
+        cause = await route.goes_on(turn, attempt.call, result)
+        if cause is None:
+            stopped = result.failure is not None and turn.entry.cancel_requested
+            await self.parts.runner.end(
+                lane, turn, attempt, result.stopped(ending_of_stop(turn.entry.stop)) if stopped else result
+            )
+            return True
+        turn.failed = FailedCall(attempt, result)
+        turn.cause = cause
+        return False
+
+    async def begin(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute) -> Attempt | None:
+        """Wait for a target and start the next attempt; None: the turn is over."""
+        suspects, attempts_max = self.parts.suspects, self.parts.limits.attempts_max
+        try:
+            tell = partial(self.tell_waiting, lane, turn)
+            await suspects.line_up(turn, attempts_max=attempts_max, on_wait=tell)
+            call = None if turn.over else await route.reserve(turn, tell)
+        except RouteStopped:
+            await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
+            return None
+        except NoTarget as error:
+            await self.end_here(lane, turn, route.no_target_ending(error.reason))
+            return None
+        if call is None:
+            await self.parts.runner.records.close(lane, turn)
+            return None
+        turn.begin_place(self.parts.clock.monotonic_s())
+        attempt = None
+        try:
+            await suspects.enter(lane, turn, attempts_max=attempts_max)
+            async with lane.lock, self.gate.beginning():
+                await self.parts.logs.open(lane)
+                if not turn.entry.cancel_requested or turn.over:
+                    attempt = await self.parts.runner.begin(lane, turn, call)
+                    return attempt
+        finally:
+            if attempt is None:
+                self.parts.runner.pool.give_back(call)
+        await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
+        return None
+
+    async def end_here(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
+        """End a turn that gets no further attempt."""
+        async with lane.lock, self.gate.beginning():
+            await self.parts.logs.open(lane)
+            await self.parts.runner.end_unstarted(lane, turn, ending)
+
+    async def tell_waiting(self, lane: SessionLane, turn: OpenTurn, position: int, eta_s: float | None) -> None:
+        waiting = TurnWaiting(turn=turn.turn, position=position, eta_s=eta_s, at_us=self.parts.clock.now_us())
+        try:
+            await lane.log().append([waiting], since_ms=turn.since_ms, certain=False)
+        except WEATHER as error:  # for information only: not worth the turn's place in line
+            log.warning("place_not_told", turn=turn.turn, reason=str(error))
+
+    async def failed(self, lane: SessionLane, turn: OpenTurn, error: Exception) -> bool:
+        """Note a failure of our own code; True once the turn is given up."""
+        failures = turn.entry.failures + 1
+        turn.entry = msgspec.structs.replace(turn.entry, failures=failures)
+        turn.cause = "handler_error"
+        log.error("turn_failed", turn=turn.turn, failures=failures, error=type(error).__name__, exc_info=error)
+        if failures < FAILURES_MAX:
+            return False
+        await self.give_up_surely(lane, turn, code="handler_error", message=type(error).__name__)
+        return True
+
+    async def give_up_surely(self, lane: SessionLane, turn: OpenTurn, *, code: str, message: str) -> None:
+        """As `give_up`, however often the cluster's weather needs; what else fails is left to the next owner."""
+        try:
+            await self.tasks.until_done("give_up", lambda: self.give_up(lane, turn, code=code, message=message))
+        except Exception as error:  # one turn's fault must not close its session's line
+            log.error("turn_not_given_up", turn=turn.turn, exc_info=error)
+
+    async def give_up(self, lane: SessionLane, turn: OpenTurn, *, code: str, message: str) -> None:
+        """Keep the prompt as a dead letter, then end its turn in `error`."""
+        await self.parts.dead_letters.keep_prompt(turn.prompt, self.tasks.partition, reason=code, message=message)
+        shown = TurnError(code=code, message="The prompt could not be processed; an operator was told.")
+        await self.parts.runner.end_unstarted(lane, turn, Ending("error", shown))
+
+    async def follow(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Follow a turn that another worker took over; False: it fell silent, and is this one's again."""
+        turn.cause = "crash"
+        turn.watched = True
+        self.lease_here(turn)
+        try:
+            return await self.tasks.until_done("follow", lambda: self.watched(lane, turn))
+        finally:
+            turn.watched = False
+
+    def lease_here(self, turn: OpenTurn) -> None:
+        """Leave a turn to its worker from now on for as long as a lease lasts."""
+        lease_until_us = self.parts.clock.now_us() + self.parts.limits.lease_us
+        turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
+
+    async def watched(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Follow the log until the turn has ended (True), or its worker is gone (False). Raises LogError."""
+        while True:
+            await self.parts.logs.open(lane)
+            await lane.log().sync(since_ms=turn.since_ms)
+            folded = lane.log().folded(turn.turn)
+            if folded is not None and folded.ended is not None:
+                await asyncio.sleep(RECORD_GRACE_S)  # its worker knows more about it than the log and records it first
+                await self.parts.runner.records.close(lane, turn)
+                return True
+            if turn.entry.cancel_requested:
+                await self.parts.runner.end_unstarted(lane, turn, ending_of_stop(turn.entry.stop))
+                return True
+            if not still_leased(
+                turn.entry, folded, now_us=self.parts.clock.now_us(), lease_us=self.parts.limits.lease_us
+            ):
+                return False
+            await asyncio.sleep(WATCH_EVERY_S)

@@ -1,0 +1,155 @@
+"""Starts the turns of each session, as many at once as their line lets start.
+
+Each turn runs in a task of its own (`attempt_loop`). When the task is done, however it ended, the turn leaves the line,
+its place goes back, and whoever may start now is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from infra.kafka.session_topics import SessionTopicRefused
+from processors.attempts.token_publisher import RunVoided
+from processors.attempts.turn_route import TurnRoute
+from processors.sessions.attempt import Attempt
+from processors.sessions.decisions.busy_session import eta_s, may_start, smoothed
+from processors.sessions.open_turn import OpenTurn
+from processors.sessions.partition_tasks import PartitionTasks
+from processors.sessions.session_lane import SessionLane
+from processors.targets.target_pool import Call
+from processors.turns.attempt_loop import AttemptLoop
+from processors.turns.begin_gate import BeginGate
+from processors.turns.unlogged_endings import UnloggedEndings
+from processors.turns.worker_parts import WorkerParts
+
+__all__ = ["TurnLines"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False, kw_only=True)
+class TurnLines:
+    """The lines of one partition's sessions."""
+
+    parts: WorkerParts
+    tasks: PartitionTasks
+    loop: AttemptLoop
+    unlogged: UnloggedEndings
+    gate: BeginGate
+    typical_turn_s: float | None = field(default=None, init=False)
+    """How long turns have taken of late, from their place to their end; None: none has ended yet."""
+
+    async def start_now(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Start a turn that is not in the line yet and need not wait for anything; False: it has to."""
+        line = [*lane.line(), turn.as_line_turn()]
+        starting = may_start(line, prompts_max=self.parts.limits.session_parallel_max)
+        if len(line) - 1 not in starting or self.parts.runner.pool.full:
+            return False
+        route = await self.parts.runner.calls.route_of(lane, turn)
+        call = route.reserve_now() if self.parts.suspects.enter_now(turn) else None
+        if call is None:
+            self.parts.suspects.leave(turn)
+            return False
+        await self.begin_now(lane, turn, route, call)
+        return True
+
+    async def begin_now(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute, call: Call) -> None:
+        """Begin the first attempt together with the turn's first record, and let it run."""
+        queued = turn.queued(position=0, at_us=self.parts.clock.now_us())
+        turn.claimed = True
+        lane.join(turn)
+        try:
+            turn.begin_place(self.parts.clock.monotonic_s())
+            async with self.gate.beginning():
+                attempt = await self.parts.runner.begin(lane, turn, call, queued=queued)
+        except RunVoided as voided:
+            self.drop(lane, turn, call)
+            log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
+            self.watch_another(lane, turn)
+            return
+        except BaseException:
+            self.drop(lane, turn, call)
+            raise
+        self.start(lane, turn, attempt, route, call)
+
+    def drop(self, lane: SessionLane, turn: OpenTurn, call: Call) -> None:
+        """A turn did not begin: nothing of it stays behind here."""
+        self.parts.runner.pool.give_back(call)
+        self.parts.suspects.leave(turn)
+        lane.leave(turn)
+        turn.claimed = turn.placed = False
+
+    def start(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute, call: Call) -> None:
+        """Carry a turn on that has begun (None: it turned out to be over). Its place is the line's to give back."""
+        if attempt is None:
+            self.left(lane, turn, call)
+        else:
+            self.spawn(lane, turn, self.run(lane, turn, attempt, route), call)
+
+    def wake(self, lane: SessionLane) -> None:
+        """Start the turns of the lane whose time has come."""
+        if not self.tasks.stopping:
+            for turn in lane.startable(prompts_max=self.parts.limits.session_parallel_max):
+                self.launch(lane, turn)
+
+    def launch(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Start a turn of the line, or end it where it was stopped meanwhile."""
+        self.spawn(lane, turn, self.run(lane, turn, None, None))
+
+    def spawn(
+        self, lane: SessionLane, turn: OpenTurn, work: Coroutine[Any, Any, None], call: Call | None = None
+    ) -> None:
+        """`call`: the place that it was given as it was taken in. It goes back when the task is *done*: a task that is
+        cancelled before its first step runs no `finally`."""
+        turn.claimed = True
+        turn.task = self.tasks.spawn(work, name=f"turn-{turn.turn}")
+        turn.task.add_done_callback(lambda _: self.left(lane, turn, call))
+
+    def left(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> None:
+        """A turn's task is done: it is over, or another owner's, or it has put itself back into the line."""
+        if call is not None:
+            self.parts.runner.pool.give_back(call)
+        if turn.over and turn.started_s is not None:
+            self.typical_turn_s = smoothed(self.typical_turn_s, self.parts.clock.monotonic_s() - turn.started_s)
+        self.parts.suspects.leave(turn)
+        turn.task = None
+        turn.placed = False
+        if turn.claimed:
+            lane.leave(turn)
+        self.wake(lane)
+
+    async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
+        """Attempt after attempt until the turn is over, or another owner's."""
+        try:
+            await self.loop.run(lane, turn, attempt, route)
+        except SessionTopicRefused as refusal:
+            await self.unlogged.end(lane, turn, refusal)
+
+    def watch_another(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Watch a turn that turned out to be another worker's as it was taken in."""
+        self.loop.lease_here(turn)
+        self.watch(lane, turn)
+
+    def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Keep the line closed while another worker ends a turn that it began."""
+        turn.watched = turn.placed = True
+        lane.join(turn)
+        self.spawn(lane, turn, self.run_watched(lane, turn))
+
+    async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> None:
+        try:
+            ended = await self.tasks.until_done("watch", lambda: self.loop.watched(lane, turn))
+        except SessionTopicRefused as refusal:
+            await self.unlogged.end(lane, turn, refusal)
+            return
+        if not ended:
+            turn.cause = "crash"
+            turn.watched = turn.claimed = False  # back in line, where it stood
+
+    def eta_s(self, lane: SessionLane) -> float | None:
+        """Seconds until a new turn of the session may start, as far as it is known."""
+        return eta_s(lane.elapsed_s(self.parts.clock.monotonic_s()), self.typical_turn_s)

@@ -1,0 +1,266 @@
+"""What a new owner finds, and does about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from infra.kafka.log_client import LogUnavailable
+from processors.turns.turn_recovery import SESSIONS_SIDE_BY_SIDE_MAX
+from schemas.journal import ENDED_KEPT_S, JournalEntry
+from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
+from tests.fakes.memory_log import Fate, MemoryLog
+from tests.fakes.one_worker import OneWorker, prompt, turn_of
+from tests.fakes.scripted_provider import answer_chunks
+from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
+
+__all__: list[str] = []
+
+SECOND_US = 1_000_000
+
+
+def entry_of(worker: OneWorker, prompt_id: str = "p1") -> JournalEntry:
+    asked = prompt(prompt_id)
+    now_us = worker.clock.now_us()
+    return JournalEntry(
+        turn=turn_of(prompt_id),
+        user=asked.user,
+        session=asked.session,
+        prompt_id=prompt_id,
+        phase="queued",
+        prompt=asked,
+        accepted_at_us=now_us,
+        updated_at_us=now_us,
+    )
+
+
+def left_behind(prompt_id: str = "p1", *, attempts: int = 0, ended: bool = False) -> list[SessionEvent]:
+    turn = turn_of(prompt_id)
+    events: list[SessionEvent] = [TurnQueued(turn=turn, prompt_id=prompt_id, input=f"ask {prompt_id}")]
+    for attempt in range(1, attempts + 1):
+        events.append(TurnStarted(turn=turn, attempt=attempt, run=f"r{attempt}", model="simulated"))
+        events.append(
+            TokensEmitted(turn=turn, attempt=attempt, run=f"r{attempt}", seq=0, chunks=("half ",), gaps_us=(1,))
+        )
+    if ended:
+        events.append(TurnEnded(turn=turn, attempt=attempts, run=f"r{attempts}", reason="complete"))
+    return events
+
+
+def recovered(scene: Callable[[OneWorker], None], *, seconds: float = 60.0) -> OneWorker:
+    """Let a new owner start on what a scene left behind."""
+    loop = VirtualLoop()
+
+    async def play() -> OneWorker:
+        await asyncio.sleep(10)  # so that "earlier" is not before the log's beginning
+        worker = OneWorker(LoopClock(loop), attempts_max=3)
+        scene(worker)
+        worker.owner.start()
+        await asyncio.sleep(seconds)
+        assert worker.owner.ready.is_set()
+        await worker.owner.stop()
+        return worker
+
+    return run_virtual(loop, play())
+
+
+def test_nothing_was_left() -> None:
+    """It is ready at once."""
+    assert recovered(lambda _: None, seconds=0.1).log.epochs
+
+
+def test_turn_that_was_only_journalled() -> None:
+    """It is told to the session and answered."""
+    worker = recovered(lambda worker: worker.journal(entry_of(worker)))
+
+    assert (worker.reason(), worker.turn().text) == ("complete", "".join(answer_chunks("ask p1")))
+
+
+def test_turn_whose_worker_died() -> None:
+    """The next attempt answers it; the one that died is on record with an estimate of what it cost."""
+
+    def scene(worker: OneWorker) -> None:
+        worker.journal(msgspec.structs.replace(entry_of(worker), phase="running", attempt=1, run="r1"))
+        worker.write(*left_behind(attempts=1))
+
+    worker = recovered(scene)
+
+    assert (worker.reason(), worker.turn().attempt) == ("complete", 2)
+    assert worker.outcomes()[1, "r1"] == "void"
+    outcome = next(record.outcome for record in worker.records() if record.attempt == 1)
+    assert outcome is not None
+    assert outcome.usage.output_tokens > 0
+    entry = worker.entry()
+    assert entry is not None
+    assert entry.crashes == 1
+
+
+def test_turn_whose_workers_died_too_often() -> None:
+    """It ends in error, billed for what was written, and its prompt is a dead letter."""
+
+    def scene(worker: OneWorker) -> None:
+        entry = msgspec.structs.replace(entry_of(worker), phase="running", attempt=3, run="r3", crashes=2, alone=True)
+        worker.journal(entry)
+        worker.write(*left_behind(attempts=3))
+
+    worker = recovered(scene)
+    ended = worker.turn().ended
+
+    assert ended is not None
+    assert ended.reason == "error"
+    assert ended.usage.output_tokens > 0
+    assert [letter.reason for letter in worker.dead_letters()] == ["crashed"]
+    assert worker.outcomes() == {(1, "r1"): "void", (2, "r2"): "void", (3, "r3"): "error"}
+    assert worker.provider.calls == []
+
+
+def test_turn_that_the_log_shows_ended() -> None:
+    """Its record is rebuilt from the log and its entry closed."""
+
+    def scene(worker: OneWorker) -> None:
+        worker.journal(msgspec.structs.replace(entry_of(worker), phase="running", attempt=2, run="r2"))
+        worker.write(*left_behind(attempts=2, ended=True))
+
+    worker = recovered(scene)
+    entry = worker.entry()
+
+    assert entry is not None
+    assert (entry.phase, entry.reason, entry.last_offset) == ("ended", "complete", 5)
+    assert worker.outcomes() == {(1, "r1"): "void", (2, "r2"): "complete"}
+
+
+def test_turn_cancelled_as_its_worker_died() -> None:
+    """It ends cancelled without another call, billed for what was written."""
+
+    def scene(worker: OneWorker) -> None:
+        entry = msgspec.structs.replace(entry_of(worker), phase="running", attempt=1, run="r1", cancel_requested=True)
+        worker.journal(entry)
+        worker.write(*left_behind(attempts=1))
+
+    worker = recovered(scene)
+    ended = worker.turn().ended
+
+    assert ended is not None
+    assert (ended.reason, ended.usage.estimated, worker.provider.calls) == ("cancelled", True, [])
+    assert ended.cost_nano_usd > 0
+    assert worker.outcomes() == {(1, "r1"): "cancelled"}
+
+
+def test_turn_cancelled_before_it_was_told_to_the_session() -> None:
+    """It ends cancelled, unpaid."""
+    worker = recovered(lambda worker: worker.journal(msgspec.structs.replace(entry_of(worker), cancel_requested=True)))
+
+    assert (worker.reason(), worker.turn().attempt, worker.provider.calls) == ("cancelled", 0, [])
+
+
+def test_leftover_of_a_turn_older_than_the_memory() -> None:
+    """What compaction left of a turn that nobody remembers is not answered again."""
+
+    def scene(worker: OneWorker) -> None:
+        old_us = worker.clock.now_us() - (ENDED_KEPT_S + 1) * SECOND_US
+        entry = msgspec.structs.replace(entry_of(worker), phase="running", attempt=1, accepted_at_us=old_us)
+        worker.journal(entry)
+
+    worker = recovered(scene)
+
+    assert (worker.reason(), worker.provider.calls) == ("expired", [])
+
+
+@pytest.mark.parametrize("living_s", [0, 20])
+def test_turn_leased_to_its_old_worker(living_s: int) -> None:
+    """It is left alone while the lease holds, then answered here."""
+
+    def scene(worker: OneWorker) -> None:
+        lease_until_us = worker.clock.now_us() + (living_s + 15) * SECOND_US
+        entry = msgspec.structs.replace(
+            entry_of(worker), phase="running", attempt=1, run="r1", lease_until_us=lease_until_us
+        )
+        worker.journal(entry)
+        worker.write(*left_behind(attempts=1))
+
+    assert recovered(scene, seconds=living_s + 14).provider.calls == []
+    assert recovered(scene).reason() == "complete"
+
+
+def test_two_prompts_of_one_millisecond() -> None:
+    """They are answered in the order in which the log tells them, whatever the journal's order is by now."""
+
+    def scene(worker: OneWorker) -> None:
+        second, first = entry_of(worker, "p2"), entry_of(worker, "p1")
+        worker.journal(second)
+        worker.journal(msgspec.structs.replace(first, phase="running", attempt=1, run="r1"))
+        worker.write(*left_behind("p1", attempts=1), *left_behind("p2"))
+
+    worker = recovered(scene)
+
+    assert [call.messages[-1].content for call in worker.provider.calls] == ["ask p1", "ask p2"]
+
+
+def test_turn_that_recovery_fails_on() -> None:
+    """It is given up; the partition's other turns are recovered, and it takes commands in."""
+
+    def scene(worker: OneWorker) -> None:
+        worker.journal(entry_of(worker, "p1"))
+        worker.journal(entry_of(worker, "p2"))
+        act = worker.owner.recovery.act
+
+        async def poisoned(lane: object, turn: object) -> None:
+            if turn.prompt.prompt_id == "p1":  # type: ignore[attr-defined]
+                raise ZeroDivisionError
+            await act(lane, turn)  # type: ignore[arg-type]
+
+        worker.owner.recovery.act = poisoned  # type: ignore[method-assign]  # a fault cannot be provoked from outside
+
+    worker = recovered(scene)
+
+    assert (worker.reason("p1"), worker.reason("p2")) == ("error", "complete")
+    assert [letter.prompt_id for letter in worker.dead_letters()] == ["p1"]
+
+
+def test_broker_that_is_away_at_first() -> None:
+    """Everything is tried again until it answers."""
+
+    def scene(worker: OneWorker) -> None:
+        worker.journal(entry_of(worker))
+        worker.read_fates["tokenwire"] = [Fate.FAILS] * 5
+        worker.fates["tokenwire"] = [Fate.FAILS] * 3
+
+    assert recovered(scene).reason() == "complete"
+
+
+def test_more_sessions_than_lanes_are_kept() -> None:
+    """All are recovered, each in one lane."""
+    loop = VirtualLoop()
+
+    async def play() -> OneWorker:
+        worker = OneWorker(LoopClock(loop), lanes_max=2)
+        for number in range(6):
+            asked = prompt(f"p{number}", session=f"s{number}")
+            worker.journal(
+                msgspec.structs.replace(
+                    entry_of(worker, f"p{number}"), turn=f"turn-{number}", session=f"s{number}", prompt=asked
+                )
+            )
+        worker.owner.start()
+        await asyncio.sleep(60)
+        await worker.owner.stop()
+        return worker
+
+    worker = run_virtual(loop, play())
+
+    outcomes = [record.outcome for record in worker.records() if record.outcome]
+    assert [outcome.reason for outcome in outcomes] == ["complete"] * 6
+    assert len(worker.owner.sessions.lanes) <= worker.owner.parts.limits.lanes_max + SESSIONS_SIDE_BY_SIDE_MAX
+
+
+def test_reader_that_is_away() -> None:
+    """The fake says so as the real one does."""
+    loop = VirtualLoop()
+    worker = OneWorker(LoopClock(loop), log=MemoryLog(LoopClock(loop)))
+    worker.read_fates["tokenwire"] = [Fate.FAILS]
+
+    with pytest.raises(LogUnavailable):
+        run_virtual(loop, worker.reader.end("tokenwire.prompts", 0))
