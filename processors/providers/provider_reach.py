@@ -17,7 +17,7 @@ import structlog
 
 from infra.network_environment import is_loopback
 from infra.targets.model_catalogue import Target
-from processors.providers.openai_provider import OPENAI_BASE_URL
+from processors.providers.openai_endpoint import OPENAI_BASE_URL
 
 __all__ = ["origins_of", "tell_reach"]
 
