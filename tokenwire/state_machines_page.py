@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from gateway.clients.decisions import client_protocol
 from gateway.sockets.decisions import client_outbox
+from processors.sessions.decisions import turn_life
 from processors.targets.decisions import circuit_breaker
 
 __all__ = ["MACHINES", "Machine", "machine_blocks"]
@@ -52,6 +53,12 @@ MACHINES: Final = (
         client_outbox,
         client_outbox.OutboxState.DIRECT,
         "nothing to be done: the state stays",
+    ),
+    Machine(
+        "A turn, as its worker sees it",
+        turn_life,
+        turn_life.TurnState.NEW,
+        "an error of ours: it raises and changes nothing",
     ),
     Machine(
         "Whether a provider's target is called",

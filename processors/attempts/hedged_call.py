@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
 import structlog
 
 from processors.attempts.attempt_calls import AttemptCalls
@@ -31,6 +30,7 @@ from processors.attempts.turn_route import TurnRoute
 from processors.sessions.attempt import Attempt, StreamResult
 from processors.sessions.decisions.continuation import Restart
 from processors.sessions.decisions.turn_ending import Ending
+from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_lane import SessionLane
 from processors.targets.target_pool import Call
@@ -127,7 +127,7 @@ class HedgedCall:
         verdicts, _ = await self.lane.log().append([started], since_ms=turn.since_ms)
         if verdicts[-1] is not Verdict.EFFECTIVE:
             raise RunVoided(f"turn {turn.turn}, attempt {attempt.number}: its start is {verdicts[-1].value}")
-        turn.entry = msgspec.structs.replace(turn.entry, attempt=attempt.number, run=attempt.run)
+        turn.note(TurnEvent.BEGAN, attempt=attempt.number, run=attempt.run)
         contender.started = True
         contender.stream.lead(turn)
         self.changed.set()

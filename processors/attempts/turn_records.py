@@ -17,6 +17,7 @@ from processors.attempts.turn_calls import TurnCalls
 from processors.sessions.attempt import Attempt, StreamResult
 from processors.sessions.decisions.recovery import closed
 from processors.sessions.decisions.token_count import estimated_usage
+from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.session_lane import SessionLane
 from processors.writing.attempt_recorder import AttemptRecorder
@@ -76,7 +77,7 @@ class TurnRecords:
 
     async def close(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Close a turn that the log shows ended: write what may be missing of its records, then the entry."""
-        turn.over = True
+        turn.note(TurnEvent.ENDED)
         end = await lane.log().reader.end(lane.log().place.topic, lane.log().place.partition)
         folded = lane.log().folded(turn.turn)
         if folded is None or folded.attempt:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-import msgspec
 import structlog
 
 from infra.clock import Clock
@@ -37,6 +36,7 @@ from processors.sessions.attempt import Attempt, StreamResult
 from processors.sessions.conversation import Conversations
 from processors.sessions.decisions.continuation import Restart, StartDecision, decide_start
 from processors.sessions.decisions.turn_ending import Ending
+from processors.sessions.decisions.turn_life import TurnEvent, after
 from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.session_lane import SessionLane
 from processors.sessions.side_by_side import both
@@ -115,20 +115,18 @@ class TurnRunner:
                 queued = turn.queued(position=0, at_us=self.clock.now_us())
             leading: list[SessionEvent] = [queued] if queued else []
             number, run = turn.next_run(folded)
-            entry = msgspec.structs.replace(
-                turn.entry, phase="running", attempt=number, run=run, updated_at_us=self.clock.now_us()
-            )
+            now_us = self.clock.now_us()
+            entry = after(turn.life, TurnEvent.BEGAN, attempt=number, run=run, updated_at_us=now_us).entry
             attempt = self.attempts.attempt_of(
-                lane, turn, call, start, history=history, number=number, run=run, cause=turn.cause
+                lane, turn, call, start, history=history, number=number, run=run, cause=turn.life.cause
             )
             started = self.attempts.started_of(turn, attempt)
             _, (verdicts, _) = await both(
                 lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
             )
             folded = lane.log().folded(turn.turn)
-            turn.entry = msgspec.structs.replace(
-                turn.entry, phase="running", attempt=number, run=run, first_offset=first_offset_of(turn.entry, folded)
-            )
+            first_offset = first_offset_of(turn.entry, folded)
+            turn.note(TurnEvent.BEGAN, attempt=number, run=run, first_offset=first_offset)
             match verdicts[-1]:
                 case Verdict.EFFECTIVE if not attempt.from_seq or goes_on_from_own(turn, folded):
                     await self.records.record_void_runs(lane, turn)
@@ -139,7 +137,7 @@ class TurnRunner:
                 case Verdict.EFFECTIVE | Verdict.HOLE:
                     start = Restart("nothing_said")  # what is on the log is not what this worker said
                 case _:
-                    turn.cause = "append_lost"
+                    turn.note(TurnEvent.APPEND_LOST)
             if folded is not None and folded.run not in turn.runs:
                 raise RunVoided(f"turn {turn.turn}: attempt {folded.attempt} is another worker's")
         raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} starts did not count")
@@ -261,11 +259,11 @@ class TurnRunner:
         verdicts, _ = await lane.log().append(events, since_ms=turn.since_ms)
         verdict = verdicts[-1]
         if verdict in (Verdict.EFFECTIVE, Verdict.AFTER_END):
-            turn.over = True
+            turn.note(TurnEvent.ENDED)
         if verdict is not Verdict.EFFECTIVE:
             log.warning("ending_void", turn=turn.turn, attempt=ended.attempt, verdict=verdict.value)
         first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
-        turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
+        turn.note(TurnEvent.LOCATED, first_offset=first_offset)
         return verdict
 
     def remember(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:

@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
 import structlog
 
 from processors.intake.command_inbox import CommandInbox
@@ -21,6 +20,7 @@ from processors.intake.command_intake import CommandIntake
 from processors.intake.delivery import DeliveryQueue
 from processors.intake.journal_repair import JournalRepair
 from processors.intake.prompt_intake import PromptIntake
+from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.partition_sessions import PartitionSessions
 from processors.sessions.partition_tasks import PartitionTasks
@@ -130,7 +130,7 @@ class PartitionOwner:
 
     async def lease(self, turn: OpenTurn, lease_until_us: int) -> None:
         if turn.entry.phase == "running" and not turn.over:
-            turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
+            turn.note(TurnEvent.LEASED, lease_until_us=lease_until_us)
             await self.journal.write(turn.entry)
 
     async def end_leases(self) -> None:
@@ -142,8 +142,8 @@ class PartitionOwner:
         """Journal that a turn was left on purpose. Raises AppendFailed."""
         if turn.over:
             return
-        entry = msgspec.structs.replace(turn.entry, phase="queued", updated_at_us=self.parts.clock.now_us())
-        await self.journal.write(entry)
+        turn.note(TurnEvent.HANDED_OVER, updated_at_us=self.parts.clock.now_us())
+        await self.journal.write(turn.entry)
 
     def kept(self, generation: int) -> None:
         """The group was shuffled and the partition came back: what was not finished is delivered again."""

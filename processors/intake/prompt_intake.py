@@ -25,6 +25,7 @@ from processors.sessions.decisions.admission import (
 )
 from processors.sessions.decisions.busy_session import Join, Refuse, Supersede, decide_busy
 from processors.sessions.decisions.turn_ending import Ending, busy_ending
+from processors.sessions.decisions.turn_life import TurnEvent, TurnLife
 from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.session_lane import SessionLane
 from processors.sessions.side_by_side import both, every
@@ -111,7 +112,7 @@ class PromptIntake:
         await both(self.journal(lane, turns), lane.log().append(queued, since_ms=turns[0].since_ms))
         for turn in turns:
             first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
-            turn.entry = msgspec.structs.replace(turn.entry, first_offset=first_offset)
+            turn.note(TurnEvent.LOCATED, first_offset=first_offset)
             lane.join(turn)
         self.lines.wake(lane)
 
@@ -128,8 +129,8 @@ class PromptIntake:
             if entry is not None:
                 await self.recovery.take_up(lane, entry)
             elif self.parts.clock.now_us() - known.accepted_at_us <= ENDED_KEPT_S * SECOND_US:
-                turn.entry = msgspec.structs.replace(turn.entry, accepted_at_us=known.accepted_at_us)
-                missing.append(turn)
+                entry = msgspec.structs.replace(turn.entry, accepted_at_us=known.accepted_at_us)
+                missing.append(OpenTurn(TurnLife(entry), turn.prompt, turn.dequeued_at_us))
         if missing:
             await self.enqueue(lane, missing)
 
@@ -138,9 +139,9 @@ class PromptIntake:
         shown = turns[0].prompt.input[:SHOWN_CHARS_MAX]
         models = turns[0].prompt.models[: len(turns)]
         prompt = msgspec.structs.replace(turns[0].prompt, input=shown, messages=None, models=models)
-        for turn in reversed(turns):
-            turn.prompt = prompt
-            turn.entry = msgspec.structs.replace(turn.entry, prompt=turn.prompt)
+        for whole in reversed(turns):
+            entry = msgspec.structs.replace(whole.entry, prompt=prompt)
+            turn = OpenTurn(TurnLife(entry), prompt, whole.dequeued_at_us)
             queued = turn.queued(position=lane.position, at_us=self.parts.clock.now_us())
             await self.parts.runner.end_unstarted(lane, turn, ending, queued=queued)
 
@@ -183,7 +184,7 @@ class PromptIntake:
             queued_entry(prompt, index, body_hash=body_hash, accepted_at_us=accepted_at_us, now_us=now_us)
             for index in range(len(prompt.models[:models_max]) or 1)
         ]
-        return [OpenTurn(entry, prompt, delivery.received_at_us) for entry in entries]
+        return [OpenTurn(TurnLife(entry), prompt, delivery.received_at_us) for entry in entries]
 
 
 def prompts_before(lane: SessionLane, prompt: PromptSubmitted) -> int:

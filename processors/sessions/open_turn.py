@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from processors.sessions.attempt import FailedCall
 from processors.sessions.decisions.busy_session import LineTurn
+from processors.sessions.decisions.turn_life import TurnEvent, TurnLife, TurnState, after
 from processors.sessions.reader_brake import ReaderBrake
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptSubmitted, models_of
@@ -21,15 +22,10 @@ __all__ = ["OpenTurn", "first_offset_of"]
 class OpenTurn:
     """A turn that has not ended, as its worker sees it."""
 
-    entry: JournalEntry
+    life: TurnLife
+    """Changed by `note` alone."""
     prompt: PromptSubmitted
     dequeued_at_us: int
-    cause: StartCause = "first"
-    """Why its next attempt is started."""
-    watched: bool = False
-    """Another worker is at work on it; this one only follows the log."""
-    over: bool = False
-    """Its ending is on the log: only records and the journal are left to write, and nothing else may be journalled."""
     runs: set[str] = field(default_factory=set)
     """The runs that this worker has started, or tried to."""
     recorded_runs: set[str] = field(default_factory=set)
@@ -41,16 +37,31 @@ class OpenTurn:
     """The (model, answer) pairs that it merges, once they were read."""
     scope: asyncio.Timeout | None = None
     """Around whatever the turn waits for; moving it to now ends the wait."""
-    claimed: bool = False
-    """Somebody is at work on it: it is not started again."""
-    placed: bool = False
-    """It has a place among the turns that the worker runs at once."""
     task: asyncio.Task[None] | None = None
     """What runs it."""
     brake: ReaderBrake | None = None
     """Holds the read from the provider back while its readers are behind."""
     started_s: float | None = None
     """When it got its place, on the monotonic clock."""
+
+    def note(self, event: TurnEvent, *, cause: StartCause | None = None, **written: object) -> None:
+        """This has happened to it; `written`: what the journal's entry is told by that. Raises IllegalEvent."""
+        self.life = after(self.life, event, cause=cause, **written)
+
+    @property
+    def entry(self) -> JournalEntry:
+        """What the journal says of it, or is about to."""
+        return self.life.entry
+
+    @property
+    def over(self) -> bool:
+        """Its ending is on the log."""
+        return self.life.over
+
+    @property
+    def watched(self) -> bool:
+        """Another worker is at work on it; this one only follows the log."""
+        return self.life.state is TurnState.FOLLOWED
 
     @property
     def turn(self) -> str:
@@ -89,13 +100,13 @@ class OpenTurn:
 
     def begin_place(self, now_s: float) -> None:
         """It has got its place among the running turns; a further attempt changes nothing."""
-        if not self.placed:
-            self.placed = True
+        if self.life.state is TurnState.PLACING:
             self.started_s = now_s
+        self.note(TurnEvent.PLACED)
 
     def as_line_turn(self) -> LineTurn:
         """What the decisions about its session's line need of it."""
-        return LineTurn(self.prompt.prompt_id, self.prompt.on_busy == "parallel", self.claimed, self.over)
+        return LineTurn(self.prompt.prompt_id, self.prompt.on_busy == "parallel", self.life.claimed, self.over)
 
     def stop_waiting(self) -> None:
         """End the call to the provider, or whatever the turn waits for, if it is under way."""

@@ -42,7 +42,7 @@ class PartitionSessions:
 
     def running_turns(self) -> list[OpenTurn]:
         """The turns whose answer is under way."""
-        return [turn for lane in self.lanes.values() for turn in lane.running if not turn.watched]
+        return [turn for lane in self.lanes.values() for turn in lane.running]
 
     def forget_idle(self) -> None:
         surplus = len(self.lanes) + 1 - self.limits.lanes_max  # one is about to be added

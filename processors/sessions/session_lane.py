@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-import msgspec
-
 from processors.sessions.decisions.busy_session import LineTurn, may_start
+from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_writer import SessionWriter
 from processors.sessions.turn_journal import TurnJournal
@@ -67,8 +66,8 @@ class SessionLane:
 
     @property
     def running(self) -> list[OpenTurn]:
-        """The turns with a place among those that the worker runs, and those that another worker runs."""
-        return [turn for turn in self.turns if turn.placed]
+        """The turns with a place among those that the worker runs."""
+        return [turn for turn in self.turns if turn.life.placed]
 
     @property
     def idle(self) -> bool:
@@ -78,6 +77,7 @@ class SessionLane:
     def join(self, turn: OpenTurn) -> None:
         """Put a turn into the line: behind the others of its prompt, else at the end."""
         self.note_lost(turn)
+        turn.note(TurnEvent.JOINED)
         prompts = [known.prompt.prompt_id for known in self.turns]
         behind = [place for place, prompt_id in enumerate(prompts) if prompt_id == turn.prompt.prompt_id]
         self.turns.insert(behind[-1] + 1 if behind else len(prompts), turn)
@@ -89,7 +89,7 @@ class SessionLane:
         if comparison is None or comparison.mode != "first" or comparison.turn in ("", turn.turn):
             return
         if not turn.entry.cancel_requested:
-            turn.entry = msgspec.structs.replace(turn.entry, cancel_requested=True, stop="lost_comparison")
+            turn.note(TurnEvent.STOPPED, stop="lost_comparison")
 
     def leave(self, turn: OpenTurn) -> None:
         """Take a turn out that is over, or another owner's."""

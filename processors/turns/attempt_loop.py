@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import msgspec
 import structlog
 
 from infra.kafka.session_topics import SessionTopicRefused
@@ -22,6 +21,7 @@ from processors.attempts.turn_route import RouteStopped, TurnRoute
 from processors.sessions.attempt import Attempt, FailedCall
 from processors.sessions.decisions.recovery import still_leased
 from processors.sessions.decisions.turn_ending import Ending, ending_of_stop
+from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.partition_tasks import PartitionTasks
 from processors.sessions.session_lane import SessionLane
@@ -68,7 +68,7 @@ class AttemptLoop:
                     return
             except WEATHER as error:
                 log.warning("attempt_lost", turn=turn.turn, reason=str(error))
-                turn.cause = "append_lost"
+                turn.note(TurnEvent.APPEND_LOST)
             except SessionTopicRefused:
                 raise
             except Exception as error:  # noqa: BLE001  # whatever a prompt provokes must not take its partition down
@@ -101,7 +101,7 @@ class AttemptLoop:
             )
             return True
         turn.failed = FailedCall(attempt, result)
-        turn.cause = cause
+        turn.note(TurnEvent.CALL_FAILED, cause=cause)
         return False
 
     async def begin(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute) -> Attempt | None:
@@ -151,8 +151,7 @@ class AttemptLoop:
     async def failed(self, lane: SessionLane, turn: OpenTurn, error: Exception) -> bool:
         """Note a failure of our own code; True once the turn is given up."""
         failures = turn.entry.failures + 1
-        turn.entry = msgspec.structs.replace(turn.entry, failures=failures)
-        turn.cause = "handler_error"
+        turn.note(TurnEvent.FAULTED, failures=failures)
         log.error("turn_failed", turn=turn.turn, failures=failures, error=type(error).__name__, exc_info=error)
         if failures < FAILURES_MAX:
             return False
@@ -174,18 +173,16 @@ class AttemptLoop:
 
     async def follow(self, lane: SessionLane, turn: OpenTurn) -> bool:
         """Follow a turn that another worker took over; False: it fell silent, and is this one's again."""
-        turn.cause = "crash"
-        turn.watched = True
-        self.lease_here(turn)
-        try:
-            return await self.tasks.until_done("follow", lambda: self.watched(lane, turn))
-        finally:
-            turn.watched = False
+        turn.note(TurnEvent.VOIDED)
+        turn.note(TurnEvent.LEASED, lease_until_us=self.lease_until_us())
+        ended = await self.tasks.until_done("follow", lambda: self.watched(lane, turn))
+        if not ended:
+            turn.note(TurnEvent.SILENT)
+        return ended
 
-    def lease_here(self, turn: OpenTurn) -> None:
-        """Leave a turn to its worker from now on for as long as a lease lasts."""
-        lease_until_us = self.parts.clock.now_us() + self.parts.limits.lease_us
-        turn.entry = msgspec.structs.replace(turn.entry, lease_until_us=lease_until_us)
+    def lease_until_us(self) -> int:
+        """Until when a turn is left to a worker that has just shown itself."""
+        return self.parts.clock.now_us() + self.parts.limits.lease_us
 
     async def watched(self, lane: SessionLane, turn: OpenTurn) -> bool:
         """Follow the log until the turn has ended (True), or its worker is gone (False). Raises LogError."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
+from processors.sessions.decisions.turn_life import TurnEvent, TurnLife
 from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.partition_tasks import PartitionTasks
 from processors.sessions.session_lane import SessionLane
@@ -117,11 +117,11 @@ class Comparisons:
         if lane.find(entry.turn) is not None or entry.phase != "queued" or entry.attempt:
             return  # at work, or about to be taken up again
         now_us = self.parts.clock.now_us()
-        merging = OpenTurn(entry, turn.prompt, now_us)
+        merging = OpenTurn(TurnLife(entry), turn.prompt, now_us)
         queued = merging.queued(position=0, at_us=now_us)
         await both(lane.journal.write(entry), lane.log().append([queued], since_ms=turn.since_ms))
         first_offset = first_offset_of(entry, lane.log().folded(entry.turn))
-        merging.entry = msgspec.structs.replace(entry, first_offset=first_offset)
+        merging.note(TurnEvent.LOCATED, first_offset=first_offset)
         lane.join(merging)
         self.wake(lane)
 

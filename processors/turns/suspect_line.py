@@ -18,10 +18,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
-import msgspec
 import structlog
 
 from processors.sessions.decisions.recovery import hold_of, is_suspect
+from processors.sessions.decisions.turn_life import TurnEvent, after
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_lane import SessionLane
 from processors.targets.target_pool import OnWait
@@ -92,7 +92,7 @@ class SuspectLine:
 
         Cancellation: it has not entered; `leave` is to be called all the same.
         """
-        turn.entry = msgspec.structs.replace(turn.entry, alone=False)
+        turn.note(TurnEvent.ISOLATED, alone=False)
         if self.first is not turn:
             await unless_stopped(turn, lambda: self.pass_door(turn))
             return
@@ -144,7 +144,7 @@ class SuspectLine:
                 while self.running:
                     self.left.clear()
                     await self.left.wait()
-            turn.entry = msgspec.structs.replace(turn.entry, alone=True)
+            turn.note(TurnEvent.ISOLATED, alone=True)
         except TimeoutError:
             self.open(turn)
         self.running.add(turn)
@@ -165,8 +165,8 @@ class SuspectLine:
                     return
                 try:
                     if turn.entry.phase == "running":  # else no attempt has been journalled here
-                        await lane.journal.write(msgspec.structs.replace(turn.entry, alone=False))
-                    turn.entry = msgspec.structs.replace(turn.entry, alone=False)
+                        await lane.journal.write(after(turn.life, TurnEvent.ISOLATED, alone=False).entry)
+                    turn.note(TurnEvent.ISOLATED, alone=False)
                 except WEATHER as error:
                     log.warning("suspect_still_alone", turn=turn.turn, reason=str(error))
             if turn.entry.alone:

@@ -17,6 +17,7 @@ from processors.attempts.token_publisher import RunVoided
 from processors.attempts.turn_route import TurnRoute
 from processors.sessions.attempt import Attempt
 from processors.sessions.decisions.busy_session import eta_s, may_start, smoothed
+from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.partition_tasks import PartitionTasks
 from processors.sessions.session_lane import SessionLane
@@ -60,8 +61,8 @@ class TurnLines:
     async def begin_now(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute, call: Call) -> None:
         """Begin the first attempt together with the turn's first record, and let it run."""
         queued = turn.queued(position=0, at_us=self.parts.clock.now_us())
-        turn.claimed = True
         lane.join(turn)
+        turn.note(TurnEvent.CLAIMED)
         try:
             turn.begin_place(self.parts.clock.monotonic_s())
             async with self.gate.beginning():
@@ -81,7 +82,7 @@ class TurnLines:
         self.parts.runner.pool.give_back(call)
         self.parts.suspects.leave(turn)
         lane.leave(turn)
-        turn.claimed = turn.placed = False
+        turn.note(TurnEvent.DROPPED)
 
     def start(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute, call: Call) -> None:
         """Carry a turn on that has begun (None: it turned out to be over). Its place is the line's to give back."""
@@ -98,6 +99,7 @@ class TurnLines:
 
     def launch(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Start a turn of the line, or end it where it was stopped meanwhile."""
+        turn.note(TurnEvent.CLAIMED)
         self.spawn(lane, turn, self.run(lane, turn, None, None))
 
     def spawn(
@@ -105,7 +107,6 @@ class TurnLines:
     ) -> None:
         """`call`: the place that it was given as it was taken in. It goes back when the task is *done*: a task that is
         cancelled before its first step runs no `finally`."""
-        turn.claimed = True
         turn.task = self.tasks.spawn(work, name=f"turn-{turn.turn}")
         turn.task.add_done_callback(lambda _: self.left(lane, turn, call))
 
@@ -117,8 +118,8 @@ class TurnLines:
             self.typical_turn_s = smoothed(self.typical_turn_s, self.parts.clock.monotonic_s() - turn.started_s)
         self.parts.suspects.leave(turn)
         turn.task = None
-        turn.placed = False
-        if turn.claimed:
+        turn.note(TurnEvent.TASK_DONE)
+        if turn.life.claimed:
             lane.leave(turn)
         self.wake(lane)
 
@@ -131,13 +132,13 @@ class TurnLines:
 
     def watch_another(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Watch a turn that turned out to be another worker's as it was taken in."""
-        self.loop.lease_here(turn)
         self.watch(lane, turn)
+        turn.note(TurnEvent.LEASED, lease_until_us=self.loop.lease_until_us())
 
     def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Keep the line closed while another worker ends a turn that it began."""
-        turn.watched = turn.placed = True
         lane.join(turn)
+        turn.note(TurnEvent.VOIDED)
         self.spawn(lane, turn, self.run_watched(lane, turn))
 
     async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> None:
@@ -147,8 +148,7 @@ class TurnLines:
             await self.unlogged.end(lane, turn, refusal)
             return
         if not ended:
-            turn.cause = "crash"
-            turn.watched = turn.claimed = False  # back in line, where it stood
+            turn.note(TurnEvent.RETURNED)  # back in line, where it stood
 
     def eta_s(self, lane: SessionLane) -> float | None:
         """Seconds until a new turn of the session may start, as far as it is known."""

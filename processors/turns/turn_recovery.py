@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
 import structlog
 
 from infra.kafka.session_topics import SessionTopicRefused
 from processors.sessions.decisions.admission import EXPIRED_MESSAGE
 from processors.sessions.decisions.recovery import Close, Expire, GiveUp, Resume, Stop, Watch, decide_recovery
 from processors.sessions.decisions.turn_ending import Ending, ending_of_stop
+from processors.sessions.decisions.turn_life import TurnEvent, TurnLife
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.partition_sessions import PartitionSessions
 from processors.sessions.partition_tasks import PartitionTasks
@@ -25,7 +25,7 @@ from processors.turns.turn_lines import TurnLines
 from processors.turns.unlogged_endings import UnloggedEndings
 from processors.turns.worker_parts import WorkerParts
 from schemas.journal import JournalEntry
-from schemas.session_events import StartCause, TurnError
+from schemas.session_events import TurnError
 
 __all__ = ["TurnRecovery"]
 
@@ -75,7 +75,7 @@ class TurnRecovery:
         if entry.prompt is None:
             return
         lane = self.sessions.lane_of(entry.user, entry.session)
-        turn = OpenTurn(entry, entry.prompt, self.parts.clock.now_us())
+        turn = OpenTurn(TurnLife(entry), entry.prompt, self.parts.clock.now_us())
         async with lane.alone():
             await self.unlogged.end(lane, turn, refusal)
 
@@ -105,7 +105,7 @@ class TurnRecovery:
                 fault = type(error).__name__
         if entry.prompt is not None:
             async with self.lane_of(entry) as lane:
-                turn = OpenTurn(entry, entry.prompt, self.parts.clock.now_us())
+                turn = OpenTurn(TurnLife(entry), entry.prompt, self.parts.clock.now_us())
                 await self.loop.give_up_surely(lane, turn, code="handler_error", message=fault)
 
     @asynccontextmanager
@@ -119,7 +119,7 @@ class TurnRecovery:
         async with self.lane_of(entry) as lane:
             if entry.prompt is None or lane.find(entry.turn) is not None:
                 return
-            turn = OpenTurn(entry, entry.prompt, self.parts.clock.now_us())
+            turn = OpenTurn(TurnLife(entry), entry.prompt, self.parts.clock.now_us())
             await lane.log().sync(since_ms=turn.since_ms)
             await self.act(lane, turn)
 
@@ -149,8 +149,8 @@ class TurnRecovery:
                 await self.loop.give_up(lane, turn, code="crashed", message=message)
             case Resume(queued, crashes, cause):
                 await self.queue_if_new(lane, turn, known=queued)
-                turn.entry = msgspec.structs.replace(turn.entry, phase="queued", crashes=crashes, alone=False)
-                self.put_in_line(lane, turn, cause)
+                turn.note(TurnEvent.RESUMED, cause=cause, crashes=crashes)
+                self.put_in_line(lane, turn)
 
     async def take_up(self, lane: SessionLane, entry: JournalEntry) -> None:
         """Put a turn in line that the journal knows and nobody is at work on: its taking-in broke off in between.
@@ -159,7 +159,7 @@ class TurnRecovery:
         """
         if entry.phase not in ("queued", "running") or entry.prompt is None or lane.find(entry.turn) is not None:
             return
-        turn = OpenTurn(entry, entry.prompt, self.parts.clock.now_us())
+        turn = OpenTurn(TurnLife(entry), entry.prompt, self.parts.clock.now_us())
         await lane.log().sync(since_ms=turn.since_ms)
         folded = lane.log().folded(turn.turn)
         log.info("turn_taken_up", turn=turn.turn, attempt=entry.attempt)
@@ -167,10 +167,11 @@ class TurnRecovery:
             await self.parts.runner.records.close(lane, turn)
             return
         await self.queue_if_new(lane, turn, known=folded is not None)
-        self.put_in_line(lane, turn, "append_lost" if folded is not None and folded.attempt else "first")
+        if folded is not None and folded.attempt:
+            turn.note(TurnEvent.TAKEN_UP, cause="append_lost")
+        self.put_in_line(lane, turn)
 
-    def put_in_line(self, lane: SessionLane, turn: OpenTurn, cause: StartCause) -> None:
-        turn.cause = cause
+    def put_in_line(self, lane: SessionLane, turn: OpenTurn) -> None:
         lane.join(turn)
         self.lines.wake(lane)
 

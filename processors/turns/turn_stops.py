@@ -10,6 +10,7 @@ import msgspec
 from infra.clock import Clock
 from processors.sessions.decisions.admission import body_hash_of, queued_entry
 from processors.sessions.decisions.busy_session import stronger_stop
+from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.partition_tasks import PartitionTasks
 from processors.sessions.session_lane import SessionLane
@@ -40,7 +41,7 @@ class TurnStops:
         await every(self.note_stop(lane, turn, kind) for turn in stopped)
         for turn in stopped:
             turn.stop_waiting()
-            if not turn.claimed and not self.tasks.stopping:
+            if not turn.life.claimed and not self.tasks.stopping:
                 self.launch(lane, turn)
 
     async def note_stop(self, lane: SessionLane, turn: OpenTurn, kind: StopKind) -> None:
@@ -48,7 +49,7 @@ class TurnStops:
             return
         stop = stronger_stop(turn.entry.stop if turn.entry.cancel_requested else None, kind)
         now_us = self.clock.now_us()
-        turn.entry = msgspec.structs.replace(turn.entry, cancel_requested=True, stop=stop, updated_at_us=now_us)
+        turn.note(TurnEvent.STOPPED, stop=stop, updated_at_us=now_us)
         await lane.journal.write(turn.entry)
 
     async def forbid_merges(self, lane: SessionLane, turns: Iterable[OpenTurn]) -> list[OpenTurn]:

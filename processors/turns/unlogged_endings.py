@@ -14,6 +14,7 @@ import structlog
 
 from infra.kafka.session_topics import SessionTopicRefused, SessionTopicsFull
 from processors.sessions.decisions.recovery import closed
+from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.partition_tasks import PartitionTasks
 from processors.sessions.session_lane import SessionLane
@@ -82,5 +83,5 @@ class UnloggedEndings:
         """Have gateways tell whoever waits for the prompt; once, whatever number of models it asks."""
         if not turn.entry.index:
             self.parts.activity.refuse(lane.key, turn.prompt.prompt_id, retry_after_s=retry_after_s)
-        turn.over = True
+        turn.note(TurnEvent.ENDED)
         self.parts.runner.turns.labels(reason=ended.reason).inc()

@@ -12,6 +12,7 @@ from processors.attempts.decisions.answer_watch import AnswerWatch, AnswerWatchL
 from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, TextChunk
 from processors.sessions.attempt import StreamResult
 from processors.sessions.decisions.token_count import count_tokens
+from processors.sessions.decisions.turn_life import TurnLife
 from processors.sessions.open_turn import OpenTurn
 from processors.writing.attempt_recorder import AttemptRecorder
 from schemas.identifiers import SessionKey
@@ -70,7 +71,7 @@ def test_memory_of_one_call() -> None:
             recorder=AttemptRecorder(sink, SessionKey("k" * 32), ENTRY, attempt=1, run="r"),
             watch=AnswerWatch(AnswerWatchLimits(repetition=None, gibberish=None)),
         )
-        turn = OpenTurn(ENTRY, PromptSubmitted(user="u", session="s", prompt_id="p"), 0)
+        turn = OpenTurn(TurnLife(ENTRY), PromptSubmitted(user="u", session="s", prompt_id="p"), 0)
         request = ChatRequest(model="m", messages=(ChatMessage(role="user", content="count"),), max_tokens=1_000_000)
         return await stream.run(turn, request, attempt=1, run="r")
 

@@ -1,0 +1,184 @@
+"""A turn's life, as the worker that has it in its line sees it; what the journal says of it follows from its events.
+
+    NEW ──joined──► WAITING ──claimed──► PLACING ──placed──► RUNNING ──ended──► CLOSING ──left──► OVER
+                        ▲                    └──ended──► OVER    ▲
+                        └──returned── FOLLOWED ◄──voided──┘      └──silent── FOLLOWED
+
+WAITING is in the line with nobody at work on it. PLACING has a task, which looks for a place; RUNNING has its place,
+and attempts follow each other. FOLLOWED is another worker's: its log is read until it has ended there, or that worker
+is silent. CLOSING has its ending on the log and its place still, OVER its ending alone: records and the journal may be
+left to write, and nothing else may be journalled. LEFT is another owner's.
+
+Invariants: an ending is never taken back; who is claimed is not started again; of a turn that is over nothing changes
+in the entry but where it begins, and how often our own code failed on it; an absent pair of state and event, and a
+field that the event does not write, raise and change nothing. Cost: one look-up and, for the events that the journal is
+told of, one copy of the entry.
+
+Not flags for each question (is somebody at work on it, has it a place, is it over): those were written at many places,
+and what they say together was nobody's.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from schemas.journal import JournalEntry
+from schemas.session_events import StartCause
+
+__all__ = ["TRANSITIONS", "IllegalEvent", "TurnEvent", "TurnLife", "TurnState", "after"]
+
+
+class IllegalEvent(Exception):
+    """An event that cannot happen in this state: a fault of ours."""
+
+
+class TurnState(enum.Enum):
+    """Where a turn stands: in its session's line, at work, at another worker's, or at its end."""
+
+    NEW = "new"
+    WAITING = "waiting"
+    PLACING = "placing"
+    RUNNING = "running"
+    FOLLOWED = "followed"
+    CLOSING = "closing"
+    OVER = "over"
+    LEFT = "left"
+
+
+class TurnEvent(enum.Enum):
+    """What moves it, and what its journal entry is told."""
+
+    JOINED = "joined"
+    CLAIMED = "claimed"
+    PLACED = "placed"
+    DROPPED = "dropped"
+    VOIDED = "voided"
+    SILENT = "silent"
+    RETURNED = "returned"
+    ENDED = "ended"
+    TASK_DONE = "task_done"
+    BEGAN = "began"
+    CALL_FAILED = "call_failed"
+    APPEND_LOST = "append_lost"
+    FAULTED = "faulted"
+    STOPPED = "stopped"
+    LEASED = "leased"
+    ISOLATED = "isolated"
+    LOCATED = "located"
+    RESUMED = "resumed"
+    TAKEN_UP = "taken_up"
+    HANDED_OVER = "handed_over"
+
+
+NEW, WAITING, PLACING, RUNNING, FOLLOWED, CLOSING, OVER, LEFT = TurnState
+
+STAYS: Final[Mapping[TurnEvent, tuple[TurnState, ...]]] = {
+    TurnEvent.BEGAN: (RUNNING,),
+    TurnEvent.CALL_FAILED: (RUNNING,),
+    TurnEvent.APPEND_LOST: (PLACING, RUNNING, CLOSING, OVER),
+    TurnEvent.FAULTED: (PLACING, RUNNING, CLOSING, OVER),
+    TurnEvent.STOPPED: (NEW, WAITING, PLACING, RUNNING, FOLLOWED, LEFT),
+    TurnEvent.LEASED: (RUNNING, FOLLOWED),
+    TurnEvent.ISOLATED: (WAITING, RUNNING, FOLLOWED, LEFT),
+    TurnEvent.LOCATED: (NEW, PLACING, RUNNING, FOLLOWED, CLOSING, OVER),
+    TurnEvent.RESUMED: (NEW,),
+    TurnEvent.TAKEN_UP: (NEW,),
+    TurnEvent.HANDED_OVER: (NEW, WAITING, LEFT),
+}
+"""Events that say something of a turn and leave it where it is."""
+
+TRANSITIONS: Final[Mapping[tuple[TurnState, TurnEvent], TurnState]] = {
+    (NEW, TurnEvent.JOINED): WAITING,
+    (NEW, TurnEvent.ENDED): OVER,
+    (WAITING, TurnEvent.CLAIMED): PLACING,
+    (WAITING, TurnEvent.VOIDED): FOLLOWED,
+    (WAITING, TurnEvent.TASK_DONE): WAITING,
+    (PLACING, TurnEvent.PLACED): RUNNING,
+    (PLACING, TurnEvent.VOIDED): FOLLOWED,
+    (PLACING, TurnEvent.ENDED): OVER,
+    (PLACING, TurnEvent.TASK_DONE): LEFT,
+    (RUNNING, TurnEvent.PLACED): RUNNING,
+    (RUNNING, TurnEvent.DROPPED): NEW,
+    (RUNNING, TurnEvent.VOIDED): FOLLOWED,
+    (RUNNING, TurnEvent.ENDED): CLOSING,
+    (RUNNING, TurnEvent.TASK_DONE): LEFT,
+    (FOLLOWED, TurnEvent.CLAIMED): FOLLOWED,
+    (FOLLOWED, TurnEvent.SILENT): RUNNING,
+    (FOLLOWED, TurnEvent.RETURNED): WAITING,
+    (FOLLOWED, TurnEvent.ENDED): OVER,
+    (FOLLOWED, TurnEvent.TASK_DONE): LEFT,
+    (CLOSING, TurnEvent.ENDED): CLOSING,
+    (CLOSING, TurnEvent.DROPPED): OVER,
+    (CLOSING, TurnEvent.TASK_DONE): OVER,
+    (OVER, TurnEvent.ENDED): OVER,
+    (OVER, TurnEvent.TASK_DONE): OVER,
+    **{(state, event): state for event, states in STAYS.items() for state in states},
+}
+
+CAUSES: Final[Mapping[TurnEvent, StartCause]] = {
+    TurnEvent.SILENT: "crash",
+    TurnEvent.RETURNED: "crash",
+    TurnEvent.APPEND_LOST: "append_lost",
+    TurnEvent.FAULTED: "handler_error",
+}
+"""Why the next attempt is started; other events bring their own cause, or leave it."""
+
+SETS: Final[Mapping[TurnEvent, Mapping[str, Any]]] = {
+    TurnEvent.BEGAN: {"phase": "running"},
+    TurnEvent.STOPPED: {"cancel_requested": True},
+    TurnEvent.RESUMED: {"phase": "queued", "alone": False},
+    TurnEvent.HANDED_OVER: {"phase": "queued"},
+}
+WRITES: Final[Mapping[TurnEvent, frozenset[str]]] = {
+    TurnEvent.BEGAN: frozenset({"attempt", "run", "first_offset", "updated_at_us"}),
+    TurnEvent.FAULTED: frozenset({"failures"}),
+    TurnEvent.STOPPED: frozenset({"stop", "updated_at_us"}),
+    TurnEvent.LEASED: frozenset({"lease_until_us"}),
+    TurnEvent.ISOLATED: frozenset({"alone"}),
+    TurnEvent.LOCATED: frozenset({"first_offset"}),
+    TurnEvent.RESUMED: frozenset({"crashes"}),
+    TurnEvent.HANDED_OVER: frozenset({"updated_at_us"}),
+}
+"""The fields of the journal's entry that an event brings."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLife:
+    """Where a turn stands, and what the journal says of it."""
+
+    entry: JournalEntry
+    state: TurnState = NEW
+    cause: StartCause = "first"
+    """Why its next attempt is started."""
+
+    @property
+    def claimed(self) -> bool:
+        """Somebody is at work on it, or was: it is not started again."""
+        return self.state not in (NEW, WAITING)
+
+    @property
+    def placed(self) -> bool:
+        """It has a place among the turns that the worker runs at once."""
+        return self.state in (RUNNING, CLOSING)
+
+    @property
+    def over(self) -> bool:
+        """Its ending is on the log: only records and the journal are left to write, and nothing else is journalled."""
+        return self.state in (CLOSING, OVER)
+
+
+def after(life: TurnLife, event: TurnEvent, *, cause: StartCause | None = None, **written: object) -> TurnLife:
+    """The life that follows; `written`: fields of the entry. Raises IllegalEvent."""
+    state = TRANSITIONS.get((life.state, event))
+    if state is None:
+        raise IllegalEvent(f"turn {life.entry.turn}: {event.value} cannot happen to one that is {life.state.value}")
+    if not written.keys() <= WRITES.get(event, frozenset()):
+        raise IllegalEvent(f"turn {life.entry.turn}: {event.value} does not write {', '.join(written)}")
+    written |= SETS.get(event, {})
+    entry = msgspec.structs.replace(life.entry, **written) if written else life.entry
+    return TurnLife(entry, state, cause or CAUSES.get(event, life.cause))
