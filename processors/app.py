@@ -43,12 +43,11 @@ from processors.providers.provider import ChatProvider
 from processors.providers.provider_reach import tell_reach
 from processors.sessions.conversation import Conversations
 from processors.sessions.decisions.token_count import load_encoding
-from processors.sessions.owner_limits import OwnerLimits
 from processors.sessions.session_logs import SessionLogs
 from processors.targets.permit_desk import PermitDesk
 from processors.targets.target_pool import TargetPool
 from processors.turns.answer_scorer import AnswerScorer, load_scorer
-from processors.turns.worker_parts import WorkerParts
+from processors.turns.worker_parts import OwnerLimits, WorkerParts
 from processors.writing.activity_teller import ActivityTeller
 from processors.writing.dead_letter_writer import DeadLetterWriter
 from processors.writing.log_appender import LogAppender

@@ -66,7 +66,8 @@ class PartitionOwner:
             journal=journal,
             logs=parts.logs,
             clock=parts.clock,
-            limits=parts.limits,
+            lanes_max=parts.limits.lanes_max,
+            lane_idle_s=parts.limits.lane_idle_s,
             settle=self.comparisons.settle,
             joined=readers.heed,
         )

@@ -8,7 +8,6 @@ from itertools import takewhile
 
 from infra.clock import Clock
 from processors.sessions.open_turn import OpenTurn
-from processors.sessions.owner_limits import OwnerLimits
 from processors.sessions.session_lane import Joined, SessionLane, Settle
 from processors.sessions.session_logs import SessionLogs
 from processors.sessions.turn_journal import TurnJournal
@@ -24,7 +23,8 @@ class PartitionSessions:
     journal: TurnJournal
     logs: SessionLogs
     clock: Clock
-    limits: OwnerLimits
+    lanes_max: int
+    lane_idle_s: float
     settle: Settle
     joined: Joined
     lanes: OrderedDict[SessionKey, SessionLane] = field(default_factory=OrderedDict, init=False)
@@ -45,13 +45,13 @@ class PartitionSessions:
         return [turn for lane in self.lanes.values() for turn in lane.running]
 
     def forget_idle(self) -> None:
-        surplus = len(self.lanes) + 1 - self.limits.lanes_max  # one is about to be added
+        surplus = len(self.lanes) + 1 - self.lanes_max  # one is about to be added
         for lane in [lane for lane in self.lanes.values() if surplus > 0 and lane.idle][: max(0, surplus)]:
             self.forget(lane)
 
     def forget_quiet(self) -> None:
         """Forget the sessions that nothing was heard of for a while."""
-        quiet_since_s = self.clock.monotonic_s() - self.limits.lane_idle_s
+        quiet_since_s = self.clock.monotonic_s() - self.lane_idle_s
         quiet = takewhile(lambda lane: lane.used_s < quiet_since_s, self.lanes.values())
         for lane in [lane for lane in quiet if lane.idle]:
             self.forget(lane)

@@ -1,4 +1,4 @@
-"""What the owners of one worker's partitions share."""
+"""What the owners of one worker's partitions share, and the bounds of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infra.clock import Clock
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
 from processors.attempts.turn_runner import TurnRunner
-from processors.sessions.owner_limits import OwnerLimits
+from processors.sessions.decisions.recovery import LEASE_US
 from processors.sessions.session_logs import SessionLogs
 from processors.turns.answer_scorer import AnswerScorer
 from processors.turns.suspect_line import SuspectLine
@@ -20,7 +20,34 @@ from processors.writing.log_appender import LogAppender
 from schemas.prompt_limits import PromptLimits
 from schemas.topics import TopicNames
 
-__all__ = ["WorkerParts"]
+__all__ = ["OwnerLimits", "WorkerParts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerLimits:
+    """Bounds of one partition's owner."""
+
+    inbox_bytes_max: int = 16_777_216
+    """Commands waiting to be taken in; beyond it the partition's consumer waits."""
+    intake_max: int = 64
+    """Commands taken in side by side."""
+    lanes_max: int = 4_096
+    """Sessions remembered; idle ones beyond it are forgotten and read again when they come back."""
+    lane_idle_s: float = 300.0
+    """So long after its last command a session that is idle is forgotten: most never come back, and those that do are
+    read again in a few milliseconds."""
+    session_queue_max: int = 32
+    """Prompts that may wait in one session."""
+    session_parallel_max: int = 4
+    """Prompts of one session that run at once, where they ask for it; each with all its models."""
+    lease_us: int = LEASE_US
+    """How long a running turn is left to a worker that lost its partition, and after each of its records."""
+    leave_grace_s: float = 30.0
+    """Seconds without a device after which a turn with `on_leave: cancel` is ended."""
+    reader_behind_bytes_max: int = 65_536
+    """Bytes that an answer may be ahead of its readers, where they set its pace."""
+    attempts_max: int = 3
+    """Crashes after which a prompt is given up, if it was alone at the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,8 @@ from processors.attempts.turn_runner import TurnRunner
 from processors.group.ownership import Ownership
 from processors.providers.provider import ChatRequest
 from processors.sessions.conversation import Conversations
-from processors.sessions.owner_limits import OwnerLimits
 from processors.sessions.session_logs import SessionLogs
-from processors.turns.worker_parts import WorkerParts
+from processors.turns.worker_parts import OwnerLimits, WorkerParts
 from processors.writing.activity_teller import ActivityTeller
 from processors.writing.dead_letter_writer import DeadLetterWriter
 from schemas.codec import decode_session_event

@@ -10,7 +10,7 @@ import pytest
 
 from processors.providers.provider import ChatRequest
 from processors.sessions.decisions.recovery import HOLD_S, runs_max
-from processors.sessions.owner_limits import OwnerLimits
+from processors.turns.worker_parts import OwnerLimits
 from schemas.codec import decode_dead_letter, encode
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.prompts import PromptSubmitted

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from infra.targets.model_catalogue import Ability
 from processors.attempts.decisions.merge_question import TASK
 from processors.providers.provider import ChatRequest, ProviderCut, ProviderUnreachable
-from processors.sessions.owner_limits import OwnerLimits
+from processors.turns.worker_parts import OwnerLimits
 from schemas.codec import encode
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.prompts import CompareMode, OnBusy, PromptCancelled, PromptSubmitted, turns_of

@@ -92,32 +92,20 @@ STAYS: Final[Mapping[TurnEvent, tuple[TurnState, ...]]] = {
 }
 """Events that say something of a turn and leave it where it is."""
 
+MOVES: Final[Mapping[TurnEvent, Mapping[TurnState, TurnState]]] = {
+    TurnEvent.JOINED: {NEW: WAITING},
+    TurnEvent.CLAIMED: {WAITING: PLACING, FOLLOWED: FOLLOWED},
+    TurnEvent.PLACED: {PLACING: RUNNING, RUNNING: RUNNING},
+    TurnEvent.DROPPED: {RUNNING: NEW, CLOSING: OVER},
+    TurnEvent.VOIDED: {WAITING: FOLLOWED, PLACING: FOLLOWED, RUNNING: FOLLOWED},
+    TurnEvent.SILENT: {FOLLOWED: RUNNING},
+    TurnEvent.RETURNED: {FOLLOWED: WAITING},
+    TurnEvent.ENDED: {NEW: OVER, PLACING: OVER, FOLLOWED: OVER, RUNNING: CLOSING, CLOSING: CLOSING, OVER: OVER},
+    TurnEvent.TASK_DONE: {PLACING: LEFT, RUNNING: LEFT, FOLLOWED: LEFT, CLOSING: OVER, OVER: OVER, WAITING: WAITING},
+    **{event: dict(zip(states, states, strict=True)) for event, states in STAYS.items()},
+}
 TRANSITIONS: Final[Mapping[tuple[TurnState, TurnEvent], TurnState]] = {
-    (NEW, TurnEvent.JOINED): WAITING,
-    (NEW, TurnEvent.ENDED): OVER,
-    (WAITING, TurnEvent.CLAIMED): PLACING,
-    (WAITING, TurnEvent.VOIDED): FOLLOWED,
-    (WAITING, TurnEvent.TASK_DONE): WAITING,
-    (PLACING, TurnEvent.PLACED): RUNNING,
-    (PLACING, TurnEvent.VOIDED): FOLLOWED,
-    (PLACING, TurnEvent.ENDED): OVER,
-    (PLACING, TurnEvent.TASK_DONE): LEFT,
-    (RUNNING, TurnEvent.PLACED): RUNNING,
-    (RUNNING, TurnEvent.DROPPED): NEW,
-    (RUNNING, TurnEvent.VOIDED): FOLLOWED,
-    (RUNNING, TurnEvent.ENDED): CLOSING,
-    (RUNNING, TurnEvent.TASK_DONE): LEFT,
-    (FOLLOWED, TurnEvent.CLAIMED): FOLLOWED,
-    (FOLLOWED, TurnEvent.SILENT): RUNNING,
-    (FOLLOWED, TurnEvent.RETURNED): WAITING,
-    (FOLLOWED, TurnEvent.ENDED): OVER,
-    (FOLLOWED, TurnEvent.TASK_DONE): LEFT,
-    (CLOSING, TurnEvent.ENDED): CLOSING,
-    (CLOSING, TurnEvent.DROPPED): OVER,
-    (CLOSING, TurnEvent.TASK_DONE): OVER,
-    (OVER, TurnEvent.ENDED): OVER,
-    (OVER, TurnEvent.TASK_DONE): OVER,
-    **{(state, event): state for event, states in STAYS.items() for state in states},
+    (state, event): following for event, moves in MOVES.items() for state, following in moves.items()
 }
 
 CAUSES: Final[Mapping[TurnEvent, StartCause]] = {
