@@ -10,9 +10,9 @@ is silent. CLOSING has its ending on the log and its place still, OVER its endin
 left to write, and nothing else may be journalled. LEFT is another owner's.
 
 Invariants: an ending is never taken back; who is claimed is not started again; of a turn that is over nothing changes
-in the entry but where it begins, and how often our own code failed on it; an absent pair of state and event, and a
-field that the event does not write, raise and change nothing. Cost: one look-up and, for the events that the journal is
-told of, one copy of the entry.
+in the entry but where it begins, how often our own code failed on it, and whether it runs alone; an absent pair of
+state and event, and a field that the event does not write, raise and change nothing. Cost: one look-up and, for the
+events that the journal is told of, one copy of the entry.
 
 Not flags for each question (is somebody at work on it, has it a place, is it over): those were written at many places,
 and what they say together was nobody's.
@@ -83,8 +83,8 @@ STAYS: Final[Mapping[TurnEvent, tuple[TurnState, ...]]] = {
     TurnEvent.APPEND_LOST: (PLACING, RUNNING, CLOSING, OVER),
     TurnEvent.FAULTED: (PLACING, RUNNING, CLOSING, OVER),
     TurnEvent.STOPPED: (NEW, WAITING, PLACING, RUNNING, FOLLOWED, LEFT),
-    TurnEvent.LEASED: (RUNNING, FOLLOWED),
-    TurnEvent.ISOLATED: (WAITING, RUNNING, FOLLOWED, LEFT),
+    TurnEvent.LEASED: (NEW, WAITING, RUNNING, FOLLOWED, LEFT),  # it may be left as it is leased
+    TurnEvent.ISOLATED: (WAITING, RUNNING, FOLLOWED, CLOSING, OVER, LEFT),  # it may end as that is taken back
     TurnEvent.LOCATED: (NEW, PLACING, RUNNING, FOLLOWED, CLOSING, OVER),
     TurnEvent.RESUMED: (NEW,),
     TurnEvent.TAKEN_UP: (NEW,),
@@ -94,7 +94,7 @@ STAYS: Final[Mapping[TurnEvent, tuple[TurnState, ...]]] = {
 
 MOVES: Final[Mapping[TurnEvent, Mapping[TurnState, TurnState]]] = {
     TurnEvent.JOINED: {NEW: WAITING},
-    TurnEvent.CLAIMED: {WAITING: PLACING, FOLLOWED: FOLLOWED},
+    TurnEvent.CLAIMED: {WAITING: PLACING},
     TurnEvent.PLACED: {PLACING: RUNNING, RUNNING: RUNNING},
     TurnEvent.DROPPED: {RUNNING: NEW, CLOSING: OVER},
     TurnEvent.VOIDED: {WAITING: FOLLOWED, PLACING: FOLLOWED, RUNNING: FOLLOWED},
