@@ -28,7 +28,7 @@ FLOORS: Final = {
     "producers": ("batches", "answers", "dead_letters", ""),
 }
 """Of each package its folders, top first; "" are the modules that lie in none. A module imports from its own folder
-and from those after it; a folder's `decisions/` counts as the folder. A folder that is not there yet is passed over."""
+and from those after it; a folder's `decisions/` counts as the folder."""
 
 FACE: Final = "tokenwire"
 """Reads what a command needs when it runs, so that `--help` comes at once; what it needs for types it may import so."""
@@ -118,9 +118,8 @@ def arrows_up(sources: Iterable[SourceFile]) -> Iterator[str]:
 
 
 def is_up(floors: tuple[str, ...], folder: str, other: str) -> bool:
-    """Whether an import leads to a floor above. What lies in one heap for all floors imports as it likes."""
-    known = folder in floors and other in floors
-    return known and folder != "decisions" and floors.index(folder) > floors.index(other)
+    """Whether an import leads to a floor above."""
+    return folder in floors and other in floors and floors.index(folder) > floors.index(other)
 
 
 def faults_of(sources: list[SourceFile]) -> set[str]:
