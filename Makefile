@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 0-2999
+LEDGER_SEEDS ?= 0-999999
 FAULTS ?= tests/faults
 FRESH ?=
 LITELLM := 1.108.7
@@ -27,7 +28,7 @@ SOURCES := schemas infra producers processors gateway tokenwire tests benchmarks
 built = $(foreach folder,$(1),$(if $(shell find $(folder) -name '*.py' 2>/dev/null | head -n 1),$(folder)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format audit test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs test-drivers faults simulate lock schemas bench bench-gateway bench-page soak client pack-js vendor clean
+.PHONY: help setup up test check format audit test-unit test-integration test-peers test-quirks test-real-model test-fresh test-image test-doors test-brokers test-codecs test-drivers faults simulate simulate-ledger lock schemas bench bench-ledger bench-gateway bench-page soak client pack-js vendor clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -92,6 +93,9 @@ faults: setup  ## The fault tests at full size (docs/faults.md), some forty minu
 simulate: setup  ## Thousands of simulated worker crashes, servers with hidden limits; SEEDS=1234 repeats one, SEEDS=0-9999 runs a range
 	TOKENWIRE_SIMULATION_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q -s --timeout 7200 tests/simulation
 
+simulate-ledger: setup  ## A million schedules of one user's account beside a plain model; LEDGER_SEEDS=1234 repeats one
+	TOKENWIRE_SIMULATION_SEEDS=$(LEDGER_SEEDS) $(BIN)/python -m pytest -q -s --timeout 14400 tests/simulation/test_ledger_schedules.py
+
 check: setup  ## Formatting, lint and types, as CI runs them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -110,6 +114,9 @@ schemas: setup  ## Regenerate the JSON Schema and the references made from the s
 bench: setup  ## The whole line against straight calls, then the worker against a plain loop, interleaved in one run
 	$(BIN)/tokenwire bench
 	$(BIN)/python -m benchmarks.worker_throughput
+
+bench-ledger: setup  ## Decisions of one user's account a second, with and without encoding what they write
+	$(BIN)/python -m benchmarks.ledger_decisions
 
 bench-gateway: setup  ## One gateway with 10,000 clients: steady, everyone, slow, storm, and the plain design (25 minutes)
 	$(BIN)/python -m benchmarks.gateway steady --find-highest --layout shared

@@ -18,6 +18,7 @@ from schemas.decode_errors import malformed
 from schemas.errors import MalformedRecord
 from schemas.gateway_messages import ServerMessage
 from schemas.journal import JournalEntry
+from schemas.ledger import LedgerSnapshot
 from schemas.permits import PermitCommand
 from schemas.prompts import PromptCommand
 from schemas.records import TurnRecord
@@ -29,6 +30,7 @@ __all__ = [
     "decode_client_messages",
     "decode_dead_letter",
     "decode_journal_entry",
+    "decode_ledger_snapshot",
     "decode_permit",
     "decode_prompt_command",
     "decode_record",
@@ -44,6 +46,7 @@ PROMPT_COMMANDS: Final[msgspec.json.Decoder[PromptCommand]] = msgspec.json.Decod
 PERMITS: Final[msgspec.json.Decoder[PermitCommand]] = msgspec.json.Decoder(PermitCommand)
 SESSION_EVENTS: Final[msgspec.json.Decoder[SessionEvent]] = msgspec.json.Decoder(SessionEvent)
 JOURNAL_ENTRIES: Final = msgspec.json.Decoder(JournalEntry)
+LEDGER_SNAPSHOTS: Final = msgspec.json.Decoder(LedgerSnapshot)
 RECORDS: Final = msgspec.json.Decoder(TurnRecord)
 ACCESS_EVENTS: Final[msgspec.json.Decoder[AccessEvent]] = msgspec.json.Decoder(AccessEvent)
 ACTIVITIES: Final = msgspec.json.Decoder(SessionActivity)
@@ -77,6 +80,11 @@ def decode_session_event(raw: bytes) -> SessionEvent:
 def decode_journal_entry(raw: bytes) -> JournalEntry:
     """Read a record of `tokenwire.turns`. Raises MalformedRecord, UnknownTag."""
     return decoded(JOURNAL_ENTRIES, raw)
+
+
+def decode_ledger_snapshot(raw: bytes) -> LedgerSnapshot:
+    """Read a snapshot of a user's account. Raises MalformedRecord, UnknownTag."""
+    return decoded(LEDGER_SNAPSHOTS, raw)
 
 
 def decode_record(raw: bytes) -> TurnRecord:

@@ -15,8 +15,9 @@ from infra.settings import Settings
 from infra.targets.model_catalogue import ModelCatalogue
 from infra.targets.server_facts import ServerFacts
 from infra.targets.targets_file import CatalogueError, LoadedCatalogue, load_catalogue, load_file
+from schemas.tiers import Tiers
 
-__all__ = ["CatalogueHolder", "Refused", "ReloadOutcome", "Reloaded", "changes_between"]
+__all__ = ["CatalogueHolder", "Refused", "ReloadOutcome", "Reloaded", "changes_between", "tier_changes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,11 @@ class CatalogueHolder:
         """The catalogue in force."""
         return self.loaded.catalogue
 
+    @property
+    def tiers(self) -> Tiers:
+        """The tiers in force, and who has which."""
+        return self.loaded.tiers
+
     def learn(self, server: ServerFacts) -> None:
         """Take in what the settings' one provider said of itself; beside a file it means nothing."""
         self.server = server
@@ -76,7 +82,7 @@ class CatalogueHolder:
                 loaded = load_file(source, self.settings, self.environment, keys_needed=self.keys_needed)
         except CatalogueError as error:
             return Refused(tuple(error.faults))
-        changed = changes_between(self.current, loaded.catalogue)
+        changed = changes_between(self.current, loaded.catalogue) + tier_changes(self.tiers, loaded.tiers)
         self.loaded = loaded
         return Reloaded(changed, loaded.warnings)
 
@@ -90,4 +96,18 @@ def changes_between(old: ModelCatalogue, new: ModelCatalogue) -> tuple[str, ...]
     ]
     if old.default != new.default:
         found.append(f"the default model is {new.default}")
+    return tuple(found)
+
+
+def tier_changes(old: Tiers, new: Tiers) -> tuple[str, ...]:
+    """What is different between tiers, a sentence each; users are counted, not named."""
+    found = [f"tier {name} is new" for name in new.tiers if name not in old.tiers]
+    found += [f"tier {name} is gone" for name in old.tiers if name not in new.tiers]
+    found += [
+        f"tier {name} is changed" for name in new.tiers if old.tiers.get(name, new.tiers[name]) != new.tiers[name]
+    ]
+    if old.default != new.default:
+        found.append(f"the default tier is {new.default}" if new.default is not None else "there is no default tier")
+    if old.users != new.users:
+        found.append(f"the users file is changed: it lists {len(new.users)}")
     return tuple(found)

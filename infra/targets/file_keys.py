@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
+from schemas.prompt_limits import PromptLimits
+
 __all__ = ["DEADLINE_KEYS", "TABLES", "TOP_LEVEL", "KeyRule", "Kind"]
 
 Kind: TypeAlias = Literal[
@@ -26,10 +28,16 @@ Kind: TypeAlias = Literal[
     "price",
     "tenants",
     "answer_field",
+    "limits",
+    "model_names",
+    "dollars",
+    "unpriced",
+    "path",
 ]
 
 COUNT_MAX: Final = 1_000_000_000
 SECONDS_MAX: Final = 86_400
+PROMPT_BYTES_MAX: Final = PromptLimits().prompt_bytes_max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,16 +188,64 @@ TARGET_KEYS: Final[Mapping[str, KeyRule]] = {
     **DEADLINES,
 }
 
+
+def allowance(meaning: str, maximum: int = COUNT_MAX) -> KeyRule:
+    return KeyRule(kind="whole", meaning=meaning, default="no limit", maximum=maximum)
+
+
+TIER_KEYS: Final[Mapping[str, KeyRule]] = {
+    "requests_per_minute": allowance("Prompts in a minute. A prompt to several models is one."),
+    "input_tokens_per_minute": allowance("Input tokens in a minute, history included."),
+    "output_tokens_per_minute": allowance("Output tokens in a minute."),
+    "bucket_tokens": allowance("Input and output tokens that may be used at once: what a full bucket holds."),
+    "bucket_tokens_per_s": KeyRule(
+        kind="whole", meaning="Tokens a second by which the bucket fills again.", default="*with `bucket_tokens`*"
+    ),
+    "tokens_per_day": allowance("Input and output tokens in a day of UTC."),
+    "tokens_per_turn": allowance("Input and output tokens of a prompt, with all attempts at answering it."),
+    "tokens_per_stream": allowance("Input and output tokens of one attempt."),
+    "tokens_per_session": allowance("Input and output tokens of a session, until it has rested for a day."),
+    "concurrent_turns": allowance("Prompts that are answered at once. Each model of a comparison counts."),
+    "tokens_per_second": allowance("Output tokens a second of one answer: it is slowed down, not refused."),
+    "queue_prompts": allowance("Prompts that wait in one session."),
+    "prompt_bytes": allowance("UTF-8 bytes of a prompt's input or messages.", PROMPT_BYTES_MAX),
+    "usd_per_month": KeyRule(
+        kind="dollars", meaning="What all attempts may cost in a month of UTC, in US dollars.", default="no limit"
+    ),
+    "unpriced": KeyRule(
+        kind="unpriced",
+        meaning="What becomes of prompts for a model that has no price, where money is limited: `refuse` or `allow`.",
+        default="`refuse`",
+    ),
+    "models": KeyRule(kind="model_names", meaning="The models that may be asked.", default="all"),
+    "shadow": KeyRule(
+        kind="limits",
+        meaning="Limits of this tier that are decided and recorded, and refuse nothing.",
+        default="none",
+    ),
+}
+
 TOP_LEVEL: Final[Mapping[str, KeyRule]] = MappingProxyType(
     {
         "default_model": KeyRule(
             kind="name", meaning="The model of a prompt that names none.", default="the first in the file"
-        )
+        ),
+        "default_tier": KeyRule(
+            kind="name",
+            meaning="The tier of users of whom neither their token nor the users file says one.",
+            default="`open` in a file that says nothing of tiers, else such users are refused",
+        ),
+        "users": KeyRule(
+            kind="path",
+            meaning="A file of comma-separated values, `user,tier,tenant`: what each user has, whatever a producer "
+            "writes. Seen from this file's folder.",
+            default="none",
+        ),
     }
 )
 """Keys that stand before the first table."""
 
 TABLES: Final[Mapping[str, Mapping[str, KeyRule]]] = MappingProxyType(
-    {"models": MODEL_KEYS, "providers": PROVIDER_KEYS, "targets": TARGET_KEYS}
+    {"models": MODEL_KEYS, "providers": PROVIDER_KEYS, "targets": TARGET_KEYS, "tiers": TIER_KEYS}
 )
-"""The keys of each kind of table: `[models.NAME]`, `[providers.NAME]`, `[targets."PROVIDER:MODEL"]`."""
+"""The keys of each kind of table: `[models.NAME]`, `[providers.NAME]`, `[targets."PROVIDER:MODEL"]`, `[tiers.NAME]`."""

@@ -67,6 +67,7 @@ class FileTables:
     models: Mapping[str, CheckedTable]
     providers: Mapping[str, CheckedTable]
     targets: Mapping[str, CheckedTable]
+    tiers: Mapping[str, CheckedTable]
 
 
 def read_tables(document: Mapping[str, Any], findings: Findings) -> FileTables:
@@ -81,6 +82,7 @@ def read_tables(document: Mapping[str, Any], findings: Findings) -> FileTables:
         models=read_section(document, "models", findings),
         providers=read_section(document, "providers", findings),
         targets=read_section(document, "targets", findings),
+        tiers=read_section(document, "tiers", findings),
     )
 
 

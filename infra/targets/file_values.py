@@ -11,12 +11,13 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from infra.targets.file_keys import KeyRule, Kind
 from infra.targets.model_catalogue import ABILITIES, MAX_TOKENS_FIELDS
 from infra.targets.presets import CHAINS, PRESETS
+from schemas.tiers import LIMIT_NAMES, Unpriced
 
 __all__ = ["NAME_CHARS_MAX", "Wrong", "did_you_mean", "is_name", "shown", "split_target", "wrong_with"]
 
@@ -27,6 +28,9 @@ NAME_CHARS_MAX: Final = 256
 SHOWN_CHARS_MAX: Final = 32
 TARGETS_MAX: Final = 64
 TENANTS_MAX: Final = 10_000
+DOLLARS_MAX: Final = 1_000_000
+PATH_CHARS_MAX: Final = 4_096
+LIMIT_KEYS: Final = tuple("usd_per_month" if name == "nano_usd_per_month" else name for name in LIMIT_NAMES)
 VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,127}\Z")
 
 
@@ -147,6 +151,36 @@ def check_tenants(_rule: KeyRule, value: Any) -> Wrong | None:
     return None if all(is_name(each) for each in value) else ("holds an entry that is no name", example)
 
 
+def check_limits(_rule: KeyRule, value: Any) -> Wrong | None:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        return "is no list of texts", 'write a list of limits, such as ["tokens_per_day"]'
+    for each in value:
+        if each not in LIMIT_KEYS:
+            return f"names the unknown limit {shown(each)}", did_you_mean(each, LIMIT_KEYS)
+    return None
+
+
+def check_model_names(_rule: KeyRule, value: Any) -> Wrong | None:
+    example = 'write a list such as ["chat"], or leave the key out for all of them'
+    if not isinstance(value, list) or not all(is_name(each) for each in value):
+        return "is no list of models", example
+    return None if value else ("is empty", example)
+
+
+def check_dollars(_rule: KeyRule, value: Any) -> Wrong | None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return "is no number of dollars", "write one such as 20.0"
+    if not 0 < value <= DOLLARS_MAX:
+        return f"is {value}", f"write more than 0 and at most {DOLLARS_MAX} dollars, or leave the key out"
+    return None
+
+
+def check_path(_rule: KeyRule, value: Any) -> Wrong | None:
+    if isinstance(value, str) and 0 < len(value) <= PATH_CHARS_MAX and all(each.isprintable() for each in value):
+        return None
+    return "is no path of a file", 'write one in quotes, such as "users.csv"'
+
+
 def check_targets(_rule: KeyRule, value: Any) -> Wrong | None:
     example = 'write a list such as ["groq:llama-3.3-70b-versatile", "openai:gpt-4.1-mini"]'
     if not isinstance(value, list):
@@ -197,5 +231,10 @@ CHECKS: Final[Mapping[Kind, Callable[[KeyRule, Any], Wrong | None]]] = MappingPr
         "variable": check_variable,
         "price": check_price,
         "tenants": check_tenants,
+        "limits": check_limits,
+        "model_names": check_model_names,
+        "dollars": check_dollars,
+        "unpriced": check_choice("answer", get_args(Unpriced)),
+        "path": check_path,
     }
 )

@@ -21,8 +21,10 @@ from infra.targets.file_tables import FileTables, Findings, read_tables
 from infra.targets.file_values import did_you_mean, shown
 from infra.targets.model_catalogue import ModelCatalogue, Target
 from infra.targets.served_models import ServedModels
+from infra.targets.served_tiers import tiers_of
 from infra.targets.server_facts import ServerFacts
 from infra.targets.single_target import PROVIDER_KEY, single_target
+from schemas.tiers import Tiers
 
 __all__ = ["CONFIG_FILE", "NO_KEY", "CatalogueError", "LoadedCatalogue", "load_catalogue", "load_file"]
 
@@ -50,6 +52,8 @@ class LoadedCatalogue:
     """The file, absolute; None = the settings alone."""
     keys: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
     """Keys of the targets that have one, by target name."""
+    tiers: Tiers = field(default_factory=Tiers, repr=False)
+    """What users may use."""
 
     def key_of(self, target: Target) -> SecretStr:
         """The key to call a target with; NO_KEY where none is needed."""
@@ -90,12 +94,13 @@ def load_file(
     models = ServedModels(tables, findings, settings=settings, environment=environment if keys_needed else None)
     served = models.build()
     default = default_model(document, tables, findings)
+    tiers = tiers_of(document, tables, findings, folder=path.parent, models=tables.models)
     if findings.faults:
         raise CatalogueError(findings.faults)
     warn_of_settings(settings, findings)
     catalogue = ModelCatalogue(served, default)
     keys = {name: SecretStr(models.key(target.key_env)) for name, target in catalogue.targets.items() if target.key_env}
-    return LoadedCatalogue(catalogue, tuple(findings.warnings), path.absolute(), keys if keys_needed else {})
+    return LoadedCatalogue(catalogue, tuple(findings.warnings), path.absolute(), keys if keys_needed else {}, tiers)
 
 
 def load_settings_alone(

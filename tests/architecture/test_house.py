@@ -19,7 +19,8 @@ Graph: TypeAlias = Mapping[str, set[str]]
 
 FLOORS: Final = {
     "processors": (
-        *("analytics", "", "group", "intake", "turns", "attempts", "sessions", "targets", "providers", "writing"),
+        *("analytics", "", "group", "intake", "turns", "attempts", "sessions", "targets", "providers", "ledger"),
+        "writing",
     ),
     "gateway": (
         *("web", "client", "process", "clients", "access", "sockets", "hubs", "fetching", ""),

@@ -24,6 +24,7 @@ from schemas.access import TicketUsed, UserLoggedOut
 from schemas.activity import SessionActivity
 from schemas.dead_letters import DeadLetter
 from schemas.journal import JournalEntry
+from schemas.ledger import Amount, LedgerSnapshot, RunAccount, SessionUse, SettledRun
 from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitReturned
 from schemas.prompts import ExpireSession, PromptCancelled, PromptSubmitted, SessionWatched
 from schemas.records import AttemptOutcome, TurnRecord
@@ -180,6 +181,36 @@ SESSION_EVENTS: Final = (
     PromptRefused(prompt_id="p1", code="id_reused", message="sent before with another body", at_us=AT_US),
 )
 
+LEDGER: Final = LedgerSnapshot(
+    user="alice",
+    at_us=AT_US,
+    requests=((1_750_000_000, 2),),
+    input_tokens=((1_749_999_990, 120), (1_750_000_000, 34)),
+    output_tokens=((1_750_000_000, 56),),
+    bucket_missing=210_000_000,
+    bucket_at_us=AT_US,
+    day=20_254,
+    day_tokens=4_321,
+    day_granted_tokens=1_000,
+    month=665,
+    month_nano_usd=987_654_321,
+    sessions={"s1": SessionUse(4_321, AT_US)},
+    open=(
+        RunAccount(
+            turn="turn-1",
+            run="run-1",
+            session="s1",
+            at_us=AT_US - 5,
+            held=Amount(120, 512, 2_168_000),
+            used=Amount(120, 40, 280_000),
+        ),
+    ),
+    settled=(SettledRun("turn-0", "run-0", AT_US - 9),),
+    forgotten_at_us=AT_US - 20,
+    blocked=True,
+    commands_to=41,
+)
+
 JOURNAL: Final = JournalEntry(
     turn="t1",
     user="alice",
@@ -277,6 +308,7 @@ GOLDEN: Final[tuple[Golden, ...]] = (
     *(Golden(event, codec.decode_permit) for event in PERMITS),
     *(Golden(event, codec.decode_session_event) for event in SESSION_EVENTS),
     Golden(JOURNAL, codec.decode_journal_entry),
+    Golden(LEDGER, codec.decode_ledger_snapshot),
     Golden(RECORD, codec.decode_record),
     *(Golden(event, codec.decode_access_event) for event in ACCESS_EVENTS),
     Golden(ACTIVITY, codec.decode_activity),

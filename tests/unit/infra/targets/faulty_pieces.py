@@ -49,18 +49,32 @@ def on_provider(name: str, line: str, fault: str) -> Piece:
     return Piece(f"[providers.{name}]\n{line}", f"[providers.{name}] {fault}")
 
 
+def on_tier(name: str, line: str, fault: str) -> Piece:
+    return Piece(f"[tiers.{name}]\n{line}", f"[tiers.{name}] {fault}")
+
+
 SIMULATED: Final = 'targets = ["simulated:simulated"]'
 
 PIECES: Final = (
     # before the first table
     Piece("provders = 3", "key provders is unknown; did you mean providers?", top=True),
-    Piece('xyz = "red"', "key xyz is unknown; name one of: default_model, models, providers, targets", top=True),
+    Piece(
+        'xyz = "red"',
+        "key xyz is unknown; name one of: default_model, default_tier, users, models, providers, targets, tiers",
+        top=True,
+    ),
     Piece(f'api_key = "{PASTED_KEY}"', f"key api_key is unknown; {KEEP_OUT}", top=True),
     Piece(
         'default_model = "goood"',
         "default_model names the model 'goood', which is not there; did you mean good?",
         top=True,
     ),
+    Piece(
+        'default_tier = "opne"',
+        "default_tier names the tier 'opne', which is not there; did you mean open?",
+        top=True,
+    ),
+    Piece("users = 3", 'users is no path of a file; write one in quotes, such as "users.csv"', top=True),
     # models
     on_model("a1", f"{SIMULATED}\nhedeg = true", "hedeg is no key here; did you mean hedge?"),
     on_model("a2", f'{SIMULATED}\nbase_url = "x"', "base_url is no key here; it belongs in [providers.…]"),
@@ -207,6 +221,48 @@ PIECES: Final = (
         "max_tokens_field is 'max_token', an unknown field; did you mean max_tokens?",
     ),
     on_target(10, 'connect_s = "5"', "connect_s is no number of seconds; write one such as 5.0"),
+    # tiers
+    on_tier("t1", "token_per_day = 5", "token_per_day is no key here; did you mean tokens_per_day?"),
+    on_tier("t2", "tokens_per_day = 0", "tokens_per_day is 0; write 1 to 1000000000, or leave the key out"),
+    on_tier(
+        "t3",
+        "bucket_tokens = 500",
+        "has bucket_tokens without bucket_tokens_per_s; add bucket_tokens_per_s = 10, or take bucket_tokens out",
+    ),
+    on_tier(
+        "t4",
+        "bucket_tokens_per_s = 10",
+        "has bucket_tokens_per_s without bucket_tokens; add bucket_tokens = 5_000, or take bucket_tokens_per_s out",
+    ),
+    on_tier(
+        "t5",
+        'shadow = ["token_per_day"]',
+        "shadow names the unknown limit 'token_per_day'; did you mean tokens_per_day?",
+    ),
+    on_tier(
+        "t6",
+        'shadow = ["usd_per_month"]',
+        "shadow names usd_per_month, which the tier does not limit; add usd_per_month, or take it out of shadow",
+    ),
+    on_tier("t7", 'shadow = "x"', 'shadow is no list of texts; write a list of limits, such as ["tokens_per_day"]'),
+    on_tier("t8", 'models = ["goood"]', "models names the model 'goood', which is not there; did you mean good?"),
+    on_tier(
+        "t9", "models = []", 'models is empty; write a list such as ["chat"], or leave the key out for all of them'
+    ),
+    on_tier(
+        "u1",
+        "usd_per_month = -1",
+        "usd_per_month is -1; write more than 0 and at most 1000000 dollars, or leave the key out",
+    ),
+    on_tier("u2", "usd_per_month = inf", "usd_per_month is no number of dollars; write one such as 20.0"),
+    on_tier("u3", 'unpriced = "alow"', "unpriced is 'alow', an unknown answer; did you mean allow?"),
+    on_tier("u4", "prompt_bytes = 10_000_000", "prompt_bytes is 10000000; write 1 to 524288, or leave the key out"),
+    on_tier("u5", f'token = "{PASTED_KEY}"', f"token is no key here; {KEEP_OUT}"),
+    on_tier(
+        "u6",
+        "models = [3]",
+        'models is no list of models; write a list such as ["chat"], or leave the key out for all of them',
+    ),
     Piece("[targets.openai]\nconcurrent_max = 1", '[targets.openai] names no target; write [targets."provider:model"]'),
 )
 

@@ -7,6 +7,7 @@ import pytest
 from infra.settings import load_settings
 from infra.targets.catalogue_watch import CatalogueHolder, Refused, Reloaded
 from infra.targets.targets_file import CatalogueError
+from schemas.tiers import Standing
 from tests.unit.infra.targets.faulty_pieces import PIECES, SOUND, file_of
 
 __all__: list[str] = []
@@ -110,3 +111,42 @@ def test_bad_file_at_the_start_is_an_error(file: Path) -> None:
 
     with pytest.raises(CatalogueError):
         holder_of(file)
+
+
+def test_each_difference_between_tiers_is_told(file: Path) -> None:
+    """Tiers, the default and the users file are taken up with the models; users are counted, not named."""
+    holder = holder_of(file)
+    (file.parent / "users.csv").write_text("user,tier\nalice,mine\n")
+    file.write_text(
+        'default_tier = "free"\nusers = "users.csv"\n'
+        + TWO
+        + "[tiers.mine]\ntokens_per_day = 5\n[tiers.free]\nrequests_per_minute = 3\n"
+    )
+    outcome = holder.reload()
+
+    assert isinstance(outcome, Reloaded)
+    assert outcome.changed == (
+        "tier mine is new",
+        "tier free is changed",
+        "the default tier is free",
+        "the users file is changed: it lists 1",
+    )
+    assert holder.tiers.standing_of("alice") == Standing("mine")
+    file.write_text('users = "users.csv"\n' + TWO + "[tiers.mine]\ntokens_per_day = 5\n")
+    outcome = holder.reload()
+    assert isinstance(outcome, Reloaded)
+    assert outcome.changed == ("tier free is changed", "there is no default tier")
+
+
+def test_faulty_users_file_changes_nothing(file: Path) -> None:
+    """It is refused with the file that names it."""
+    holder = holder_of(file)
+    (file.parent / "users.csv").write_text("user,tier\nalice,fre\n")
+    file.write_text('users = "users.csv"\n' + TWO)
+    outcome = holder.reload()
+
+    assert isinstance(outcome, Refused)
+    assert outcome.faults == (
+        f"{file.parent / 'users.csv'}: line 2 names the tier 'fre', which is not there; did you mean free?",
+    )
+    assert holder.tiers.users == {}
