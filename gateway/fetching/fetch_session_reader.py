@@ -32,7 +32,6 @@ from gateway.fetching.decisions.leader_assignment import LeaderAssignment
 from gateway.fetching.decisions.open_turns import OpenTurns
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.followed_partitions import FollowedPartitions
-from gateway.fetching.kafka_fetch import FetchedPartition, PartitionName
 from gateway.fetching.leader_fetcher import (
     PARTITION_BYTES_MAX,
     PARTITION_PAUSE_S,
@@ -44,6 +43,7 @@ from gateway.fetching.log_reader import LogFollower
 from infra.clock import Clock
 from infra.kafka.cluster_directory import ClusterDirectory, LeaderAnswer
 from infra.kafka.connection import aiokafka_options
+from infra.kafka.fetch_request import FetchedPartition, PartitionName
 from infra.kafka.lost_range import REFUSED, LostRange
 from infra.kafka.node_connection import connection_options
 from infra.kafka.record_batches import Unreadable

@@ -15,8 +15,8 @@ from typing import Final
 
 from gateway.fetching.decisions.open_turns import OpenTurns
 from gateway.fetching.decisions.resume_cursor import GapReason
-from gateway.fetching.kafka_fetch import FetchedPartition, PartitionName
 from gateway.fetching.log_reader import LogFollower
+from infra.kafka.fetch_request import FetchedPartition, PartitionName
 from infra.kafka.log_client import LogRecord
 from infra.kafka.lost_range import LEFT_OUT
 from infra.kafka.record_batches import Unreadable

@@ -21,7 +21,7 @@ import structlog
 from aiokafka.errors import FetchSessionIdNotFound, InvalidFetchSessionEpoch, KafkaError, for_code
 
 from gateway.fetching.decisions.fetch_session import FetchSession, pause_s
-from gateway.fetching.kafka_fetch import FetchedPartition, PartitionName, SessionFetchRequest, answer_of, sessionless
+from infra.kafka.fetch_request import FetchedPartition, PartitionName, SessionFetchRequest, answer_of, sessionless
 from infra.kafka.node_connection import NodeAddress, NodeConnection
 
 __all__ = [

@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import structlog
 from aiokafka.errors import (
@@ -32,12 +32,11 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
-from aiokafka.protocol.api import Request
-from aiokafka.protocol.fetch import FetchRequest_v10
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from infra.kafka.connection import aiokafka_options
+from infra.kafka.fetch_request import sessionless
 from infra.kafka.lost_range import (
     BLANK,
     PROBE_BYTES,
@@ -71,10 +70,7 @@ REQUEST_TIMEOUT_S: Final = 15.0
 RETRIES_MAX: Final = 8
 THROTTLED_PAUSE_S: Final = 1.0
 """Between looks at a log of which the broker shows nothing for now."""
-ANY_LEADER_EPOCH: Final = -1
 NOT_A_REPLICA: Final = -1
-SESSIONLESS_EPOCH: Final = -1
-BYTES_MIN: Final = 1
 EARLIEST: Final = -2
 LATEST: Final = -1
 PASSING_ON: Final = (NoError, OffsetOutOfRangeError, CorruptRecordException)
@@ -121,19 +117,6 @@ class Fetched:
     """Where to read on: batches may end in offsets that compaction emptied, or hold no record at all."""
     lost: LostRange | None = None
     """What cannot be read, from the asked offset to `next_offset`; then there are no records."""
-
-
-class LeaderFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # aiokafka ships no types
-    """A fetch without a session that only the leader answers: from version 11 on, brokers that follow do so too."""
-
-    API_KEY: ClassVar[int] = 1
-
-    def __init__(self, topic: str, partition: int, offset: int, *, wait_ms: int, bytes_max: int) -> None:
-        self.limits = (wait_ms, BYTES_MIN, bytes_max)
-        self.topics = [(topic, [(partition, ANY_LEADER_EPOCH, offset, -1, bytes_max)])]
-
-    def build(self, request_struct_class: type[FetchRequest_v10]) -> FetchRequest_v10:
-        return request_struct_class(NOT_A_REPLICA, *self.limits, READ_COMMITTED, 0, SESSIONLESS_EPOCH, self.topics, [])
 
 
 TellLost: TypeAlias = Callable[[LostRange], Awaitable[None]]
@@ -213,7 +196,7 @@ class LogClient:
         self, topic: str, partition: int, offset: int, *, wait_ms: int, bytes_max: int
     ) -> tuple[Decoded, int]:
         """What an answer holds, and the partition's end."""
-        request = LeaderFetchRequest(topic, partition, offset, wait_ms=wait_ms, bytes_max=bytes_max)
+        request = sessionless({(topic, partition): offset}, wait_ms=wait_ms, bytes_max=bytes_max)
         response = await self.ask(topic, partition, request)
         for _, partitions in response.topics:
             for _, error_code, _, stable_end, _, aborted, raw in partitions:

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from gateway.fetching.decisions.open_turns import OpenTurns
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.followed_partitions import FollowedPartitions
-from gateway.fetching.kafka_fetch import FetchedPartition
 from gateway.fetching.log_reader import LogFollower
+from infra.kafka.fetch_request import FetchedPartition
 from infra.kafka.log_client import Fetched, LogBounds, LogRecord, LogUnavailable, OffsetOutOfRange
 from infra.kafka.record_batches import Decoded
 from infra.kafka.session_topics import SessionLog, SessionTopicsUnavailable

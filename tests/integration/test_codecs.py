@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from confluent_kafka import Producer as LibrdkafkaProducer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from gateway.fetching.kafka_fetch import answer_of, sessionless
 from infra.embedded.broker import EmbeddedBroker
+from infra.kafka.fetch_request import answer_of, sessionless
 from infra.kafka.log_client import LogClient
 from infra.kafka.lost_range import LostRange
 from infra.kafka.readable_client import read_what_can_be_read

@@ -17,10 +17,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.fetch_session_reader import FetchSessionReader
-from gateway.fetching.kafka_fetch import SessionFetchRequest
 from infra.clock import SystemClock
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.cluster import EmbeddedCluster
+from infra.kafka.fetch_request import SessionFetchRequest
 from infra.kafka.log_client import LogClient, LogRecord
 from infra.kafka.node_connection import NodeConnection
 from infra.settings import Settings

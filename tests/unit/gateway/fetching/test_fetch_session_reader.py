@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.fetch_session_reader import FetchSessionReader
-from gateway.fetching.kafka_fetch import FetchedPartition
 from gateway.sockets.gateway_metrics import GatewayMetrics
 from infra.clock import SystemClock
 from infra.embedded.ports import find_free_port
+from infra.kafka.fetch_request import FetchedPartition
 from infra.kafka.log_client import LogRecord
 from infra.kafka.lost_range import LostRange
 from infra.kafka.record_batches import TRIES_MAX, empty_batch

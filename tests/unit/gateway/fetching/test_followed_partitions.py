@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.followed_partitions import UNKNOWN_AGAIN_S, FollowedPartitions
-from gateway.fetching.kafka_fetch import FetchedPartition
+from infra.kafka.fetch_request import FetchedPartition
 from infra.kafka.log_client import LogRecord
 from infra.kafka.lost_range import BLANK, LEFT_OUT
 from infra.kafka.record_batches import empty_batch

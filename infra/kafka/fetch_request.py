@@ -1,7 +1,7 @@
 """Kafka's fetch request and response, version 10, as values.
 
-aiokafka's own request class always asks without a fetch session; this subclass names one. The answer is decoded to
-plain values here, so that nothing else in the gateway knows the layout of a response.
+aiokafka's own request class always asks without a fetch session; this subclass names one, or none. What a
+follower of many partitions is answered is decoded to plain values here, so that nobody else knows the layout.
 
 From version 11 on a broker that merely follows answers as well, with what it knows to be committed: later than the
 leader, and without a word about who leads. Version 10 makes it say so.
