@@ -47,7 +47,9 @@ class SlowReader:
 
     async def read(self) -> None:
         """One piece, and what is whole in it."""
-        self.buffer += await asyncio.get_running_loop().sock_recv(self.raw, READ_BYTES)
+        piece = await asyncio.get_running_loop().sock_recv(self.raw, READ_BYTES)
+        assert piece, f"the gateway has closed after {self.told[-1:]}"
+        self.buffer += piece
         while len(self.buffer) >= 2:
             length, start = self.buffer[1], 2
             if length == 126:
