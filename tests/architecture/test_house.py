@@ -6,16 +6,14 @@ Every import counts, wherever it stands: one under `TYPE_CHECKING` hides a circl
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
+from tests.architecture.import_graph import Graph, graph_of, name_of, reached_from
 from tests.architecture.source_tree import PACKAGES, SourceFile, source_files
 
 __all__: list[str] = []
-
-Graph: TypeAlias = Mapping[str, set[str]]
-"""Of each module, the modules of ours that it imports."""
 
 FLOORS: Final = {
     "processors": (
@@ -41,46 +39,11 @@ def ours() -> list[SourceFile]:
     return [source for source in source_files() if source.package in PACKAGES]
 
 
-def name_of(source: SourceFile) -> str:
-    return source.module.removesuffix(".__init__")
-
-
-def graph_of(sources: Iterable[SourceFile]) -> dict[str, set[str]]:
-    """Who imports whom: `from package import module` is an import of the module."""
-    by_name = {name_of(source): source for source in sources}
-    return {
-        name: {found for found in imported_by(source.tree, by_name) if found != name}
-        for name, source in by_name.items()
-    }
-
-
-def imported_by(tree: ast.AST, names: Iterable[str]) -> Iterator[str]:
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=aliases):
-                yield from (alias.name for alias in aliases if alias.name in names)
-            case ast.ImportFrom(module=str() as module, names=aliases):
-                inner = (f"{module}.{alias.name}" for alias in aliases)
-                yield from (name if name in names else module for name in inner if name in names or module in names)
-            case _:
-                continue
-
-
 def circles_of(graph: Graph) -> list[list[str]]:
     """The largest sets of modules in which each one reaches each other one."""
     reached = {name: reached_from(name, graph) for name in graph}
     circles = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph}
     return sorted(sorted(circle) for circle in circles if circle)
-
-
-def reached_from(name: str, graph: Graph) -> set[str]:
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        fresh = graph.get(waiting.pop(), set()) - found
-        found |= fresh
-        waiting += fresh
-    return found
 
 
 def type_only(source: SourceFile) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Prompts sent twice, reused, cancelled and malformed: rows R16, R17, R18 and R30, and bad input from any client."""
+"""Prompts sent twice, reused, cancelled and malformed: rows R16, R17, R18 and R30, and bad input from any client.
+
+Covers: processors.app.
+"""
 
 from __future__ import annotations
 

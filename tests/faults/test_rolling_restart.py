@@ -1,4 +1,7 @@
-"""Gateways of `tokenwire up` restarted one after the other while answers are told through both (row G6)."""
+"""Gateways of `tokenwire up` restarted one after the other while answers are told through both (row G6).
+
+Covers: tokenwire.commands.restart.
+"""
 
 from __future__ import annotations
 

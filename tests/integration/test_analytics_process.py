@@ -1,5 +1,8 @@
 """`tokenwire analytics` whole: ready, asked (over `tokenwire reader`) while it writes, stopped by a signal, alone on
-its folder."""
+its folder.
+
+Covers: infra.stop_signals.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The exact writer on a real broker and the real embedded engine, while one or the other fails."""
+"""The exact writer on a real broker and the real embedded engine, while one or the other fails.
+
+Covers: processors.analytics.turn_table.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Batches and cancels as people type them: real broker, worker and provider, commands as processes of their own."""
+"""Batches and cancels as people type them: real broker, worker and provider, commands as processes of their own.
+
+Covers: producers.batches.batch_watch, tokenwire.commands.cancel, tokenwire.commands.send_batch.
+"""
 
 from __future__ import annotations
 

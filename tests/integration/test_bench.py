@@ -1,4 +1,8 @@
-"""`tokenwire bench` in its quickest form. What it measures is not judged here: machines differ."""
+"""`tokenwire bench` in its quickest form. What it measures is not judged here: machines differ.
+
+Covers: tokenwire.benchmark.benchmark_run, tokenwire.benchmark.direct_path, tokenwire.benchmark.line_path,
+tokenwire.benchmark.own_line, tokenwire.benchmark.wave.
+"""
 
 from __future__ import annotations
 

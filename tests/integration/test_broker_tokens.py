@@ -1,4 +1,7 @@
-"""Access tokens from a token endpoint, and from AWS's signer."""
+"""Access tokens from a token endpoint, and from AWS's signer.
+
+Covers: infra.kafka.aws_tokens, infra.kafka.client_credentials.
+"""
 
 from __future__ import annotations
 

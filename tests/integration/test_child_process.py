@@ -1,4 +1,7 @@
-"""Children die with their owner, stop when asked, and are killed when they do not."""
+"""Children die with their owner, stop when asked, and are killed when they do not.
+
+Covers: infra.embedded.child_launcher.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The read-only endpoint over the real engine: what clients can ask, and everything that is refused."""
+"""The read-only endpoint over the real engine: what clients can ask, and everything that is refused.
+
+Covers: infra.clickhouse.embedded_reader, infra.clickhouse.queries.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The light client as its users have it: installed from wheels alone, beside a project with names like ours."""
+"""The light client as its users have it: installed from wheels alone, beside a project with names like ours.
+
+Covers: infra.client_distribution.__main__.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`tokenwire deadletters` on a real topic: through the whole command line, as an operator types it."""
+"""`tokenwire deadletters` on a real topic: through the whole command line, as an operator types it.
+
+Covers: producers.dead_letters.dead_letter_box.
+"""
 
 from __future__ import annotations
 

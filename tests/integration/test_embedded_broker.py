@@ -1,4 +1,7 @@
-"""The embedded broker on its own: start, stop, kill, restart, ports."""
+"""The embedded broker on its own: start, stop, kill, restart, ports.
+
+Covers: infra.embedded.broker.
+"""
 
 from __future__ import annotations
 

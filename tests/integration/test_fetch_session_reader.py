@@ -1,4 +1,7 @@
-"""Incremental fetch sessions on one real broker and on three: joins, evictions, moved leaders; every record once."""
+"""Incremental fetch sessions on one real broker and on three: joins, evictions, moved leaders; every record once.
+
+Covers: gateway.fetching.leader_fetcher, infra.embedded.cluster, infra.kafka.node_connection.
+"""
 
 from __future__ import annotations
 

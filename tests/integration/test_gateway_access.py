@@ -1,4 +1,7 @@
-"""Logouts and tickets over a real broker: what one gateway is told, all know."""
+"""Logouts and tickets over a real broker: what one gateway is told, all know.
+
+Covers: schemas.access.
+"""
 
 from __future__ import annotations
 

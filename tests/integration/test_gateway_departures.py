@@ -1,4 +1,7 @@
-"""What a connection leaves behind: nothing that only the collector would find, since that stops everybody's streams."""
+"""What a connection leaves behind: nothing that only the collector would find, since that stops everybody's streams.
+
+Covers: gateway.process.memory_relief.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the gateway refuses, and that a refusal harms nobody else: bad input, tokens, origins, foreign sessions."""
+"""What the gateway refuses, and that a refusal harms nobody else: bad input, tokens, origins, foreign sessions.
+
+Covers: gateway.clients.decisions.session_refusals, gateway.process.http_routes, gateway.process.readiness.
+"""
 
 from __future__ import annotations
 

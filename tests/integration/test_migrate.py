@@ -1,4 +1,7 @@
-"""Migrations on the real embedded engine: once, again, changed, newer, and after a crash half-way."""
+"""Migrations on the real embedded engine: once, again, changed, newer, and after a crash half-way.
+
+Covers: infra.clickhouse.connection, infra.clickhouse.errors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The OpenAI adapter against the simulated provider: rows R26, R27 and R28 of the fault table, and what is whole."""
+"""The OpenAI adapter against the simulated provider: rows R26, R27 and R28 of the fault table, and what is whole.
+
+Covers: infra.simulated_provider.request_quota, processors.providers.openai_endpoint,
+processors.providers.openai_stream.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The OpenAI adapter and bodies without bounds, compressed ones, redirects and cookies."""
+"""The OpenAI adapter and bodies without bounds, compressed ones, redirects and cookies.
+
+Covers: processors.providers.bounded_transport.
+"""
 
 from __future__ import annotations
 

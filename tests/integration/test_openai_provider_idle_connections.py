@@ -1,4 +1,7 @@
-"""The OpenAI adapter and a server that closes idle connections, at the moment at which they are used again."""
+"""The OpenAI adapter and a server that closes idle connections, at the moment at which they are used again.
+
+Covers: processors.providers.connection_reuse.
+"""
 
 from __future__ import annotations
 

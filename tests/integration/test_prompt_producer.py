@@ -1,4 +1,7 @@
-"""The producer SDK on a real broker: acknowledged, once, on the right partition; bounded when the broker is away."""
+"""The producer SDK on a real broker: acknowledged, once, on the right partition; bounded when the broker is away.
+
+Covers: producers.errors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`tokenwire reader` beside a writer at work: what it sees and when, what it can't do, what its end does to others."""
+"""`tokenwire reader` beside a writer at work: what it sees and when, what it can't do, what its end does to others.
+
+Covers: infra.clickhouse.notice_writing, infra.clickhouse.reader_engine, infra.clickhouse.readers_notice.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The simulated provider as a server: its process, its list of calls, slow and leaving clients."""
+"""The simulated provider as a server: its process, its list of calls, slow and leaving clients.
+
+Covers: infra.simulated_provider.answer_player, infra.simulated_provider.crowding, infra.simulated_provider.server.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Every client of the line over TLS and SASL, against a broker that asks who comes and what he may do (row S10).
 
 Its listeners with SCRAM-SHA-512 over TLS and with certificates, and the rights of each role, are the compose file's.
+
+Covers: infra.kafka.access_setup.
 """
 
 from __future__ import annotations

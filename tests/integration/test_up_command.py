@@ -1,4 +1,7 @@
-"""`tokenwire up` as a user runs it: everything in one folder on free ports, asked by the other commands, stopped."""
+"""`tokenwire up` as a user runs it: everything in one folder on free ports, asked by the other commands, stopped.
+
+Covers: tokenwire.commands.processes, tokenwire.commands.query, tokenwire.commands.send, tokenwire.commands.up.
+"""
 
 from __future__ import annotations
 

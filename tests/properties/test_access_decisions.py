@@ -1,4 +1,7 @@
-"""Logouts end what they must and nothing else; of all claims of a ticket the first on the log counts, everywhere."""
+"""Logouts end what they must and nothing else; of all claims of a ticket the first on the log counts, everywhere.
+
+Covers: gateway.access.decisions.logged_out, gateway.access.decisions.ticket_claims.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ Each example is a schedule: records are appended, some of them delivered, client
 with a cursor of somebody else), stall, read on, leave; the hub is dropped when idle. At the end everybody reads to
 the end of the log, and what they were told is compared with the log itself. Who attached at the tail was told the open
 turns by one snapshot that the rest joins without a seam.
+
+Covers: gateway.hubs.decisions.attach_plan.
 """
 
 from __future__ import annotations

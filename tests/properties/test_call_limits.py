@@ -1,4 +1,8 @@
-"""What holds for a learned limit, whatever a target does."""
+"""What holds for a learned limit, whatever a target does.
+
+Covers: processors.targets.decisions.call_limit, processors.targets.decisions.pace_levels,
+processors.targets.decisions.usual_first_token.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Any JSON value in any place off the path to the text, and the text that was there comes out."""
+"""Any JSON value in any place off the path to the text, and the text that was there comes out.
+
+Covers: processors.providers.decisions.json_values.
+"""
 
 from __future__ import annotations
 

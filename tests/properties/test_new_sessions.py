@@ -1,4 +1,7 @@
-"""Sessions without a log are looked for often enough and not too often; new ones begin no faster than they may."""
+"""Sessions without a log are looked for often enough and not too often; new ones begin no faster than they may.
+
+Covers: gateway.access.decisions.request_rates, gateway.fetching.decisions.absent_logs.
+"""
 
 from __future__ import annotations
 

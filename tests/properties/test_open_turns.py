@@ -1,4 +1,7 @@
-"""Where to begin in a shared partition: never behind what a fold from its beginning would need."""
+"""Where to begin in a shared partition: never behind what a fold from its beginning would need.
+
+Covers: gateway.fetching.decisions.ended_turns.
+"""
 
 from __future__ import annotations
 

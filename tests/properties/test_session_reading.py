@@ -1,4 +1,7 @@
-"""Whatever lies on a log: live, replayed and resumed readers are told one and the same, and cursors fit all of them."""
+"""Whatever lies on a log: live, replayed and resumed readers are told one and the same, and cursors fit all of them.
+
+Covers: gateway.hubs.decisions.event_messages, gateway.hubs.decisions.message_ring.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A turn's life: what its table promises, whatever happens in whatever order."""
+"""A turn's life: what its table promises, whatever happens in whatever order.
+
+Covers: processors.sessions.decisions.turn_life.
+"""
 
 from __future__ import annotations
 

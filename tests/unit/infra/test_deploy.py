@@ -1,4 +1,7 @@
-"""What stands in infra/deploy fits the code: settings, commands, packages, dependencies, the proxy's promises."""
+"""What stands in infra/deploy fits the code: settings, commands, packages, dependencies, the proxy's promises.
+
+Covers: gateway.clients.services.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the light client is made of: the closure of its imports, and their new names."""
+"""What the light client is made of: the closure of its imports, and their new names.
+
+Covers: infra.client_distribution.source_tree, infra.client_distribution.wheelhouse.
+"""
 
 from __future__ import annotations
 

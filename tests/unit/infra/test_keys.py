@@ -1,3 +1,8 @@
+"""Secrets as files: made once, for their owner only, whole or not at all.
+
+Covers: infra.private_files.
+"""
+
 from __future__ import annotations
 
 import os

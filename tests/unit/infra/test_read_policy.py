@@ -1,3 +1,8 @@
+"""What readers may ask: statements, names, formats and settings, against the lists of what is allowed.
+
+Covers: infra.clickhouse.decisions.allowed_names, infra.clickhouse.decisions.engine_names.
+"""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,7 @@
-"""What the readers' engine is told to make of the writer's tables, and what their process may know."""
+"""What the readers' engine is told to make of the writer's tables, and what their process may know.
+
+Covers: infra.embedded.decisions.reader_environment.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the simulated model says."""
+"""What the simulated model says.
+
+Covers: infra.simulated_provider.answer_text.
+"""
 
 from __future__ import annotations
 

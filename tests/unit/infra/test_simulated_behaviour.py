@@ -1,4 +1,7 @@
-"""Directives in prompts."""
+"""Directives in prompts.
+
+Covers: infra.simulated_provider.behaviour.
+"""
 
 from __future__ import annotations
 

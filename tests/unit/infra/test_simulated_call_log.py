@@ -1,4 +1,7 @@
-"""The simulated provider's memory of its calls."""
+"""The simulated provider's memory of its calls.
+
+Covers: infra.simulated_provider.call_log.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Requests for an answer, understood."""
+"""Requests for an answer, understood.
+
+Covers: infra.simulated_provider.chat_exchange.
+"""
 
 from __future__ import annotations
 

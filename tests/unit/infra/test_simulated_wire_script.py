@@ -1,4 +1,7 @@
-"""What the simulated provider writes."""
+"""What the simulated provider writes.
+
+Covers: infra.simulated_provider.wire_script.
+"""
 
 from __future__ import annotations
 

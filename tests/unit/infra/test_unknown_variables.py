@@ -1,4 +1,7 @@
-"""Variables that look like settings."""
+"""Variables that look like settings.
+
+Covers: infra.settings.
+"""
 
 from __future__ import annotations
 

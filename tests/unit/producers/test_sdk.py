@@ -1,4 +1,7 @@
-"""The friendly face: plain arguments become a prompt."""
+"""The friendly face: plain arguments become a prompt.
+
+Covers: producers.prompt_options, schemas.plain_values.
+"""
 
 from __future__ import annotations
 

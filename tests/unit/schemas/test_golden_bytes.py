@@ -1,3 +1,8 @@
+"""Bytes of every version of every event are read as they were meant.
+
+Covers: schemas.access, schemas.activity, schemas.gateway_messages.
+"""
+
 from __future__ import annotations
 
 import typing

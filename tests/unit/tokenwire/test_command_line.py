@@ -1,4 +1,8 @@
-"""The command line: quick to start, an example in every help, one clear line for a failure."""
+"""The command line: quick to start, an example in every help, one clear line for a failure.
+
+Covers: infra.setting_fields, infra.settings, tokenwire.__main__, tokenwire.client_start,
+tokenwire.commands.access_token, tokenwire.commands.page.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,8 @@
+"""References, schemas and types are what the sources say today.
+
+Covers: tokenwire.markdown_blocks, tokenwire.struct_sections, tokenwire.typescript_types.
+"""
+
 from __future__ import annotations
 
 import json

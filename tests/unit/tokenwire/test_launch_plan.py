@@ -1,4 +1,7 @@
-"""The children of `tokenwire up`."""
+"""The children of `tokenwire up`.
+
+Covers: gateway.process.decisions.stop_times.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Asking a line to restart its children: who is meant, who may ask, what is said when it can't be done."""
+"""Asking a line to restart its children: who is meant, who may ask, what is said when it can't be done.
+
+Covers: tokenwire.commands.restart.
+"""
 
 from __future__ import annotations
 

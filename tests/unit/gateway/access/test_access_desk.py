@@ -1,4 +1,7 @@
-"""Logouts and tickets over a log in memory that two gateways share."""
+"""Logouts and tickets over a log in memory that two gateways share.
+
+Covers: gateway.access.access_reader, infra.connect_tickets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sign-in codes over a log in memory that two gateways share."""
+"""Sign-in codes over a log in memory that two gateways share.
+
+Covers: gateway.access.access_desk.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`ask` of the Python client, against a scripted gateway."""
+"""`ask` of the Python client, against a scripted gateway.
+
+Covers: gateway.client.answer, gateway.client.errors, gateway.client.line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What only the Python client does, against a scripted gateway; what both do is in `test_client_conformance.py`."""
+"""What only the Python client does, against a scripted gateway; what both do is in `test_client_conformance.py`.
+
+Covers: gateway.client.asking, gateway.client.connection, gateway.client.inbox, gateway.client.line,
+gateway.client.opening.
+"""
 
 from __future__ import annotations
 

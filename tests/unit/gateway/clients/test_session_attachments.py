@@ -1,4 +1,7 @@
-"""Attachments where the schedules of tests/properties do not go: lost logs, outages, slow clients, leaving."""
+"""Attachments where the schedules of tests/properties do not go: lost logs, outages, slow clients, leaving.
+
+Covers: gateway.clients.attachment, gateway.hubs.session_hub.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sessions that are followed before they have a log."""
+"""Sessions that are followed before they have a log.
+
+Covers: gateway.clients.decisions.session_refusals, gateway.hubs.session_hubs.
+"""
 
 from __future__ import annotations
 

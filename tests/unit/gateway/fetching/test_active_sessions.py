@@ -1,4 +1,7 @@
-"""Sessions left out of the fetch and taken in again, over a log in memory that delivers when the test says so."""
+"""Sessions left out of the fetch and taken in again, over a log in memory that delivers when the test says so.
+
+Covers: gateway.fetching.activity_reader.
+"""
 
 from __future__ import annotations
 

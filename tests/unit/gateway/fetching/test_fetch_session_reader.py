@@ -1,4 +1,7 @@
-"""The reader without any broker; with brokers: tests/integration/test_fetch_session_reader.py."""
+"""The reader without any broker; with brokers: tests/integration/test_fetch_session_reader.py.
+
+Covers: gateway.sockets.gateway_metrics.
+"""
 
 from __future__ import annotations
 

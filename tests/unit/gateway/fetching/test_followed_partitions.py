@@ -1,4 +1,7 @@
-"""Positions of followed partitions, and when one is left out or counts as gone."""
+"""Positions of followed partitions, and when one is left out or counts as gone.
+
+Covers: gateway.fetching.kafka_fetch.
+"""
 
 from __future__ import annotations
 

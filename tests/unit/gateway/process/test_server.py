@@ -1,4 +1,7 @@
-"""What the gateway's process owns: its loops, and each connection's look at the time."""
+"""What the gateway's process owns: its loops, and each connection's look at the time.
+
+Covers: gateway.process.open_connections, gateway.process.upkeep.
+"""
 
 from __future__ import annotations
 

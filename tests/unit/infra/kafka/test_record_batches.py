@@ -1,4 +1,7 @@
-"""What fetched bytes hold: the five codecs within limits, and each way in which a batch cannot be read."""
+"""What fetched bytes hold: the five codecs within limits, and each way in which a batch cannot be read.
+
+Covers: infra.kafka.batch_codecs.
+"""
 
 from __future__ import annotations
 

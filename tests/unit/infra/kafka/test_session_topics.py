@@ -1,4 +1,7 @@
-"""Session topics are asked for in batches; nobody waits for an answer that never comes."""
+"""Session topics are asked for in batches; nobody waits for an answer that never comes.
+
+Covers: infra.kafka.decisions.topic_ceiling.
+"""
 
 from __future__ import annotations
 

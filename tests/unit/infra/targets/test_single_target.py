@@ -1,3 +1,8 @@
+"""The one target that the settings name when there is no file.
+
+Covers: infra.targets.served_models.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,8 @@
+"""The file of targets: what it may say, and how each fault in it is told.
+
+Covers: infra.targets.file_keys, infra.targets.file_tables, infra.targets.file_values.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

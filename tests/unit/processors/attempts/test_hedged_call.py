@@ -1,4 +1,7 @@
-"""Two calls of one turn: who speaks first wins, and both are paid for, finished and on record."""
+"""Two calls of one turn: who speaks first wins, and both are paid for, finished and on record.
+
+Covers: processors.attempts.attempt_calls, processors.attempts.turn_records, processors.sessions.attempt.
+"""
 
 from __future__ import annotations
 

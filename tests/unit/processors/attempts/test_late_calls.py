@@ -1,4 +1,7 @@
-"""Calls whose first token is late: left where somebody else can take them, kept where nobody can."""
+"""Calls whose first token is late: left where somebody else can take them, kept where nobody can.
+
+Covers: processors.attempts.turn_route.
+"""
 
 from __future__ import annotations
 

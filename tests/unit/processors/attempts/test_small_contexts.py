@@ -1,4 +1,7 @@
-"""Models with a small context: how long the answer may be, what of the conversation is sent, what does not fit."""
+"""Models with a small context: how long the answer may be, what of the conversation is sent, what does not fit.
+
+Covers: processors.attempts.turn_question.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""One partition's owner: what is committed, what survives a shuffle of the group, what is bounded."""
+"""One partition's owner: what is committed, what survives a shuffle of the group, what is bounded.
+
+Covers: processors.intake.command_inbox, processors.intake.delivery, processors.sessions.partition_sessions,
+processors.sessions.partition_tasks, processors.turns.worker_parts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How commands are taken in, and what is left when something breaks in between."""
+"""How commands are taken in, and what is left when something breaks in between.
+
+Covers: processors.sessions.session_logs, processors.turns.turn_stops.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A journal that has lost entries: its turns are known again from the prompts and the sessions' logs."""
+"""A journal that has lost entries: its turns are known again from the prompts and the sessions' logs.
+
+Covers: processors.sessions.decisions.lost_entries.
+"""
 
 from __future__ import annotations
 

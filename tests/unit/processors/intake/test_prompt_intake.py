@@ -1,4 +1,7 @@
-"""A prompt that comes while others of its session are open: what becomes of it, and of them."""
+"""A prompt that comes while others of its session are open: what becomes of it, and of them.
+
+Covers: processors.attempts.turn_calls, processors.sessions.open_turn, processors.sessions.session_lane.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How statuses and headers become failures."""
+"""How statuses and headers become failures.
+
+Covers: processors.providers.openai_package.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a writer knows of its log at each append."""
+"""What a writer knows of its log at each append.
+
+Covers: processors.writing.activity_teller.
+"""
 
 from __future__ import annotations
 

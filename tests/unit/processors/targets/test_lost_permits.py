@@ -1,4 +1,7 @@
-"""Permits whose words are lost or come late, whose asker dies, whose part of the limit moves."""
+"""Permits whose words are lost or come late, whose asker dies, whose part of the limit moves.
+
+Covers: processors.targets.permit_courier.
+"""
 
 from __future__ import annotations
 

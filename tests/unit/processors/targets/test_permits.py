@@ -1,4 +1,8 @@
-"""Workers that hold no part of a limit ask the one that does."""
+"""Workers that hold no part of a limit ask the one that does.
+
+Covers: processors.targets.permit_asks, processors.targets.permit_desk, processors.targets.permit_grants,
+processors.targets.place_dispatch, processors.targets.target_states.
+"""
 
 from __future__ import annotations
 

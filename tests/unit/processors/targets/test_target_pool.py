@@ -1,4 +1,7 @@
-"""Places at targets: who waits, in which order, and what they are told."""
+"""Places at targets: who waits, in which order, and what they are told.
+
+Covers: processors.targets.model_lines.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Several models asked side by side: their turns, and what becomes of their answers."""
+"""Several models asked side by side: their turns, and what becomes of their answers.
+
+Covers: processors.turns.turn_stops.
+"""
 
 from __future__ import annotations
 

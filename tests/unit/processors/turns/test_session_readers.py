@@ -1,4 +1,7 @@
-"""Who follows a session, and what it does to its turns: in virtual time, on a worker that is real."""
+"""Who follows a session, and what it does to its turns: in virtual time, on a worker that is real.
+
+Covers: processors.sessions.reader_brake.
+"""
 
 from __future__ import annotations
 

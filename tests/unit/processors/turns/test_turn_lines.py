@@ -1,4 +1,7 @@
-"""Turns one after another: failures, runs that another worker voids, and what is left to the next owner."""
+"""Turns one after another: failures, runs that another worker voids, and what is left to the next owner.
+
+Covers: processors.attempts.turn_runner, processors.turns.attempt_loop.
+"""
 
 from __future__ import annotations
 

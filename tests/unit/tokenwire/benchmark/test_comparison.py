@@ -1,4 +1,7 @@
-"""What counts as a regression, and what is noise."""
+"""What counts as a regression, and what is noise.
+
+Covers: tokenwire.benchmark.report.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a client may say, and when."""
+"""What a client may say, and when.
+
+Covers: gateway.clients.decisions.client_frames.
+"""
 
 from __future__ import annotations
 

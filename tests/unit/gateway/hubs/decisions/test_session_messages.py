@@ -1,4 +1,7 @@
-"""What clients are told of answers that change hands, of comparisons, and of a session told anew."""
+"""What clients are told of answers that change hands, of comparisons, and of a session told anew.
+
+Covers: gateway.hubs.decisions.session_snapshot.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Caps on sockets and on message rate."""
+"""Caps on sockets and on message rate.
+
+Covers: gateway.decisions.message_bucket, schemas.close_codes.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,9 @@
+"""A user's account: what is granted and refused, settled, corrected, reset and given back.
+
+Covers: processors.ledger.decisions.amounts, processors.ledger.decisions.open_runs, processors.ledger.decisions.usage,
+processors.ledger.decisions.verdicts.
+"""
+
 from __future__ import annotations
 
 import random

@@ -1,3 +1,8 @@
+"""Which limit is met, and how it is told.
+
+Covers: schemas.refusals.
+"""
+
 from __future__ import annotations
 
 from processors.ledger.decisions.limits import BLOCKED, REMEDIES, UNPRICED, WORDS, Measure, hardest, judge, sentence_of

@@ -1,3 +1,8 @@
+"""A minute that rolls, and the days and months of UTC.
+
+Covers: processors.ledger.decisions.calendar.
+"""
+
 from __future__ import annotations
 
 from processors.ledger.decisions.calendar import day_of, month_begins_us, month_of
