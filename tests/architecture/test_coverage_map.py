@@ -7,18 +7,19 @@ no test of `answer.py`. Any other test file names the modules in the last paragr
 
 Either way the test has to reach the module by what it imports and by the programs that it starts (`python -m`). That
 is a floor: that a test exercises a module and not only imports it is for whoever writes the line and whoever reads it.
+A test below `tests/unit` lies in the folder there that has the name of a source's folder: one that it covers, if any.
 """
 
 from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.architecture.import_graph import Graph, graph_of, name_of, reached_from
-from tests.architecture.source_tree import PACKAGES, SourceFile, source_files
+from tests.architecture.source_tree import PACKAGES, SourceFile, source_files, tracked_files
 
 __all__: list[str] = []
 
@@ -29,6 +30,16 @@ UNCOVERED: Final = {
 """Sources that no test file covers, and why none has to."""
 COVERS: Final = "Covers:"
 TEST: Final = "test_"
+UNIT: Final = Path("tests/unit")
+
+
+class Coverage(NamedTuple):
+    """A test file, the modules that its docstring names, those that it reaches, and those that it covers."""
+
+    test: Path
+    lines: Sequence[str]
+    reached: Set[str]
+    covered: Set[str]
 
 
 def is_test(source: SourceFile) -> bool:
@@ -75,29 +86,48 @@ def stem_of(test: SourceFile, stems: Iterable[str]) -> str | None:
     return max((stem for stem in stems if f"{name}_".startswith(f"{stem}_")), key=len, default=None)
 
 
+def coverage_of(sources: Sequence[SourceFile], modules: Mapping[str, SourceFile]) -> list[Coverage]:
+    """What each test file covers of the modules."""
+    graph, stems = program_graph(sources), {source.path.stem for source in modules.values()}
+    found = []
+    for test in filter(is_test, sources):
+        reached = reached_from(name_of(test), graph) & modules.keys()
+        stem, lines = stem_of(test, stems), named_covers(test)
+        by_name = {module for module in reached if modules[module].path.stem == stem}
+        found.append(Coverage(test.path, lines, reached, by_name | (reached & set(lines))))
+    return found
+
+
 def faults_of(sources: Sequence[SourceFile], uncovered: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with the map, a sentence each."""
     modules = {source.module: source for source in sources if is_covered(source)}
-    stems = {source.path.stem for source in modules.values()}
-    graph = program_graph(sources)
     covered: set[str] = set()
-    for test in filter(is_test, sources):
-        reached, stem = reached_from(name_of(test), graph), stem_of(test, stems)
-        covered |= {module for module in reached & modules.keys() if modules[module].path.stem == stem}
-        for module in named_covers(test):
+    for each in coverage_of(sources, modules):
+        covered |= each.covered
+        for module in each.lines:
             if module not in modules:
-                yield f"{test.path} covers {module}, which is no source"
-            elif module not in reached:
-                yield f"{test.path} covers {module}, which it does not reach by its imports"
-            else:
-                covered.add(module)
+                yield f"{each.test} covers {module}, which is no source"
+            elif module not in each.reached:
+                yield f"{each.test} covers {module}, which it does not reach by its imports"
+        yield from misplaced(each, modules)
     yield from (f"{module} has no test" for module in modules.keys() - covered - uncovered.keys())
     yield from (f"{module} is covered: it is no exception any more" for module in covered & uncovered.keys())
     yield from (f"{module} is an exception, and no source" for module in uncovered.keys() - modules.keys())
 
 
+def misplaced(each: Coverage, modules: Mapping[str, SourceFile]) -> Iterator[str]:
+    """A unit test beside none of what it covers; one that covers nothing as a whole may lie in any source's folder."""
+    if not each.test.is_relative_to(UNIT):
+        return
+    place = each.test.parent.relative_to(UNIT)
+    if each.covered and place not in {modules[module].path.parent for module in each.covered}:
+        yield f"{each.test} lies beside none of what it covers: {', '.join(sorted(each.covered))}"
+    if not any(place in path.parents for path in tracked_files()):
+        yield f"{each.test} lies in no source's folder"
+
+
 def test_each_source_has_its_test() -> None:
-    """Every source is covered or an exception with a reason; each line `Covers:` is true as far as imports go."""
+    """Every source is covered or an exception with a reason; unit tests lie as the sources do."""
     assert sorted(faults_of(source_files(), UNCOVERED)) == []
 
 
@@ -123,6 +153,8 @@ def test_rules_see_what_they_are_for() -> None:
         source_of("tests/properties/test_strand_properties.py", "import infra.rope"),
         source_of("tests/unit/infra/test_strand_end.py", "import infra.strand_end"),
         source_of("tests/unit/infra/test_knot.py", "import infra.rope"),
+        source_of("tests/unit/infra/kafka/test_rope.py", "import infra.rope"),
+        source_of("tests/unit/schema/test_nothing.py"),
         source_of(
             "tests/unit/infra/test_program.py", '"""\n\nCovers: infra.__main__."""\nRUN = ("python", "-m", "infra")\n'
         ),
@@ -135,4 +167,6 @@ def test_rules_see_what_they_are_for() -> None:
         "infra.knot has no test",
         "infra.cord is covered: it is no exception any more",
         "infra.string is an exception, and no source",
+        "tests/unit/infra/kafka/test_rope.py lies beside none of what it covers: infra.rope",
+        "tests/unit/schema/test_nothing.py lies in no source's folder",
     }

@@ -1,4 +1,7 @@
-"""Sessions that only ClickHouse still remembers: the real writer, the real engine, its endpoint, and a gateway."""
+"""Sessions that only ClickHouse still remembers: the real writer, the real engine, its endpoint, and a gateway.
+
+Covers: gateway.hubs.decisions.attach_plan.
+"""
 
 from __future__ import annotations
 

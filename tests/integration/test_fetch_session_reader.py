@@ -1,6 +1,6 @@
 """Incremental fetch sessions on one real broker and on three: joins, evictions, moved leaders; every record once.
 
-Covers: gateway.fetching.leader_fetcher, infra.embedded.cluster, infra.kafka.node_connection.
+Covers: gateway.fetching.leader_fetcher, infra.embedded.cluster, infra.kafka.fetch_request, infra.kafka.node_connection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The gateway on a real broker: relay, resume, devices, slow readers, gaps, outages and leaving.
 
-Covers: gateway.clients.client_connection, gateway.clients.session_requests, gateway.process.connected_services,
-gateway.process.departure, gateway.process.gateway_rules, gateway.process.open_connections, gateway.process.upkeep.
+Covers: gateway.clients.client_connection, gateway.clients.services, gateway.clients.session_requests,
+gateway.process.connected_services, gateway.process.departure, gateway.process.gateway_rules,
+gateway.process.open_connections, gateway.process.upkeep.
 """
 
 from __future__ import annotations

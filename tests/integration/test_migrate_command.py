@@ -15,7 +15,7 @@ from infra.settings import load_settings
 
 __all__: list[str] = []
 
-PREFIX: Final = "migrated-"
+PREFIX: Final = "migrated"
 COMMAND_S: Final = 60.0
 
 

@@ -1,7 +1,4 @@
-"""What stands in infra/deploy fits the code: settings, commands, packages, dependencies, the proxy's promises.
-
-Covers: gateway.clients.services.
-"""
+"""What stands in infra/deploy fits the code: settings, commands, packages, dependencies, the proxy's promises."""
 
 from __future__ import annotations
 

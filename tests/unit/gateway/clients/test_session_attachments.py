@@ -1,6 +1,6 @@
 """Attachments where the schedules of tests/properties do not go: lost logs, outages, slow clients, leaving.
 
-Covers: gateway.clients.attachment, gateway.hubs.session_hub.
+Covers: gateway.clients.attachment, gateway.hubs.decisions.attach_plan, gateway.hubs.session_hub.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Positions of followed partitions, and when one is left out or counts as gone.
-
-Covers: gateway.fetching.kafka_fetch.
-"""
+"""Positions of followed partitions, and when one is left out or counts as gone."""
 
 from __future__ import annotations
 

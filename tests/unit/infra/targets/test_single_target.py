@@ -1,7 +1,4 @@
-"""The one target that the settings name when there is no file.
-
-Covers: infra.targets.served_models.
-"""
+"""The one target that the settings name when there is no file."""
 
 from __future__ import annotations
 

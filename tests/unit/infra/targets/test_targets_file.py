@@ -1,6 +1,6 @@
 """The file of targets: what it may say, and how each fault in it is told.
 
-Covers: infra.targets.file_keys, infra.targets.file_tables, infra.targets.file_values.
+Covers: infra.targets.file_keys, infra.targets.file_tables, infra.targets.file_values, infra.targets.served_models.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Models with a small context: how long the answer may be, what of the conversation is sent, what does not fit.
-
-Covers: processors.attempts.turn_question.
-"""
+"""Models with a small context: how long the answer may be, what of the conversation is sent, what does not fit."""
 
 from __future__ import annotations
 

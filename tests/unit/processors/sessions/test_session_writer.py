@@ -1,7 +1,4 @@
-"""What a writer knows of its log at each append.
-
-Covers: processors.writing.activity_teller.
-"""
+"""What a writer knows of its log at each append."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Several models asked side by side: their turns, and what becomes of their answers.
 
-Covers: processors.turns.turn_stops.
+Covers: processors.attempts.turn_question, processors.turns.turn_stops.
 """
 
 from __future__ import annotations

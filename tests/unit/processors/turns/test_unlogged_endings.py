@@ -1,4 +1,7 @@
-"""A session that the cluster keeps no log for: its turns end, and whoever comes after finds nothing open."""
+"""A session that the cluster keeps no log for: its turns end, and whoever comes after finds nothing open.
+
+Covers: processors.writing.activity_teller.
+"""
 
 from __future__ import annotations
 

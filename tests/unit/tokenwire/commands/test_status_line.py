@@ -9,16 +9,10 @@ from tokenwire.commands.status_line import CLEAR, REWRITTEN_EVERY_S, StatusLine
 __all__: list[str] = []
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard error is one, 20 columns wide."""
+def test_line_is_rewritten_in_place(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seldom enough to be read, asking for its words only then; as wide as the terminal; gone when it is cleared."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "20")
-
-
-@pytest.mark.usefixtures("terminal")
-def test_line_is_rewritten_in_place(capsys: pytest.CaptureFixture[str]) -> None:
-    """Seldom enough to be read, asking for its words only then; as wide as the terminal; gone when it is cleared."""
     now_s, asked = 0.0, 0
 
     def told() -> str:
@@ -37,8 +31,7 @@ def test_line_is_rewritten_in_place(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr()
     rewritten = shown.err.split(CLEAR)
     assert shown.out == ""
-    assert [text[:6] for text in rewritten] == ["", "1 of 9", "2 of 9", "", ""][: len(rewritten)]
-    assert len(rewritten) == 4
+    assert [text[:6] for text in rewritten] == ["", "1 of 9", "2 of 9", ""]
     assert all(len(text) < 20 and "\x1b" not in text for text in rewritten)
 
 

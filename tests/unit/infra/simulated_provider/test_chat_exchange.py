@@ -1,7 +1,4 @@
-"""Requests for an answer, understood.
-
-Covers: infra.simulated_provider.chat_exchange.
-"""
+"""Requests for an answer, understood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer is packed in, and which encoding is chosen."""
+"""What an answer is packed in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from infra.clickhouse.decisions.answer_packing import ENCODINGS, chosen_encoding, is_on
+from infra.clickhouse.decisions.answer_packing import ENCODINGS
 from infra.embedded.answer_packing import BLOCK_BYTES_MAX, block_packed, encoded
 from tests.fakes.unpacking_client import DECODERS, unpacked
 
@@ -37,27 +37,3 @@ def test_large_bodies_are_several_blocks(size: int) -> None:
 def test_each_encoding_is_one_that_clients_undo(encoding: str) -> None:
     """Encoded and undone by the other side's rules it is the body."""
     assert DECODERS[encoding](encoded(b"a text " * 500, encoding)) == b"a text " * 500
-
-
-@pytest.mark.parametrize(
-    ("accepted", "chosen"),
-    [
-        ("", None),
-        ("identity", None),
-        ("*", None),
-        ("gzip, deflate, br, zstd", "zstd"),
-        ("LZ4", "lz4"),
-        ("zstd;q=0, gzip;q=0.5", "gzip"),
-        ("gzip;q=nonsense, deflate", "deflate"),
-        ("gzip;level=1", "gzip"),
-        ("x-gzip,br", "br"),
-    ],
-)
-def test_encoding_is_one_that_the_client_takes(accepted: str, chosen: str | None) -> None:
-    """Of what the header names without ruling it out, the cheapest."""
-    assert chosen_encoding(accepted) == chosen
-
-
-def test_parameters_say_yes_or_no() -> None:
-    """As ClickHouse reads them: anything but nothing, 0 and false."""
-    assert [is_on(value) for value in ("1", "true", "0", "False", "")] == [True, True, False, False, False]

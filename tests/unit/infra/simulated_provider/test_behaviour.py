@@ -1,7 +1,4 @@
-"""Directives in prompts.
-
-Covers: infra.simulated_provider.behaviour.
-"""
+"""Directives in prompts."""
 
 from __future__ import annotations
 
@@ -70,7 +67,7 @@ def test_fault_with_and_without_a_number() -> None:
 
 def test_page_tells_of_every_option_and_fault() -> None:
     """And each of its examples is understood."""
-    page = (Path(__file__).parents[3] / "docs" / "simulated-model.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "simulated-model.md").read_text()
     options, faults = page.split("| fault | what the client meets |")
     told = set(re.findall(r"^\| `(\w+)`", options, re.MULTILINE))
     rows = re.findall(r"^\| (`[^|]*)\|", faults, re.MULTILINE)

@@ -1,7 +1,4 @@
-"""The simulated provider's memory of its calls.
-
-Covers: infra.simulated_provider.call_log.
-"""
+"""The simulated provider's memory of its calls."""
 
 from __future__ import annotations
 

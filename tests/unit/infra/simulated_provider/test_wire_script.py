@@ -1,7 +1,4 @@
-"""What the simulated provider writes.
-
-Covers: infra.simulated_provider.wire_script.
-"""
+"""What the simulated provider writes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the simulated model says.
-
-Covers: infra.simulated_provider.answer_text.
-"""
+"""What the simulated model says."""
 
 from __future__ import annotations
 
