@@ -3,9 +3,12 @@
 `asyncio.timeout_at` sets and cancels a timer for every wait, a tenth of what reading a token costs. Here the timer
 stays: when it fires it looks whether the wait that is on now has outlasted its own moment, and otherwise sets
 itself to that moment. A stream whose tokens flow sees it fire once in a deadline's length. A wait that has outlasted
-its moment may be given a later one, without the task being disturbed. Everything else is as
-with `asyncio.timeout_at`: the task that waits is cancelled, and the cancellation becomes a TimeoutError here unless
-somebody else cancelled it too.
+its moment may be given a later one, without the task being disturbed. Everything else is as with
+`asyncio.timeout_at`: the task that waits is cancelled, and the cancellation becomes a TimeoutError here unless somebody
+else cancelled it too.
+
+A timer that comes late says that this process did not run. What was waited for may have come meanwhile, and nobody
+could read it: so the wait goes on once, for as long as the timer was late, a second at most.
 """
 
 from __future__ import annotations
@@ -13,14 +16,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
+from typing import Final
 
 __all__ = ["WaitLimit"]
+
+LATE_S: Final = 0.05
+EXCUSED_S_MAX: Final = 1.0
 
 
 class WaitLimit:
     """`with limit.until(moment_s): await …`, by one task, one wait at a time. `close` when done."""
 
-    __slots__ = ("cancelling", "ends_s", "expired", "later", "loop", "task", "timer")
+    __slots__ = ("cancelling", "due_s", "ends_s", "excused", "expired", "later", "loop", "task", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, later: Callable[[], float | None] = lambda: None) -> None:
         """`later` is asked when a wait has outlasted its moment: another moment to go on until, or None to end it."""
@@ -29,8 +36,11 @@ class WaitLimit:
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[object] | None = None
         self.ends_s = 0.0
+        self.due_s = 0.0
+        """When the timer was to fire."""
         self.cancelling = 0
         self.expired = False
+        self.excused = False
 
     def until(self, ends_s: float) -> WaitLimit:
         """The wait in the `with` block that follows ends at this moment of the loop's clock."""
@@ -43,7 +53,7 @@ class WaitLimit:
             raise RuntimeError("a wait can be limited in a task only")
         self.task = task
         self.cancelling = task.cancelling()
-        self.expired = False
+        self.expired = self.excused = False
         if self.timer is None or self.ends_s < self.timer.when():
             self.set_timer()
 
@@ -64,13 +74,19 @@ class WaitLimit:
 
     def set_timer(self) -> None:
         self.close()
+        self.due_s = max(self.ends_s, self.loop.time())
         self.timer = self.loop.call_at(self.ends_s, self.look)
 
     def look(self) -> None:
         self.timer = None
         if self.task is None:
             return  # nobody waits; the next wait sets the timer
-        if self.loop.time() < self.ends_s:
+        now_s = self.loop.time()
+        late_s = now_s - self.due_s
+        if late_s > LATE_S and not self.excused and now_s >= self.ends_s:
+            self.excused = True
+            self.ends_s = now_s + min(late_s, EXCUSED_S_MAX)
+        if now_s < self.ends_s:
             self.set_timer()
             return
         later_s = None

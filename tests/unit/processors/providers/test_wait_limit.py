@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 
 import pytest
 
@@ -10,6 +12,7 @@ from processors.providers.wait_limit import WaitLimit
 
 SOON_S = 0.02
 FAR_S = 60.0
+STILL_S = 0.2
 
 
 async def test_wait_that_is_too_long() -> None:
@@ -109,3 +112,40 @@ def test_outside_a_task() -> None:
         pass
 
     loop.close()
+
+
+async def test_loop_that_stood_still_reads_first() -> None:
+    """What came while the process did not run is there: it is read, however late the timer is."""
+    loop = asyncio.get_running_loop()
+    limit = WaitLimit(loop)
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    with here, there:
+
+        def stand_still() -> None:
+            there.send(b"in time")
+            time.sleep(STILL_S)
+
+        loop.call_soon(stand_still)
+        with limit.until(loop.time() + SOON_S):
+            assert await loop.sock_recv(here, 100) == b"in time"
+
+    assert not limit.expired
+    limit.close()
+
+
+async def test_late_timer_is_excused_once() -> None:
+    """Where nothing came, the wait ends after all; a moment that is over when it is told is no late timer."""
+    loop = asyncio.get_running_loop()
+    limit = WaitLimit(loop)
+    loop.call_soon(time.sleep, STILL_S)
+    with pytest.raises(TimeoutError), limit.until(loop.time() + SOON_S):
+        await loop.create_future()
+    excused = [limit.excused]
+
+    with pytest.raises(TimeoutError), limit.until(loop.time() - FAR_S):
+        await loop.create_future()
+    excused.append(limit.excused)
+    limit.close()
+
+    assert excused == [True, False]
