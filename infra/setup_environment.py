@@ -110,6 +110,7 @@ class Setup:
         if self.state.get("wheelhouse") == digest(LOCK_FILE) and folder.is_dir():
             return
         command = [str(self.python), "-m", "infra.client_distribution", "--wheelhouse", str(folder)]
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("a") as output:
             if subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode == 0:
                 self.state["wheelhouse"] = digest(LOCK_FILE)

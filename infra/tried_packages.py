@@ -6,15 +6,15 @@ not finished, or topics made that were deleted. So these are pinned, and a proce
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Final
 
+from packaging.requirements import Requirement
+
 __all__ = ["USED_INSIDE", "OtherVersion", "other_versions", "require_tried_packages"]
 
 USED_INSIDE: Final = ("aiokafka", "faust-streaming", "websockets")
-PIN: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*==\s*(?P<version>[^;,\s]+)")
 
 
 class OtherVersion(Exception):
@@ -34,9 +34,8 @@ def require_tried_packages() -> None:
 
 def other_versions(pins: Iterable[str], installed: Callable[[str], str]) -> list[str]:
     """What to install instead, `name==version (not …)` each. `pins`: requirements as pyproject.toml writes them."""
-    wrong = []
-    for pin in pins:
-        found = PIN.match(pin)
-        if found is not None and found["name"] in USED_INSIDE and installed(found["name"]) != found["version"]:
-            wrong.append(f"{found['name']}=={found['version']} (not {installed(found['name'])})")
-    return wrong
+    return [
+        f"{wanted.name}{wanted.specifier} (not {found})"
+        for wanted in map(Requirement, pins)
+        if wanted.name in USED_INSIDE and not wanted.specifier.contains(found := installed(wanted.name))
+    ]

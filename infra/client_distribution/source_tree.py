@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import sys
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from packaging.requirements import Requirement
 
 from infra.client_distribution.decisions.import_closure import Closure, closure_of, moved
 
@@ -23,7 +24,6 @@ __all__ = [
     "DISTRIBUTION",
     "PublicName",
     "UndeclaredImport",
-    "name_of",
     "public_names",
     "requirements",
     "write_tree",
@@ -108,12 +108,8 @@ def requirements(root: Path = ROOT) -> tuple[list[str], list[str]]:
     Bounds are Tokenwire's own; what is pinned there for its internals, which the client does not use, may be newer.
     """
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    bounds = {name_of(entry): entry.replace("==", "~=") for entry in project["dependencies"]}
+    bounds = {Requirement(entry).name: entry.replace("==", "~=") for entry in project["dependencies"]}
     return [bounds[name] for name in sorted(set(BASE.values()))], [bounds[name] for name in sorted(set(KAFKA.values()))]
-
-
-def name_of(requirement: str) -> str:
-    return re.split(r"[\[<>=~ ]", requirement, maxsplit=1)[0].lower()
 
 
 def write_tree(folder: Path, root: Path = ROOT) -> None:

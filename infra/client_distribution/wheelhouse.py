@@ -7,16 +7,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Final
 
-from infra.client_distribution.source_tree import ROOT, name_of, requirements
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from infra.client_distribution.source_tree import ROOT, requirements
 
 __all__ = ["fill_wheelhouse", "locked_entries", "needed_names"]
 
 DOWNLOAD_S_MAX: Final = 300
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 ENTRY: Final = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==.*?(?=^[A-Za-z0-9]|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -37,20 +39,13 @@ def fill_wheelhouse(folder: Path) -> None:
 def needed_names(wanted: Iterable[str]) -> set[str]:
     """The distributions that these requirements bring, by what is installed here."""
     names: set[str] = set()
-    waiting = [name_of(requirement) for requirement in wanted]
+    waiting = [Requirement(entry) for entry in wanted]
     while waiting:
-        name = waiting.pop().lower().replace("_", "-")
-        if name in names:
-            continue
-        try:
-            further = requires(name) or []
-        except PackageNotFoundError:  # asked for on other systems or Pythons only
-            continue
-        names.add(name)
-        for requirement in further:
-            found = NAME.match(requirement)
-            if found is not None and "extra ==" not in requirement:
-                waiting.append(found[0])
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name not in names and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            names.add(name)
+            waiting += map(Requirement, requires(name) or ())
     return names
 
 

@@ -75,3 +75,14 @@ def test_run_as_a_script_without_site_packages() -> None:
 
     assert finished.returncode == 0
     assert "--venv" in finished.stdout
+
+
+def test_home_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only a test needs can't be fetched, and nothing else is held up by that."""
+    monkeypatch.setenv("TOKENWIRE_HOME", str(tmp_path / "gone"))
+    setup = Setup(tmp_path / "venv")
+    setup.python = Path("/bin/false")
+    setup.fill_wheelhouse()
+
+    assert "wheelhouse" not in setup.state
+    assert setup.log_file.exists()
