@@ -24,6 +24,8 @@ const BLOCK_CHARS_MAX = 65_536;
 /** A tail that took this long is left alone for some times as long. */
 const DEAR_MS = 4;
 const PAUSE_FACTOR = 8;
+/** So many blocks are laid out together, and beyond the first so many only where they are looked at. */
+const PART_BLOCKS = 100;
 const ITEM = /\n {0,3}(?:[-*+]|\d{1,9}[.)])[ \t]/g;
 /** Control signs but tab and newline have no look and no business in an answer (such as terminal escapes). */
 const CONTROL_SIGNS = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/g;
@@ -38,6 +40,8 @@ export class AnswerView {
   /** What was given, without control signs. */
   #text = "";
   #document = newDocument();
+  /** What is final goes in here. */
+  #part = this.node;
   #notes = new NotesView();
   /** Only definitions are looked for, nothing is shown. */
   #collecting = false;
@@ -90,6 +94,7 @@ export class AnswerView {
     this.#ready = [];
     this.#code = null;
     this.#tail = [];
+    this.#part = this.node;
     this.node.replaceChildren();
   }
 
@@ -157,8 +162,17 @@ export class AnswerView {
     const block = this.#ready.shift();
     if (this.#notes.takes(block, { ended: !this.#early })) return true;
     readInline(block, this.#document);
-    this.node.append(...render(block.tokens, { final: true, noteReference: (name) => this.#notes.reference(name) }));
+    this.#append(...render(block.tokens, { final: true, noteReference: (name) => this.#notes.reference(name) }));
     return true;
+  }
+
+  /** Show what is final, behind all that is. */
+  #append(...nodes) {
+    if (this.#part.childElementCount >= PART_BLOCKS) {
+      this.#part = element("div", { class: "part" });
+      this.node.append(this.#part);
+    }
+    this.#part.append(...nodes);
   }
 
   #beginCode({ tokens: [token], start }, piece) {
@@ -166,7 +180,7 @@ export class AnswerView {
     if (token.type !== "fence" || line === 0) return false;
     this.#dropTail();
     const view = this.#collecting ? null : new CodeView(languageOf(token.info));
-    if (view) this.node.append(view.node);
+    if (view) this.#append(view.node);
     this.#code = { view, marker: token.markup, indent: /^ */.exec(piece.slice(start))[0].length };
     return this.#settle([], line);
   }

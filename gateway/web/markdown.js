@@ -29,6 +29,9 @@ import { useNotes } from "./markdown_notes.js";
 const DEPTH_MAX = 20;
 /** Brackets in each other within a line, a little more so that the blocks' own limit comes first. */
 const NESTING_MAX = DEPTH_MAX + 4;
+/** Cells that a table's rows may lack, beside as many as they have: each is made up, and a line of one may lack hundreds. */
+const CELLS_LACKING_MAX = 64;
+const DELIMITER_ROW = /^[-:| \t]*\|[-:| \t]*$/;
 const ENDED_BY_BLANK = new Set(["paragraph_open", "heading_open", "hr", "table_open", "blockquote_open"]);
 const TASK = /^\[([ xX])\][ \t]+(?=\S)/;
 const TITLE = /^["'(]/;
@@ -36,7 +39,7 @@ const LINE_BREAK = /<br[ \t]{0,8}\/?>/iy;
 
 const parser = new MarkdownIt({ html: false, linkify: true, maxNesting: NESTING_MAX });
 for (const schema of ["ftp:", "mailto:", "//"]) parser.linkify.add(schema, null);
-parser.block.ruler.before("table", "too_deep", readTooDeep);
+parser.block.ruler.before("table", "as_written", readAsWritten);
 parser.inline.ruler.before("autolink", "line_break", readLineBreak);
 useMath(parser);
 useNotes(parser);
@@ -155,12 +158,16 @@ function markTasks(tokens) {
   }
 }
 
-/** What is nested beyond the limit is a paragraph as it was written: markdown-it would leave it out. */
-function readTooDeep(state, startLine, endLine, silent) {
-  if (state.level < DEPTH_MAX) return false;
+/**
+ * What is nested beyond the limit is a paragraph as it was written: markdown-it would leave it out. So is a table most of
+ * whose cells are not there: markdown-it makes up to 65,536 of them, of a few hundred characters.
+ */
+function readAsWritten(state, startLine, endLine, silent) {
+  const isDeep = state.level >= DEPTH_MAX;
+  if (!isDeep && !lacksCells(state, startLine, endLine)) return false;
   if (silent) return true;
   let line = startLine;
-  while (line < endLine && (state.isEmpty(line) || state.sCount[line] >= state.blkIndent)) line += 1;
+  while (line < endLine && (state.isEmpty(line) ? isDeep : state.sCount[line] >= state.blkIndent)) line += 1;
   state.push("paragraph_open", "p", 1).map = [startLine, line];
   const inline = state.push("inline", "", 0);
   inline.content = state.getLines(startLine, line, state.blkIndent, false).trim();
@@ -168,6 +175,29 @@ function readTooDeep(state, startLine, endLine, silent) {
   state.push("paragraph_close", "p", -1);
   state.line = line;
   return true;
+}
+
+/** Whether what looks like a table begins here and its rows, up to where markdown-it ends it, lack more cells than they have. */
+function lacksCells(state, startLine, endLine) {
+  const delimiters = lineOf(state, startLine + 1, endLine);
+  if (!DELIMITER_ROW.test(delimiters)) return false;
+  const columns = barsOf(delimiters) - 1;
+  const endings = parser.block.ruler.getRules("blockquote");
+  let lacking = -CELLS_LACKING_MAX;
+  for (let line = startLine + 2; line < endLine && !state.isEmpty(line) && state.sCount[line] >= state.blkIndent; line += 1) {
+    if (endings.some((ends) => ends(state, line, endLine, true))) break; // a look further would cost the text's square
+    const cells = barsOf(lineOf(state, line, endLine)) + 1;
+    lacking += Math.max(0, columns - cells) - cells;
+  }
+  return lacking > 0;
+}
+
+function lineOf({ src, bMarks, tShift, eMarks }, line, endLine) {
+  return line < endLine ? src.slice(bMarks[line] + tShift[line], eMarks[line]) : "";
+}
+
+function barsOf(text) {
+  return text.split("|").length - 1;
 }
 
 /** The one piece of HTML that models write in tables, where Markdown has no other way to say it. */

@@ -65,6 +65,32 @@ export default {
     equal(kinds(SAMPLE), ["heading", "paragraph", "ordered_list", "blockquote", "table", "hr", "fence", "paragraph"]);
   },
 
+  "a table makes up no more cells than it has, or it is text as it was written": async () => {
+    const row = (cells) => `|${"a|".repeat(cells)}\n`;
+    const table = (columns, rows, cells) => row(columns) + `|${"-|".repeat(columns)}\n` + row(cells).repeat(rows);
+
+    equal(kinds(table(40, 30, 40)), ["table"]);
+    equal(kinds(table(6, 100, 3)), ["table"]);
+    equal(kinds(table(5, 12, 1)), ["table"]);
+    equal(kinds(`${table(4, 2, 4)}${"- item\n".repeat(500)}`), ["table", "bullet_list"]);
+    equal(kinds(`${table(40, 100, 1)}\nBehind it.`), ["paragraph", "paragraph"]);
+    equal((await rendered(table(40, 100, 1))).textContent.replace(/\s/g, "").length, table(40, 100, 1).replace(/\s/g, "").length);
+    equal(kinds(`> ${table(40, 100, 1).replaceAll("\n", "\n> ")}`), ["blockquote"]);
+    for (const text of [table(3000, 3000, 1), "# a|b\n|-|-|\n".repeat(5000), "a|b\n-|-\nc\n# d\n".repeat(5000)]) {
+      ok(tokensOf(text).flat().length < 4 * text.length);
+    }
+  },
+
+  "a long answer is laid out in parts, in one order": async () => {
+    const pieces = Array.from({ length: 70 }, (_, index) => `Word ${index}.\n\n- item ${index}\n\n~~~\ncode ${index}\n~~~\n\n`);
+    const [whole, streamed] = [await rendered(pieces.join("")), await rendered(pieces.join(""), pieces)];
+
+    equal(whole.querySelectorAll(":scope > .part").length, 2);
+    equal([...whole.querySelectorAll("p")].map(({ textContent }) => textContent), pieces.map((_, index) => `Word ${index}.`));
+    ok(whole.textContent.indexOf("item 69") < whole.textContent.indexOf("code 69"));
+    equal(plain(streamed), plain(whole));
+  },
+
   "a list keeps code and lists within its items": async () => {
     const items = [...(await rendered(SAMPLE)).querySelectorAll("ol > li")];
 
