@@ -109,7 +109,7 @@ audit: setup  ## Locked wheels and jars against published advisories (tests/data
 	@$(BIN)/python -m tests.advisories
 
 schemas: setup  ## Regenerate the JSON Schema and the references made from the sources
-	$(BIN)/python -m tokenwire.generated_references
+	$(BIN)/python -m tokenwire.references.generated_references
 
 bench: setup  ## The whole line against straight calls, then the worker against a plain loop, interleaved in one run
 	$(BIN)/tokenwire bench

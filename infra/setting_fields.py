@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from infra.kafka.decisions.broker_tokens import extension_fault
 from infra.network_environment import is_loopback
 from schemas.topics import PREFIX, PREFIX_CHARS_MAX, PREFIX_PATTERN
 
@@ -17,6 +16,8 @@ __all__ = ["ENVIRONMENT_PREFIX", "LINE_WAIT_S", "SettingFields", "SettingsError"
 
 ENVIRONMENT_PREFIX = "TOKENWIRE_"
 LINE_WAIT_S = 86_400.0
+EXTENSION_NAME: Final = re.compile(r"[A-Za-z]{1,64}")
+EXTENSION_VALUE: Final = re.compile(r"[\x21-\x7e]{1,1024}")
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -314,3 +315,12 @@ class SettingFields(BaseSettings):
         if 0 < len(value.get_secret_value().encode()) < 32:
             raise ValueError("must have at least 32 bytes, or be left out")
         return value
+
+
+def extension_fault(name: str, value: str) -> str | None:
+    """What is wrong with a SASL extension (RFC 7628); None: nothing."""
+    if not EXTENSION_NAME.fullmatch(name) or name.lower() == "auth":
+        return f"{name!r} is no name of a SASL extension: letters only, and not auth"
+    if not EXTENSION_VALUE.fullmatch(value):
+        return f"the value of {name} must be visible characters"
+    return None

@@ -19,10 +19,10 @@ from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.broker_jars import jars_folder
 from infra.embedded.child_log import read_tail
 from infra.embedded.child_process import ChildProcess, start_child
-from infra.embedded.ports import find_free_port
 from infra.interpreter_settings import RETURNING_ALLOCATOR
 from infra.kafka.session_topics import SessionTopics, SessionTopicsUnavailable
 from infra.kafka.topic_admin import ensure_topics
+from infra.ports import find_free_port
 from infra.settings import Settings, load_settings
 
 __all__ = ["Design", "Ground", "RunningGateway", "measuring_ground", "prepared_topics", "running_gateway"]

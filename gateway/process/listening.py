@@ -6,7 +6,7 @@ import errno
 import socket as sockets
 from typing import Final
 
-from infra.embedded.ports import PortTaken
+from infra.ports import PortTaken
 
 __all__ = ["bound_listener"]
 

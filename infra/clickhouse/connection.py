@@ -19,7 +19,7 @@ from clickhouse_connect.driver.exceptions import OperationalError
 
 from infra.clickhouse.engine_files import EngineFiles
 from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable
-from infra.embedded.embedded_parts import EmbeddedPart, require_embedded
+from infra.embedded_parts import EmbeddedPart, require_embedded
 from infra.settings import Settings
 
 __all__ = ["ClickHouseConnection"]

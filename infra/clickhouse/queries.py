@@ -17,7 +17,7 @@ from clickhouse_connect.driver.exceptions import OperationalError
 from infra.clickhouse.decisions.reader_access import READER_NAME
 from infra.clickhouse.errors import ClickHouseRefused, ClickHouseUnavailable
 from infra.clickhouse.reader_token import reader_token
-from infra.embedded.ports import LOOPBACK
+from infra.ports import LOOPBACK
 from infra.settings import Settings
 
 __all__ = ["reading_access", "run_query"]

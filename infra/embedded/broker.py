@@ -34,7 +34,8 @@ from infra.embedded.child_log import bound_log, read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.child_spec import ChildSpec
 from infra.embedded.decisions.child_environment import child_environment
-from infra.embedded.ports import (
+from infra.kafka.readiness import answers_metadata
+from infra.ports import (
     LOOPBACK,
     ListenAddress,
     choose_port,
@@ -43,7 +44,6 @@ from infra.embedded.ports import (
     keep_port,
     until_ports_free,
 )
-from infra.kafka.readiness import answers_metadata
 from infra.settings import Settings
 
 __all__ = ["JAVA_OPTIONS", "NO_PROPERTIES", "BrokerPorts", "BrokerStartFailed", "EmbeddedBroker", "new_cluster_id"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from infra.embedded.ports import LOOPBACK
+from infra.ports import LOOPBACK
 
 __all__ = ["MESSAGE_BYTES_MAX", "NO_PROPERTIES", "ClusterMember", "log_configuration", "server_properties"]
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from infra.connection_faults import connection_fault
-from infra.embedded.embedded_parts import EmbeddedPart, EmbeddedPartsMissing, require_embedded
+from infra.embedded_parts import EmbeddedPart, EmbeddedPartsMissing, require_embedded
 from infra.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 import aiohttp
 
-from infra.embedded.ports import ListenAddress
+from infra.ports import ListenAddress
 
 __all__ = ["ChildSpec", "ReadyProbe", "check_order", "until_ready"]
 

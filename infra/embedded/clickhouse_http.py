@@ -32,9 +32,9 @@ from infra.clickhouse.embedded_reader import Answer, EmbeddedReader, ReadRequest
 from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, ResultTooLarge
 from infra.clickhouse.reader_token import TOKEN_PLACE
 from infra.embedded.answer_packing import block_packed, encoded
-from infra.embedded.ports import LOOPBACK, PortTaken
 from infra.embedded.reader_door import ReaderDoor
 from infra.host_names import LOOPBACK_NAMES, only_asked_by
+from infra.ports import LOOPBACK, PortTaken
 
 __all__ = ["ClickHouseEndpoint"]
 

@@ -20,8 +20,8 @@ import structlog
 from infra.embedded.broker import JAVA_OPTIONS, BrokerStartFailed, EmbeddedBroker, new_cluster_id
 from infra.embedded.broker_files import NO_PROPERTIES, ClusterMember
 from infra.embedded.broker_jars import JarsProgress, jars_folder
-from infra.embedded.ports import LOOPBACK
 from infra.kafka.readiness import answers_metadata
+from infra.ports import LOOPBACK
 from infra.settings import Settings
 
 __all__ = ["EmbeddedCluster"]

@@ -31,7 +31,7 @@ from infra.clickhouse.reader_engine import ReaderEngine, reader_engine
 from infra.clickhouse.readers_notice import NoticeFile
 from infra.confinement import Confinement, confine
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
-from infra.embedded.embedded_parts import EmbeddedPart, require_embedded
+from infra.embedded_parts import EmbeddedPart, require_embedded
 from infra.host_names import known_names
 from infra.settings import Settings
 from infra.stop_signals import heed_signals

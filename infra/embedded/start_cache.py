@@ -17,8 +17,8 @@ from typing import Final
 from infra.embedded.broker import BrokerStartFailed, EmbeddedBroker
 from infra.embedded.broker_jars import BrokerJarsUnavailable, jars_folder, resolve_broker_jars_async, start_cache_file
 from infra.embedded.child_process import start_child
-from infra.embedded.embedded_parts import EmbeddedPartsMissing
-from infra.embedded.ports import PortTaken
+from infra.embedded_parts import EmbeddedPartsMissing
+from infra.ports import PortTaken
 from infra.settings import SettingsError, load_settings
 
 __all__ = ["StartCacheNotMade", "make_start_cache"]

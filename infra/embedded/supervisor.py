@@ -31,7 +31,7 @@ from infra.embedded.child_spec import ChildSpec, check_order, until_ready
 from infra.embedded.decisions.child_environment import program_environment
 from infra.embedded.decisions.restart_policy import ChildExit, GiveUp, RestartAt, RestartPolicy, decide_restart
 from infra.embedded.decisions.stop_times import whole_stop_s
-from infra.embedded.ports import first_taken, until_ports_free
+from infra.ports import first_taken, until_ports_free
 
 __all__ = ["NotStarted", "Supervisor"]
 

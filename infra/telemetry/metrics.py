@@ -13,8 +13,8 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from infra.embedded.ports import LOOPBACK, PortTaken
 from infra.host_names import LOOPBACK_NAMES, only_asked_by
+from infra.ports import LOOPBACK, PortTaken
 from infra.telemetry.metric_names import Metric
 from infra.telemetry.shared_metrics import added_up, metrics_folder
 

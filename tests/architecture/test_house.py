@@ -25,6 +25,11 @@ FLOORS: Final = {
         "decisions",
     ),
     "producers": ("batches", "answers", "dead_letters", ""),
+    "infra": (
+        *("client_distribution", "deploy", "embedded", "clickhouse", "simulated_provider", "targets", "kafka"),
+        *("telemetry", "", "decisions"),
+    ),
+    "tokenwire": ("", "references", "commands", "benchmark", "line"),
 }
 """Of each package its folders, top first; "" are the modules that lie in none. A module imports from its own folder
 and from those after it; a folder's `decisions/` counts as the folder."""

@@ -24,7 +24,7 @@ from infra.access_tokens import issue_token
 from infra.clickhouse.reader_token import reader_token
 from infra.embedded.child_log import read_tail
 from infra.embedded.child_process import start_child
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.server import SimulatedProvider
 from processors.analytics.analytics_process import AnalyticsReady, run_analytics

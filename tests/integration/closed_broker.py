@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.embedded.broker import NO_PROPERTIES, EmbeddedBroker
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from infra.settings import Settings, load_settings
 from tests.integration.broker_fixture import new_broker
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.broker import EmbeddedBroker
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from tests.integration.broker_fixture import new_broker
 
 __all__ = ["Authority", "SecureBroker", "needs_openssl", "secure_broker"]

@@ -18,7 +18,7 @@ from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.reader_token import reader_headers, reader_token
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from infra.settings import Settings, load_settings
 from processors.analytics.decisions.analytics_rows import row_of
 from processors.analytics.turn_table import ClickHouseTurnTable

@@ -19,7 +19,7 @@ from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.clickhouse.reader_token import reader_token
 from infra.embedded.broker import EmbeddedBroker
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from infra.settings import Settings
 from schemas.client_messages import Attach
 from schemas.gateway_messages import Delta

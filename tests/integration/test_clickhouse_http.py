@@ -16,7 +16,7 @@ from infra.clickhouse.embedded_reader import EmbeddedReader, ReaderLimits, ReadR
 from infra.clickhouse.errors import ClickHouseRefused, ClickHouseUnavailable, DataFolderInUse
 from infra.clickhouse.queries import run_query
 from infra.embedded.clickhouse_http import ClickHouseEndpoint
-from infra.embedded.ports import PortTaken, find_free_port
+from infra.ports import PortTaken, find_free_port
 from infra.settings import load_settings
 from processors.analytics.decisions.analytics_rows import identity_of, row_of
 from processors.analytics.turn_table import ClickHouseTurnTable

@@ -17,11 +17,11 @@ from structlog.testing import capture_logs
 from gateway.fetching.fetch_session_reader import FetchSessionReader
 from infra.clock import SystemClock
 from infra.embedded.broker import EmbeddedBroker
-from infra.embedded.ports import find_free_port
 from infra.kafka.connection import librdkafka_options
 from infra.kafka.log_client import LogClient, LogRecord, UnknownLog
 from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import ensure_topics
+from infra.ports import find_free_port
 from infra.settings import Settings, load_settings
 from processors.analytics.records_consumer import RecordsConsumer
 from processors.writing.log_appender import LogAppender

@@ -19,8 +19,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.embedded.broker import BrokerStartFailed, EmbeddedBroker
 from infra.embedded.broker_jars import resolve_broker_jars, start_cache_file
-from infra.embedded.ports import ListenAddress, PortTaken, keep_port
 from infra.embedded.supervisor import Supervisor
+from infra.ports import ListenAddress, PortTaken, keep_port
 from tests.integration.broker_fixture import cache_folder, new_broker
 from tests.integration.process_probe import is_alive, other_server_on, run_script, until, wait_for_line
 

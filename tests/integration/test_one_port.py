@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 import tokenwire
 from infra.embedded.broker import EmbeddedBroker
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from infra.settings import Settings
 from schemas.gateway_messages import Attached, Delta, End
 from tests.integration.gateway_line import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from infra.simulated_provider.server import SimulatedProvider
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (

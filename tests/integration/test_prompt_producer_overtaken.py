@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from infra.embedded.broker import EmbeddedBroker
-from infra.embedded.ports import find_free_port
 from infra.kafka.log_client import LogClient
 from infra.kafka.topic_admin import ensure_topics
+from infra.ports import find_free_port
 from infra.settings import Settings, load_settings
 from producers.prompt_producer import PromptProducer
 from schemas.codec import decode_prompt_command

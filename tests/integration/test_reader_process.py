@@ -19,7 +19,7 @@ import pytest_asyncio
 from infra.clickhouse.decisions.reader_tables import OLD_PARTS_S_MIN, ReadersNotice
 from infra.clickhouse.reader_token import TOKEN_PLACE, reader_headers, reader_token
 from infra.clickhouse.readers_notice import notice_path
-from infra.embedded.ports import find_free_port, is_port_free
+from infra.ports import find_free_port, is_port_free
 from tests.integration.process_probe import other_server_on
 from tests.integration.reader_line import ReaderProcess, Writer, reader_process, start, writer
 

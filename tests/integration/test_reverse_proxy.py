@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from schemas.client_messages import SUBPROTOCOL, Attach, Hello
 from schemas.codec import encode
 from schemas.gateway_messages import Delta

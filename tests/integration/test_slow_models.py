@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from infra.embedded.broker import EmbeddedBroker
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from infra.simulated_provider.server import SimulatedProvider
 from producers.sdk import Receipt
 from schemas.session_events import TurnWaiting

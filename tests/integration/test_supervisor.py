@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.decisions.restart_policy import RestartPolicy
-from infra.embedded.ports import find_free_port
 from infra.embedded.rolling_restart import Step, replace_in_turn, restart_in_turn
 from infra.embedded.supervisor import NotStarted, Supervisor
+from infra.ports import find_free_port
 from tests.integration.process_probe import is_alive, run_script, until, wait_for_line
 from tests.integration.supervised_children import WAITING, child, running
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from infra.embedded.child_spec import ChildSpec
 from infra.embedded.decisions.restart_policy import RestartPolicy
-from infra.embedded.ports import ListenAddress, find_free_port
 from infra.embedded.supervisor import Supervisor
+from infra.ports import ListenAddress, find_free_port
 from tests.integration.process_probe import until
 from tests.integration.supervised_children import child, running, said
 

@@ -10,9 +10,9 @@ from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from infra.embedded.broker import EmbeddedBroker
-from infra.embedded.ports import find_free_port
 from infra.kafka.session_topics import SessionTopics
 from infra.kafka.topic_admin import TopicsUnavailable, TopicsUnfit, ensure_topics
+from infra.ports import find_free_port
 from infra.settings import Settings, load_settings
 from schemas.identifiers import SessionKey
 from schemas.topics import TopicSpec

@@ -19,7 +19,7 @@ from confluent_kafka import Producer as PlainProducer
 from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.embedded.ports import is_port_free
+from infra.ports import is_port_free
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.call_log import prompt_sha256
 from schemas.client_messages import Attach, Cancel, ClientMessage, Hello, Prompt

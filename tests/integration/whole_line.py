@@ -28,8 +28,8 @@ from infra.simulated_provider.call_log import Call
 from tests.integration.broker_fixture import QUICK_JAVA, lend_jars
 from tests.integration.broker_release import RELEASE_VARIABLE, line_module
 from tests.integration.process_probe import is_alive
-from tokenwire.commands.access_token import issue_page_token
 from tokenwire.commands.page import page_address
+from tokenwire.line.page_token import issue_page_token
 
 __all__ = ["BROKERS_VARIABLE", "POLL_S", "Killed", "WholeLine", "child_ids", "running_line"]
 

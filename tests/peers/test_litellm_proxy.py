@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from infra.embedded.child_log import read_tail
 from infra.embedded.child_process import ChildProcess, start_child
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from infra.simulated_provider.answer_text import answer_for
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.server import SimulatedProvider

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from infra.embedded.decisions.port_choice import (
+from infra.decisions.port_choice import (
     OUTGOING_ASSUMED,
     ROOM_MIN,
     may_be_kept,

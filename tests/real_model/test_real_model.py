@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from schemas.gateway_messages import Waiting
 from tests.integration.chat_client import ChatClient, SeenTurn
 from tests.integration.whole_line import WholeLine, running_line

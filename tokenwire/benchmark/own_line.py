@@ -24,9 +24,9 @@ from infra.embedded.child_log import read_tail
 from infra.embedded.child_process import ChildProcess, start_child
 from infra.embedded.decisions.child_environment import program_environment
 from infra.settings import Settings, load_settings
-from tokenwire.commands.access_token import issue_page_token
-from tokenwire.jars_progress import show_jars_progress
-from tokenwire.running_line import RunningLine, running_line
+from tokenwire.line.jars_progress import show_jars_progress
+from tokenwire.line.page_token import issue_page_token
+from tokenwire.line.running_line import RunningLine, running_line
 
 __all__ = ["LineNotStarted", "OwnLine", "own_line"]
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-if TYPE_CHECKING:
-    from infra.settings import Settings
-
-__all__ = ["ISSUED_ELSEWHERE", "issue_page_token", "token"]
+__all__ = ["ISSUED_ELSEWHERE", "token"]
 
 HOUR_S: Final = 3_600
 ISSUED_ELSEWHERE: Final = (
@@ -33,7 +30,8 @@ def token(user: str, hours: float, as_json: bool) -> None:
     Example:
       tokenwire token --user alice
     """
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
+    from tokenwire.line.page_token import issue_page_token
 
     settings = client_start()
     if settings.auth_jwks is not None:
@@ -50,18 +48,3 @@ def token(user: str, hours: float, as_json: bool) -> None:
         click.echo(json.dumps({"token": issued, "user": user, "expires_at_s": int(now_s + hours * HOUR_S)}))
     else:
         click.echo(issued)
-
-
-def issue_page_token(settings: Settings, user: str, *, ttl_s: float, now_s: float) -> str:
-    """A token that the gateways of these settings accept. Raises InvalidField, SecretDamaged."""
-    from infra.access_tokens import issue_token
-    from infra.keys import token_secret
-
-    return issue_token(
-        token_secret(settings),
-        user,
-        ttl_s=ttl_s,
-        now_s=now_s,
-        audience=settings.auth_audience,
-        issuer=settings.auth_issuer,
-    )

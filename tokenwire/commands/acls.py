@@ -34,7 +34,7 @@ def acls(roles: tuple[str, ...], named: tuple[str, ...], make: bool) -> None:
       KAFKA_WORKER_PASSWORD=… tokenwire acls --apply
     """
     from infra.kafka.access_setup import line_rights, make_access
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     wanted = [Role(role) for role in roles] or [*Role]

@@ -50,7 +50,7 @@ def list_batches(as_json: bool) -> None:
       tokenwire batch list
     """
     from producers.batches.batch_ledger import known_batches
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     told = [described(view) for view in known_batches(settings.home)]
@@ -89,7 +89,7 @@ def watch_batch(named: str, as_json: bool) -> int:
       tokenwire batch watch nightly --json
     """
     from producers.batches.batch_ledger import find_batch
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     progress = BatchProgress(find_batch(settings.home, named))
@@ -116,7 +116,7 @@ def cancel_batch(named: str, limit_s: float, as_json: bool) -> int:
       tokenwire batch cancel nightly --json
     """
     from producers.batches.batch_ledger import find_batch
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     progress = BatchProgress(find_batch(settings.home, named))

@@ -37,7 +37,7 @@ async def publish_cancel(user: str, session: str, prompt_id: str, *, as_json: bo
     from producers.prompt_producer import PromptProducer
     from schemas.identifiers import check_prompt_id, check_session_id, check_user_id
     from schemas.prompts import PromptCancelled
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     check_user_id(user)

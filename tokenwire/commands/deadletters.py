@@ -111,7 +111,7 @@ def retry_letters(offsets: tuple[int, ...], every: bool, **options: Any) -> int:
 
 async def told_list(reason: str, user: str, since: datetime | None, *, limit: int, as_json: bool) -> None:
     from producers.dead_letters.dead_letter_box import DeadLetterBox
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     shown = 0
@@ -176,7 +176,7 @@ def described(found: FoundLetter) -> dict[str, Any]:
 
 async def told_letter(offset: int, *, text: bool, as_json: bool) -> None:
     from producers.dead_letters.dead_letter_box import DeadLetterBox
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     async with DeadLetterBox(settings) as box:
@@ -215,7 +215,7 @@ async def retried(offsets: tuple[int, ...], options: dict[str, Any]) -> int:
     """Exit code 0 when every letter's prompt was sent."""
     from producers.dead_letters.dead_letter_box import DeadLetterBox
     from producers.prompt_producer import PromptProducer
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     producer = PromptProducer(settings)

@@ -35,7 +35,7 @@ async def run_migrate(*, topics_only: bool) -> tuple[list[str], list[str]]:
     from infra.clickhouse.connection import ClickHouseConnection
     from infra.clickhouse.migrate import migrate as migrate_tables
     from infra.kafka.topic_admin import ensure_topics
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     topics = [spec.name for spec in settings.fixed_topics]

@@ -35,7 +35,7 @@ def page(user: str, address: str | None, as_json: bool) -> None:
       tokenwire page --user alice --address https://chat.example.com/
     """
     from infra.sign_in_codes import CODE_S
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     place = address_given(address) if address is not None else address_here(settings)
@@ -73,7 +73,7 @@ def address_given(address: str) -> str:
 
 
 def address_here(settings: Settings) -> str:
-    from tokenwire.running_line import running_line
+    from tokenwire.line.running_line import running_line
 
     line = running_line(settings.home)
     if line is None:

@@ -39,7 +39,7 @@ def gateway(processes: int) -> None:
     settings = process_settings("gateway")
     require_broker_token(settings)
     if processes > 1:
-        from tokenwire.one_port import serve_on_one_port
+        from tokenwire.line.one_port import serve_on_one_port
 
         code = asyncio.run(serve_on_one_port(settings, processes, lambda words: click.echo(words, err=True)))
         raise SystemExit(code)
@@ -96,7 +96,7 @@ def reader(*, cleaned: bool) -> None:
     if os.environ.get("TOKENWIRE_CLICKHOUSE"):
         raise click.UsageError("TOKENWIRE_CLICKHOUSE names a server, which answers its readers itself; leave it out.")
     from infra.embedded.decisions.reader_environment import reader_environment
-    from infra.embedded.embedded_parts import EmbeddedPart, require_embedded
+    from infra.embedded_parts import EmbeddedPart, require_embedded
 
     require_embedded(EmbeddedPart.ENGINE)
     kept = reader_environment(os.environ)
@@ -145,7 +145,7 @@ async def run_broker(settings: Settings) -> None:
     from infra.embedded.broker import EmbeddedBroker
     from infra.kafka.topic_admin import ensure_topics
     from infra.settings import load_settings
-    from tokenwire.jars_progress import show_jars_progress
+    from tokenwire.line.jars_progress import show_jars_progress
 
     stopping = asyncio.Event()
     embedded = EmbeddedBroker.from_settings(settings, show_jars_progress)

@@ -33,7 +33,7 @@ def query(sql: str | None, *, as_json: bool) -> None:
 
 async def show_rows(sql: str, *, as_json: bool) -> None:
     from infra.clickhouse.queries import run_query
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     # The driver sets a level of its own when it is imported; what it would say of a retry is in our one line.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tokenwire.restart_requests import RestartStep
+    from tokenwire.line.restart_requests import RestartStep
 
 __all__ = ["restart"]
 
@@ -35,8 +35,8 @@ def restart(what: str, as_json: bool) -> None:
 
 
 async def follow_restart(home: Path, what: str, *, as_json: bool) -> None:
-    from tokenwire.restart_requests import NothingToRestart, RestartDone, RestartRefused, ask_restart
-    from tokenwire.running_line import running_line
+    from tokenwire.line.restart_requests import NothingToRestart, RestartDone, RestartRefused, ask_restart
+    from tokenwire.line.running_line import running_line
 
     line = running_line(home)
     if line is None or not line.control:

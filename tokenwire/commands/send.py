@@ -133,7 +133,7 @@ async def send_one(text: str, options: dict[str, Any]) -> int:
     from producers.prompt_producer import PromptProducer
     from schemas.prompt_limits import PromptLimits, check_prompt
     from schemas.prompts import turns_of
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     prompt = prompt_of(text, user=options["user"], **{name: options[name] for name in SAID_OF_THE_PROMPT})

@@ -116,7 +116,7 @@ def send_batch(file: Path, options: BatchOptions) -> int:
     from producers.batches.batch_plan import plan_batch
     from producers.batches.batch_results import ResultsFile
     from schemas.prompt_limits import PromptLimits
-    from tokenwire.client_start import client_start
+    from tokenwire.line.client_start import client_start
 
     settings = client_start()
     limits = PromptLimits(prompt_bytes_max=settings.prompt_bytes_max)

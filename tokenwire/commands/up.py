@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from infra.embedded.broker import EmbeddedBroker
     from infra.embedded.child_spec import ReadyProbe
     from infra.embedded.cluster import EmbeddedCluster
-    from infra.embedded.embedded_parts import EmbeddedPart
+    from infra.embedded_parts import EmbeddedPart
     from infra.settings import Settings
     from infra.targets.targets_file import LoadedCatalogue
-    from tokenwire.launch_plan import BrokerStart, LaunchPlan
-    from tokenwire.line_ports import LinePorts
-    from tokenwire.running_line import HeldHome, RunningLine
+    from tokenwire.line.launch_plan import BrokerStart, LaunchPlan
+    from tokenwire.line.line_ports import LinePorts
+    from tokenwire.line.running_line import HeldHome, RunningLine
 
 __all__ = ["up"]
 
@@ -94,7 +94,7 @@ def up(
     from infra.private_files import keep_private
     from infra.settings import load_settings
     from infra.telemetry.log_setup import configure_logging
-    from tokenwire.client_start import warn_of_unknown
+    from tokenwire.line.client_start import warn_of_unknown
 
     changes: dict[str, object] = {} if topic_layout is None else {"topic_layout": topic_layout}
     if brokers is not None:
@@ -125,11 +125,11 @@ async def run_line(settings: Settings, options: UpOptions) -> int:
     """Check, prepare, run until stopped; the exit code."""
     from infra.embedded.cluster import EmbeddedCluster
     from infra.embedded.disk_space import require_disk_space
-    from infra.embedded.embedded_parts import require_embedded
-    from tokenwire.jars_progress import show_jars_progress
-    from tokenwire.launch_plan import BrokerStart
-    from tokenwire.line_ports import choose_line_ports
-    from tokenwire.running_line import hold_home
+    from infra.embedded_parts import require_embedded
+    from tokenwire.line.jars_progress import show_jars_progress
+    from tokenwire.line.launch_plan import BrokerStart
+    from tokenwire.line.line_ports import choose_line_ports
+    from tokenwire.line.running_line import hold_home
 
     require_embedded(*embedded_parts(settings))
     require_disk_space(settings.home)
@@ -159,7 +159,7 @@ async def run_line(settings: Settings, options: UpOptions) -> int:
 
 def embedded_parts(settings: Settings) -> list[EmbeddedPart]:
     """What the settings leave to this machine."""
-    from infra.embedded.embedded_parts import EmbeddedPart
+    from infra.embedded_parts import EmbeddedPart
 
     named = ((EmbeddedPart.BROKER, settings.kafka), (EmbeddedPart.ENGINE, settings.clickhouse))
     return [part for part, address in named if not address]
@@ -187,7 +187,7 @@ def brokers_ready(cluster: EmbeddedCluster, plan: LaunchPlan) -> Callable[[Embed
 
 
 def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions) -> LaunchPlan:
-    from tokenwire.launch_plan import LaunchPlan
+    from tokenwire.line.launch_plan import LaunchPlan
 
     source = options.models.source
     if options.simulated:
@@ -215,7 +215,7 @@ async def supervise(plan: LaunchPlan, brokers: Sequence[BrokerStart], held: Held
     from infra.clickhouse.reader_token import reader_token
     from infra.confinement import Confinement, landlock_version
     from infra.embedded.supervisor import Supervisor
-    from tokenwire.restart_requests import serve_restarts
+    from tokenwire.line.restart_requests import serve_restarts
 
     token = "" if plan.settings.clickhouse else reader_token(plan.settings.home)  # damaged: said before anything runs
     if token and (lacking := Confinement(landlock_version()).lacking):
@@ -247,7 +247,7 @@ async def ensure_line_topics(plan: LaunchPlan) -> None:
 
 
 def line_of(plan: LaunchPlan) -> RunningLine:
-    from tokenwire.running_line import RunningLine
+    from tokenwire.line.running_line import RunningLine
 
     settings = plan.settings
     analytics = settings.clickhouse.rpartition("@")[2] or f"http://127.0.0.1:{plan.ports.analytics}"

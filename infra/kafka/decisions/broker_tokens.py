@@ -23,7 +23,6 @@ __all__ = [
     "BrokerToken",
     "GrantRefused",
     "TokenState",
-    "extension_fault",
     "read_grant",
     "token_state",
 ]
@@ -34,8 +33,6 @@ LIFE_UNSAID_S: Final = 60.0
 LIFE_S_MAX: Final = 7 * 86_400.0
 TOKEN_CHARACTERS: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")
-EXTENSION_NAME: Final = re.compile(r"[A-Za-z]{1,64}")
-EXTENSION_VALUE: Final = re.compile(r"[\x21-\x7e]{1,1024}")
 OK: Final = 200
 REDIRECTS: Final = range(300, 400)
 
@@ -111,12 +108,3 @@ def refusal(status: int, body: bytes) -> str:
         f"the token endpoint gave no token ({said}): check TOKENWIRE_KAFKA_OAUTH_CLIENT_ID, _CLIENT_SECRET, _SCOPE and "
         "_AUDIENCE"
     )
-
-
-def extension_fault(name: str, value: str) -> str | None:
-    """What is wrong with a SASL extension (RFC 7628); None: nothing."""
-    if not EXTENSION_NAME.fullmatch(name) or name.lower() == "auth":
-        return f"{name!r} is no name of a SASL extension: letters only, and not auth"
-    if not EXTENSION_VALUE.fullmatch(value):
-        return f"the value of {name} must be visible characters"
-    return None

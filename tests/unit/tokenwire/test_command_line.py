@@ -1,6 +1,6 @@
 """The command line: quick to start, an example in every help, one clear line for a failure.
 
-Covers: infra.setting_fields, infra.settings, tokenwire.__main__, tokenwire.client_start,
+Covers: infra.setting_fields, infra.settings, tokenwire.__main__, tokenwire.line.client_start,
 tokenwire.commands.access_token, tokenwire.commands.page.
 """
 
@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from infra.embedded.ports import PortTaken
+from infra.ports import PortTaken
 from infra.settings import SettingsError
 from producers.errors import ProducerBusy
 from schemas.errors import InvalidField

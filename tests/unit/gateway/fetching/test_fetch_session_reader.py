@@ -12,11 +12,11 @@ from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.fetch_session_reader import FetchSessionReader
 from gateway.sockets.gateway_metrics import GatewayMetrics
 from infra.clock import SystemClock
-from infra.embedded.ports import find_free_port
 from infra.kafka.fetch_request import FetchedPartition
 from infra.kafka.log_client import LogRecord
 from infra.kafka.lost_range import LostRange
 from infra.kafka.record_batches import TRIES_MAX, empty_batch
+from infra.ports import find_free_port
 from infra.settings import load_settings
 from schemas.identifiers import check_session_id, check_user_id, session_key_of
 from tests.fakes.topic_names import session_place

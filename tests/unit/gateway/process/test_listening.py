@@ -8,7 +8,7 @@ import socket as sockets
 import pytest
 
 from gateway.process.listening import KERNEL_SEND_BYTES, KERNEL_UNSENT_BYTES, bound_listener
-from infra.embedded.ports import PortTaken
+from infra.ports import PortTaken
 
 __all__: list[str] = []
 

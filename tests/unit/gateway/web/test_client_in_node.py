@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from gateway.client.line import Line
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from schemas import prompts
 from schemas.client_messages import Cancel, Hello, Prompt
 from schemas.gateway_messages import Accepted, End, Welcome

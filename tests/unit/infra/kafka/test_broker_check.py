@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from gateway.process.server import serve_gateway
-from infra.embedded.ports import find_free_port
 from infra.kafka.broker_check import BrokersUnfit, check_brokers
 from infra.kafka.session_topics import SessionTopics, SessionTopicsUnavailable
 from infra.kafka.topic_admin import ensure_topics
+from infra.ports import find_free_port
 from infra.settings import Settings, load_settings
 from processors.app import serve_worker
 from schemas.identifiers import SessionKey

@@ -3,7 +3,7 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from infra.embedded.ports import PortTaken
+from infra.ports import PortTaken
 from infra.telemetry.metric_names import (
     GATEWAY_RELAY_SECONDS,
     METRICS,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from infra.embedded.ports import find_free_port
+from infra.ports import find_free_port
 from infra.targets.model_catalogue import Target
 from processors.providers.provider_reach import is_behind_proxy, origins_of, tell_reach
 from tests.fakes.one_target import one_model

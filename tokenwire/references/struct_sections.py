@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 
-from tokenwire.markdown_blocks import paragraphs, table
+from tokenwire.references.markdown_blocks import paragraphs, table
 
 __all__ = ["Struct", "field_meanings", "struct_sections", "structs_in"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenwire.running_line import AlreadyRunning, RunningLine, client_settings, hold_home, running_line
+from tokenwire.line.running_line import AlreadyRunning, RunningLine, client_settings, hold_home, running_line
 
 LINE = RunningLine(
     pid=1,

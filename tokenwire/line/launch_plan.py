@@ -10,10 +10,10 @@ from typing import Final, TypeVar
 from gateway.process.decisions.stop_times import gateway_stop_s
 from infra.embedded.child_spec import ChildSpec, ReadyProbe
 from infra.embedded.decisions.child_environment import ChildRole, child_environment
-from infra.embedded.ports import LOOPBACK, ListenAddress
 from infra.interpreter_settings import RETURNING_ALLOCATOR
+from infra.ports import LOOPBACK, ListenAddress
 from infra.settings import Settings, setting_variables
-from tokenwire.line_ports import LinePorts
+from tokenwire.line.line_ports import LinePorts
 
 __all__ = ["BROKER", "BrokerStart", "LaunchPlan"]
 

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from infra.embedded.decisions.port_choice import OUTGOING_ASSUMED, may_be_kept, outgoing_ports, proposed_ports
+from infra.decisions.port_choice import OUTGOING_ASSUMED, may_be_kept, outgoing_ports, proposed_ports
 
 __all__ = [
     "LOOPBACK",

@@ -6,7 +6,7 @@ import click
 
 from infra.settings import Settings, unknown_variables
 from infra.telemetry.log_setup import configure_logging
-from tokenwire.running_line import client_settings
+from tokenwire.line.running_line import client_settings
 
 __all__ = ["client_start", "warn_of_unknown"]
 

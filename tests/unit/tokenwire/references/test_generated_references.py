@@ -1,6 +1,7 @@
 """References, schemas and types are what the sources say today.
 
-Covers: tokenwire.markdown_blocks, tokenwire.struct_sections, tokenwire.typescript_types.
+Covers: tokenwire.references.markdown_blocks, tokenwire.references.struct_sections,
+tokenwire.references.typescript_types.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pytest
 
 from infra.settings import Settings
 from tests.unit.schemas.golden_events import GOLDEN
-from tokenwire.generated_references import ROOT, references
+from tokenwire.references.generated_references import ROOT, references
 
 __all__: list[str] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.embedded.broker_jars import JarsProgress
-from tokenwire.jars_progress import MEBIBYTE, show_jars_progress
+from tokenwire.line.jars_progress import MEBIBYTE, show_jars_progress
 
 __all__: list[str] = []
 STEPS = [JarsProgress(jars, 3, jars * 30 * MEBIBYTE, 90 * MEBIBYTE) for jars in (1, 2, 3)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.architecture.source_tree import PACKAGES, ROOT
-from tokenwire.state_machines_page import MACHINES, Machine, machine_blocks
+from tokenwire.references.state_machines_page import MACHINES, Machine, machine_blocks
 
 __all__: list[str] = []
 

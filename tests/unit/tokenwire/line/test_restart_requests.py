@@ -16,7 +16,7 @@ import pytest
 from infra.embedded.child_spec import ChildSpec
 from infra.embedded.supervisor import Supervisor
 from tokenwire.commands.restart import follow_restart
-from tokenwire.restart_requests import (
+from tokenwire.line.restart_requests import (
     NothingToRestart,
     RestartDone,
     RestartReply,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from infra.embedded.ports import LOOPBACK, find_free_port, is_port_free, promise_port, require_free_port
+from infra.ports import LOOPBACK, find_free_port, is_port_free, promise_port, require_free_port
 from infra.settings import Settings
 
 __all__ = ["LinePorts", "choose_line_ports"]

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from gateway.process.decisions.stop_times import CLOSING_S, FAREWELLS_S, gateway_leave_s
 from infra.embedded.child_spec import ChildSpec, check_order
-from infra.embedded.ports import ListenAddress
 from infra.interpreter_settings import RETURNING_ALLOCATOR
+from infra.ports import ListenAddress
 from infra.settings import load_settings
-from tokenwire.launch_plan import BrokerStart, LaunchPlan
-from tokenwire.line_ports import LinePorts
+from tokenwire.line.launch_plan import BrokerStart, LaunchPlan
+from tokenwire.line.line_ports import LinePorts
 
 
 async def never_ready() -> bool:

@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from infra.embedded.ports import PortTaken, find_free_port, is_port_free, promise_port
+from infra.ports import PortTaken, find_free_port, is_port_free, promise_port
 from infra.settings import Settings, load_settings
-from tokenwire.line_ports import choose_line_ports
+from tokenwire.line.line_ports import choose_line_ports
 
 ANY = {f"TOKENWIRE_{name}_PORT": "0" for name in ("KAFKA", "GATEWAY", "PROVIDER", "ANALYTICS", "METRICS")}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.topic_names import TICKETS, TURNS, fixed_topics
-from tokenwire.generated_references import ROOT, references
+from tokenwire.references.generated_references import ROOT, references
 
 PLACE = Path("docs/reference/asyncapi.json")
 DOCUMENT: dict[str, Any] = json.loads(references()[PLACE])

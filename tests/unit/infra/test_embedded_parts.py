@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from infra.embedded.embedded_parts import EmbeddedPart, EmbeddedPartsMissing, require_embedded
+from infra.embedded_parts import EmbeddedPart, EmbeddedPartsMissing, require_embedded
 
 __all__: list[str] = []
 

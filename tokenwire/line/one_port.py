@@ -27,7 +27,7 @@ from infra.embedded.supervisor import NotStarted, Supervisor
 from infra.interpreter_settings import RETURNING_ALLOCATOR
 from infra.settings import Settings, setting_variables
 from infra.telemetry.shared_metrics import FOLDER_VARIABLE
-from tokenwire.launch_plan import own_command
+from tokenwire.line.launch_plan import own_command
 
 __all__ = ["serve_on_one_port"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.embedded.ports import (
+from infra.ports import (
     RANGE_FILE,
     ListenAddress,
     PortPromises,
@@ -28,7 +28,7 @@ from infra.embedded.ports import (
 PROMISING = """
 import sys
 from pathlib import Path
-from infra.embedded.ports import PortPromises
+from infra.ports import PortPromises
 print(PortPromises(Path(sys.argv[1])).take(int(sys.argv[2])), flush=True)
 sys.stdin.read()
 """

@@ -1,8 +1,8 @@
 """The references that are drawn from the sources: JSON Schema of every record, `docs/reference/`, the state machines.
 
-`make schemas` (`python -m tokenwire.generated_references`, in a checkout) writes them; a test fails while one is not
-what the sources say. Nothing here is written by hand twice: names, types, defaults and meanings come from the structs,
-the settings, the catalogue of metrics and of close codes, and their docstrings.
+`make schemas` (`python -m tokenwire.references.generated_references`, in a checkout) writes them; a test fails while
+one is not what the sources say. Nothing here is written by hand twice: names, types, defaults and meanings come from
+the structs, the settings, the catalogue of metrics and of close codes, and their docstrings.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from schemas import (
 )
 from schemas.close_codes import CLOSE_CODES
 from schemas.topics import TopicNames, TopicSpec
-from tokenwire.asyncapi_document import asyncapi_document
-from tokenwire.markdown_blocks import first_sentence, page, paragraphs, table
-from tokenwire.state_machines_page import machine_blocks
-from tokenwire.struct_sections import Struct, field_meanings, struct_sections, structs_in
-from tokenwire.typescript_types import typescript_types
+from tokenwire.references.asyncapi_document import asyncapi_document
+from tokenwire.references.markdown_blocks import first_sentence, page, paragraphs, table
+from tokenwire.references.state_machines_page import machine_blocks
+from tokenwire.references.struct_sections import Struct, field_meanings, struct_sections, structs_in
+from tokenwire.references.typescript_types import typescript_types
 
 __all__ = ["main", "references"]
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 DOCS: Final = Path("docs/reference")
 HOUR_MS: Final = 3_600_000
