@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from infra.clickhouse.connection import ClickHouseConnection
-from processors.analytics.decisions.analytics_rows import COLUMNS, TABLE, Row, RowIdentity
+from processors.analytics.decisions.analytics_rows import COLUMNS, OUTCOME, TABLE, Row, RowIdentity
 
 __all__ = ["ClickHouseTurnTable", "TurnTable"]
 
 SELECT_PRESENT: Final = f"""
-SELECT user, session, turn, attempt, run, part FROM {TABLE}
-WHERE (user, session, turn, attempt, run, part)
-    IN {{identities:Array(Tuple(String, String, String, UInt16, String, UInt32))}}"""
+SELECT user, session, turn, attempt, run, if(last, {OUTCOME}, toInt64(part)) AS place FROM {TABLE}
+WHERE (user, session, turn, attempt, run) IN {{attempts:Array(Tuple(String, String, String, UInt16, String))}}
+    AND (user, session, turn, attempt, run, place)
+        IN {{identities:Array(Tuple(String, String, String, UInt16, String, Int64))}}"""
+"""Twice, because the first condition reaches the key."""
 IDENTITIES_PER_QUERY_MAX: Final = 200
 
 
@@ -40,7 +42,8 @@ class ClickHouseTurnTable:
         found: set[RowIdentity] = set()
         for start in range(0, len(identities), IDENTITIES_PER_QUERY_MAX):
             wanted = list(identities[start : start + IDENTITIES_PER_QUERY_MAX])
-            rows = await self.connection.query(SELECT_PRESENT, {"identities": wanted})
+            attempts = sorted({identity[:5] for identity in wanted})
+            rows = await self.connection.query(SELECT_PRESENT, {"attempts": attempts, "identities": wanted})
             found.update((row[0], row[1], row[2], row[3], row[4], row[5]) for row in rows)
         return found
 

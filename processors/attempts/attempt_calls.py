@@ -24,7 +24,7 @@ from processors.sessions.decisions.history_cut import CutHistory
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_lane import SessionLane
 from processors.targets.target_pool import Call
-from processors.writing.attempt_recorder import AttemptRecorder
+from processors.writing.attempt_recorder import AttemptRecorder, PartLimits
 from processors.writing.log_appender import LogAppender
 from schemas.session_events import StartCause, TurnStarted
 
@@ -34,8 +34,9 @@ __all__ = ["AttemptCalls"]
 class AttemptCalls:
     """The calls of one worker's attempts."""
 
-    def __init__(self, *, appender: LogAppender, calls: TurnCalls, metrics: Metrics) -> None:
+    def __init__(self, *, appender: LogAppender, calls: TurnCalls, metrics: Metrics, part_limits: PartLimits) -> None:
         self.appender = appender
+        self.part_limits = part_limits
         self.calls = calls
         self.first_tokens: dict[str, FirstTokenTimes] = {}
         """By target."""
@@ -65,6 +66,7 @@ class AttemptCalls:
             run=run,
             from_seq=from_seq,
             before=failed.attempt.recorder if failed else None,
+            limits=self.part_limits,
         )
         return Attempt(
             number=number,

@@ -2,7 +2,8 @@
 
 Measures what analytics wants (time to first token, gaps), holds the read from the provider back while the log is
 behind, and turns whatever ends the stream into an ending. However long the answer, memory stays flat: the text is kept
-up to a bound (`decisions/answer_text.py`), publisher and recorder are bounded in bytes.
+up to a bound (`decisions/answer_text.py`), publisher and recorder are bounded in bytes. The recorder hears of chunks
+from the publisher, once the log has them.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ class AttemptStream:
             since_ms=turn.since_ms,
             next_seq=self.from_seq,
             brake=turn.brake,
+            on_logged=self.recorder.add,
         )
         self.is_held_back = turn.brake is not None
         request = replace(
@@ -194,7 +196,7 @@ class AttemptStream:
                 await self.before_first()
             self.answer.add(texts)
             await publisher.offer(texts, gaps_us)
-            await self.recorder.add(texts, gaps_us)
+            await self.recorder.send_full()
             self.look_at(texts)
 
     def look_at(self, texts: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ bytes that wait are bounded: `offer` then holds its caller back, and with it the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
@@ -42,6 +43,8 @@ class TokenPublisher:
     """The number of the run's next chunk."""
     brake: ReaderBrake | None = None
     """Hears of every append, and holds `offer` back while the answer's readers are behind."""
+    on_logged: Callable[[Sequence[str], Sequence[int]], None] = lambda *_: None
+    """Told of chunks and their gaps, in order, once the log has acknowledged them."""
     chunks: list[str] = field(default_factory=list, init=False)
     gaps_us: list[int] = field(default_factory=list, init=False)
     sizes: list[int] = field(default_factory=list, init=False)
@@ -112,6 +115,7 @@ class TokenPublisher:
         verdicts, offset = await self.writer.append([record], since_ms=self.since_ms, certain=False)
         if verdicts[0] not in (Verdict.EFFECTIVE, Verdict.REPEATED):
             raise RunVoided(f"turn {self.turn}, attempt {self.attempt}: {verdicts[0].value}")
+        self.on_logged(record.chunks, record.gaps_us)
         if self.brake is not None:
             self.brake.appended(offset, sum(map(len, record.chunks)))
         self.published_at_us = self.published_at_us or self.clock.now_us()

@@ -20,7 +20,7 @@ from processors.sessions.decisions.token_count import estimated_usage
 from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.session_lane import SessionLane
-from processors.writing.attempt_recorder import AttemptRecorder
+from processors.writing.attempt_recorder import AttemptRecorder, PartLimits
 from processors.writing.log_appender import LogAppender
 from schemas.prompts import ChatMessage
 from schemas.records import AttemptOutcome, AttemptReason
@@ -37,6 +37,7 @@ class TurnRecords:
     appender: LogAppender
     calls: TurnCalls
     clock: Clock
+    part_limits: PartLimits
 
     async def finish(self, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult) -> None:
         """The record of the attempt that has ended its turn. Raises AppendFailed."""
@@ -156,9 +157,10 @@ class TurnRecords:
             attempt=run.attempt if run else 0,
             run=run.run if run else "",
             from_seq=run.started.from_seq if run else 0,
+            limits=self.part_limits,
         )
         if run is not None:
-            await recorder.add(run.chunks, run.gaps_us)
+            recorder.add(run.chunks, run.gaps_us)
         usage = ended.usage if ended else await self.estimated(lane, turn, run)
         target = self.calls.target_called(turn, run.started.provider, run.started.model) if run else None
         price = self.calls.price_of(usage, target)

@@ -42,6 +42,7 @@ from processors.sessions.session_lane import SessionLane
 from processors.sessions.side_by_side import both
 from processors.targets.target_pool import Call, TargetPool
 from processors.targets.target_states import TargetState
+from processors.writing.attempt_recorder import PartLimits
 from processors.writing.log_appender import LogAppender
 from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, Usage
 from schemas.turn_fold import FoldedTurn, Verdict
@@ -68,7 +69,9 @@ class TurnRunner:
         catalogue: Callable[[], ModelCatalogue],
         answer_cache_bytes_max: int = CACHE_BYTES_MAX,
         line_wait_s: float = LINE_WAIT_S,
+        part_limits: PartLimits | None = None,
     ) -> None:
+        part_limits = part_limits or PartLimits()
         self.conversations = conversations
         self.clock = clock
         self.pool = pool
@@ -81,8 +84,8 @@ class TurnRunner:
             clock=clock,
             line_wait_s=line_wait_s,
         )
-        self.attempts = AttemptCalls(appender=appender, calls=self.calls, metrics=metrics)
-        self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock)
+        self.attempts = AttemptCalls(appender=appender, calls=self.calls, metrics=metrics, part_limits=part_limits)
+        self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock, part_limits=part_limits)
         self.turns = metrics.counter(WORKER_TURNS)
         self.tokens = metrics.counter(WORKER_TOKENS)
         self.ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)

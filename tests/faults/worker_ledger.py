@@ -21,6 +21,7 @@ from schemas.records import TurnRecord
 from schemas.session_events import SessionEvent, TokensEmitted
 from schemas.topics import RECORD_PARTITIONS, USER_PARTITIONS, LogPlace
 from schemas.turn_fold import FoldedTurn, SessionFold
+from tests.fakes.recorded_attempts import RecordedAttempt, RunName, recorded_attempts
 from tests.fakes.topic_names import PROMPTS, RECORDS, TURNS, session_place
 from tests.integration.ledger import Asked, SessionLog, log_problems, read_places, runs_of
 from tests.integration.worker_line import WorkerLine
@@ -30,8 +31,6 @@ __all__ = ["TimedLog", "WorkerLedger", "check_worker_ledger", "lag_of", "until_n
 QUIET_S: Final = 60.0
 KAFKA_S: Final = 10.0
 POLL_S: Final = 0.1
-
-RunName = tuple[str, int, str]
 
 
 @dataclass(slots=True)
@@ -66,8 +65,8 @@ async def check_worker_ledger(line: WorkerLine, asked: Sequence[Asked], *, crash
     turns = {turn: folded for log in logs.values() for turn, folded in log.fold.turns.items()}
     problems = log_problems(asked, dict(logs), crashed=crashed)
     wanted = {(turn, attempt, run) for turn, folded in turns.items() for attempt, run, _ in runs_of(folded)}
-    records = await asyncio.to_thread(until_recorded, kafka, set(turns), wanted)
-    problems += record_problems(turns, records)
+    recorded = await asyncio.to_thread(until_recorded, kafka, set(turns), wanted)
+    problems += record_problems(turns, recorded)
     left_open = await asyncio.to_thread(until_closed, kafka, set(turns))
     problems += [f"lost: the journal holds turn {turn} open" for turn in sorted(left_open)]
     assert not problems, "\n".join(problems)
@@ -94,17 +93,13 @@ def until_ended(kafka: str, asked: Sequence[Asked]) -> dict[SessionKey, TimedLog
 # ---- The records
 
 
-def until_recorded(kafka: str, turns: set[str], wanted: set[RunName]) -> dict[RunName, dict[int, TurnRecord]]:
-    """The parts of these turns' records by run and number, once each run has its last one."""
+def until_recorded(kafka: str, turns: set[str], wanted: set[RunName]) -> dict[RunName, RecordedAttempt]:
+    """What is on record of these turns, once each run is."""
     give_up_s = time.monotonic() + QUIET_S
     while True:
-        records: dict[RunName, dict[int, TurnRecord]] = {}
-        for record in read_records(kafka):
-            if record.turn in turns:
-                records.setdefault((record.turn, record.attempt, record.run), {}).setdefault(record.part, record)
-        whole = {name for name, parts in records.items() if any(part.outcome for part in parts.values())}
-        if wanted <= whole or time.monotonic() > give_up_s:
-            return records
+        recorded = recorded_attempts(record for record in read_records(kafka) if record.turn in turns)
+        if wanted <= set(recorded) or time.monotonic() > give_up_s:
+            return recorded
         time.sleep(POLL_S)
 
 
@@ -113,18 +108,18 @@ def read_records(kafka: str) -> Iterable[TurnRecord]:
     return [decode_record(message.value() or b"") for _, message in read_places(kafka, places)]
 
 
-def record_problems(turns: dict[str, FoldedTurn], records: dict[RunName, dict[int, TurnRecord]]) -> list[str]:
+def record_problems(turns: dict[str, FoldedTurn], recorded: dict[RunName, RecordedAttempt]) -> list[str]:
     problems = []
     for name, turn in turns.items():
         for attempt, run, folded in runs_of(turn):
-            parts = records.pop((name, attempt, run), {})
-            last = next((part.outcome for part in parts.values() if part.outcome), None)
-            if last is None:
+            found = recorded.pop((name, attempt, run), None)
+            if found is None:
                 problems.append(f"lost: no record of turn {name}, attempt {attempt}")
                 continue
-            text = "".join(piece for number in sorted(parts) for piece in parts[number].texts)
-            if text != "".join(folded.chunks if folded else ()):
-                problems.append(f"divergent: the record of turn {name}, attempt {attempt}, has another text")
+            last = found.outcome
+            problems += [
+                f"divergent: turn {name}, attempt {attempt}, on record {each}" for each in found.faults(folded)
+            ]
             is_last = turn.ended is not None and turn.ended.run == run
             left = "continued" if folded is not None and folded.stands else "void"
             reason = turn.ended.reason if is_last and turn.ended else left
@@ -132,7 +127,7 @@ def record_problems(turns: dict[str, FoldedTurn], records: dict[RunName, dict[in
                 problems.append(f"divergent: turn {name}, attempt {attempt}, is {last.reason} on record, not {reason}")
             if folded is not None and folded.chunks and not last.cost_nano_usd:
                 problems.append(f"lost: turn {name}, attempt {attempt}, cost nothing")
-    return [*problems, *(f"phantom: a record of {name}" for name in records)]
+    return [*problems, *(f"phantom: a record of {name}" for name in recorded)]
 
 
 # ---- The journal

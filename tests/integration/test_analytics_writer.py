@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from infra.clickhouse.errors import ClickHouseUnavailable
@@ -19,6 +20,7 @@ from infra.telemetry.metric_names import ANALYTICS_LAG_RECORDS, ANALYTICS_ROWS
 from processors.analytics.decisions.analytics_rows import Row, RowIdentity
 from processors.analytics.turn_table import TurnTable
 from schemas.records import TurnRecord
+from tests.fakes.recorded_attempts import recorded_attempts
 from tests.integration.analytics_fixture import (
     ForgetfulTable,
     WriterParts,
@@ -92,6 +94,38 @@ async def test_records_become_rows_once_though_sent_twice(broker: EmbeddedBroker
             6,
         )
     ]
+
+
+async def test_outcome_behind_a_part_of_a_replaced_worker(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A part that the log does not count has the outcome's number, or a later one: the attempt is one row of `turns`
+    with its own text; where its outcome comes again, cut elsewhere, it is not there twice."""
+    settings = analytics_settings(tmp_path, broker.bootstrap_servers)
+    first, second, last = attempt_records("replaced", 1, parts=3)
+    stray = msgspec.structs.replace(last, outcome=None, texts=("nobody ", "counts this"))
+    cut_elsewhere = msgspec.structs.replace(last, part=3, seq=6, texts=(), gaps_us=())
+    await publish(settings, [first, second, stray])
+
+    async with writing(settings) as parts:
+        await settled(parts)
+        await publish(settings, [first, second, last, msgspec.structs.replace(stray, part=3)])
+        await settled(parts)
+        await publish(settings, [cut_elsewhere, *attempt_records("replaced-later", 1)])
+
+        async def all_there() -> bool:
+            return bool(await stored(parts.connection, "replaced-later"))
+
+        await until(all_there, "all rows")
+        await settled(parts)
+        rows = await parts.connection.query(
+            "SELECT text, texts, gaps_us, parts, cost_nano_usd FROM tokenwire.turns WHERE user = 'replaced'"
+        )
+        kept = await stored(parts.connection, "replaced")
+
+    texts = [*first.texts, *second.texts, *last.texts]
+    gaps_us = [*first.gaps_us, *second.gaps_us, *last.gaps_us]
+    assert rows == [("".join(texts), texts, gaps_us, 3, 1_234_567)]
+    assert recorded_attempts([first, second, stray, last, cut_elsewhere])["replaced-t0", 1, "r1"].text == "".join(texts)
+    assert [part for _, part, _ in kept] == [0, 1, 2, 2, 3]
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

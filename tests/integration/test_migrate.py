@@ -71,3 +71,28 @@ async def test_shipped_migrations_apply_and_give_the_view(connection: ClickHouse
     """The files of this version work on the engine they are shipped with."""
     assert await migrate(connection) == [migration.name for migration in known_migrations()]
     assert await connection.query("SELECT count() FROM tokenwire.turns") == [(0,)]
+
+
+async def test_rows_of_the_version_before_are_read(connection: ClickHouseConnection) -> None:
+    """What was written before the newest migration reads as before, but for parts that no attempt counts."""
+    before = known_migrations()[:3]
+    await migrate(connection, before)
+    columns = ("user", "session", "turn", "attempt", "run", "part", "last", "texts", "gaps_us")
+    rows = [
+        ("anna", "s", "long", 1, "r", 0, False, ["a", "b"], [1, 2]),
+        ("anna", "s", "long", 1, "r", 1, False, ["c"], [3]),
+        ("anna", "s", "long", 1, "r", 2, True, ["d"], [4]),
+        ("anna", "s", "short", 1, "r", 0, True, ["e"], [5]),
+    ]
+    await connection.insert("tokenwire.turn_parts", columns, rows, token="before")
+    everything = "SELECT * FROM tokenwire.turns ORDER BY turn"
+    as_it_was = await connection.query(everything)
+
+    assert await migrate(connection) == [migration.name for migration in known_migrations()[3:]]
+    assert await connection.query(everything) == as_it_was
+    stray = ("anna", "s", "short", 1, "r", 0, False, ["never logged"], [6])
+    await connection.insert("tokenwire.turn_parts", columns, [stray], token="stray")
+    assert await connection.query("SELECT turn, text, gaps_us, parts FROM tokenwire.turns ORDER BY turn") == [
+        ("long", "abcd", [1, 2, 3, 4], 3),
+        ("short", "e", [5], 1),
+    ]

@@ -83,7 +83,11 @@ def parts(
             )
         )
         seq += len(piece)
-    return found
+    strays = draw(st.sets(st.integers(len(found) - 1, len(found) + 1), max_size=2))
+    return found + [
+        found[-1]._replace(part=part, last=False, text="nobody counts this", chunks=1, reason="", accepted_at=None)
+        for part in strays
+    ]
 
 
 def said_by(turn: ArchivedTurn) -> FoldedLike:

@@ -1,7 +1,8 @@
 """The ledger: what must be true of a cluster's logs once everything has come to rest, seen from outside the code.
 
 Verdict names follow the table of faults: *lost* (accepted, never ended), *divergent* (text that nobody wrote),
-*unpaid* (a call whose run is not on record), *unfenced* (a call of a run that did not count when it was made).
+*unpaid* (a call whose run is not on record), *unfenced* (a call of a run that did not count when it was made),
+*phantom* (a run on record that the log does not know).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from schemas.journal import JournalEntry
 from schemas.prompts import CompareMode
 from schemas.session_events import ComparisonEnded, TokensEmitted, TurnEnded, TurnHedged, TurnStarted
 from schemas.topics import LogPlace
-from schemas.turn_fold import FoldedTurn, SessionFold, Verdict, text_hash
+from schemas.turn_fold import FoldedRun, FoldedTurn, SessionFold, Verdict, text_hash
 from tests.fakes.memory_log import MemoryLog
+from tests.fakes.recorded_attempts import RecordedAttempt, RunName, recorded_attempts
 from tests.fakes.scripted_provider import answer_chunks
 from tests.fakes.topic_names import DEAD_LETTERS, TURNS
 from tests.simulation.simulated_group import SimulatedGroup
@@ -61,8 +63,9 @@ class Ledger:
         for turn in self.turns.values():
             if turn.ended is None and turn.queued.turn not in self.accepted:
                 self.faults.append(f"lost: the merging turn of {turn.queued.prompt_id} never ended")
-        self.check_calls()
-        self.check_spans()
+        recorded = recorded_attempts(map(decode_record, self.group.recorded()))
+        self.check_calls(set(recorded))
+        self.check_rows(recorded)
         self.check_journal(compacted=False)
         if not self.zombies:
             self.check_journal(compacted=True)
@@ -134,12 +137,7 @@ class Ledger:
         if said and ended.text_sha256 and not ended.usage.output_tokens:
             self.faults.append(f"unbilled: {prompt.question[:40]} ended {ended.reason} without usage")
 
-    def check_calls(self) -> None:
-        outcomes = {
-            (record.turn, record.attempt, record.run): record.outcome
-            for record in map(decode_record, self.group.recorded())
-            if record.outcome
-        }
+    def check_calls(self, recorded: set[RunName]) -> None:
         paid = [
             (call.started.turn, call.started.attempt, call.started.run) for call in self.group.calls if call.started
         ]
@@ -147,42 +145,38 @@ class Ledger:
             self.faults.append("unfenced: a call without a TurnStarted")
         if len(paid) != len(set(paid)):
             self.faults.append("duplicate: two calls of one run")
-        self.faults += [f"unpaid: {run} was called and is not on record" for run in paid if run not in outcomes]
+        self.faults += [f"unpaid: {run} was called and is not on record" for run in paid if run not in recorded]
         self.faults += [
             f"unfenced: {run} was called and never counted" for run in paid if run not in self.effective_starts
         ]
-        for turn in self.turns.values():
-            run = (turn.queued.turn, turn.attempt, turn.run)
-            if turn.ended is not None and run not in outcomes:
-                self.faults.append(f"unpaid: {turn.queued.prompt_id} ended {turn.ended.reason} and is not on record")
 
-    def check_spans(self) -> None:
-        """Each attempt's record holds its own text and says whether it stands."""
-        texts: dict[tuple[str, int, str], dict[int, tuple[str, ...]]] = {}
-        reasons: dict[tuple[str, int, str], str] = {}
-        for record in map(decode_record, self.group.recorded()):
-            name = (record.turn, record.attempt, record.run)
-            texts.setdefault(name, {}).setdefault(record.part, record.texts)
-            if record.outcome is not None:
-                reasons.setdefault(name, record.outcome.reason)
+    def check_rows(self, recorded: dict[RunName, RecordedAttempt]) -> None:
+        """Rows are the log: every attempt of a turn that has ended is one, with its own text, gaps and reason."""
+        known: set[RunName] = set()
         for turn in self.turns.values():
-            for run in (*turn.void_runs, *([turn.current] if turn.current else [])):
-                name = (turn.queued.turn, run.attempt, run.run)
-                if name not in reasons:
-                    continue
-                void = "continued" if run.stands else "void"
-                expected = turn.ended.reason if turn.ended and run is turn.current else void
-                if reasons[name] != expected:
-                    self.faults.append(f"divergent: {name} is on record as {reasons[name]}, not {expected}")
-                text = "".join("".join(parts) for _, parts in sorted(texts[name].items()))
-                if text != "".join(run.chunks):
-                    self.faults.append(f"divergent: {name} is on record with another text")
+            runs = [*turn.void_runs, turn.current]
+            started = {run.run for run in runs if run is not None}
+            calls = [(run.attempt, run.run, run) if run else (0, "", None) for run in runs]
+            calls += [(hedge.attempt, hedge.run, None) for hedge in turn.hedges if hedge.run not in started]
+            for attempt, name, run in calls:
+                known.add((turn.queued.turn, attempt, name))
+                if turn.ended is not None:
+                    self.check_row(recorded, turn, (turn.queued.turn, attempt, name), run)
+        self.faults += [f"phantom: {name} is on record" for name in recorded if name not in known]
 
-            started = {run.run for run in turn.void_runs} | {turn.run}
-            for hedge in turn.hedges:
-                reason = reasons.get((hedge.turn, hedge.attempt, hedge.run))
-                if turn.ended is not None and hedge.run not in started and reason != "void":
-                    self.faults.append(f"unpaid: the second call of {hedge.turn} is on record as {reason}")
+    def check_row(
+        self, recorded: dict[RunName, RecordedAttempt], turn: FoldedTurn, name: RunName, run: FoldedRun | None
+    ) -> None:
+        found = recorded.get(name)
+        if found is None:
+            self.faults.append(f"unpaid: {name} is not on record; {turn.queued.prompt_id} has ended")
+            return
+        expected = "continued" if run is not None and run.stands else "void"
+        if turn.ended is not None and (turn.ended.attempt, turn.ended.run) == name[1:]:
+            expected = turn.ended.reason
+        if found.outcome.reason != expected:
+            self.faults.append(f"divergent: {name} is on record as {found.outcome.reason}, not {expected}")
+        self.faults += [f"divergent: {name} on record {fault}" for fault in found.faults(run)]
 
     def check_journal(self, *, compacted: bool) -> None:
         for (topic, _), records in self.group.log.partitions.items():

@@ -25,6 +25,7 @@ from processors.sessions.conversation import Conversations
 from processors.sessions.session_logs import SessionLogs
 from processors.turns.worker_parts import OwnerLimits, WorkerParts
 from processors.writing.activity_teller import ActivityTeller
+from processors.writing.attempt_recorder import PartLimits
 from processors.writing.dead_letter_writer import DeadLetterWriter
 from schemas.codec import decode_session_event
 from schemas.prompt_limits import PromptLimits
@@ -39,6 +40,8 @@ __all__ = ["Climate", "PaidCall", "SimulatedGroup", "SimulatedProcess"]
 NEVER_S: Final = 1e9
 POLL_S: Final = 0.05
 COMMIT_EVERY_S: Final = 0.3
+PART_LIMITS: Final = PartLimits(text_bytes_max=11, json_bytes_max=60)
+"""Two chunks of the scripted answers, so that most records have several parts."""
 USUALLY_S: Final = 0.1
 """What every target is known to take to its first token, so that a slower one is hedged."""
 
@@ -107,6 +110,7 @@ class SimulatedProcess:
             conversations=Conversations(bytes_max=100_000),
             clock=group.clock,
             metrics=metrics,
+            part_limits=PART_LIMITS,
         )
         runner.attempts.first_tokens = dict.fromkeys(group.catalogue.targets, (USUALLY_S,) * OBSERVED_MIN)
         activity = ActivityTeller(self.appender, group.clock)
@@ -134,12 +138,16 @@ class SimulatedProcess:
         """The fate of an append; sometimes the process dies of it, before or after it lands."""
         if self.dead:
             return Weather(there_s=NEVER_S)
-        draw, climate = self.group.draw, self.group.climate
+        group, draw, climate = self.group, self.group.draw, self.group.climate
+        group.appends += 1
+        landed = group.deaths.get(group.appends)
         there_s, back_s = draw.uniform(0, climate.travel_s_max), draw.uniform(0, climate.travel_s_max)
         number = draw.random()
-        if number < climate.dies:
-            self.group.kill(self)
-            return Weather(there_s=NEVER_S) if draw.random() < 0.5 else Weather(there_s=there_s, back_s=NEVER_S)
+        if landed is None and number < climate.dies:
+            landed = draw.random() >= 0.5
+        if landed is not None:
+            group.kill(self)
+            return Weather(there_s=there_s, back_s=NEVER_S) if landed else Weather(there_s=NEVER_S)
         for fate, share in ((Fate.FAILS, climate.fails), (Fate.UNKNOWN, climate.unknown), (Fate.TWICE, climate.twice)):
             number -= share
             if number < climate.dies:
@@ -234,6 +242,9 @@ class SimulatedGroup:
     poison_kills: bool = False
     poison_after_s: float = 0.0
     """How long a worker that asks what is poison lives on."""
+    deaths: dict[int, bool] = field(default_factory=dict)
+    """At which of the group's appends a process dies, and whether the append lands all the same."""
+    appends: int = 0
     generation: int = 0
     committed: dict[int, int] = field(default_factory=dict)
     processes: list[SimulatedProcess] = field(default_factory=list)

@@ -1,6 +1,7 @@
 """Rows of `tokenwire.turn_parts` become turns again: what each of them said in the end.
 
-An attempt is the rows of one run, parts 0 to the last. Of a turn's attempts, in their order, `void` ones say nothing;
+An attempt is the rows of one run, parts 0 to the one with the outcome; what is numbered at or behind that was sent by a
+worker that had been replaced, and says nothing. Of a turn's attempts, in their order, `void` ones say nothing;
 a `continued` one leaves its text to the next, unless that begins anew (at chunk 0); any other outcome is the turn's
 own end. A turn that is not there in full, or has not ended, is left out: half an answer must not pass for one.
 """
@@ -92,8 +93,10 @@ def turn_of(rows: list[PartRow]) -> ArchivedTurn | None:
 
 
 def attempts_of(rows: list[PartRow]) -> Iterator[list[PartRow]]:
-    for _, parts in groupby(rows, key=lambda row: (row.attempt, row.run)):
-        yield list(parts)
+    for _, grouped in groupby(rows, key=lambda row: (row.attempt, row.run)):
+        parts = list(grouped)
+        last = next((part for part in parts if part.last), None)
+        yield parts if last is None else [*(part for part in parts if part.part < last.part), last]
 
 
 def ended(last: PartRow, text: str, said: int) -> ArchivedTurn:

@@ -3,6 +3,9 @@
 Microseconds and nano-dollars stay the integers they are; a hop time of 0 ("did not happen") becomes NULL. Parts before
 the last one know no outcome: their columns hold the types' defaults and the view never shows them.
 `recorded_at_ms` is the log's own stamp of the record: it is the same however often the record is read again.
+
+An attempt has one outcome, so the row that carries it is known by the attempt, and every other row by its part's
+number: a part of a worker that did not know that it had been replaced can't take the outcome's place.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ TABLE: Final = "tokenwire.turn_parts"
 Value: TypeAlias = str | int | bool | list[str] | list[int] | dict[str, str] | None
 Row: TypeAlias = tuple[Value, ...]
 RowIdentity: TypeAlias = tuple[str, str, str, int, str, int]
-"""(user, session, turn, attempt, run, part): the table's key; names a row for good."""
+"""(user, session, turn, attempt, run, part) names a row for good; the part with the outcome is called OUTCOME."""
+
+OUTCOME: Final = -1
 
 UINT16_MAX: Final = 2**16 - 1
 UINT32_MAX: Final = 2**32 - 1
@@ -76,7 +81,8 @@ COLUMNS: Final = STREAM_COLUMNS + OUTCOME_COLUMNS
 
 def identity_of(record: TurnRecord) -> RowIdentity:
     """What makes two records the same row."""
-    return (record.user, record.session, record.turn, record.attempt, record.run, record.part)
+    part = record.part if record.outcome is None else OUTCOME
+    return (record.user, record.session, record.turn, record.attempt, record.run, part)
 
 
 def fault_of(record: TurnRecord) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 import pytest
 
@@ -37,7 +37,14 @@ class Stage:
         self.append_s = 0.1
         appender = MemoryAppender(self.log, self.weather)
         self.writer = SessionWriter(KEY, SessionLog(PLACE, "e"), appender=appender, reader=MemoryReader(self.log))
-        self.publisher = TokenPublisher(self.writer, self.clock, turn="t", attempt=1, run="r1", since_ms=0)
+        self.logged: list[str] = []
+        self.publisher = TokenPublisher(
+            self.writer, self.clock, turn="t", attempt=1, run="r1", since_ms=0, on_logged=self.note_logged
+        )
+
+    def note_logged(self, chunks: Sequence[str], gaps_us: Sequence[int]) -> None:
+        assert len(chunks) == len(gaps_us)
+        self.logged += chunks
 
     def weather(self, _: str) -> Weather:
         return Weather(self.fates.pop(0) if self.fates else Fate.LANDS, there_s=self.append_s)
@@ -156,6 +163,7 @@ async def test_run_taken_over(stage: Stage) -> None:
             await offer(publisher, "b")
 
     assert len(stage.tokens()) == 1
+    assert stage.logged == []
 
 
 @staged
@@ -167,6 +175,25 @@ async def test_append_that_lands_twice(stage: Stage) -> None:
         await publisher.finish()
 
     assert stage.writer.fold.turns["t"].next_seq == 1
+    assert stage.logged == ["a"]
+
+
+@staged
+async def test_chunks_are_told_once_the_log_has_them(stage: Stage) -> None:
+    """Not while their append is on its way, and never where it failed or was another run's."""
+    async with stage.publisher as publisher:
+        await offer(publisher, "a")
+        await asyncio.sleep(0.05)
+        await offer(publisher, "b", "c")
+        assert stage.logged == []
+        await asyncio.sleep(0.1)
+        assert stage.logged == ["a"]
+        stage.fates = [Fate.UNKNOWN]
+        await offer(publisher, "d")
+        with pytest.raises(AppendFailed):
+            await publisher.finish()
+
+    assert stage.logged == ["a", "b", "c"]
 
 
 @staged

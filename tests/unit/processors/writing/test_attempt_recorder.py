@@ -9,6 +9,7 @@ from processors.writing.attempt_recorder import AttemptRecorder
 from schemas.codec import decode_record
 from schemas.identifiers import SessionKey
 from schemas.journal import JournalEntry
+from schemas.prompts import PromptSubmitted
 from schemas.records import AttemptOutcome, TurnRecord
 from schemas.topics import RECORD_BYTES_MAX, record_partition
 from schemas.turn_fold import text_hash
@@ -20,17 +21,26 @@ from tests.fakes.virtual_loop import VirtualLoop, run_virtual
 __all__: list[str] = []
 
 KEY = SessionKey("k" * 32)
-ENTRY = JournalEntry(turn="t", user="u", session="s", prompt_id="p", phase="running")
+METADATA_MAX = {f"{number:02}" + "\x01" * 510: "\x01" * 512 for number in range(16)}
+"""Sixteen entries of the longest keys and values, in escapes of six bytes."""
+
+
+def entry_of(metadata: dict[str, str]) -> JournalEntry:
+    prompt = PromptSubmitted(user="u", session="s", prompt_id="p", input="?", metadata=metadata)
+    return JournalEntry(turn="t", user="u", session="s", prompt_id="p", phase="running", prompt=prompt)
 
 
 def recorded(batches: list[list[str]], metadata: dict[str, str] | None = None) -> list[TurnRecord]:
     log = MemoryLog(VirtualClock())
+    entry = entry_of(metadata or {})
 
     async def play() -> None:
-        recorder = AttemptRecorder(MemoryAppender(log), KEY, ENTRY, attempt=1, run="r1")
+        assert entry.prompt is not None
+        recorder = AttemptRecorder(MemoryAppender(log), KEY, entry, attempt=1, run="r1")
         for batch in batches:
-            await recorder.add(batch, [123_456_789] * len(batch))
-        await recorder.finish(AttemptOutcome(reason="complete", metadata=metadata or {}))
+            recorder.add(batch, [123_456_789] * len(batch))
+            await recorder.send_full()
+        await recorder.finish(AttemptOutcome(reason="complete", metadata=entry.prompt.metadata))
 
     run_virtual(VirtualLoop(), play())
     records = log.records(RECORDS, record_partition(KEY))
@@ -62,14 +72,14 @@ def test_control_characters_in_large_chunks() -> None:
 
 
 def test_largest_metadata_beside_a_full_part() -> None:
-    """Sixteen entries of the longest keys and values in escapes of six bytes: they get a part of their own."""
-    metadata = {f"{number:02}" + "\x01" * 510: "\x01" * 512 for number in range(16)}
-    records = recorded([["\x01\x02\x03\x04"] * 4_000], metadata)
+    """All parts leave room for it, whichever will be the last: none is too large for the log, and no chunk is lost."""
+    chunks = ["\x01\x02\x03\x04"] * 4_000
+    records = recorded([chunks], METADATA_MAX)
 
     assert len(records) == 2
+    assert [text for record in records for text in record.texts] == chunks
     assert records[-1].outcome is not None
-    assert (records[-1].texts, records[-1].outcome.metadata) == ((), metadata)
-    assert records[-1].outcome.chunks == 4_000
+    assert (records[-1].outcome.metadata, records[-1].outcome.chunks) == (METADATA_MAX, 4_000)
 
 
 @settings(max_examples=20)
@@ -86,3 +96,14 @@ def test_parts_do_not_depend_on_how_the_chunks_arrived(chunks: list[str], data: 
     for record in records:
         assert record.seq == seq
         seq += len(record.texts)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 4_000), st.integers(0, 4_000), st.sampled_from([{}, {"ticket": "4711"}, METADATA_MAX]))
+def test_shorter_attempt_has_the_same_parts_up_to_its_end(one: int, other: int, metadata: dict[str, str]) -> None:
+    """What was sent before a crash is the beginning of what the log holds, wherever the log ends."""
+    shorter, longer = (
+        recorded([[f"{number:07}\x01" for number in range(count)]], metadata) for count in sorted((one, other))
+    )
+
+    assert shorter[:-1] == longer[: len(shorter) - 1]

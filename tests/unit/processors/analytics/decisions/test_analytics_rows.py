@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from processors.analytics.decisions.analytics_rows import COLUMNS, fault_of, identity_of, row_of
@@ -78,9 +79,11 @@ def test_earlier_part_knows_no_outcome() -> None:
     assert (row["provider"], row["cost_nano_usd"], row["price_version"], row["usage_estimated"]) == ("", 0, "", False)
 
 
-def test_identity_is_the_tables_key() -> None:
-    """User, session, turn, attempt, run, part."""
+def test_identity_is_the_part_or_the_outcome() -> None:
+    """User, session, turn, attempt, run and the part's number; an attempt has one outcome, whichever part brings it."""
     assert identity_of(PART) == ("u", "s", "x", 2, "r", 1)
+    outcomes = [msgspec.structs.replace(PART, part=part, outcome=OUTCOME) for part in (0, 1, 7)]
+    assert {identity_of(record) for record in outcomes} == {("u", "s", "x", 2, "r", -1)}
 
 
 @pytest.mark.parametrize(
