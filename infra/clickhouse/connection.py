@@ -17,8 +17,9 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError as DriverError
 from clickhouse_connect.driver.exceptions import OperationalError
 
+from infra.clickhouse.decisions.row_refusals import ROW_REFUSALS, is_about_rows
 from infra.clickhouse.engine_files import EngineFiles
-from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable
+from infra.clickhouse.errors import ClickHouseError, ClickHouseRefused, ClickHouseUnavailable, RowsRefused
 from infra.embedded_parts import EmbeddedPart, require_embedded
 from infra.settings import Settings
 
@@ -90,14 +91,19 @@ class ClickHouseConnection:
     async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, token: str) -> None:
         """Insert the rows under a deduplication token: the same token again changes nothing.
 
-        Raises ClickHouseUnavailable (done or not, unknown), ClickHouseRefused.
+        Raises ClickHouseUnavailable (done or not, unknown), ClickHouseRefused, RowsRefused.
 
         Cancellation: the insert may go on in the thread; do it again with the same token.
         """
         settings = {"insert_deduplication_token": token, "insert_deduplicate": 1, "async_insert": 0}
-        await self.run(
-            lambda: self.opened().insert(table, rows, column_names=list(columns), database=None, settings=settings)
-        )
+        try:
+            await self.run(
+                lambda: self.opened().insert(table, rows, column_names=list(columns), database=None, settings=settings)
+            )
+        except ClickHouseRefused as refusal:
+            if is_about_rows(refusal.code):
+                raise RowsRefused(ROW_REFUSALS[refusal.code], code=refusal.code) from None
+            raise
 
     async def run(self, call: Callable[[], Answer], *, deadline_s: float = CALL_S) -> Answer:
         """Run a blocking call in the thread, translating the driver's errors."""

@@ -3,6 +3,7 @@
 ClickHouseError               something about the database; `code` is ClickHouse's number, 0 = none
 ├── ClickHouseUnavailable     not reached, timed out, too busy: the same call may succeed later
 ├── ClickHouseRefused         it answered, and said no: try something else
+│   └── RowsRefused           of an insert, and for what a row of it holds: try the rows apart
 ├── ResultTooLarge            the answer is larger than this endpoint serves: ask for less
 ├── DataFolderInUse           another process has the embedded engine's folder open
 └── MigrationConflict         the database and the migrations of this version disagree: an operator decides
@@ -17,6 +18,7 @@ __all__ = [
     "DataFolderInUse",
     "MigrationConflict",
     "ResultTooLarge",
+    "RowsRefused",
 ]
 
 
@@ -34,6 +36,10 @@ class ClickHouseUnavailable(ClickHouseError):
 
 class ClickHouseRefused(ClickHouseError):
     """The engine refused the statement."""
+
+
+class RowsRefused(ClickHouseRefused):
+    """The engine refused rows for what they hold. Its own text is left out: it may quote them."""
 
 
 class ResultTooLarge(ClickHouseError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 __all__ = [
+    "ANALYTICS_BLOCKED_SECONDS",
     "ANALYTICS_FAILURES",
     "ANALYTICS_INSERT_SECONDS",
     "ANALYTICS_LAG_RECORDS",
@@ -286,8 +287,17 @@ ANALYTICS_FAILURES: Final = Metric(
     name="tokenwire_analytics_failures_total",
     kind="counter",
     labels=("kind",),
-    meaning="Inserts that failed and are tried again (insert), records that do not decode (decode).",
-    rise="insert: ClickHouse is unreachable or refuses; decode: a writer of another version is about.",
+    meaning="Inserts that failed and are tried again (insert), inserts that were refused for what a row holds and are "
+    "tried in pieces (rows), records that do not decode (decode).",
+    rise="insert: ClickHouse is unreachable or refuses; rows: the refused row is among the dead letters; decode: a "
+    "writer of another version is about.",
+)
+ANALYTICS_BLOCKED_SECONDS: Final = Metric(
+    name="tokenwire_analytics_blocked_seconds",
+    kind="gauge",
+    meaning="For how long ClickHouse has taken no rows; 0 while it does.",
+    rise="ClickHouse is down, out of memory or disk, read-only, or merges too slowly; records wait on their log for 7 "
+    "days, then they are lost. `/readyz` beside these metrics says the code.",
 )
 
 GATEWAY_METRICS: Final = (
@@ -321,6 +331,12 @@ WORKER_METRICS: Final = (
     WORKER_SESSION_TOPICS_MAX,
     WORKER_ANSWER_CACHE,
 )
-ANALYTICS_METRICS: Final = (ANALYTICS_ROWS, ANALYTICS_LAG_RECORDS, ANALYTICS_INSERT_SECONDS, ANALYTICS_FAILURES)
+ANALYTICS_METRICS: Final = (
+    ANALYTICS_ROWS,
+    ANALYTICS_LAG_RECORDS,
+    ANALYTICS_INSERT_SECONDS,
+    ANALYTICS_FAILURES,
+    ANALYTICS_BLOCKED_SECONDS,
+)
 METRICS: Final[tuple[Metric, ...]] = (*GATEWAY_METRICS, *WORKER_METRICS, *ANALYTICS_METRICS)
 """Every metric of every process."""

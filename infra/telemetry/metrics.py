@@ -7,7 +7,7 @@ another) never meet.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from aiohttp import web
@@ -63,12 +63,20 @@ class Metrics:
 
 
 class MetricsEndpoint:
-    """Answers `GET /metrics` on loopback, for processes that have no other server."""
+    """Answers `GET /metrics`, and `GET /readyz` on request, on loopback, for processes that have no other server."""
 
     def __init__(
-        self, metrics: Metrics, port: int, *, host: str = LOOPBACK, names: frozenset[str] = LOOPBACK_NAMES
+        self,
+        metrics: Metrics,
+        port: int,
+        *,
+        host: str = LOOPBACK,
+        names: frozenset[str] = LOOPBACK_NAMES,
+        obstacle: Callable[[], str] | None = None,
     ) -> None:
+        """`obstacle`: what keeps the process from its work, in a sentence for `/readyz`; empty where nothing does."""
         self.metrics = metrics
+        self.obstacle = obstacle
         self.names = names
         self.host = host
         self.port = port
@@ -82,6 +90,8 @@ class MetricsEndpoint:
         """
         app = web.Application(middlewares=[only_asked_by(self.names)])
         app.router.add_get("/metrics", self.answer)
+        if self.obstacle is not None:
+            app.router.add_get("/readyz", self.answer_ready)
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         await self.runner.setup()
         try:
@@ -102,6 +112,10 @@ class MetricsEndpoint:
 
     async def answer(self, _: web.Request) -> web.Response:
         return web.Response(body=self.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def answer_ready(self, _: web.Request) -> web.Response:
+        obstacle = self.obstacle() if self.obstacle else ""
+        return web.Response(text=f"{obstacle or 'ready'}\n", status=503 if obstacle else 200)
 
 
 def build(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

@@ -69,7 +69,12 @@ async def run_analytics(
         if connection.embedded:
             await leave_notice(connection, settings.home)
         port = settings.metrics_port + 1 if settings.metrics_port else 0
-        endpoint = MetricsEndpoint(metrics, port, names=known_names(settings.allowed_hosts))
+        writer: AnalyticsWriter | None = None
+
+        def obstacle() -> str:
+            return "Kafka does not answer yet" if writer is None else writer.obstacle()
+
+        endpoint = MetricsEndpoint(metrics, port, names=known_names(settings.allowed_hosts), obstacle=obstacle)
         stack.push_async_callback(endpoint.stop)
         metrics_port = await endpoint.start()
         writer = await patiently_started(settings, connection, metrics=metrics, clock=clock, stack=stack, stop=stop)

@@ -1,23 +1,28 @@
 """Records into ClickHouse, each exactly once. `decisions/insert_plan.py` says why that holds.
 
-Order for every insert: look which rows are there → dead letters → commit the plan, the offset left at its first →
-insert under the plan's token → commit the offset after its last. While ClickHouse does not answer nothing is polled:
-the log keeps the records, this process keeps one batch.
+Order for every insert: look which rows are there → commit the plan, the offset left at its first → insert under the
+plan's token → dead letters → commit the offset after its last. While ClickHouse does not answer, or takes nothing,
+nothing is polled: the log keeps the records, this process keeps one batch.
+
+A batch that is refused for what a row of it holds (`infra/clickhouse/decisions/row_refusals.py`) is planned anew, half
+as long, until that row is alone. It goes to the dead letters once the table has taken another row and refused this one
+again. Everything else that ClickHouse says no with is waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import structlog
 from aiokafka.errors import KafkaError
 
-from infra.clickhouse.errors import ClickHouseError
+from infra.clickhouse.errors import ClickHouseError, RowsRefused
 from infra.clock import Clock
 from infra.telemetry.metric_names import (
+    ANALYTICS_BLOCKED_SECONDS,
     ANALYTICS_FAILURES,
     ANALYTICS_INSERT_SECONDS,
     ANALYTICS_LAG_RECORDS,
@@ -53,6 +58,7 @@ INSERT_ROWS_MAX: Final = 2_000
 INSERT_BYTES_MAX: Final = 8_388_608
 PAUSE_FIRST_S: Final = 0.5
 PAUSE_S_MAX: Final = 15.0
+ROW_REFUSED: Final = "row_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,14 @@ class ReadRecord:
     def planned(self) -> PlannedRecord:
         """What a plan needs of it."""
         return PlannedRecord(self.offset, None if self.record is None else identity_of(self.record))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """ClickHouse takes nothing."""
+
+    since_s: float
+    reason: str
 
 
 class AnalyticsWriter:
@@ -93,6 +107,19 @@ class AnalyticsWriter:
         self.lag = metrics.gauge(ANALYTICS_LAG_RECORDS)
         self.insert_seconds = metrics.histogram(ANALYTICS_INSERT_SECONDS)
         self.failures = metrics.counter(ANALYTICS_FAILURES)
+        self.blocked: Blocked | None = None
+        metrics.gauge(ANALYTICS_BLOCKED_SECONDS).set_function(self.blocked_s)
+
+    def blocked_s(self) -> float:
+        """For how long ClickHouse has taken nothing; 0 while it does."""
+        return self.clock.monotonic_s() - self.blocked.since_s if self.blocked else 0.0
+
+    def obstacle(self) -> str:
+        """What keeps records from ClickHouse, in a sentence; empty where nothing does."""
+        if self.blocked is None:
+            return ""
+        taken = f"ClickHouse has taken no rows for {self.blocked_s():.0f} s ({self.blocked.reason})"
+        return f"{taken}; records wait on their log"
 
     async def run(self) -> None:
         """Write until cancelled.
@@ -103,6 +130,7 @@ class AnalyticsWriter:
             try:
                 await self.turn_over()
             except OwnershipLost as error:
+                self.blocked = None  # it may be another writer that waits now
                 log.info("records_reassigned", reason=str(error))
             except (KafkaError, AppendFailed, TimeoutError) as error:
                 log.warning("records_unavailable", error=type(error).__name__)
@@ -146,23 +174,37 @@ class AnalyticsWriter:
             await self.write(partition, records, epoch)
             return
         log.info("plan_repeated", partition=partition, first=plan.first, last=plan.last)
-        await self.carry_out(partition, plan, records, epoch)
+        try:
+            await self.carry_out(partition, plan, records, epoch)
+        except RowsRefused:
+            await self.write(partition, records, epoch)
 
     async def write(self, partition: int, records: Sequence[ReadRecord], epoch: int) -> None:
         """Write records of one partition, in as many inserts as it takes. Raises OwnershipLost."""
-        left = list(records)
+        left, rows_max, probed = list(records), INSERT_ROWS_MAX, False
         while left:
-            head = left[: head_length(left)]
+            head = left[: min(head_length(left), rows_max)]
             planned = [record.planned for record in head]
             identities = [each.identity for each in planned if each.identity is not None]
             present = await self.patiently(lambda: self.table.present(identities), epoch) if identities else set()  # noqa: B023 - awaited before the next round
             plan = make_plan(planned, present, place=self.place_of(partition), first=self.marks[partition])
             taken = [record for record in head if record.offset <= plan.last]
-            await self.bury(partition, taken)
-            if kept_records(plan, planned):
+            kept = [record.offset for record in kept_records(plan, planned)]
+            if kept:
                 await self.consumer.commit(partition, plan.first, encode_plan(plan), epoch=epoch)
-            await self.carry_out(partition, plan, taken, epoch)
-            left = left[len(taken) :]
+            try:
+                await self.carry_out(partition, plan, taken, epoch)
+            except RowsRefused as refusal:
+                if len(kept) > 1:
+                    rows_max = max(1, len(taken) // 2)
+                elif not probed:
+                    await self.patiently(self.table.probe, epoch)
+                    probed = True
+                else:
+                    log.warning("row_refused", partition=partition, offset=kept[0], code=refusal.code)
+                    left = [given_up(record, refusal) if record.offset == kept[0] else record for record in left]
+                continue
+            left, rows_max, probed = left[len(taken) :], min(2 * rows_max, INSERT_ROWS_MAX), False
 
     async def carry_out(self, partition: int, plan: Plan, records: Sequence[ReadRecord], epoch: int) -> None:
         kept = {each.offset for each in kept_records(plan, [record.planned for record in records])}
@@ -175,30 +217,43 @@ class AnalyticsWriter:
             started_s = self.clock.monotonic_s()
             await self.patiently(lambda: self.table.insert(rows, token=plan.token), epoch)
             self.insert_seconds.observe(self.clock.monotonic_s() - started_s)
+        await self.bury(partition, records)
         await self.consumer.commit(partition, plan.last + 1, "", epoch=epoch)
         self.marks[partition] = plan.last + 1
         self.rows.inc(len(rows))
         log.debug("rows_inserted", table=TABLE, partition=partition, rows=len(rows), last=plan.last)
 
     async def patiently(self, call: Callable[[], Awaitable[Answer]], epoch: int) -> Answer:
-        """Call until ClickHouse answers, longer and longer apart. Raises OwnershipLost."""
+        """Call until ClickHouse answers, longer and longer apart. Raises OwnershipLost, RowsRefused."""
         pause_s = PAUSE_FIRST_S
         while True:
             self.consumer.require(epoch)
             try:
-                return await call()
+                answer = await call()
+            except RowsRefused:
+                self.failures.labels(kind="rows").inc()
+                raise
             except ClickHouseError as error:
-                self.failures.labels(kind="insert").inc()
-                self.show_lag()
+                self.note_blocked(error)
                 log.warning("clickhouse_unavailable", error=type(error).__name__, code=error.code, again_in_s=pause_s)
+            else:
+                self.blocked = None
+                return answer
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_S_MAX)
+
+    def note_blocked(self, error: ClickHouseError) -> None:
+        self.failures.labels(kind="insert").inc()
+        reason = f"code {error.code}" if error.code else "it does not answer"
+        self.blocked = Blocked(self.blocked.since_s if self.blocked else self.clock.monotonic_s(), reason)
+        self.show_lag()
 
     async def bury(self, partition: int, records: Sequence[ReadRecord]) -> None:
         for record in records:
             if record.record is not None:
                 continue
-            self.failures.labels(kind="decode").inc()
+            if record.reason != ROW_REFUSED:
+                self.failures.labels(kind="decode").inc()
             await self.dead_letters.write(
                 reason=record.reason,
                 message=record.message,
@@ -229,6 +284,13 @@ def read_record(record: Any) -> ReadRecord:
     if fault is not None:
         return ReadRecord(*place, None, "invalid_field", f"{fault} is out of range")
     return ReadRecord(*place, decoded)
+
+
+def given_up(record: ReadRecord, refusal: RowsRefused) -> ReadRecord:
+    """As a record that does not decode: it becomes a dead letter and no row."""
+    return replace(
+        record, record=None, reason=ROW_REFUSED, message=f"ClickHouse refuses its row: {refusal} (code {refusal.code})"
+    )
 
 
 def head_length(records: Sequence[ReadRecord]) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from infra.clickhouse.connection import ClickHouseConnection
-from processors.analytics.decisions.analytics_rows import COLUMNS, OUTCOME, TABLE, Row, RowIdentity
+from infra.clickhouse.errors import ClickHouseRefused, RowsRefused
+from processors.analytics.decisions.analytics_rows import COLUMNS, OUTCOME, PROBE, TABLE, Row, RowIdentity
 
 __all__ = ["ClickHouseTurnTable", "TurnTable"]
 
@@ -17,6 +18,7 @@ WHERE (user, session, turn, attempt, run) IN {{attempts:Array(Tuple(String, Stri
         IN {{identities:Array(Tuple(String, String, String, UInt16, String, Int64))}}"""
 """Twice, because the first condition reaches the key."""
 IDENTITIES_PER_QUERY_MAX: Final = 200
+PROBE_TOKEN: Final = "probe"
 
 
 class TurnTable(Protocol):
@@ -27,7 +29,11 @@ class TurnTable(Protocol):
         ...
 
     async def insert(self, rows: Sequence[Row], *, token: str) -> None:
-        """Insert the rows; the same token again changes nothing. Raises ClickHouseError."""
+        """Insert the rows; the same token again changes nothing. Raises ClickHouseError, RowsRefused among them."""
+        ...
+
+    async def probe(self) -> None:
+        """Insert a row that can't be refused for what it holds. Raises ClickHouseError, but never RowsRefused."""
         ...
 
 
@@ -50,3 +56,10 @@ class ClickHouseTurnTable:
     async def insert(self, rows: Sequence[Row], *, token: str) -> None:
         """Insert the rows under their token."""
         await self.connection.insert(TABLE, COLUMNS, rows, token=token)
+
+    async def probe(self) -> None:
+        """Insert PROBE. Under its one token it is there once however often it is tried, but is checked each time."""
+        try:
+            await self.connection.insert(TABLE, COLUMNS, [PROBE], token=PROBE_TOKEN)
+        except RowsRefused as refusal:
+            raise ClickHouseRefused(f"{TABLE} takes no row at all ({refusal})", code=refusal.code) from refusal

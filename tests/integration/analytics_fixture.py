@@ -33,6 +33,7 @@ from tests.fakes.topic_names import RECORDS, fixed_topics
 __all__ = [
     "DyingTable",
     "ForgetfulTable",
+    "TableBetween",
     "WriterParts",
     "analytics_settings",
     "attempt_records",
@@ -165,16 +166,29 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
         raise AssertionError(f"within {WAIT_S} s: {what}") from None
 
 
-class ForgetfulTable:
-    """Executes every insert, but the first answers get lost on the way back."""
+class TableBetween:
+    """Passes everything on to the real table."""
 
-    def __init__(self, table: TurnTable, *, lost: int) -> None:
+    def __init__(self, table: TurnTable) -> None:
         self.table = table
-        self.lost = lost
-        self.tokens: list[str] = []
 
     async def present(self, identities: Sequence[RowIdentity]) -> set[RowIdentity]:
         return await self.table.present(identities)
+
+    async def insert(self, rows: Sequence[Row], *, token: str) -> None:
+        await self.table.insert(rows, token=token)
+
+    async def probe(self) -> None:
+        await self.table.probe()
+
+
+class ForgetfulTable(TableBetween):
+    """Executes every insert, but the first answers get lost on the way back."""
+
+    def __init__(self, table: TurnTable, *, lost: int) -> None:
+        super().__init__(table)
+        self.lost = lost
+        self.tokens: list[str] = []
 
     async def insert(self, rows: Sequence[Row], *, token: str) -> None:
         self.tokens.append(token)
@@ -184,15 +198,12 @@ class ForgetfulTable:
             raise ClickHouseUnavailable("the answer was lost")
 
 
-class DyingTable:
+class DyingTable(TableBetween):
     """The process is killed right after an insert was done (or right before it)."""
 
     def __init__(self, table: TurnTable, *, after: bool) -> None:
-        self.table = table
+        super().__init__(table)
         self.after = after
-
-    async def present(self, identities: Sequence[RowIdentity]) -> set[RowIdentity]:
-        return await self.table.present(identities)
 
     async def insert(self, rows: Sequence[Row], *, token: str) -> None:
         if self.after:

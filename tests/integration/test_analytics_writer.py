@@ -17,12 +17,13 @@ import pytest
 from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.embedded.broker import EmbeddedBroker
 from infra.telemetry.metric_names import ANALYTICS_LAG_RECORDS, ANALYTICS_ROWS
-from processors.analytics.decisions.analytics_rows import Row, RowIdentity
+from processors.analytics.decisions.analytics_rows import RowIdentity
 from processors.analytics.turn_table import TurnTable
 from schemas.records import TurnRecord
 from tests.fakes.recorded_attempts import recorded_attempts
 from tests.integration.analytics_fixture import (
     ForgetfulTable,
+    TableBetween,
     WriterParts,
     analytics_settings,
     attempt_records,
@@ -177,11 +178,11 @@ async def test_lost_answers_of_clickhouse(broker: EmbeddedBroker, tmp_path: Path
     assert counted >= len(records)
 
 
-class AwayTable:
+class AwayTable(TableBetween):
     """Unreachable until told otherwise."""
 
     def __init__(self, table: TurnTable) -> None:
-        self.table = table
+        super().__init__(table)
         self.back = asyncio.Event()
         self.calls = 0
 
@@ -189,10 +190,7 @@ class AwayTable:
         self.calls += 1
         if not self.back.is_set():
             raise ClickHouseUnavailable("connection refused")
-        return await self.table.present(identities)
-
-    async def insert(self, rows: Sequence[Row], *, token: str) -> None:
-        await self.table.insert(rows, token=token)
+        return await super().present(identities)
 
 
 async def test_clickhouse_away_and_back(broker: EmbeddedBroker, tmp_path: Path) -> None:

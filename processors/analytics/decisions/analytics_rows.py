@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from schemas.records import AttemptOutcome, TurnRecord
 
-__all__ = ["COLUMNS", "TABLE", "Row", "RowIdentity", "fault_of", "identity_of", "row_of"]
+__all__ = ["COLUMNS", "PROBE", "TABLE", "Row", "RowIdentity", "fault_of", "identity_of", "row_of"]
 
 TABLE: Final = "tokenwire.turn_parts"
 
@@ -191,3 +191,6 @@ NO_OUTCOME: Final[Row] = (
     *(None, None, None, None, None, None),
     *(None, None, 0, NO_METADATA),
 )
+
+PROBE: Final = row_of(TurnRecord(user="", session="", turn="", attempt=0, run="", prompt_id=""), recorded_at_ms=0)
+"""A row of nobody, which no attempt and no reader's question meets: it shows whether the table takes rows at all."""

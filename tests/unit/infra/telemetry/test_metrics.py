@@ -67,6 +67,23 @@ async def test_endpoint_answers_until_it_is_stopped() -> None:
         await endpoint.stop()
 
 
+async def test_process_that_says_what_keeps_it_from_its_work() -> None:
+    """/readyz is 200 while nothing does, and otherwise 503 with the sentence."""
+    told = ["", "ClickHouse takes no rows"]
+    endpoint = MetricsEndpoint(Metrics(METRICS), 0, obstacle=lambda: told.pop(0))
+    port = await endpoint.start()
+    answers = []
+    try:
+        async with aiohttp.ClientSession() as client:
+            for _ in range(2):
+                async with client.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                    answers.append((answer.status, await answer.text()))
+    finally:
+        await endpoint.stop()
+
+    assert answers == [(200, "ready\n"), (503, "ClickHouse takes no rows\n")]
+
+
 async def test_taken_port_names_the_setting_that_moves_it() -> None:
     """A second endpoint on the same port fails with the port and the variable."""
     first = MetricsEndpoint(Metrics(METRICS), 0)
