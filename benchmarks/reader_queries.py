@@ -39,9 +39,9 @@ PARTS: Final = 8
 INSERT_PAUSE_S: Final = 0.5
 QUERIES: Final = {
     "SELECT 1": "SELECT 1",
-    "one session": "SELECT turn, text FROM turns WHERE user = 'u7' AND session = 's7'",
+    "one session": "SELECT turn, text FROM turn_streams WHERE user = 'u7' AND session = 's7'",
     "a model's latency": "SELECT model, count(), quantiles(0.5, 0.99)(ttft_ms) FROM turns GROUP BY model",
-    "all texts": "SELECT sum(length(text)) FROM turns",
+    "all texts": "SELECT sum(length(text)) FROM turn_streams",
 }
 ROWS: Final = (
     "INSERT INTO tokenwire.turn_parts (user, session, turn, attempt, run, part, last, texts, gaps_us, model, ttft_us, "

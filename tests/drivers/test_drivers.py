@@ -48,7 +48,7 @@ UNREAD: Final = ("no_elements", "pair", "span")
 """Columns that a driver can't read from any server: clickhouse-go the first two, JDBC's `getObject` the third."""
 QUESTIONS: Final[dict[str, Any]] = {
     "Count": "SELECT count() FROM turns WHERE user = {user:String}",
-    "Row": "SELECT turn, texts, toString(accepted_at), metadata FROM turns WHERE turn = 'ann-t3'",
+    "Row": "SELECT turn, texts, toString(accepted_at), metadata FROM turn_streams WHERE turn = 'ann-t3'",
     "Many": f"SELECT number, toString(number) FROM numbers({MANY})",
     "Types": many_types(ROWS, without=UNREAD),
     "Wrong": list(WRONG),

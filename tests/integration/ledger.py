@@ -245,11 +245,11 @@ def client_problems(client: ChatClient, turns: dict[str, FoldedTurn]) -> list[st
 
 
 def rows_of(line: WholeLine, users: Iterable[str]) -> list[dict[str, Any]]:
-    """What the `turns` of these users are, by a plain ClickHouse client."""
+    """What the attempts of these users are, by a plain ClickHouse client."""
     client = clickhouse_connect.get_client(**line.analytics_access)
     try:
         answer = client.query(
-            f"SELECT {', '.join(COLUMNS)} FROM tokenwire.turns WHERE user IN %(users)s ORDER BY turn, attempt",
+            f"SELECT {', '.join(COLUMNS)} FROM tokenwire.turn_streams WHERE user IN %(users)s ORDER BY turn, attempt",
             parameters={"users": sorted(set(users))},
         )
         return [dict(zip(COLUMNS, row, strict=True)) for row in answer.result_rows]

@@ -75,7 +75,7 @@ async def test_records_become_rows_once_though_sent_twice(broker: EmbeddedBroker
         rows = await stored(parts.connection, "twice")
         turn = await parts.connection.query(
             "SELECT text, texts, gaps_us, parts, toUnixTimestamp64Micro(accepted_at), ttft_ms, toString(cost_usd), "
-            "dequeued_at, output_tokens FROM tokenwire.turns WHERE user = 'twice' AND turn = 'twice-t7'"
+            "dequeued_at, output_tokens FROM tokenwire.turn_streams WHERE user = 'twice' AND turn = 'twice-t7'"
         )
         count = await parts.connection.query("SELECT count(), uniq(turn) FROM tokenwire.turns WHERE user = 'twice'")
 
@@ -118,7 +118,7 @@ async def test_outcome_behind_a_part_of_a_replaced_worker(broker: EmbeddedBroker
         await until(all_there, "all rows")
         await settled(parts)
         rows = await parts.connection.query(
-            "SELECT text, texts, gaps_us, parts, cost_nano_usd FROM tokenwire.turns WHERE user = 'replaced'"
+            "SELECT text, texts, gaps_us, parts, cost_nano_usd FROM tokenwire.turn_streams WHERE user = 'replaced'"
         )
         kept = await stored(parts.connection, "replaced")
 

@@ -61,7 +61,7 @@ async def test_clickhouse_connect_asks_with_typed_parameters(served: Served) -> 
         client = served.client()
         try:
             rows = client.query(
-                "SELECT turn, texts, gaps_us, toString(accepted_at), ttft_ms FROM tokenwire.turns "
+                "SELECT turn, texts, gaps_us, toString(accepted_at), ttft_ms FROM tokenwire.turn_streams "
                 "WHERE user = {user:String} AND turn = {turn:String}",
                 parameters={"user": "ann", "turn": "ann-t3"},
             ).result_rows
@@ -107,9 +107,18 @@ async def test_three_useful_questions(served: Served) -> None:
 
 async def test_question_about_one_session_reads_by_key(served: Served) -> None:
     """Predicates on user, session and turn reach the table's key through the view, on both sides of its join."""
-    plan = (await served.ask("EXPLAIN indexes = 1 SELECT text FROM turns WHERE user = 'a' AND session = 'b'"))[2]
+    plan = (await served.ask("EXPLAIN indexes = 1 SELECT text FROM turn_streams WHERE user = 'a' AND session = 'b'"))[2]
 
     assert plan.count("user = \\'a\\' AND session = \\'b\\'") == 2, plan
+
+
+async def test_question_without_a_stream_joins_nothing(served: Served) -> None:
+    """`turns` reads the rows with outcomes, once, and of them no column but those asked for."""
+    plan = (await served.ask("EXPLAIN header = 1 SELECT model, count() FROM turns GROUP BY model"))[2]
+
+    assert "Join" not in plan, plan
+    assert plan.count("ReadFromMergeTree") == 1, plan
+    assert "texts" not in plan, plan
 
 
 REFUSED = {

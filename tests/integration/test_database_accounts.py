@@ -58,12 +58,13 @@ def test_S7_analyst_sees_the_rows_of_one_tenant(database: Path) -> None:
     of_acme = [
         "SELECT user FROM tokenwire.turns",
         "SELECT user FROM tokenwire.turn_parts",
+        "SELECT user FROM tokenwire.turn_streams WHERE text LIKE '%of%'",
         "SELECT user FROM tokenwire.turns WHERE tenant = 'globex' OR 1",
         "SELECT DISTINCT user FROM (SELECT user FROM tokenwire.turns UNION ALL SELECT user FROM tokenwire.turn_parts)",
     ]
     of_others = [
         "SELECT user FROM tokenwire.turns WHERE tenant = 'globex'",
-        "SELECT text FROM tokenwire.turns WHERE user = 'gil' AND session = 's1'",
+        "SELECT text FROM tokenwire.turn_streams WHERE user = 'gil' AND session = 's1'",
     ]
     settings = [
         "SELECT user FROM tokenwire.turns SETTINGS max_threads = 1",

@@ -85,14 +85,15 @@ async def test_rows_of_the_version_before_are_read(connection: ClickHouseConnect
         ("anna", "s", "short", 1, "r", 0, True, ["e"], [5]),
     ]
     await connection.insert("tokenwire.turn_parts", columns, rows, token="before")
-    everything = "SELECT * FROM tokenwire.turns ORDER BY turn"
-    as_it_was = await connection.query(everything)
+    as_it_was = await connection.query("SELECT * FROM tokenwire.turns ORDER BY turn")
 
     assert await migrate(connection) == [migration.name for migration in known_migrations()[3:]]
-    assert await connection.query(everything) == as_it_was
+    assert await connection.query("SELECT * FROM tokenwire.turn_streams ORDER BY turn") == as_it_was
+    without = [row[: -len(("texts", "gaps_us", "text"))] for row in as_it_was]
+    assert await connection.query("SELECT * FROM tokenwire.turns ORDER BY turn") == without
     stray = ("anna", "s", "short", 1, "r", 0, False, ["never logged"], [6])
     await connection.insert("tokenwire.turn_parts", columns, [stray], token="stray")
-    assert await connection.query("SELECT turn, text, gaps_us, parts FROM tokenwire.turns ORDER BY turn") == [
+    assert await connection.query("SELECT turn, text, gaps_us, parts FROM tokenwire.turn_streams ORDER BY turn") == [
         ("long", "abcd", [1, 2, 3, 4], 3),
         ("short", "e", [5], 1),
     ]

@@ -97,7 +97,7 @@ async def test_answers_are_those_of_the_writer(written: Writer, readers: ReaderP
     """The same rows, streams and costs, through the same view."""
     sql = (
         "SELECT turn, texts, gaps_us, toString(accepted_at), toString(cost_usd), metadata, ttft_ms "
-        "FROM tokenwire.turns WHERE user = 'ann' ORDER BY turn"
+        "FROM tokenwire.turn_streams WHERE user = 'ann' ORDER BY turn"
     )
     own = await written.connection.query(f"SELECT groupArray(toJSONString(tuple(*))) FROM ({sql})")
     status, body = await readers.ask(f"SELECT toJSONString(tuple(*)) AS row FROM ({sql}) FORMAT JSONEachRow")
