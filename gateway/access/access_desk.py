@@ -33,15 +33,7 @@ from schemas.codec import decode_access_event
 from schemas.errors import InvalidField, MalformedRecord
 from schemas.identifiers import UserId, check_user_id
 
-__all__ = [
-    "USES_KEPT_S",
-    "AccessDesk",
-    "AccessPublisher",
-    "GuardedTokens",
-    "TicketUnclaimed",
-    "TokenEnded",
-    "TooOften",
-]
+__all__ = ["USES_KEPT_S", "AccessDesk", "AccessPublisher", "GuardedTokens", "TicketUnclaimed", "TokenEnded", "TooOften"]
 
 log = structlog.get_logger(__name__)
 

@@ -285,9 +285,7 @@ class Line:
             self.inbox.give_up([Hole(session) for session in sorted(sessions)])
 
     async def take_of_session(
-        self,
-        message: Attached | Gap | Snapshot | Waiting | Queued | Start | Switch | Delta | End | Compared,
-        size: int,
+        self, message: Attached | Gap | Snapshot | Waiting | Queued | Start | Switch | Delta | End | Compared, size: int
     ) -> bool:
         """Whether to pass a session's message on."""
         follow = self.sessions.get(message.session)

@@ -72,16 +72,7 @@ class AttachmentOwner(Protocol):
 class Attachment:
     """One session of one connection: a `HubListener` and a `FrameHolder`."""
 
-    __slots__ = (
-        "hub",
-        "live",
-        "on_slow",
-        "owner",
-        "position",
-        "task",
-        "writer",
-        "written_cursor",
-    )
+    __slots__ = ("hub", "live", "on_slow", "owner", "position", "task", "writer", "written_cursor")
 
     def __init__(
         self,

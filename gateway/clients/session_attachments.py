@@ -59,12 +59,7 @@ class SessionAttachments:
     """Attachments by session id."""
 
     def __init__(
-        self,
-        services: GatewayServices,
-        writer: ClientWriter,
-        user: UserId,
-        tasks: TaskOwner,
-        lanes: RequestLanes,
+        self, services: GatewayServices, writer: ClientWriter, user: UserId, tasks: TaskOwner, lanes: RequestLanes
     ) -> None:
         self.services = services
         self.writer = writer

@@ -76,11 +76,7 @@ class LeaderFetcher:
     """The two loops of one node."""
 
     def __init__(
-        self,
-        node: int,
-        work: LedPartitions,
-        address: Callable[[int], NodeAddress | None],
-        options: Mapping[str, Any],
+        self, node: int, work: LedPartitions, address: Callable[[int], NodeAddress | None], options: Mapping[str, Any]
     ) -> None:
         self.node = node
         self.work = work

@@ -18,15 +18,7 @@ from gateway.sockets.decisions.client_outbox import HeldBytes
 from gateway.sockets.decisions.connection_limits import ConnectionLimits
 from infra.interpreter_settings import raise_file_limit
 
-__all__ = [
-    "TURNED_AWAY_AT_ONCE_MAX",
-    "ComeIn",
-    "Doorway",
-    "ShutOut",
-    "TurnAway",
-    "Visitor",
-    "files_for_sockets",
-]
+__all__ = ["TURNED_AWAY_AT_ONCE_MAX", "ComeIn", "Doorway", "ShutOut", "TurnAway", "Visitor", "files_for_sockets"]
 
 TURNED_AWAY_AT_ONCE_MAX: Final = 64
 FILES_KEPT_BACK: Final = 96 + TURNED_AWAY_AT_ONCE_MAX

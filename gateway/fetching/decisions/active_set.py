@@ -23,15 +23,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = [
-    "HEARD_S",
-    "LOOK_EVERY_S",
-    "LOOK_S",
-    "PROMPT_S",
-    "QUIET_S",
-    "SessionStanding",
-    "looks_at_once",
-]
+__all__ = ["HEARD_S", "LOOK_EVERY_S", "LOOK_S", "PROMPT_S", "QUIET_S", "SessionStanding", "looks_at_once"]
 
 QUIET_S: Final = 5.0
 PROMPT_S: Final = 15.0

@@ -137,11 +137,7 @@ def tail(hub: HubView) -> AttachPlan:
     if not hub.open_turns:
         return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="live")
     return AttachPlan(
-        position=hub.position,
-        fold_from=hub.fold_from,
-        recovered="snapshot",
-        source="log",
-        picture_of=hub.open_turns,
+        position=hub.position, fold_from=hub.fold_from, recovered="snapshot", source="log", picture_of=hub.open_turns
     )
 
 

@@ -37,14 +37,7 @@ from schemas.session_events import (
 )
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
-__all__ = [
-    "MESSAGE_BYTES_MAX",
-    "HubMessage",
-    "ReadingCounts",
-    "SessionReading",
-    "SessionTeller",
-    "subject_of",
-]
+__all__ = ["MESSAGE_BYTES_MAX", "HubMessage", "ReadingCounts", "SessionReading", "SessionTeller", "subject_of"]
 
 MESSAGE_BYTES_MAX: Final = 57_344
 """A delta larger than this is split where it has more than one chunk; a frame of 64 KiB holds one and some more."""
