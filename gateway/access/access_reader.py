@@ -17,6 +17,7 @@ import structlog
 from gateway.access.access_desk import USES_KEPT_S, AccessDesk
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.log_reader import LogReader, PastReader
+from infra.async_waits import end_tasks
 from infra.clock import Clock
 from infra.kafka.log_client import LogError, LogRecord, UnknownLog
 from schemas.identifiers import SessionKey
@@ -60,9 +61,7 @@ class AccessReader:
 
     async def stop(self) -> None:
         """Hear nothing more."""
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
+        await end_tasks(self.task)
         for topic in self.topics:
             self.reader.unfollow(place_of(topic), EVERYBODY)
 

@@ -16,6 +16,7 @@ import structlog
 from gateway.fetching.active_sessions import ActiveSessions
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.log_reader import LogReader, PastReader
+from infra.async_waits import end_tasks
 from infra.kafka.log_client import LogError, LogRecord
 from schemas.codec import decode_activity
 from schemas.errors import MalformedRecord
@@ -51,9 +52,7 @@ class ActivityReader:
 
     async def stop(self) -> None:
         """Hear nothing more."""
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
+        await end_tasks(self.task)
         for partition in range(RECORD_PARTITIONS):
             self.reader.unfollow(self.place_of(partition), WHOLE_PARTITION)
 

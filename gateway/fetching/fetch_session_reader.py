@@ -15,7 +15,6 @@ Following a place twice under one key replaces the follower; the hub registry ke
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -40,6 +39,7 @@ from gateway.fetching.leader_fetcher import (
     reader_loop,
 )
 from gateway.fetching.log_reader import LogFollower
+from infra.async_waits import end_tasks, set_within
 from infra.clock import Clock
 from infra.kafka.cluster_directory import ClusterDirectory, LeaderAnswer
 from infra.kafka.connection import aiokafka_options
@@ -100,10 +100,8 @@ class FetchSessionReader:
 
     async def stop(self) -> None:
         """End all loops and close the connections."""
-        if self.looking is not None:
-            self.looking.cancel()
-            await asyncio.gather(self.looking, return_exceptions=True)
-            self.looking = None
+        await end_tasks(self.looking)
+        self.looking = None
         await asyncio.gather(*(fetcher.stop() for fetcher in self.fetchers.values()))
         self.fetchers.clear()
         await self.directory.close()
@@ -219,9 +217,7 @@ class FetchSessionReader:
 
     async def until_due(self) -> None:
         self.doubted.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.assignment.due_in(self.clock.monotonic_s())):
-                await self.doubted.wait()
+        await set_within(self.doubted, self.assignment.due_in(self.clock.monotonic_s()))
 
     def place(self, asked: list[PartitionName], answer: LeaderAnswer) -> None:
         """Move what is led by others now, and give up what has been gone for long."""

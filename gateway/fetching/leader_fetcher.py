@@ -13,7 +13,6 @@ asked.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -21,6 +20,7 @@ import structlog
 from aiokafka.errors import FetchSessionIdNotFound, InvalidFetchSessionEpoch, KafkaError, for_code
 
 from gateway.fetching.decisions.fetch_session import FetchSession, pause_s
+from infra.async_waits import end_tasks, set_within
 from infra.kafka.fetch_request import FetchedPartition, PartitionName, SessionFetchRequest, answer_of, sessionless
 from infra.kafka.node_connection import NodeAddress, NodeConnection
 
@@ -106,9 +106,7 @@ class LeaderFetcher:
 
     async def stop(self) -> None:
         """End both loops and close the connections."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await end_tasks(*self.tasks)
         self.tasks = []
         await asyncio.gather(self.following.close(), self.catching.close())
 
@@ -206,9 +204,7 @@ class LeaderFetcher:
         self.outages = 0  # nothing is asked, so nothing is known to fail
         self.changed.clear()
         limit_s = PARTITION_PAUSE_S if self.work.leads(self.node) else None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await self.changed.wait()
+        await set_within(self.changed, limit_s)
 
     async def answered(self, request: SessionFetchRequest, connection: NodeConnection) -> Any:
         """The broker's answer, or None after a pause when there is none."""

@@ -25,6 +25,7 @@ from gateway.fetching.shared_past import SharedPast
 from gateway.hubs.decisions.new_sessions import NewSessions
 from gateway.hubs.decisions.session_messages import MESSAGE_BYTES_MAX, SessionReading, SessionTeller
 from gateway.hubs.session_hub import RING_BYTES_MAX, SessionHub
+from infra.async_waits import end_tasks
 from infra.clock import Clock
 from infra.kafka.log_client import LogRecord, LogUnavailable, UnknownLog
 from infra.kafka.session_topics import SessionLog
@@ -267,9 +268,7 @@ class SessionHubs:
     async def close(self) -> None:
         """End openings and forget everything."""
         await self.absent.close()
-        for opening in list(self.openings.values()):
-            opening.cancel()
-        await asyncio.gather(*self.openings.values(), return_exceptions=True)
+        await end_tasks(*self.openings.values())
         for hub in list(self.hubs.values()):
             self.drop(hub)
 

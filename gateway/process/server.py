@@ -34,7 +34,8 @@ from gateway.process.readiness import Readiness
 from gateway.process.upkeep import Upkeep
 from gateway.sockets.client_socket import ClientSocket
 from gateway.sockets.doorway import Doorway
-from infra.clock import Clock, SystemClock
+from infra.async_waits import end_tasks
+from infra.clock import SystemClock
 from infra.embedded.ready_notices import notice_ready
 from infra.host_names import known_names
 from infra.interpreter_settings import collect_on_request, collect_young, settle_interpreter
@@ -108,11 +109,7 @@ async def open_gateway(
 
 
 async def serve_gateway(
-    settings: Settings,
-    *,
-    stop: asyncio.Event,
-    on_ready: Callable[[int], None] | None = None,
-    clock: Clock | None = None,
+    settings: Settings, *, stop: asyncio.Event, on_ready: Callable[[int], None] | None = None
 ) -> None:
     """Serve until `stop` is set; `on_ready` hears the port. Raises PortTaken, BrokersUnfit, LogError, ProducerError,
     and what one of its own loops has failed with; the clients are then sent elsewhere as if it had been told to stop.
@@ -120,11 +117,9 @@ async def serve_gateway(
     Cancellation: clients are dropped; they resume from their own cursors.
     """
     await check_brokers(settings)
-    clock, connections = clock or SystemClock(), OpenConnections()
-    async with connected_services(settings, rules_of(settings, clock), clock, connections.log_out) as (
-        services,
-        reports,
-    ):
+    clock, connections = SystemClock(), OpenConnections()
+    rules = rules_of(settings, clock)
+    async with connected_services(settings, rules, clock, connections.log_out) as (services, reports):
         gateway = await open_gateway(settings, services, connections, reports)
         going = (
             asyncio.create_task(gateway.upkeep.run(), name="gateway-tick"),
@@ -137,9 +132,7 @@ async def serve_gateway(
             await until_told(stop, going)
         finally:
             await gateway.departure.leave()
-            for task in going:
-                task.cancel()
-            await asyncio.gather(*going, return_exceptions=True)
+            await end_tasks(*going)
 
 
 async def until_told(stop: asyncio.Event, going: Sequence[asyncio.Task[None]]) -> None:

@@ -1,7 +1,7 @@
 """Kafka's fetch request and response, version 10, as values.
 
-aiokafka's own request class always asks without a fetch session; this subclass names one, or none. What a
-follower of many partitions is answered is decoded to plain values here, so that nobody else knows the layout.
+aiokafka's own request class always asks without a fetch session; this subclass names one. The answer is decoded to
+plain values here, so that nobody else who fetches knows the layout of a response.
 
 From version 11 on a broker that merely follows answers as well, with what it knows to be committed: later than the
 leader, and without a word about who leads. Version 10 makes it say so.
@@ -20,19 +20,14 @@ from aiokafka.protocol.fetch import FetchRequest_v10
 from infra.kafka.lost_range import BLANK, LEFT_OUT, brings_records
 from infra.kafka.record_batches import OFFSET_UNLIMITED, READ_COMMITTED, Decoded, decode_records
 
-__all__ = [
-    "FetchedPartition",
-    "PartitionName",
-    "SessionFetchRequest",
-    "answer_of",
-    "sessionless",
-]
+__all__ = ["NOT_A_REPLICA", "FetchedPartition", "PartitionName", "SessionFetchRequest", "answer_of", "sessionless"]
 
 PartitionName: TypeAlias = tuple[str, int]
 
 ANY_LEADER_EPOCH: Final = -1
 NOT_A_REPLICA: Final = -1
 SESSIONLESS_EPOCH: Final = -1
+"""Of whoever asks for no session: a fetch on its own."""
 BYTES_MIN: Final = 1
 
 
@@ -113,13 +108,7 @@ def partitions_of(response: Any) -> Iterator[FetchedPartition]:
     for topic, partitions in response.topics:
         for partition, error_code, _, stable_end, log_start, aborted, raw in partitions:
             yield FetchedPartition(
-                (topic, partition),
-                error_code,
-                log_start,
-                raw or b"",
-                stable_end,
-                aborted or (),
-                has_room=has_room,
+                (topic, partition), error_code, log_start, raw or b"", stable_end, aborted or (), has_room=has_room
             )
 
 

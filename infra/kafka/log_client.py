@@ -36,9 +36,9 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from infra.kafka.connection import aiokafka_options
-from infra.kafka.fetch_request import sessionless
+from infra.kafka.fetch_request import NOT_A_REPLICA, answer_of, sessionless
 from infra.kafka.lost_range import (
-    BLANK,
+    LEFT_OUT,
     PROBE_BYTES,
     REFUSED,
     RETRY_PAUSE_S,
@@ -47,7 +47,7 @@ from infra.kafka.lost_range import (
     next_readable,
     unthrottled,
 )
-from infra.kafka.record_batches import READ_COMMITTED, Decoded, LogRecord, decode_records
+from infra.kafka.record_batches import READ_COMMITTED, Decoded, LogRecord
 from infra.kafka.sparse_metadata import SparseMetadataClient
 from infra.settings import Settings
 
@@ -70,7 +70,6 @@ REQUEST_TIMEOUT_S: Final = 15.0
 RETRIES_MAX: Final = 8
 THROTTLED_PAUSE_S: Final = 1.0
 """Between looks at a log of which the broker shows nothing for now."""
-NOT_A_REPLICA: Final = -1
 EARLIEST: Final = -2
 LATEST: Final = -1
 PASSING_ON: Final = (NoError, OffsetOutOfRangeError, CorruptRecordException)
@@ -197,19 +196,17 @@ class LogClient:
     ) -> tuple[Decoded, int]:
         """What an answer holds, and the partition's end."""
         request = sessionless({(topic, partition): offset}, wait_ms=wait_ms, bytes_max=bytes_max)
-        response = await self.ask(topic, partition, request)
-        for _, partitions in response.topics:
-            for _, error_code, _, stable_end, _, aborted, raw in partitions:
-                error = for_code(error_code)
-                if error is OffsetOutOfRangeError:  # brokers leave the bounds out of such an answer
-                    bounds = await self.bounds(topic, partition)
-                    raise OffsetOutOfRange(bounds.start, bounds.end)
-                if error is CorruptRecordException:
-                    return Decoded([], offset, REFUSED), await self.end(topic, partition)
-                if not raw and offset < stable_end and not response.throttle_time_ms:
-                    return Decoded([], offset, BLANK), stable_end
-                dense = self.names.is_dense(topic)
-                return decode_records(raw, offset, end=stable_end, aborted=aborted, dense=dense), stable_end
+        _, _, answers = answer_of(await self.ask(topic, partition, request))
+        for fetched in answers:
+            error = for_code(fetched.error_code)
+            if error is OffsetOutOfRangeError:  # brokers leave the bounds out of such an answer
+                bounds = await self.bounds(topic, partition)
+                raise OffsetOutOfRange(bounds.start, bounds.end)
+            if error is CorruptRecordException:
+                return Decoded([], offset, REFUSED), await self.end(topic, partition)
+            decoded = fetched.decoded(offset, dense=self.names.is_dense(topic))
+            # of one partition alone nothing is left out but by throttling, which says nothing of what lies there
+            return Decoded([], offset) if decoded.unreadable is LEFT_OUT else decoded, fetched.end
         return Decoded([], offset), offset
 
     async def pass_over(self, lost: LostRange, end: int) -> Fetched:

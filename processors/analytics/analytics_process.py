@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from infra.async_waits import set_within
 from infra.clickhouse.connection import ClickHouseConnection
 from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.clickhouse.migrate import migrate
@@ -134,6 +135,5 @@ async def patiently(start: Callable[[], Awaitable[None]], stop: asyncio.Event, e
             return True
         except (ClickHouseUnavailable, KafkaError) as error:
             log.warning(event, error=type(error).__name__, message=str(error)[:MESSAGE_CHARS_MAX])
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), START_PAUSE_S)
+        await set_within(stop, START_PAUSE_S)
     return False

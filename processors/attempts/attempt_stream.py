@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from infra.async_waits import end_tasks
 from infra.clock import Clock
 from processors.attempts.decisions.answer_text import AnswerText
 from processors.attempts.decisions.answer_watch import AnswerWatch
@@ -155,9 +156,7 @@ class AttemptStream:
         finally:
             if turn.scope is self.scope:
                 turn.scope = None
-            for telling in self.telling:
-                telling.cancel()
-            await asyncio.gather(*self.telling, return_exceptions=True)
+            await end_tasks(*self.telling)
 
     def on_wait(self, turn: OpenTurn, waits_for: WaitsFor) -> None:
         """Tell the session what the turn waits for, if that is new. The stream owns the task."""

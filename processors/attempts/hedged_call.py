@@ -21,6 +21,7 @@ from typing import Final
 
 import structlog
 
+from infra.async_waits import end_tasks
 from processors.attempts.attempt_calls import AttemptCalls
 from processors.attempts.attempt_stream import AttemptStream
 from processors.attempts.token_publisher import RunVoided
@@ -95,7 +96,7 @@ class HedgedCall:
                     await self.drop(other, winner)
             return winner.attempt, await winner.task
         finally:
-            await self.stop()
+            await end_tasks(*(contender.task for contender in self.contenders))
 
     def begin(self, attempt: Attempt, *, started: bool) -> None:
         """Make a call. The first to be made is the one that a cancel of the turn ends."""
@@ -228,12 +229,6 @@ class HedgedCall:
             requested_at_us=other.stream.requested_at_us,
             ended_at_us=self.calls.clock.now_us(),
         )
-
-    async def stop(self) -> None:
-        tasks = [contender.task for contender in self.contenders]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def has_failed(task: asyncio.Task[StreamResult]) -> bool:

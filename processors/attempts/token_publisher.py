@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
+from infra.async_waits import end_tasks
 from infra.clock import Clock
 from processors.sessions.reader_brake import ReaderBrake
 from processors.sessions.session_writer import SessionWriter
@@ -61,9 +62,7 @@ class TokenPublisher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self.pump is not None:
-            self.pump.cancel()
-            await asyncio.gather(self.pump, return_exceptions=True)
+        await end_tasks(self.pump)
 
     async def offer(self, chunks: list[str], gaps_us: list[int]) -> None:
         """Queue chunks; waits while PENDING_BYTES_MAX are queued, and while the brake holds.

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from infra.async_waits import end_tasks
 from processors.writing.log_appender import WEATHER
 
 __all__ = ["RETRY_PAUSE_S", "PartitionTasks"]
@@ -51,9 +52,7 @@ class PartitionTasks:
 
     async def end(self, tasks: Collection[asyncio.Task[None]]) -> None:
         """Cancel some of them and wait until they have ended."""
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
 
     async def end_all(self) -> None:
         """Cancel all of them, and those that they spawn meanwhile."""

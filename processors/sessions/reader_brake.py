@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import assert_never
 
+from infra.async_waits import set_within
 from infra.clock import Clock
 from processors.sessions.decisions.presence import SessionPresence
 from processors.sessions.decisions.reader_pace import GoOn, PaceLimits, ReaderPace, Wait
@@ -63,9 +64,6 @@ class ReaderBrake:
         self.heard.clear()
         self.holding_since_s = self.clock.monotonic_s()
         try:
-            async with asyncio.timeout(limit_s):
-                await self.heard.wait()
-        except TimeoutError:
-            pass
+            await set_within(self.heard, limit_s)
         finally:
             self.held_before_s, self.holding_since_s = self.held_s(), None

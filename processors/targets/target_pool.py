@@ -7,12 +7,12 @@ settled after, breakers hear how it went, and what came free is given at once to
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
 import structlog
 
+from infra.async_waits import set_within
 from infra.targets.model_catalogue import ServedModel
 from processors.providers.decisions.rate_headers import LimitSeen, RateHeaders
 from processors.providers.provider import ProviderError, ProviderOverloaded, ProviderTimedOut
@@ -228,20 +228,13 @@ class TargetPool(PlaceDispatch):
                 told = Told(place.position, now_s, was_next=place.position == 0 or (told is not None and told.was_next))
                 await on_wait(place.position, place.eta_s)
             else:
-                await self.stirred(waiter, until_s=min(waiter.patience.deadline_s, now_s + TELL_EVERY_S))
+                wait_s = min(waiter.patience.deadline_s - now_s, TELL_EVERY_S)
+                await set_within(waiter.stirred, max(TIMER_S_MIN, wait_s))
         if isinstance(waiter.outcome, NoTarget):
             raise waiter.outcome
         if told is not None and told.position:  # several places came free at once
             await on_wait(0, 0.0)
         return waiter.outcome
-
-    async def stirred(self, waiter: Waiter, *, until_s: float) -> None:
-        """Until a moment, or until the waiter has its outcome or has become the next one."""
-        try:
-            async with asyncio.timeout(max(TIMER_S_MIN, until_s - self.clock.monotonic_s())):
-                await waiter.stirred.wait()
-        except TimeoutError:
-            return
 
     def place_of(self, line: ModelLine, waiter: Waiter) -> LinePlace:
         limits = [self.targets.usable_limits(target) for target in waiter.served.targets]
