@@ -44,7 +44,6 @@ from processors.providers.provider_reach import tell_reach
 from processors.sessions.conversation import Conversations
 from processors.sessions.decisions.token_count import load_encoding
 from processors.sessions.session_logs import SessionLogs
-from processors.targets.permit_desk import PermitDesk
 from processors.targets.target_pool import TargetPool
 from processors.turns.answer_scorer import AnswerScorer, load_scorer
 from processors.turns.worker_parts import OwnerLimits, WorkerParts
@@ -91,7 +90,8 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         lambda target: provider or provider_at(target, holder, server, metrics, connections_max=calls_max),
         clock,
         calls_max=calls_max,
-        desk=PermitDesk(partial(send_permit, appender), clock, lambda name: holder.current.targets.get(name)),
+        send_permit=partial(send_permit, appender),
+        find_target=lambda name: holder.current.targets.get(name),
     )
     runner = TurnRunner(
         appender=appender,

@@ -14,11 +14,13 @@ from uuid import uuid4
 
 from infra.clock import Clock
 from processors.targets.decisions.permit_rules import RENEW_S
-from processors.targets.permit_courier import PermitCourier
-from schemas.permits import CallOutcome, PermitAsked, PermitGranted, PermitRefused, PermitReturned
+from schemas.permits import CallOutcome, PermitAsked, PermitCommand, PermitGranted, PermitRefused, PermitReturned
 from schemas.prompts import Priority
 
-__all__ = ["Ask", "PermitAsks"]
+__all__ = ["Ask", "CarryPermit", "PermitAsks"]
+
+CarryPermit: TypeAlias = Callable[[int, PermitCommand], None]
+"""Sends a word to the owner of a partition soon."""
 
 AskPhase: TypeAlias = Literal["pending", "granted", "in_use", "over"]
 
@@ -47,8 +49,8 @@ class Ask:
 class PermitAsks:
     """Asks, repeats itself, and gives back."""
 
-    def __init__(self, courier: PermitCourier, clock: Clock, reply_partition: Callable[[], int | None]) -> None:
-        self.courier = courier
+    def __init__(self, carry: CarryPermit, clock: Clock, reply_partition: Callable[[], int | None]) -> None:
+        self.carry = carry
         self.clock = clock
         self.reply_partition = reply_partition
         """A partition that this worker owns at the moment, if any."""
@@ -88,7 +90,7 @@ class PermitAsks:
                 first_token_s=ask.first_token_s,
                 input_tokens=ask.input_tokens,
             )
-            self.courier.carry(ask.holder, returned)
+            self.carry(ask.holder, returned)
 
     def on_granted(self, command: PermitGranted) -> bool:
         """True where somebody waited for it.
@@ -101,7 +103,7 @@ class PermitAsks:
             ask.phase = "granted"
             return True
         if ask is None and command.permit.startswith(f"{self.worker}-"):
-            self.courier.carry(command.holder, PermitReturned(permit=command.permit, target=command.target))
+            self.carry(command.holder, PermitReturned(permit=command.permit, target=command.target))
         return False
 
     def on_refused(self, command: PermitRefused) -> Ask | None:
@@ -139,4 +141,4 @@ class PermitAsks:
             patient=ask.patient,
             held=ask.phase != "pending",
         )
-        self.courier.carry(ask.holder, asked)
+        self.carry(ask.holder, asked)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
-from infra.clock import Clock
+import structlog
+
 from infra.targets.model_catalogue import Target
 from processors.targets.model_lines import Waiter
 from processors.targets.permit_asks import Ask, PermitAsks
-from processors.targets.permit_courier import PermitCourier, SendPermit
 from processors.targets.permit_grants import PermitGrants
 from processors.targets.target_states import TargetState, TargetStates
+from processors.writing.log_appender import WEATHER
+from processors.writing.word_queue import WordQueue
 from schemas.permits import PermitAsked, PermitCommand, PermitGranted, PermitRefused, PermitReturned
 
-__all__ = ["PermitDesk"]
+__all__ = ["PermitDesk", "SendPermit"]
+
+log = structlog.get_logger(__name__)
+
+SendPermit: TypeAlias = Callable[[int, PermitCommand], Awaitable[object]]
+"""Appends a word to a partition of the prompts topic. Raises AppendFailed."""
 
 NOT_HERE_S: Final = 5.0
 """How long an asker leaves us alone that asks for a target which is not ours to give."""
@@ -23,23 +30,23 @@ REFUSED_S_MIN: Final = 0.25
 
 
 class PermitDesk:
-    """One worker's."""
+    """A worker's desk."""
 
-    def __init__(self, send: SendPermit, clock: Clock, find_target: Callable[[str], Target | None]) -> None:
-        self.find_target = find_target
-        self.courier = PermitCourier(send)
-        self.asks = PermitAsks(self.courier, clock, self.own_partition)
-        self.grants = PermitGrants(self.courier, clock)
-        self.clock = clock
-        self.states: TargetStates | None = None
-        self.next_number: Callable[[], int] = lambda: 0
-        self.on_change: Callable[[], None] = lambda: None
-
-    def open(self, states: TargetStates, next_number: Callable[[], int], on_change: Callable[[], None]) -> None:
-        """Serve a pool. `next_number`: for places in line; `on_change` is called when somebody may be to be served."""
+    def __init__(
+        self, send: SendPermit, states: TargetStates, next_number: Callable[[], int], on_change: Callable[[], None]
+    ) -> None:
+        """`next_number`: for places in line; `on_change` is called when somebody may be to be served."""
+        self.send = send
         self.states = states
         self.next_number = next_number
         self.on_change = on_change
+        self.words: WordQueue[tuple[int, PermitCommand]] = WordQueue(self.send_all, name="permit-words")
+        self.asks = PermitAsks(self.carry, states.clock, self.own_partition)
+        self.grants = PermitGrants(self.carry, states.clock)
+
+    def carry(self, partition: int, command: PermitCommand) -> None:
+        """Send a word to the owner of a partition soon."""
+        self.words.say((partition, command))
 
     def take(self, command: PermitCommand, partition: int) -> None:
         """Hear a word that came on a partition of this worker's. Nothing changes when it comes twice."""
@@ -58,7 +65,7 @@ class PermitDesk:
         """Ask a holder of the target's limits to let a call through."""
         return self.asks.ask(
             target.name,
-            self.opened().holders_of(target),
+            self.states.holders_of(target),
             tokens=waiter.tokens,
             priority=waiter.priority,
             patient=patient,
@@ -86,28 +93,31 @@ class PermitDesk:
         return min(self.asks.due_at_s, self.grants.due_at_s)
 
     async def aclose(self) -> None:
-        """Send nothing more."""
-        await self.courier.aclose()
+        """See `WordQueue.aclose`."""
+        await self.words.aclose()
+
+    async def send_all(self, words: list[tuple[int, PermitCommand]]) -> None:
+        """Asks are said again, grants when asked again, and a lease ends on its own: a word that is lost is let go."""
+        for partition, command in words:
+            try:
+                await self.send(partition, command)
+            except WEATHER as error:
+                log.warning("permit_word_lost", word=type(command).__name__, partition=partition, reason=str(error))
 
     def take_ask(self, asked: PermitAsked, partition: int) -> None:
-        target = self.find_target(asked.target)
-        state = self.opened().of(target) if target is not None else None
+        target = self.states.find_target(asked.target)
+        state = self.states.of(target) if target is not None else None
         if state is not None and state.is_held:
             self.grants.on_asked(asked, state, partition, self.next_number())
         elif not asked.held:  # another file is in force there, or was
             refused = PermitRefused(permit=asked.permit, target=asked.target, retry_after_s=NOT_HERE_S)
-            self.courier.carry(asked.reply_partition, refused)
+            self.carry(asked.reply_partition, refused)
 
     def take_refusal(self, refused: PermitRefused) -> None:
         ask = self.asks.on_refused(refused)
-        state = self.opened().by_name.get(refused.target) if ask is not None else None
+        state = self.states.by_name.get(refused.target) if ask is not None else None
         if state is not None:
-            state.refused_until_s = self.clock.monotonic_s() + max(REFUSED_S_MIN, refused.retry_after_s)
-
-    def opened(self) -> TargetStates:
-        if self.states is None:
-            raise RuntimeError("the desk serves no pool")
-        return self.states
+            state.refused_until_s = self.states.clock.monotonic_s() + max(REFUSED_S_MIN, refused.retry_after_s)
 
     def own_partition(self) -> int | None:
-        return min(self.states.share.owned, default=None) if self.states is not None else None
+        return min(self.states.share.owned, default=None)

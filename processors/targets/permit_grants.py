@@ -16,7 +16,7 @@ from processors.targets.decisions.call_limit import SeenCall
 from processors.targets.decisions.permit_rules import LEASE_S, PermitPhase, on_asked
 from processors.targets.decisions.priority_line import PriorityLine, Standing
 from processors.targets.decisions.rate_window import Charge, settle
-from processors.targets.permit_courier import PermitCourier
+from processors.targets.permit_asks import CarryPermit
 from processors.targets.target_states import TargetState
 from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitReturned
 from schemas.prompts import Priority
@@ -70,8 +70,8 @@ class PermitLine:
 class PermitGrants:
     """Other workers' permits, by their names."""
 
-    def __init__(self, courier: PermitCourier, clock: Clock) -> None:
-        self.courier = courier
+    def __init__(self, carry: CarryPermit, clock: Clock) -> None:
+        self.carry = carry
         self.clock = clock
         self.calls: dict[str, ForeignCall] = {}
         self.lines: dict[str, PermitLine] = {}
@@ -127,7 +127,7 @@ class PermitGrants:
         self.step_out(call)
         del self.calls[call.permit]
         refused = PermitRefused(permit=call.permit, target=call.state.target.name, retry_after_s=retry_after_s)
-        self.courier.carry(call.reply_partition, refused)
+        self.carry(call.reply_partition, refused)
 
     def on_returned(self, returned: PermitReturned) -> bool:
         """The call has ended or is not wanted any more; True where a place came back or the line moved."""
@@ -192,4 +192,4 @@ class PermitGrants:
 
     def tell_granted(self, call: ForeignCall) -> None:
         name = call.state.target.name
-        self.courier.carry(call.reply_partition, PermitGranted(permit=call.permit, target=name, holder=call.holder))
+        self.carry(call.reply_partition, PermitGranted(permit=call.permit, target=name, holder=call.holder))

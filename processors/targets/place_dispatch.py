@@ -37,9 +37,9 @@ from processors.targets.decisions.provider_router import (
 from processors.targets.decisions.rate_window import Charge, NeverFits, RetryAt
 from processors.targets.model_lines import Call, ModelLine, NoTarget, Waiter
 from processors.targets.permit_asks import Ask
-from processors.targets.permit_desk import PermitDesk
+from processors.targets.permit_desk import PermitDesk, SendPermit
 from processors.targets.permit_grants import PermitLine
-from processors.targets.target_states import TargetState, TargetStates
+from processors.targets.target_states import FindTarget, TargetState, TargetStates
 
 __all__ = ["CALLS_MAX", "TIMER_S_MIN", "PlaceDispatch"]
 
@@ -60,22 +60,23 @@ class PlaceDispatch:
         clock: Clock,
         *,
         calls_max: int = CALLS_MAX,
-        desk: PermitDesk | None = None,
+        send_permit: SendPermit | None = None,
+        find_target: FindTarget = lambda name: None,
     ) -> None:
+        """`send_permit`: None where no other worker is asked."""
         self.make_provider = make_provider
         self.clock = clock
         self.calls_max = calls_max
-        self.targets = TargetStates(lambda target: self.make_provider(target), clock)
-        self.desk = desk
-        self.targets.asks_permits = desk is not None
+        self.targets = TargetStates(lambda target: self.make_provider(target), clock, find_target)
+        self.desk: PermitDesk | None = None
+        if send_permit is not None:
+            self.desk = PermitDesk(send_permit, self.targets, self.next_number, self.dispatch)
+        self.targets.asks_permits = self.desk is not None
         self.lines: dict[str, ModelLine] = {}
         self.calls = 0
         """Calls reserved and not finished."""
         self.arrivals = 0
         self.timer: asyncio.TimerHandle | None = None
-        if desk is not None:
-            self.targets.find_target = desk.find_target
-            desk.open(self.targets, self.next_number, self.dispatch)
 
     @property
     def states(self) -> dict[str, TargetState]:

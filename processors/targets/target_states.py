@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from infra.clock import Clock
 from infra.targets.model_catalogue import Target
@@ -40,7 +41,10 @@ from processors.targets.decisions.rate_window import (
     room,
 )
 
-__all__ = ["TargetState", "TargetStates", "limits_of"]
+__all__ = ["FindTarget", "TargetState", "TargetStates", "limits_of"]
+
+FindTarget: TypeAlias = Callable[[str], Target | None]
+"""A target by its name, as the catalogue in force has it."""
 
 
 @dataclass(slots=True)
@@ -67,17 +71,17 @@ class TargetState:
 class TargetStates:
     """The targets of this worker."""
 
-    def __init__(self, make_provider: Callable[[Target], ChatProvider], clock: Clock) -> None:
+    def __init__(self, make_provider: Callable[[Target], ChatProvider], clock: Clock, find_target: FindTarget) -> None:
         self.make_provider = make_provider
         self.clock = clock
-        self.by_name: dict[str, TargetState] = {}
-        self.share = PartitionShare(owned=frozenset({0}), partitions=1)
+        self.find_target = find_target
+        """The target as the catalogue in force has it: calls that wait since before a reload know an older one."""
         self.asks_permits = False
         """Whether there is a way to ask other workers."""
+        self.by_name: dict[str, TargetState] = {}
+        self.share = PartitionShare(owned=frozenset({0}), partitions=1)
         self.on_new: Callable[[TargetState], None] = lambda state: None
         """Told of each target when it is first asked for."""
-        self.find_target: Callable[[str], Target | None] = lambda name: None
-        """The target as the catalogue in force has it: calls that wait since before a reload know an older one."""
 
     def set_share(self, owned: frozenset[int], partitions: int) -> list[TargetState]:
         """Own these partitions of users from now on; returns the targets whose last part was lost by that."""

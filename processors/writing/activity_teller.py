@@ -7,13 +7,13 @@ What can't be delivered is dropped; gateways look at silent sessions now and the
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Final
 
 import structlog
 
 from infra.clock import Clock
 from processors.writing.log_appender import AppendFailed, AppendRefused, LogAppender
+from processors.writing.word_queue import WordQueue
 from schemas.activity import ActivityKind, SessionActivity
 from schemas.codec import encode
 from schemas.identifiers import SessionKey
@@ -25,68 +25,51 @@ log = structlog.get_logger(__name__)
 
 RUNNING_EVERY_S: Final = 30.0
 """How often it is said that an answer still grows."""
-QUEUE_MAX: Final = 4_096
-"""Words waiting to be sent, some 150 bytes each; the oldest are dropped beyond it."""
 DELIVERY_S: Final = 5.0
 """A word that is not acknowledged by then is given up: what it says is old."""
 
 
 class ActivityTeller:
-    """Owns the one task that sends; it ends when nothing is left to be sent."""
+    """Says each word once what it speaks of is on the log."""
 
     def __init__(self, appender: LogAppender, clock: Clock) -> None:
         self.appender = appender
         self.clock = clock
-        self.queue: deque[SessionActivity] = deque(maxlen=QUEUE_MAX)
-        self.task: asyncio.Task[None] | None = None
-        self.closed = False
+        self.words: WordQueue[SessionActivity] = WordQueue(self.deliver_all, name="activity-teller")
 
     def tell(self, key: str, kind: ActivityKind, *, newest_offset: int, first_offset: int = -1) -> None:
         """Say it soon."""
-        word = SessionActivity(
-            key=key, kind=kind, newest_offset=newest_offset, first_offset=first_offset, at_us=self.clock.now_us()
+        now_us = self.clock.now_us()
+        self.words.say(
+            SessionActivity(key=key, kind=kind, newest_offset=newest_offset, first_offset=first_offset, at_us=now_us)
         )
-        self.say(word)
 
     def refuse(self, key: str, prompt_id: str, *, retry_after_s: float) -> None:
         """Say soon that a session has no log, and that this prompt of it is not answered for that."""
-        word = SessionActivity(
-            key=key,
-            kind="refused",
-            newest_offset=-1,
-            at_us=self.clock.now_us(),
-            prompt_id=prompt_id,
-            retry_after_s=retry_after_s,
+        self.words.say(
+            SessionActivity(
+                key=key,
+                kind="refused",
+                newest_offset=-1,
+                at_us=self.clock.now_us(),
+                prompt_id=prompt_id,
+                retry_after_s=retry_after_s,
+            )
         )
-        self.say(word)
-
-    def say(self, word: SessionActivity) -> None:
-        if self.closed:
-            return
-        self.queue.append(word)
-        if self.task is None or self.task.done():
-            self.task = asyncio.create_task(self.deliver_all(), name="activity-teller")  # owned: see aclose
 
     async def aclose(self) -> None:
-        """Say nothing more. Cancellation: the words under way may or may not arrive."""
-        self.closed = True
-        self.queue.clear()
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
+        """See `WordQueue.aclose`."""
+        await self.words.aclose()
 
-    async def deliver_all(self) -> None:
-        """Send what has gathered, all at once, as long as there is anything."""
-        while self.queue:
-            words = list(self.queue)
-            self.queue.clear()
-            try:
-                async with asyncio.timeout(DELIVERY_S):
-                    outcomes = await asyncio.gather(*(self.deliver(word) for word in words))
-            except TimeoutError:
-                outcomes = [False] * len(words)
-            if not all(outcomes):
-                log.info("activity_not_told", words=outcomes.count(False))
+    async def deliver_all(self, words: list[SessionActivity]) -> None:
+        """Send what has gathered, all at once."""
+        try:
+            async with asyncio.timeout(DELIVERY_S):
+                outcomes = await asyncio.gather(*(self.deliver(word) for word in words))
+        except TimeoutError:
+            outcomes = [False] * len(words)
+        if not all(outcomes):
+            log.info("activity_not_told", words=outcomes.count(False))
 
     async def deliver(self, word: SessionActivity) -> bool:
         key = SessionKey(word.key)

@@ -14,7 +14,6 @@ from typing import Any, Final
 from infra.targets.model_catalogue import ServedModel, Target
 from processors.targets.decisions.patience import Patience
 from processors.targets.decisions.provider_router import CallNeeds
-from processors.targets.permit_desk import PermitDesk
 from processors.targets.target_pool import CALLS_MAX, Call, TargetPool
 from processors.writing.log_appender import AppendFailed
 from schemas.permits import PermitCommand
@@ -71,8 +70,15 @@ class PoolWorker:
     def __init__(self, bus: PermitBus, *, calls_max: int = CALLS_MAX, targets: Iterable[Target] = ()) -> None:
         self.bus = bus
         self.known = {target.name: target for target in targets}
-        self.desk = PermitDesk(bus.send, bus.clock, lambda name: self.known.get(name))
-        self.pool = TargetPool(lambda _: ScriptedProvider(), bus.clock, calls_max=calls_max, desk=self.desk)
+        self.pool = TargetPool(
+            lambda _: ScriptedProvider(),
+            bus.clock,
+            calls_max=calls_max,
+            send_permit=bus.send,
+            find_target=lambda name: self.known.get(name),
+        )
+        assert self.pool.desk is not None
+        self.desk = self.pool.desk
         self.calls: list[Call] = []
         self.dead = False
 

@@ -264,8 +264,8 @@ async def test_word_between_workers(worker: OneWorker) -> None:
         answers.append(command)
 
     pool = worker.parts.runner.pool
-    pool.desk = PermitDesk(send, worker.clock, {served.targets[0].name: served.targets[0]}.get)
-    pool.desk.open(pool.targets, pool.next_number, pool.dispatch)
+    pool.targets.find_target = {served.targets[0].name: served.targets[0]}.get
+    pool.desk = PermitDesk(send, pool.targets, pool.next_number, pool.dispatch)
     worker.fates[worker.place.topic] = [Fate.FAILS] * 3
     asked = PermitAsked(permit="w-1", target=served.targets[0].name, reply_partition=3)
     await worker.send(prompt(), encode(asked), b'{"type":"permit.unheard_of"}', encode(asked))
