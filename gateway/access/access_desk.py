@@ -13,7 +13,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -23,6 +23,7 @@ from gateway.access.decisions.logged_out import LoggedOut
 from gateway.access.decisions.request_rates import RequestRates
 from gateway.access.decisions.ticket_claims import TicketClaims
 from infra.access_tokens import TokenError, TokenInvalid, TokenVerifier, VerifiedToken
+from infra.async_waits import end_tasks
 from infra.clock import Clock
 from infra.connect_tickets import CONNECT, TICKET_S, Ticket, TicketIssuer, TicketKind
 from infra.kafka.log_client import LogRecord
@@ -118,44 +119,36 @@ class GuardedTokens:
         return self.clock.now_us() / MICROSECONDS_PER_SECOND
 
 
+@dataclass(eq=False, repr=False)
 class AccessDesk:
     """One gateway's; `close` must follow. `on_logged_out` hears of each user who logs out, and of the moment. `codes`
     is None where somebody else issues the tokens."""
 
-    def __init__(
-        self,
-        tokens: GuardedTokens,
-        issuer: TicketIssuer,
-        publisher: AccessPublisher,
-        clock: Clock,
-        *,
-        on_logged_out: Callable[[UserId, float], None] = lambda user, at_s: None,
-        codes: SignInCodes | None = None,
-    ) -> None:
-        self.tokens = tokens
-        self.issuer = issuer
-        self.codes = codes
-        self.publisher = publisher
-        self.clock = clock
-        self.claims = TicketClaims()
-        self.waiting: dict[str, asyncio.Future[bool]] = {}
-        """Claims of ours that were not read back yet: whether they counted."""
-        self.leaving: dict[tuple[UserId, float], asyncio.Future[None]] = {}
-        """Logouts of ours that were not read back yet."""
-        self.untold: dict[UserId, UserLoggedOut] = {}
-        """What the other gateways must hear of and have not: users whose tokens this one has seen."""
-        self.telling: asyncio.Task[None] | None = None
-        self.look_at_s = 0.0
+    tokens: GuardedTokens
+    issuer: TicketIssuer
+    publisher: AccessPublisher
+    clock: Clock
+    _: KW_ONLY
+    on_logged_out: Callable[[UserId, float], None] = lambda user, at_s: None
+    codes: SignInCodes | None = None
+    claims: TicketClaims = field(default_factory=TicketClaims, init=False)
+    waiting: dict[str, asyncio.Future[bool]] = field(default_factory=dict, init=False)
+    """Claims of ours that were not read back yet: whether they counted."""
+    leaving: dict[tuple[UserId, float], asyncio.Future[None]] = field(default_factory=dict, init=False)
+    """Logouts of ours that were not read back yet."""
+    untold: dict[UserId, UserLoggedOut] = field(default_factory=dict, init=False)
+    """What the other gateways must hear of and have not: users whose tokens this one has seen."""
+    telling: asyncio.Task[None] | None = field(default=None, init=False)
+    look_at_s: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
         self.asking = RequestRates(ADDRESS_BURST, ADDRESS_PER_S)
         self.user_tickets = RequestRates(USER_TICKETS_BURST, USER_TICKETS_PER_S)
         self.user_logouts = RequestRates(USER_LOGOUTS_BURST, USER_LOGOUTS_PER_S)
-        self.on_logged_out = on_logged_out
 
     async def close(self) -> None:
         """Tell nobody anything more."""
-        if self.telling is not None:
-            self.telling.cancel()
-            await asyncio.gather(self.telling, return_exceptions=True)
+        await end_tasks(self.telling)
 
     def admit(self, who: str, rates: RequestRates) -> None:
         """Count one more request of an address or a user. Raises TooOften."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias
 
 from gateway.fetching.catch_up_reader import CatchUpReader, PastUnreadable
@@ -69,33 +69,25 @@ class AttachmentOwner(Protocol):
         """Memory cannot serve this session's client."""
 
 
+@dataclass(slots=True, eq=False)
 class Attachment:
     """One session of one connection: a `HubListener` and a `FrameHolder`."""
 
-    __slots__ = ("hub", "live", "on_slow", "owner", "position", "task", "writer", "written_cursor")
+    hub: SessionHub
+    writer: ClientWriter
+    position: LogPosition
+    """The next thing to be told to this client, as far as it is behind the hub."""
+    written_cursor: str
+    """Where the client stands by what was written to its socket; empty while it waits for a picture: then nothing
+    that it was told here is worth coming back with."""
+    _: KW_ONLY
+    owner: AttachmentOwner
+    on_slow: OnSlow = "log"
+    task: asyncio.Task[None] | None = field(default=None, init=False)
+    live: bool = field(default=False, init=False)
 
-    def __init__(
-        self,
-        hub: SessionHub,
-        writer: ClientWriter,
-        position: LogPosition,
-        written_cursor: str,
-        *,
-        owner: AttachmentOwner,
-        on_slow: OnSlow = "log",
-    ) -> None:
-        self.hub = hub
-        self.writer = writer
-        self.position = position
-        """The next thing to be told to this client, as far as it is behind the hub."""
-        self.written_cursor = written_cursor
-        """Where the client stands by what was written to its socket; empty while it waits for a picture: then nothing
-        that it was told here is worth coming back with."""
-        self.owner = owner
-        self.on_slow = on_slow
-        self.task: asyncio.Task[None] | None = None
-        self.live = False
-        hub.holders.add(self)
+    def __post_init__(self) -> None:
+        self.hub.holders.add(self)
 
     # ---- Live
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
@@ -14,6 +15,7 @@ import structlog
 
 from gateway.fetching.decisions.absent_logs import AbsentLogs
 from gateway.fetching.log_reader import LogFinder, SessionReader
+from infra.async_waits import end_tasks, set_within
 from infra.clock import Clock
 from infra.kafka.session_topics import SessionLog, SessionTopicsError, SessionTopicsUnavailable
 from schemas.activity import SessionActivity
@@ -34,27 +36,20 @@ class TooManyAbsent(Exception):
     """So many sessions without a log are followed already."""
 
 
+@dataclass(eq=False)
 class AbsentSessions:
     """Those of one gateway. `on_found` hears of each log that has come, `on_refused` that a worker may not make it."""
 
-    def __init__(
-        self,
-        topics: LogFinder,
-        reader: SessionReader,
-        clock: Clock,
-        on_found: Callable[[SessionKey, SessionLog], None],
-        on_refused: Callable[[SessionKey, SessionActivity], None],
-    ) -> None:
-        self.topics = topics
-        self.reader = reader
-        self.clock = clock
-        self.on_found = on_found
-        self.on_refused = on_refused
-        self.logs = AbsentLogs()
-        self.questions: dict[SessionKey, asyncio.Future[SessionLog | None]] = {}
-        self.asking: asyncio.Task[None] | None = None
-        self.looking: asyncio.Task[None] | None = None
-        self.sooner = asyncio.Event()
+    topics: LogFinder
+    reader: SessionReader
+    clock: Clock
+    on_found: Callable[[SessionKey, SessionLog], None]
+    on_refused: Callable[[SessionKey, SessionActivity], None]
+    logs: AbsentLogs = field(default_factory=AbsentLogs, init=False)
+    questions: dict[SessionKey, asyncio.Future[SessionLog | None]] = field(default_factory=dict, init=False)
+    asking: asyncio.Task[None] | None = field(default=None, init=False)
+    looking: asyncio.Task[None] | None = field(default=None, init=False)
+    sooner: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def found(self, key: SessionKey, user: UserId, *, was_there: bool) -> SessionLog:
         """The session's log; one without an epoch is not there, and is waited for until `leave`.
@@ -137,7 +132,7 @@ class AbsentSessions:
             if wait_s > NEXT_TICK_S:
                 return
             if wait_s > 0:
-                await first_of(self.sooner, wait_s)
+                await set_within(self.sooner, wait_s)
                 continue
             await self.look_once(self.logs.due(self.clock.monotonic_s(), LOOKED_FOR_AT_ONCE_MAX))
 
@@ -154,15 +149,4 @@ class AbsentSessions:
 
     async def close(self) -> None:
         """Ask and look no more; whoever waits for an answer has to be cancelled."""
-        for task in (self.asking, self.looking):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-
-
-async def first_of(event: asyncio.Event, wait_s: float) -> None:
-    try:
-        async with asyncio.timeout(wait_s):
-            await event.wait()
-    except TimeoutError:
-        pass
+        await end_tasks(self.asking, self.looking)

@@ -9,6 +9,7 @@ number of bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from gateway.fetching.decisions.resume_cursor import GapReason, LogPosition
@@ -55,63 +56,38 @@ class HubListener(Protocol):
         """The log will not be made for this prompt."""
 
 
+@dataclass(slots=True, eq=False)
 class SessionHub:
     """A `LogFollower` that relays to its listeners."""
 
-    __slots__ = (
-        "frame_bytes_max",
-        "holders",
-        "idle_since_s",
-        "joined_frames",
-        "key",
-        "listeners",
-        "log",
-        "on_lost",
-        "on_relay",
-        "on_wish",
-        "reader",
-        "reading",
-        "relayed",
-        "ring",
-        "rolled_bytes_max",
-        "teller",
-        "user",
-    )
+    key: SessionKey
+    log: SessionLog
+    teller: SessionTeller
+    reading: SessionReading
+    _: KW_ONLY
+    user: UserId
+    on_lost: Callable[[SessionHub], None]
+    on_relay: Callable[[int], None]
+    """Told now and then when a record was stamped that is being relayed."""
+    on_wish: Callable[[SessionHub], None]
+    """Told, now and again, while an open turn's worker wants word of those who follow it."""
+    ring: MessageRing = field(init=False)
+    holders: OneOrMany[HubListener] = field(default_factory=lambda: OneOrMany(), init=False)
+    """Everybody who needs this hub, those who still catch up included."""
+    listeners: OneOrMany[HubListener] = field(default_factory=lambda: OneOrMany(), init=False)
+    """Those who are told each record as it comes."""
+    reader: LogReader | None = field(default=None, init=False)
+    frame_bytes_max: int = field(init=False)
+    rolled_bytes_max: int = field(init=False)
+    joined_frames: dict[tuple[LogPosition, LogPosition], SharedFrame] | None = field(default=None, init=False)
+    """The newest frames of joined messages, by where they begin and end, for a second or so."""
+    relayed: int = field(default=0, init=False)
+    idle_since_s: float | None = field(default=None, init=False)
 
-    def __init__(
-        self,
-        key: SessionKey,
-        log: SessionLog,
-        teller: SessionTeller,
-        reading: SessionReading,
-        *,
-        user: UserId,
-        on_lost: Callable[[SessionHub], None],
-        on_relay: Callable[[int], None],
-        on_wish: Callable[[SessionHub], None],
-    ) -> None:
-        self.key = key
-        self.log = log
-        self.teller = teller
-        self.reading = reading
-        self.user = user
-        self.on_lost = on_lost
-        self.ring = MessageRing(bytes_max=RING_BYTES_MAX, covers_from=reading.position)
-        self.holders: OneOrMany[HubListener] = OneOrMany()
-        """Everybody who needs this hub, those who still catch up included."""
-        self.listeners: OneOrMany[HubListener] = OneOrMany()
-        """Those who are told each record as it comes."""
-        self.reader: LogReader | None = None
-        self.on_relay = on_relay
-        """Told now and then when a record was stamped that is being relayed."""
-        self.on_wish = on_wish
-        """Told, now and again, while an open turn's worker wants word of those who follow it."""
-        self.frame_bytes_max = min(FRAME_BYTES_MAX, teller.message_bytes_max)
-        self.rolled_bytes_max = min(ROLLED_BYTES_MAX, teller.message_bytes_max)
-        self.joined_frames: dict[tuple[LogPosition, LogPosition], SharedFrame] | None = None
-        """The newest frames of joined messages, by where they begin and end, for a second or so."""
-        self.relayed = 0
-        self.idle_since_s: float | None = None
+    def __post_init__(self) -> None:
+        self.ring = MessageRing(bytes_max=RING_BYTES_MAX, covers_from=self.reading.position)
+        self.frame_bytes_max = min(FRAME_BYTES_MAX, self.teller.message_bytes_max)
+        self.rolled_bytes_max = min(ROLLED_BYTES_MAX, self.teller.message_bytes_max)
 
     def joined(self, reader: LogReader) -> None:
         """The reader delivers from here on."""

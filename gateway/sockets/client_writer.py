@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
 from gateway.hubs.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, framed, joined_items, own_frame
@@ -77,49 +78,30 @@ class ParkedBytes:
         self.outbox.park(-message_bytes)
 
 
+@dataclass(slots=True, eq=False)
 class ClientWriter:
     """The way out to one client."""
 
-    __slots__ = (
-        "behind",
-        "flush_due",
-        "frames",
-        "on_closed",
-        "on_mode",
-        "outbox",
-        "queue",
-        "roll_timer",
-        "rolled_at_s",
-        "said",
-        "socket",
-        "waiters",
-    )
+    socket: FrameSocket
+    outbox: ClientOutbox
+    on_closed: Callable[[], None]
+    """Told once when the client is too slow to be kept."""
+    on_mode: Callable[[OutboxState], None]
+    """Told of each rung that is reached, for the shell's metrics."""
+    queue: list[tuple[SharedFrame, FrameHolder | None]] = field(default_factory=list, init=False)
+    behind: dict[FrameHolder, None] = field(default_factory=dict, init=False)
+    """Sessions with something missing that memory may know."""
+    flush_due: bool = field(default=False, init=False)
+    frames: int = field(default=0, init=False)
+    """Frames written, for the shell's metrics."""
+    waiters: list[asyncio.Future[None]] = field(default_factory=list, init=False)
+    roll_timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    rolled_at_s: float = field(default=0.0, init=False)
+    said: OutboxState = field(default=DIRECT, init=False)
+    """The rung that the client was told of."""
 
-    def __init__(
-        self,
-        socket: FrameSocket,
-        outbox: ClientOutbox,
-        on_closed: Callable[[], None],
-        on_mode: Callable[[OutboxState], None],
-    ) -> None:
-        self.socket = socket
-        self.outbox = outbox
-        self.on_closed = on_closed
-        """Told once when the client is too slow to be kept."""
-        self.on_mode = on_mode
-        """Told of each rung that is reached, for the shell's metrics."""
-        self.queue: list[tuple[SharedFrame, FrameHolder | None]] = []
-        self.behind: dict[FrameHolder, None] = {}
-        """Sessions with something missing that memory may know."""
-        self.flush_due = False
-        self.frames = 0
-        """Frames written, for the shell's metrics."""
-        self.waiters: list[asyncio.Future[None]] = []
-        self.roll_timer: asyncio.TimerHandle | None = None
-        self.rolled_at_s = 0.0
-        self.said = DIRECT
-        """The rung that the client was told of."""
-        socket.on_writable = self.flush
+    def __post_init__(self) -> None:
+        self.socket.on_writable = self.flush
 
     # ---- Saying
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gateway.sockets.decisions.client_outbox import HeldBytes
@@ -49,25 +49,19 @@ class Visitor(Protocol):
         """Drop the connection without a word."""
 
 
+@dataclass(eq=False)
 class Doorway:
     """The sockets of one gateway, welcome or not."""
 
-    def __init__(
-        self,
-        limits: ConnectionLimits,
-        held: HeldBytes,
-        on_refused: Callable[[str], None],
-        answer_outside: Callable[[bytes], bytes | None] = lambda request: None,
-    ) -> None:
-        self.limits = limits
-        self.held = held
-        self.on_refused = on_refused
-        """Told why, for the shell's metrics."""
-        self.answer_outside = answer_outside
-        """What is answered to the request of a socket for which there is no room; None: that there is none."""
-        self.inside: set[Visitor] = set()
-        self.leaving: set[Visitor] = set()
-        self.pending: dict[Visitor, None] = {}
+    limits: ConnectionLimits
+    held: HeldBytes
+    on_refused: Callable[[str], None]
+    """Told why, for the shell's metrics."""
+    answer_outside: Callable[[bytes], bytes | None] = lambda request: None
+    """What is answered to the request of a socket for which there is no room; None: that there is none."""
+    inside: set[Visitor] = field(default_factory=set, init=False)
+    leaving: set[Visitor] = field(default_factory=set, init=False)
+    pending: dict[Visitor, None] = field(default_factory=dict, init=False)
 
     def enter(self, visitor: Visitor) -> ComeIn | TurnAway | ShutOut:
         """A place for it, or none; whatever the answer, `leave` must follow."""

@@ -18,7 +18,7 @@ over; pulling from shared memory and from the log costs a position. Cost: a few 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Final
 
 __all__ = ["TRANSITIONS", "ClientOutbox", "HeldBytes", "OutboxEvent", "OutboxLimits", "OutboxState"]
@@ -119,47 +119,36 @@ class HeldBytes:
         return self.total >= self.bytes_max
 
 
+@dataclass(slots=True, eq=False)
 class ClientOutbox:
     """The accounts of one connection. Times are of one monotonic clock."""
 
-    __slots__ = (
-        "calm_since_s",
-        "counted",
-        "delivered_bytes",
-        "direct_since_s",
-        "held",
-        "late_since_s",
-        "limits",
-        "parked_bytes",
-        "progress_at_s",
-        "queued_bytes",
-        "settle_s",
-        "socket_bytes",
-        "state",
-        "written_bytes",
-    )
+    limits: OutboxLimits
+    held: HeldBytes
+    _: KW_ONLY
+    now_s: InitVar[float] = 0.0
+    state: OutboxState = field(default=DIRECT, init=False)
+    queued_bytes: int = field(default=0, init=False)
+    """Bytes of messages in our queue."""
+    socket_bytes: int = field(default=0, init=False)
+    """Bytes that the socket holds, as last observed."""
+    written_bytes: int = field(default=0, init=False)
+    """Bytes ever given to the socket."""
+    delivered_bytes: int = field(default=0, init=False)
+    """Of those, what the other side has acknowledged, as last watched."""
+    counted: int = field(default=0, init=False)
+    """What `held` knows of our unsent bytes."""
+    parked_bytes: int = field(default=0, init=False)
+    """Bytes of snapshots that are made and wait for room: they count for the process, not as unsent."""
+    settle_s: float = field(init=False)
+    direct_since_s: float = field(init=False)
+    progress_at_s: float = field(init=False)
+    late_since_s: float | None = field(default=None, init=False)
+    calm_since_s: float | None = field(default=None, init=False)
 
-    def __init__(self, limits: OutboxLimits, held: HeldBytes, *, now_s: float = 0.0) -> None:
-        self.limits = limits
-        self.held = held
-        self.state = OutboxState.DIRECT
-        self.queued_bytes = 0
-        """Bytes of messages in our queue."""
-        self.socket_bytes = 0
-        """Bytes that the socket holds, as last observed."""
-        self.written_bytes = 0
-        """Bytes ever given to the socket."""
-        self.delivered_bytes = 0
-        """Of those, what the other side has acknowledged, as last watched."""
-        self.counted = 0
-        """What `held` knows of our unsent bytes."""
-        self.parked_bytes = 0
-        """Bytes of snapshots that are made and wait for room: they count for the process, not as unsent."""
-        self.settle_s = limits.settle_s
-        self.direct_since_s = now_s - limits.settle_max_s
-        self.progress_at_s = now_s
-        self.late_since_s: float | None = None
-        self.calm_since_s: float | None = None
+    def __post_init__(self, now_s: float) -> None:
+        self.settle_s, self.progress_at_s = self.limits.settle_s, now_s
+        self.direct_since_s = now_s - self.limits.settle_max_s
 
     @property
     def unsent_bytes(self) -> int:

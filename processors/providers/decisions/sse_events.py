@@ -14,6 +14,7 @@ The usual case (whole events, one line each) costs one split and one comparison 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 __all__ = ["EVENT_BYTES_MAX", "JSON_BEGINS", "SseFault", "SseSplitter"]
@@ -35,40 +36,26 @@ NAME: Final = re.compile(rb"[a-z][a-z0-9_.-]*\Z")
 LINE_ENDS: Final = (b"\n", b"\r")
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class SseSplitter:
     """Takes bytes as they come and gives the data of each event. `fault` says why it stopped, if it did."""
 
-    __slots__ = (
-        "data_bytes",
-        "data_lines",
-        "event_bytes_max",
-        "fault",
-        "is_error",
-        "is_json",
-        "is_unframed",
-        "last_said",
-        "rest",
-        "skip_line_feed",
-        "started",
-    )
-
-    def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
-        self.event_bytes_max = event_bytes_max
-        self.fault: SseFault | None = None
-        self.rest = b""
-        self.data_lines: list[bytes] = []
-        self.data_bytes = 0
-        self.last_said = b""
-        """The last line of the data so far that is not empty: a value may have ended with it, or has not. Kept, not
-        looked for: a stream may have a million empty lines, and then one after the other that asks for it."""
-        self.skip_line_feed = False
-        self.started = False
-        self.is_error = False
-        """The event that has begun is called `error`."""
-        self.is_json = False
-        """There was JSON without a frame."""
-        self.is_unframed = False
-        """The data so far is some."""
+    event_bytes_max: int = EVENT_BYTES_MAX
+    fault: SseFault | None = field(default=None, init=False)
+    rest: bytes = field(default=b"", init=False)
+    data_lines: list[bytes] = field(default_factory=list, init=False)
+    data_bytes: int = field(default=0, init=False)
+    last_said: bytes = field(default=b"", init=False)
+    """The last line of the data so far that is not empty: a value may have ended with it, or has not. Kept, not
+    looked for: a stream may have a million empty lines, and then one after the other that asks for it."""
+    skip_line_feed: bool = field(default=False, init=False)
+    started: bool = field(default=False, init=False)
+    is_error: bool = field(default=False, init=False)
+    """The event that has begun is called `error`."""
+    is_json: bool = field(default=False, init=False)
+    """There was JSON without a frame."""
+    is_unframed: bool = field(default=False, init=False)
+    """The data so far is some."""
 
     def feed(self, received: bytes) -> list[bytes]:
         """The data of every event that these bytes complete."""
