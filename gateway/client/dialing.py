@@ -48,9 +48,6 @@ def refusal_of(refused: InvalidStatus) -> tuple[int, str, Disconnect | None]:
     if status == HTTP_UNAVAILABLE:
         with contextlib.suppress(ValueError):
             pause_s = float(response.headers.get("Retry-After", ""))
-            return (
-                LOST_CODE,
-                "",
-                Disconnect(code=ADMISSION_REFUSED.number, reason="no room", reconnect=True, retry_after_s=pause_s),
-            )
+            code = ADMISSION_REFUSED.number
+            return LOST_CODE, "", Disconnect(code=code, reason="no room", reconnect=True, retry_after_s=pause_s)
     return LOST_CODE, "", None

@@ -87,9 +87,9 @@ class ActiveSessions:
         if known is not None:
             known.standing.attached(self.clock.monotonic_s())
 
-    def prompted(self, key: SessionKey) -> None:
-        """See `LogReader.prompted`."""
-        known = self.brought_back(key, "prompt")
+    def prompted(self, key: SessionKey, *, why: str = "prompt") -> None:
+        """See `SessionReader.prompted`."""
+        known = self.brought_back(key, why)
         if known is not None:
             known.standing.prompted(self.clock.monotonic_s())
 
@@ -122,9 +122,7 @@ class ActiveSessions:
 
     def deleted(self, key: SessionKey) -> None:
         """The session's log is gone: look, so that its follower learns."""
-        known = self.brought_back(key, "deleted")
-        if known is not None:
-            known.standing.prompted(self.clock.monotonic_s())
+        self.prompted(key, why="deleted")
 
     def tick(self, now_s: float) -> tuple[int, int]:
         """See `SessionReader.tick`: leave out what is silent, and look at some that were left out."""

@@ -88,9 +88,8 @@ class HttpRoutes:
         if path in (TICKET_PATH, LOGOUT_PATH, TOKEN_PATH):
             return await self.with_token(path, request, address_of(connection))
         if request.method not in ("GET", "HEAD"):
-            return answer(
-                HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n", ("Allow", "GET, HEAD")
-            )
+            words = "only GET and HEAD are answered here\n"
+            return answer(HTTPStatus.METHOD_NOT_ALLOWED, words, ("Allow", "GET, HEAD"))
         if path == "/readyz":
             reason = await self.not_ready()
             ready = reason is None
@@ -149,8 +148,8 @@ class HttpRoutes:
                 return await self.exchanged(shown)
             verified = self.rules.tokens.verify(shown)
             if path == TICKET_PATH:
-                words = {"ticket": self.access.ticket(verified), "expires_in_s": TICKET_S, "user": verified.user}
-                return respond(HTTPStatus.OK, msgspec.json.encode(words), JSON)
+                issued = {"ticket": self.access.ticket(verified), "expires_in_s": TICKET_S, "user": verified.user}
+                return respond(HTTPStatus.OK, msgspec.json.encode(issued), JSON)
             await self.access.log_out(verified.user, deadline_s=self.rules.publish_s)
             return respond(HTTPStatus.OK, msgspec.json.encode({"logged_out": verified.user}), JSON)
         except TicketUnclaimed as error:
@@ -161,20 +160,18 @@ class HttpRoutes:
             retry_after = ("Retry-After", str(math.ceil(refusal.retry_after_s)))
             return answer(HTTPStatus.TOO_MANY_REQUESTS, f"{refusal}\n", retry_after)
         except ProducerError:
-            return answer(
-                HTTPStatus.SERVICE_UNAVAILABLE, "Kafka does not answer; try again shortly\n", ("Retry-After", "1")
-            )
+            words = "Kafka does not answer; try again shortly\n"
+            return answer(HTTPStatus.SERVICE_UNAVAILABLE, words, ("Retry-After", "1"))
 
     async def exchanged(self, code: str) -> Response:
         """An access token for a sign-in code. Raises TokenError."""
         if self.access.codes is None:
-            return answer(
-                HTTPStatus.NOT_FOUND, "tokens of this gateway's users are made elsewhere; codes are not taken\n"
-            )
+            words = "tokens of this gateway's users are made elsewhere; codes are not taken\n"
+            return answer(HTTPStatus.NOT_FOUND, words)
         token, said = await self.access.redeem(self.access.codes, code)
         log.info("code_redeemed")
-        words = {"token": token, "user": said.user, "expires_at_s": int(said.expires_at_s)}
-        return respond(HTTPStatus.OK, msgspec.json.encode(words), JSON)
+        issued = {"token": token, "user": said.user, "expires_at_s": int(said.expires_at_s)}
+        return respond(HTTPStatus.OK, msgspec.json.encode(issued), JSON)
 
     def origin_is_allowed(self, request: Request, *, required: bool = False) -> bool:
         origins = request.headers.get_all("Origin")

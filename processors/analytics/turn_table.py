@@ -26,15 +26,12 @@ class TurnTable(Protocol):
 
     async def present(self, identities: Sequence[RowIdentity]) -> set[RowIdentity]:
         """Those of the rows that are there. Raises ClickHouseError."""
-        ...
 
     async def insert(self, rows: Sequence[Row], *, token: str) -> None:
         """Insert the rows; the same token again changes nothing. Raises ClickHouseError, RowsRefused among them."""
-        ...
 
     async def probe(self) -> None:
         """Insert a row that can't be refused for what it holds. Raises ClickHouseError, but never RowsRefused."""
-        ...
 
 
 class ClickHouseTurnTable:

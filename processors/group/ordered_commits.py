@@ -41,19 +41,15 @@ class PartitionListener(Protocol):
 
     async def on_leaving(self) -> None:
         """The group is about to hand all partitions out anew."""
-        ...
 
     async def on_owned(self, partitions: set[int], generation: int) -> None:
         """The partitions of the prompts topic that are owned from now on; all others are lost."""
-        ...
 
     def on_lost(self, lost: LostRange) -> None:
         """Offsets of the prompts topic that can't be read were passed over."""
-        ...
 
     def on_sought(self, positions: Mapping[int, int]) -> None:
         """Where each partition of the prompts topic is read on, once it is known; nothing came from it before."""
-        ...
 
 
 FETCH_WAIT_MS: Final = 200

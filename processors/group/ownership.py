@@ -63,7 +63,7 @@ class Ownership:
         for partition in kept:
             self.owners[partition].kept(generation)
         for partition in partitions - kept if not self.draining else ():
-            owner = PartitionOwner(partition, self.parts, self.finished, generation)
+            owner = PartitionOwner(partition, self.parts, self.mark_finished, generation)
             self.owners[partition] = owner
             owner.start()
 
@@ -131,9 +131,6 @@ class Ownership:
     def ready(self) -> bool:
         """Whether every owned partition has its journal loaded."""
         return all(owner.ready.is_set() for owner in self.owners.values())
-
-    def finished(self, partition: int, next_offset: int, generation: int) -> None:
-        self.mark_finished(partition, next_offset, generation)
 
 
 def add_prompt_agent(app: Any, ownership: Ownership) -> Any:

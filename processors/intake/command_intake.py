@@ -15,6 +15,7 @@ import structlog
 from infra.kafka.session_topics import SessionTopicRefused
 from processors.intake.delivery import Delivery
 from processors.intake.prompt_intake import PromptIntake
+from processors.sessions.decisions.admission import cancelled_entry
 from processors.sessions.partition_sessions import PartitionSessions
 from processors.sessions.partition_tasks import PartitionTasks
 from processors.sessions.session_lane import SessionLane
@@ -36,7 +37,6 @@ from schemas.identifiers import (
     check_user_id,
     turn_id_of,
 )
-from schemas.journal import JournalEntry
 from schemas.permits import check_permit
 from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted, SessionWatched
 from schemas.topics import user_partition
@@ -45,7 +45,6 @@ __all__ = ["CommandIntake", "check_identifiers"]
 
 log = structlog.get_logger(__name__)
 
-SHOWN_CHARS_MAX: Final = 1_024
 FAILURES_MAX: Final = 3
 
 
@@ -147,15 +146,7 @@ class CommandIntake:
         turn_ids = self.turn_ids(command)
         known = [lane.journal.get(turn_id) for turn_id in turn_ids]
         if known[0] is None:
-            early = JournalEntry(
-                turn=turn_ids[0],
-                user=command.user,
-                session=command.session,
-                prompt_id=command.prompt_id,
-                phase="cancelled_early",
-                updated_at_us=self.parts.clock.now_us(),
-            )
-            await lane.journal.write(early)
+            await lane.journal.write(cancelled_entry(turn_ids[0], command, now_us=self.parts.clock.now_us()))
             return
         await self.parts.logs.open(lane)
         for entry in known:

@@ -14,6 +14,7 @@ import aiohttp
 import httpx2
 
 from infra.connection_faults import connection_fault
+from processors.providers.decisions.json_values import number_in
 from processors.providers.decisions.rate_headers import RateHeaders, read_rate_headers, reset_in_s
 from processors.providers.decisions.sse_events import SseFault
 from processors.providers.decisions.stated_error import Concern, StatedError, read_error
@@ -252,15 +253,6 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return None if seconds is None else min(seconds, RETRY_AFTER_S_MAX)
-
-
-def number_in(text: str) -> float | None:
-    """A plain number that is not negative; `nan` and `inf` are none."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value < float("inf") else None
 
 
 def innermost_name(error: BaseException) -> str:

@@ -97,7 +97,6 @@ class ChatProvider(Protocol):
     @property
     def name(self) -> str:
         """How records and metrics call it."""
-        ...
 
     def stream(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[list[ProviderChunk]]]:
         """The answer, in batches: everything that one read from the network brought is one list, never empty.
@@ -110,11 +109,9 @@ class ChatProvider(Protocol):
 
         Cancellation: leaving the block, by any way, closes the request; the provider may have been paid by then.
         """
-        ...
 
     async def aclose(self) -> None:
         """Close every connection."""
-        ...
 
 
 class ProviderError(Exception):

@@ -131,9 +131,8 @@ class PromptParts:
         try:
             piece = part.text.encode()
         except UnicodeEncodeError:
-            return self.refuse(
-                key, PartsRefused("invalid_field", "text holds half a character; cut between characters", "text")
-            )
+            message = "text holds half a character; cut between characters"
+            return self.refuse(key, PartsRefused("invalid_field", message, "text"))
         assembly = self.assemblies.get(key) or Assembly(part.bytes)
         refused = self.misplaced(part, assembly) or self.oversized(part, assembly, len(piece))
         if refused is not None:

@@ -106,13 +106,11 @@ def plan_from_memory(wish: AttachWish, hub: HubView) -> AttachPlan | None:
 def plan_from_log(wish: Literal["start"] | SignedPosition, hub: HubView, *, log_start: int, log_end: int) -> AttachPlan:
     """The plan where memory does not reach."""
     if wish == "start":
-        start = LogPosition(log_start)
+        start, is_short = LogPosition(log_start), log_start > 0
         if start >= hub.position:
-            return AttachPlan(
-                position=hub.position, fold_from=hub.fold_from, recovered="live", log_is_short=log_start > 0
-            )
+            return AttachPlan(position=hub.position, fold_from=hub.fold_from, recovered="live", log_is_short=is_short)
         return AttachPlan(
-            position=start, fold_from=log_start, recovered="replayed", source="log", log_is_short=log_start > 0
+            position=start, fold_from=log_start, recovered="replayed", source="log", log_is_short=is_short
         )
     decision = plan_resume(wish, hub.epoch, log_start=log_start, log_end=log_end)
     match decision:

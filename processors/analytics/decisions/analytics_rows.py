@@ -10,6 +10,7 @@ number: a part of a worker that did not know that it had been replaced can't tak
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from schemas.records import AttemptOutcome, TurnRecord
@@ -31,51 +32,50 @@ INT64_MAX: Final = 2**63 - 1
 MOMENT_US_MAX: Final = 4_102_444_800_000_000
 """2100-01-01; a later hop time is a wrong unit, not a time."""
 
-STREAM_COLUMNS: Final = (
-    "user",
-    "tenant",
-    "session",
-    "turn",
-    "attempt",
-    "run",
-    "part",
-    "last",
-    "prompt_id",
-    "recorded_at",
-    "seq",
-    "texts",
-    "gaps_us",
-)
-OUTCOME_COLUMNS: Final = (
-    "reason",
-    "cause",
-    "error_code",
-    "provider",
-    "model",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "cache_write_tokens",
-    "usage_estimated",
-    "stated_cost_nano_usd",
-    "cost_nano_usd",
-    "price_version",
-    "text_sha256",
-    "text_chars",
-    "chunks",
-    "accepted_at",
-    "dequeued_at",
-    "requested_at",
-    "first_chunk_at",
-    "published_at",
-    "ended_at",
-    "ttft_us",
-    "tpot_us",
-    "history_messages_cut",
-    "metadata",
-)
-COLUMNS: Final = STREAM_COLUMNS + OUTCOME_COLUMNS
+STREAM_COLUMNS: Final[dict[str, Callable[[TurnRecord], Value]]] = {
+    "user": lambda record: record.user,
+    "tenant": lambda record: record.tenant,
+    "session": lambda record: record.session,
+    "turn": lambda record: record.turn,
+    "attempt": lambda record: record.attempt,
+    "run": lambda record: record.run,
+    "part": lambda record: record.part,
+    "last": lambda record: record.outcome is not None,
+    "prompt_id": lambda record: record.prompt_id,
+    "seq": lambda record: record.seq,
+    "texts": lambda record: list(record.texts),
+    "gaps_us": lambda record: list(record.gaps_us),
+}
+OUTCOME_COLUMNS: Final[dict[str, Callable[[AttemptOutcome], Value]]] = {
+    "reason": lambda outcome: outcome.reason,
+    "cause": lambda outcome: outcome.cause,
+    "error_code": lambda outcome: outcome.error_code,
+    "provider": lambda outcome: outcome.provider,
+    "model": lambda outcome: outcome.model,
+    "input_tokens": lambda outcome: outcome.usage.input_tokens,
+    "output_tokens": lambda outcome: outcome.usage.output_tokens,
+    "cached_tokens": lambda outcome: outcome.usage.cached_tokens,
+    "reasoning_tokens": lambda outcome: outcome.usage.reasoning_tokens,
+    "cache_write_tokens": lambda outcome: outcome.usage.cache_write_tokens,
+    "usage_estimated": lambda outcome: outcome.usage.estimated,
+    "stated_cost_nano_usd": lambda outcome: outcome.usage.stated_cost_nano_usd,
+    "cost_nano_usd": lambda outcome: outcome.cost_nano_usd,
+    "price_version": lambda outcome: outcome.price_version,
+    "text_sha256": lambda outcome: outcome.text_sha256,
+    "text_chars": lambda outcome: outcome.text_chars,
+    "chunks": lambda outcome: outcome.chunks,
+    "accepted_at": lambda outcome: outcome.accepted_at_us or None,
+    "dequeued_at": lambda outcome: outcome.dequeued_at_us or None,
+    "requested_at": lambda outcome: outcome.requested_at_us or None,
+    "first_chunk_at": lambda outcome: outcome.first_chunk_at_us or None,
+    "published_at": lambda outcome: outcome.published_at_us or None,
+    "ended_at": lambda outcome: outcome.ended_at_us or None,
+    "ttft_us": lambda outcome: outcome.ttft_us,
+    "tpot_us": lambda outcome: outcome.tpot_us,
+    "history_messages_cut": lambda outcome: outcome.history_messages_cut,
+    "metadata": lambda outcome: outcome.metadata,
+}
+COLUMNS: Final = (*STREAM_COLUMNS, "recorded_at", *OUTCOME_COLUMNS)
 """The columns of a row, in its order."""
 
 
@@ -102,22 +102,10 @@ def fault_of(record: TurnRecord) -> str | None:
 
 def row_of(record: TurnRecord, *, recorded_at_ms: int) -> Row:
     """The row of a part, in the order of COLUMNS."""
-    stream: Row = (
-        record.user,
-        record.tenant,
-        record.session,
-        record.turn,
-        record.attempt,
-        record.run,
-        record.part,
-        record.outcome is not None,
-        record.prompt_id,
-        recorded_at_ms,
-        record.seq,
-        list(record.texts),
-        list(record.gaps_us),
-    )
-    return stream + outcome_values(record.outcome)
+    stream = (value(record) for value in STREAM_COLUMNS.values())
+    outcome = record.outcome
+    told = NO_OUTCOME if outcome is None else (value(outcome) for value in OUTCOME_COLUMNS.values())
+    return (*stream, recorded_at_ms, *told)
 
 
 def outcome_numbers(outcome: AttemptOutcome) -> list[tuple[str, int, int]]:
@@ -142,45 +130,6 @@ def outcome_numbers(outcome: AttemptOutcome) -> list[tuple[str, int, int]]:
         ("tpot_us", outcome.tpot_us or 0, INT64_MAX),
         ("history_messages_cut", outcome.history_messages_cut, UINT32_MAX),
     ]
-
-
-def outcome_values(outcome: AttemptOutcome | None) -> Row:
-    if outcome is None:
-        return NO_OUTCOME
-    usage = outcome.usage
-    return (
-        outcome.reason,
-        outcome.cause,
-        outcome.error_code,
-        outcome.provider,
-        outcome.model,
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_tokens,
-        usage.reasoning_tokens,
-        usage.cache_write_tokens,
-        usage.estimated,
-        usage.stated_cost_nano_usd,
-        outcome.cost_nano_usd,
-        outcome.price_version,
-        outcome.text_sha256,
-        outcome.text_chars,
-        outcome.chunks,
-        moment(outcome.accepted_at_us),
-        moment(outcome.dequeued_at_us),
-        moment(outcome.requested_at_us),
-        moment(outcome.first_chunk_at_us),
-        moment(outcome.published_at_us),
-        moment(outcome.ended_at_us),
-        outcome.ttft_us,
-        outcome.tpot_us,
-        outcome.history_messages_cut,
-        outcome.metadata,
-    )
-
-
-def moment(at_us: int) -> int | None:
-    return at_us or None
 
 
 NO_METADATA: Final[dict[str, str]] = {}

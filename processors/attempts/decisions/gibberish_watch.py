@@ -27,7 +27,7 @@ from typing import Final
 
 from processors.attempts.decisions.code_fence import CodeFence
 from processors.attempts.decisions.noise_signs import NoiseLimits, NoiseSign, Sign, noise_sign, packed_share
-from processors.attempts.decisions.text_blocks import TextBlocks
+from processors.attempts.decisions.text_blocks import BlockWatch
 
 __all__ = ["Gibberish", "GibberishLimits", "GibberishWatch"]
 
@@ -66,31 +66,19 @@ class Gibberish:
     at_chars: int
 
 
-class GibberishWatch:
+class GibberishWatch(BlockWatch[Gibberish]):
     """Watches one answer. Once it has spoken it stays with its verdict."""
 
-    __slots__ = ("blocks", "evidence", "fence", "limits", "read_chars", "soup_windows", "verdict", "window")
+    __slots__ = ("evidence", "fence", "limits", "soup_windows", "window")
 
     def __init__(self, limits: GibberishLimits) -> None:
+        super().__init__(BLOCK_CHARS)
         self.limits = limits
-        self.blocks = TextBlocks(BLOCK_CHARS)
         self.fence = CodeFence()
         self.evidence = 0
         self.soup_windows = 0
         self.window: str | None = ""
         """The blocks of the current window so far; None once one of them lies in code."""
-        self.read_chars = 0
-        self.verdict: Gibberish | None = None
-
-    def add(self, text: str) -> Gibberish | None:
-        """Take the answer's next characters."""
-        if self.verdict is None:
-            for block in self.blocks.add(text):
-                self.read_chars += BLOCK_CHARS
-                self.verdict = self.judged(block)
-                if self.verdict is not None:
-                    break
-        return self.verdict
 
     def judged(self, block: str) -> Gibberish | None:
         in_code = self.fence.add(block)

@@ -35,7 +35,7 @@ from typing import Final
 from processors.attempts.decisions.code_fence import CodeFence
 from processors.attempts.decisions.loop_tracker import LoopTracker
 from processors.attempts.decisions.number_mask import MARK, NumberMask
-from processors.attempts.decisions.text_blocks import TextBlocks
+from processors.attempts.decisions.text_blocks import BlockWatch, TextBlocks
 
 __all__ = ["Repeating", "RepetitionLimits", "RepetitionWatch"]
 
@@ -75,31 +75,19 @@ class Repeating:
     """The repeats differ in one number, which runs. The period is then counted with one character per number."""
 
 
-class RepetitionWatch:
+class RepetitionWatch(BlockWatch[Repeating]):
     """Watches one answer. Once it has spoken it stays with its verdict."""
 
-    __slots__ = ("blocks", "fence", "limits", "mask", "masked", "masked_blocks", "plain", "read_chars", "verdict")
+    __slots__ = ("fence", "limits", "mask", "masked", "masked_blocks", "plain")
 
     def __init__(self, limits: RepetitionLimits) -> None:
+        super().__init__(BLOCK_CHARS)
         self.limits = limits
-        self.blocks = TextBlocks(BLOCK_CHARS)
         self.fence = CodeFence()
         self.plain = LoopTracker(limits.period_chars_max)
         self.mask = NumberMask()
         self.masked_blocks = TextBlocks(BLOCK_CHARS)
         self.masked = LoopTracker(limits.running_period_chars_max)
-        self.read_chars = 0
-        self.verdict: Repeating | None = None
-
-    def add(self, text: str) -> Repeating | None:
-        """Take the answer's next characters."""
-        if self.verdict is None:
-            for block in self.blocks.add(text):
-                self.read_chars += BLOCK_CHARS
-                self.verdict = self.judged(block)
-                if self.verdict is not None:
-                    break
-        return self.verdict
 
     def judged(self, block: str) -> Repeating | None:
         is_code = self.fence.add(block)

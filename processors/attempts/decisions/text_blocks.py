@@ -7,9 +7,11 @@ would be cheaper still, but one-character chunks of a wide script weigh 80 bytes
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-__all__ = ["TextBlocks"]
+__all__ = ["BlockWatch", "TextBlocks"]
+
+Verdict = TypeVar("Verdict")
 
 NO_BLOCKS: Final[tuple[str, ...]] = ()
 
@@ -33,3 +35,29 @@ class TextBlocks:
         whole = len(pending) - len(pending) % size
         self.pending = pending[whole:]
         return tuple(pending[at : at + size] for at in range(0, whole, size))
+
+
+class BlockWatch(Generic[Verdict]):
+    """Watches one answer, block by block: whoever derives from it judges each. Once it has spoken it stays with its
+    verdict."""
+
+    __slots__ = ("blocks", "read_chars", "verdict")
+
+    def __init__(self, block_chars: int) -> None:
+        self.blocks = TextBlocks(block_chars)
+        self.read_chars = 0
+        self.verdict: Verdict | None = None
+
+    def judged(self, block: str) -> Verdict | None:
+        """What the blocks up to this one show, if anything."""
+        raise NotImplementedError
+
+    def add(self, text: str) -> Verdict | None:
+        """Take the answer's next characters."""
+        if self.verdict is None:
+            for block in self.blocks.add(text):
+                self.read_chars += len(block)
+                self.verdict = self.judged(block)
+                if self.verdict is not None:
+                    break
+        return self.verdict

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from processors.providers.decisions.json_values import number_in
+
 __all__ = ["LimitSeen", "RateHeaders", "read_rate_headers", "reset_in_s"]
 
 REMAINING_AND_RESET: Final = {
@@ -98,17 +100,6 @@ def seconds_until(number: float, now_s: float) -> float:
     if number >= EPOCH_MS_MIN:
         return max(0.0, number / 1_000 - now_s)
     return max(0.0, number - now_s) if number >= EPOCH_S_MIN else number
-
-
-def number_in(text: str) -> float | None:
-    """A plain number, 0 or more; `nan` and `inf` are none."""
-    if not text or len(text) > HEADER_CHARS_MAX:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value < math.inf else None
 
 
 def date_in(text: str) -> float | None:

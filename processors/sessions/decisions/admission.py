@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from schemas.journal import ENDED_KEPT_S, JournalEntry
-from schemas.prompts import PromptSubmitted, turns_of
+from schemas.prompts import PromptCancelled, PromptSubmitted, turns_of
 
 __all__ = [
     "CANCEL_REMEMBERED_S",
@@ -25,6 +25,7 @@ __all__ = [
     "IdReused",
     "Repetition",
     "body_hash_of",
+    "cancelled_entry",
     "decide_admission",
     "queued_entry",
 ]
@@ -84,6 +85,14 @@ def queued_entry(
         accepted_at_us=accepted_at_us,
         index=index,
         updated_at_us=now_us,
+    )
+
+
+def cancelled_entry(turn: str, command: PromptCancelled, *, now_us: int) -> JournalEntry:
+    """What is journalled of a cancel that came before its prompt."""
+    user, session, prompt_id = command.user, command.session, command.prompt_id
+    return JournalEntry(
+        turn=turn, user=user, session=session, prompt_id=prompt_id, phase="cancelled_early", updated_at_us=now_us
     )
 
 

@@ -15,7 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from processors.sessions.decisions.admission import CANCEL_REMEMBERED_S, body_hash_of
+import msgspec
+
+from processors.sessions.decisions.admission import (
+    CANCEL_REMEMBERED_S,
+    body_hash_of,
+    cancelled_entry,
+    queued_entry,
+)
 from processors.sessions.decisions.busy_session import WHILE_BUSY, Supersede
 from processors.sessions.decisions.recovery import closed
 from schemas.journal import ENDED_KEPT_S, JournalEntry, StopKind
@@ -77,20 +84,13 @@ def rebuilt_entry(
     One that has ended is open again where its worker may have died before it wrote the records: recovery writes what is
     missing and closes it.
     """
-    entry = JournalEntry(
-        turn=folded.queued.turn,
-        user=prompt.user,
-        session=prompt.session,
-        prompt_id=prompt.prompt_id,
+    body_hash = body_hash_of(prompt)
+    entry = msgspec.structs.replace(
+        queued_entry(prompt, index, body_hash=body_hash, accepted_at_us=accepted_at_us, now_us=now_us),
         phase="running" if folded.attempts_known else "queued",
-        body_hash=body_hash_of(prompt),
-        prompt=prompt,
-        accepted_at_us=accepted_at_us,
-        index=index,
         attempt=folded.attempts_known,
         run=folded.run,
         first_offset=folded.first_offset,
-        updated_at_us=now_us,
     )
     ended = folded.ended
     if ended is None or ended.at_us + RECORDED_WITHIN_US >= newest_us:
@@ -114,13 +114,5 @@ def stop_by(command: PromptCommand, entry: JournalEntry, *, stamped_us: int, is_
 
 def early_cancel(turn: str, command: PromptCancelled, *, stamped_us: int, now_us: int) -> JournalEntry | None:
     """The entry of a cancel whose prompt has not come; None: it is remembered no longer."""
-    if now_us - stamped_us > CANCEL_REMEMBERED_S * 1_000_000:
-        return None
-    return JournalEntry(
-        turn=turn,
-        user=command.user,
-        session=command.session,
-        prompt_id=command.prompt_id,
-        phase="cancelled_early",
-        updated_at_us=stamped_us,
-    )
+    is_remembered = now_us - stamped_us <= CANCEL_REMEMBERED_S * 1_000_000
+    return cancelled_entry(turn, command, now_us=stamped_us) if is_remembered else None
