@@ -43,9 +43,6 @@ YOUNG_S: Final = 0.05
 """Between two looks at the young objects: with 10,000 connections and 2,500 records/s some 1,000 have been made."""
 MIDDLE_GENERATION: Final = 1
 NEVER: Final = 1_000_000_000
-TABLE_BYTES_MIN: Final = 16_384
-ENTRIES_MIN: Final = 32
-"""A full table has some 100 bytes an entry at most, so one of 512 an entry has lost four in five of them."""
 RETURNING_ALLOCATOR: Final = {"PYTHONMALLOC": "malloc"}
 """Environment of a process that shall take no more memory after a rush than before. Read when Python starts."""
 
@@ -80,20 +77,15 @@ async def collect_young() -> None:
         await asyncio.sleep(YOUNG_S)
 
 
-def give_back(*, tables: bool = False) -> None:
+def give_back(*, names: bool = False) -> None:
     """Collect, and give pages that hold nothing back to the system.
 
-    `tables`: shrink those of emptied dictionaries too, which takes a walk over all objects, frozen ones as well; and
-    let go of the names that were looked up. Python's cache of attributes holds 4,096 of them, and C code makes a new
-    string for each look-up: one that was made for a connection lies where that did, and holds the page.
+    `names`: let go of the names that were looked up, too. Python's cache of attributes holds 4,096 of them, and C code
+    makes a new string for each look-up: one that was made for a connection lies where that did, and holds the page.
     """
-    if tables:
-        gc.unfreeze()
-        shrink_tables()
+    if names:
         forget_names()
     gc.collect()
-    if tables:
-        gc.freeze()
     trim()
 
 
@@ -111,21 +103,3 @@ def trim() -> None:
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)
-
-
-def shrink_tables() -> int:
-    """Rebuild dictionaries and sets whose tables are far larger than what they hold; how many bytes that frees.
-
-    Python lets a table grow and never shrink: ten thousand connections, each in some twenty of them, leave 8 MB.
-    Nobody may be half-way through iterating over one.
-    """
-    freed_bytes = 0
-    for table in gc.get_objects():
-        if type(table) is dict or type(table) is set:
-            held_bytes = sys.getsizeof(table)
-            if held_bytes > TABLE_BYTES_MIN * (1 + len(table) // ENTRIES_MIN):
-                kept = table.copy()
-                table.clear()
-                table.update(kept)
-                freed_bytes += held_bytes - sys.getsizeof(table)
-    return freed_bytes

@@ -49,7 +49,7 @@ class MemoryRelief:
         match relief:
             case Relief.COLLECT:
                 self._again = bool(left) and not present
-                give_back(tables=not present)
+                give_back(names=not present)
                 self._collected, self._trimmed, self._collected_at_s = gone, gone, now_s
             case Relief.TRIM:
                 trim()

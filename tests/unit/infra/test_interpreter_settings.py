@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Final
 
-from infra.interpreter_settings import RETURNING_ALLOCATOR, shrink_tables
+from infra.interpreter_settings import RETURNING_ALLOCATOR
 
 __all__: list[str] = []
 
@@ -70,7 +70,7 @@ names = ["".join(("numer", "ator")) for _ in range(100)]
 for name in names:
     getattr(1, name)
 before = sum(sys.getrefcount(name) for name in names)
-give_back(tables=True)
+give_back(names=True)
 assert sum(sys.getrefcount(name) for name in names) < before, before
 """
 
@@ -114,21 +114,3 @@ def test_memory_of_a_rush_is_given_back() -> None:
     )
 
     assert told.returncode == 0, told.stderr
-
-
-def test_tables_of_what_was_emptied() -> None:
-    """They are made anew with what they hold, in its order; full ones stay as they are."""
-    emptied = {number: [number] for number in range(5_000)}
-    full = dict(emptied)
-    some = {(number,) for number in range(5_000)}
-    for number in range(4_998):
-        del emptied[number]
-        some.discard((number,))
-    full_bytes = sys.getsizeof(full)
-    freed_bytes = shrink_tables()
-
-    assert list(emptied.items()) == [(4_998, [4_998]), (4_999, [4_999])]
-    assert some == {(4_998,), (4_999,)}
-    assert sys.getsizeof(emptied) + sys.getsizeof(some) < 1_000
-    assert sys.getsizeof(full) == full_bytes
-    assert freed_bytes > 200_000
