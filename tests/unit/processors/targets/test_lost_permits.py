@@ -1,6 +1,6 @@
 """Permits whose words are lost or come late, whose asker dies, whose part of the limit moves.
 
-Covers: processors.targets.permit_courier.
+Covers: processors.targets.permit_desk.
 """
 
 from __future__ import annotations
