@@ -18,8 +18,8 @@ class Inbox(Generic[Item]):
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.bytes = 0
-        self.items: deque[tuple[Item, int]] = deque()
-        self.waiting: set[asyncio.Future[None]] = set()
+        self._items: deque[tuple[Item, int]] = deque()
+        self._waiting: set[asyncio.Future[None]] = set()
         self.fault: Exception | None = None
 
     async def put(self, item: Item, size: int) -> None:
@@ -27,7 +27,7 @@ class Inbox(Generic[Item]):
         while self.is_full() and self.fault is None:
             await self.change()
         if self.fault is None:
-            self.items.append((item, size))
+            self._items.append((item, size))
             self.bytes += size
             self.changed()
 
@@ -38,11 +38,11 @@ class Inbox(Generic[Item]):
 
     async def take(self) -> Item:
         """The next one. Raises what `end` was told. Cancellation: nothing is taken."""
-        while not self.items:
+        while not self._items:
             if self.fault is not None:
                 raise self.fault
             await self.change()
-        item, size = self.items.popleft()
+        item, size = self._items.popleft()
         self.bytes -= size
         self.changed()
         return item
@@ -53,23 +53,23 @@ class Inbox(Generic[Item]):
 
     def held(self) -> Iterator[Item]:
         """What was not read yet."""
-        return (item for item, _ in self.items)
+        return (item for item, _ in self._items)
 
     def give_up(self, told: Iterable[Item]) -> None:
         """Nobody reads it: forget all of it, and tell this in its place."""
-        self.items = deque((item, 0) for item in told)
+        self._items = deque((item, 0) for item in told)
         self.bytes = 0
         self.changed()
 
     async def change(self) -> None:
         future = asyncio.get_running_loop().create_future()
-        self.waiting.add(future)
+        self._waiting.add(future)
         try:
             await future
         finally:
-            self.waiting.discard(future)
+            self._waiting.discard(future)
 
     def changed(self) -> None:
-        for future in self.waiting:
+        for future in self._waiting:
             if not future.done():
                 future.set_result(None)

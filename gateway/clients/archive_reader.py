@@ -44,11 +44,11 @@ class ArchiveReader:
     """Asks on behalf of clients, within bounds."""
 
     def __init__(self, archive: Archive, metrics: GatewayMetrics, clock: Clock) -> None:
-        self.archive = archive
-        self.metrics = metrics
-        self.clock = clock
-        self.places = asyncio.Semaphore(AT_ONCE)
-        self.waiting = 0
+        self._archive = archive
+        self._metrics = metrics
+        self._clock = clock
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
         self.paused_until_s = 0.0
 
     async def turns(self, user: UserId, session: SessionId) -> tuple[ArchivedTurn, ...]:
@@ -56,19 +56,19 @@ class ArchiveReader:
 
         Cancellation: nothing has happened.
         """
-        if self.clock.monotonic_s() < self.paused_until_s or self.waiting >= WAITING_MAX:
-            self.metrics.archive_asked("passed_over")
+        if self._clock.monotonic_s() < self.paused_until_s or self._waiting >= WAITING_MAX:
+            self._metrics.archive_asked("passed_over")
             return ()
-        self.waiting += 1
+        self._waiting += 1
         try:
-            async with asyncio.timeout(ARCHIVE_S), self.places:
-                turns = await self.archive.turns(user, session)
+            async with asyncio.timeout(ARCHIVE_S), self._places:
+                turns = await self._archive.turns(user, session)
         except (ClickHouseError, TimeoutError) as error:
             log.warning("archive_not_read", error=type(error).__name__, pause_s=PAUSE_S)
-            self.paused_until_s = self.clock.monotonic_s() + PAUSE_S
-            self.metrics.archive_asked("failed")
+            self.paused_until_s = self._clock.monotonic_s() + PAUSE_S
+            self._metrics.archive_asked("failed")
             return ()
         finally:
-            self.waiting -= 1
-        self.metrics.archive_asked("answered")
+            self._waiting -= 1
+        self._metrics.archive_asked("answered")
         return turns

@@ -67,26 +67,26 @@ class ClientConnection:
 
     def __init__(self, socket: ClientSocket, services: GatewayServices) -> None:
         self.socket = socket
-        self.services = services
-        self.rules = services.rules
-        self.protocol = ClientProtocol(self.rules.prompt_limits, services.parts_room)
+        self._services = services
+        self._rules = services.rules
+        self.protocol = ClientProtocol(self._rules.prompt_limits, services.parts_room)
         now_s = services.clock.monotonic_s()
-        outbox = ClientOutbox(self.rules.outbox_limits, services.held_bytes, now_s=socket.loop.time())
+        outbox = ClientOutbox(self._rules.outbox_limits, services.held_bytes, now_s=socket.loop.time())
         self.writer = ClientWriter(socket, outbox, self.evict, services.metrics.mode_reached)
         socket.on_unblocked = services.metrics.blocked_s.observe
-        limits = self.rules.connection_limits
-        self.bucket = MessageBucket(limits.message_burst, limits.messages_per_s, now_s=now_s)
+        limits = self._rules.connection_limits
+        self._bucket = MessageBucket(limits.message_burst, limits.messages_per_s, now_s=now_s)
         self.requests: SessionRequests | None = None
-        self.tasks = ClientTasks(self.failed)
-        self.token: VerifiedToken | None = None
+        self._tasks = ClientTasks(self.failed)
+        self._token: VerifiedToken | None = None
         """What the client is in on."""
-        self.hello_until_s = now_s + self.rules.hello_s
-        self.ping_at_s = now_s + self.rules.ping_s
-        self.pong_until_s: float | None = None
-        self.ping_ends_at_bytes = 0
+        self._hello_until_s = now_s + self._rules.hello_s
+        self._ping_at_s = now_s + self._rules.ping_s
+        self._pong_until_s: float | None = None
+        self._ping_ends_at_bytes = 0
         """How much must be delivered for the client to have our ping."""
-        self.close_until_s: float | None = None
-        self.frames_reported = 0
+        self._close_until_s: float | None = None
+        self._frames_reported = 0
 
     async def run(self) -> None:
         """Serve the client until it goes or is closed.
@@ -98,7 +98,7 @@ class ClientConnection:
         finally:
             if self.requests is not None:
                 self.requests.attachments.close()
-            await self.tasks.end()
+            await self._tasks.end()
             self.forget()
 
     def failed(self, error: BaseException) -> None:
@@ -110,8 +110,8 @@ class ClientConnection:
         try:
             while True:
                 frame = await self.socket.recv()
-                self.services.metrics.frames_in.inc()
-                self.pong_until_s = None
+                self._services.metrics.frames_in.inc()
+                self._pong_until_s = None
                 messages = 0
                 for intent in self.protocol.receive(frame):
                     if isinstance(intent, Authenticate) and is_ticket(intent.token):
@@ -119,7 +119,7 @@ class ClientConnection:
                     else:
                         self.act(intent)
                     messages += 1
-                wait_s = self.services.message_rate.spend(messages, now_s=self.services.clock.monotonic_s())
+                wait_s = self._services.message_rate.spend(messages, now_s=self._services.clock.monotonic_s())
                 if wait_s:
                     await asyncio.sleep(wait_s)
                 if self.requests is not None:
@@ -138,7 +138,7 @@ class ClientConnection:
                 assert self.requests is not None
                 self.requests.accept(intent)
             case LogOut():
-                self.tasks.create_task(self.log_out())
+                self._tasks.create_task(self.log_out())
             case HeardPong() | HeldPart():
                 pass
             case Fault():
@@ -148,10 +148,10 @@ class ClientConnection:
 
     def may_speak(self) -> bool:
         """Whether one more message is within the rates; else the client is closed."""
-        now_s = self.services.clock.monotonic_s()
-        refusal = self.bucket.take(1, now_s=now_s)
+        now_s = self._services.clock.monotonic_s()
+        refusal = self._bucket.take(1, now_s=now_s)
         if isinstance(refusal, Admit) and self.requests is not None:
-            refusal = self.services.sockets.take(self.requests.user, 1, now_s=now_s)
+            refusal = self._services.sockets.take(self.requests.user, 1, now_s=now_s)
         if isinstance(refusal, Refuse):
             self.close(refusal.code, retry_after_s=refusal.retry_after_s)
             return False
@@ -171,7 +171,7 @@ class ClientConnection:
         if not self.may_speak():
             return
         try:
-            token = await self.services.access.cash(hello.token)
+            token = await self._services.access.cash(hello.token)
         except TokenError as error:
             self.refuse_token(error)
         else:
@@ -182,21 +182,21 @@ class ClientConnection:
         """End the user's tokens everywhere; this connection's own too, which closes it once that is on the log."""
         assert self.requests is not None
         try:
-            await self.services.access.log_out(self.requests.user, deadline_s=self.rules.publish_s)
+            await self._services.access.log_out(self.requests.user, deadline_s=self._rules.publish_s)
         except TooOften as refusal:
             wait_s = refusal.retry_after_s
             self.writer.send(Error(code="too_often", message=str(refusal), temporary=True, retry_after_s=wait_s))
         except ProducerError as error:
             message = "Kafka does not answer; you are not logged out, try again shortly"
-            retry_after_s = self.rules.retry_after_s
+            retry_after_s = self._rules.retry_after_s
             self.writer.send(Error(code=error.code, message=message, temporary=True, retry_after_s=retry_after_s))
 
     def logged_out(self, at_s: float) -> None:
         """The user has logged out; a connection on a ticket that was made since stays."""
-        if self.token is None:
+        if self._token is None:
             return
         try:
-            self.rules.tokens.check(self.token)
+            self._rules.tokens.check(self._token)
         except TokenError as error:
             log.info("connection_logged_out", at_s=at_s)
             self.writer.send(Error(code=error.code, message="you have logged out; sign in again", field="token"))
@@ -210,24 +210,24 @@ class ClientConnection:
     def enter(self, token: VerifiedToken, hello: Authenticate) -> None:
         """The token is good: admit the client and follow what it resumes."""
         if self.requests is None:
-            admission = self.services.sockets.admit(
+            admission = self._services.sockets.admit(
                 token.user,
-                held_bytes=self.services.held_bytes.total,
-                now_s=self.services.clock.monotonic_s(),
+                held_bytes=self._services.held_bytes.total,
+                now_s=self._services.clock.monotonic_s(),
                 draw=random.random(),  # spreads those who come back
             )
             if isinstance(admission, Refuse):
-                self.services.metrics.refused("admission")
+                self._services.metrics.refused("admission")
                 self.close(admission.code, retry_after_s=admission.retry_after_s)
                 return
-            self.requests = SessionRequests(self.services, self.writer, token.user, self.tasks)
+            self.requests = SessionRequests(self._services, self.writer, token.user, self._tasks)
             self.socket.doorway.welcome(self.socket)
         elif token.user != self.protocol.user:
             self.writer.send(Error(code="forbidden", message="the token is another user's; open a new connection"))
             self.close(FORBIDDEN)
             return
         self.protocol.authenticated(token.user)
-        self.token = token
+        self._token = token
         self.writer.send(self.welcome(token))
         for session, cursor in hello.resume.items():
             self.act(self.protocol.follow(session, cursor))
@@ -235,12 +235,12 @@ class ClientConnection:
     def verified(self, token: str) -> VerifiedToken:
         """Also where the handshake has named it: until the hello, the user may have logged out."""
         if not token and self.socket.header_token is not None:
-            self.rules.tokens.check(self.socket.header_token)
+            self._rules.tokens.check(self.socket.header_token)
             return self.socket.header_token
-        return self.rules.tokens.verify(token)
+        return self._rules.tokens.verify(token)
 
     def welcome(self, token: VerifiedToken) -> Welcome:
-        rules = self.rules
+        rules = self._rules
         return Welcome(
             connection=self.socket.id.hex,
             user=token.user,
@@ -274,7 +274,7 @@ class ClientConnection:
         self.writer.observe()
         outbox = self.writer.outbox
         stalled_s = self.socket.loop.time() - outbox.progress_at_s
-        holds_much = outbox.parked_bytes or outbox.unsent_bytes > self.rules.outbox_limits.high_bytes
+        holds_much = outbox.parked_bytes or outbox.unsent_bytes > self._rules.outbox_limits.high_bytes
         if holds_much or stalled_s > RELIEVED_STALL_S:
             self.evict()
 
@@ -284,11 +284,11 @@ class ClientConnection:
 
     def close(self, code: CloseCode, *, retry_after_s: float | None = None) -> None:
         """Say why and close. What is queued is dropped: the cursors say where to come back."""
-        if self.close_until_s is not None:
+        if self._close_until_s is not None:
             return
-        rules = self.rules
+        rules = self._rules
         linger_s = rules.closing_s if self.requests is not None else min(rules.closing_s, rules.stranger_closing_s)
-        self.close_until_s = self.services.clock.monotonic_s() + linger_s
+        self._close_until_s = self._services.clock.monotonic_s() + linger_s
         self.protocol.closed()
         if code is not SLOW_READER:
             self.writer.flush()
@@ -306,7 +306,7 @@ class ClientConnection:
             cursors=cursors if code.reconnect else {},
         )
         self.writer.last_words(words, code.number, code.reason)
-        self.services.metrics.closed(code.number)
+        self._services.metrics.closed(code.number)
         log.info("connection_closed", code=code.number, unsent_bytes=self.writer.outbox.unsent_bytes)
 
     def is_streaming(self) -> bool:
@@ -315,15 +315,15 @@ class ClientConnection:
 
     def drain(self, at_s: float) -> None:
         """This gateway leaves, and the client in `at_s` seconds at the latest; until then it is served."""
-        if self.requests is not None and self.close_until_s is None:
+        if self.requests is not None and self._close_until_s is None:
             cursors = self.requests.attachments.cursors()
             self.writer.send(Drain(reconnect_in_ms=round(at_s * 1_000), cursors=cursors))
 
     def tick(self, now_s: float, wall_s: float) -> None:
         """Look at everything that depends on time, and report what was written."""
         self.report_frames()
-        if self.close_until_s is not None:
-            if now_s > self.close_until_s:
+        if self._close_until_s is not None:
+            if now_s > self._close_until_s:
                 self.socket.abort()
             return
         self.watch(now_s)
@@ -333,38 +333,38 @@ class ClientConnection:
             for fault in self.protocol.missing_parts(now_s):
                 self.refuse(fault)
         if self.protocol.state is ProtocolState.AWAITING_HELLO:
-            if now_s > self.hello_until_s:
+            if now_s > self._hello_until_s:
                 self.close(HELLO_TOO_LATE)
-        elif self.token is not None and wall_s > self.token.expires_at_s + self.rules.tokens.leeway_s:
+        elif self._token is not None and wall_s > self._token.expires_at_s + self._rules.tokens.leeway_s:
             self.close(BAD_TOKEN)
-        elif self.pong_until_s is not None and now_s > self.pong_until_s:
+        elif self._pong_until_s is not None and now_s > self._pong_until_s:
             self.close(NO_PONG)
-        elif now_s > self.ping_at_s:
+        elif now_s > self._ping_at_s:
             self.ping(now_s)
 
     def watch(self, now_s: float) -> None:
         """See whether the client takes what it is owed; while it does, a ping on its way is not held against it."""
         outbox = self.writer.outbox
-        if self.pong_until_s is None and self.writer.rests():
+        if self._pong_until_s is None and self.writer.rests():
             return
-        owes = outbox.unsent_bytes or self.pong_until_s is not None
+        owes = outbox.unsent_bytes or self._pong_until_s is not None
         progressed = self.writer.tick(self.socket.undelivered_bytes() if owes else 0)
-        if progressed and self.pong_until_s is not None and outbox.delivered_bytes < self.ping_ends_at_bytes:
-            self.pong_until_s = now_s + self.rules.pong_s
+        if progressed and self._pong_until_s is not None and outbox.delivered_bytes < self._ping_ends_at_bytes:
+            self._pong_until_s = now_s + self._rules.pong_s
 
     def ping(self, now_s: float) -> None:
-        self.ping_at_s = now_s + self.rules.ping_s
-        if self.pong_until_s is None:
-            self.pong_until_s = now_s + self.rules.pong_s
-            self.ping_ends_at_bytes = self.writer.outbox.written_bytes + self.writer.outbox.queued_bytes
+        self._ping_at_s = now_s + self._rules.ping_s
+        if self._pong_until_s is None:
+            self._pong_until_s = now_s + self._rules.pong_s
+            self._ping_ends_at_bytes = self.writer.outbox.written_bytes + self.writer.outbox.queued_bytes
         heads = self.requests.attachments.heads() if self.requests is not None else {}
         self.writer.send(Ping(heads=heads))
 
     def report_frames(self) -> None:
         frames = self.writer.frames
-        if frames != self.frames_reported:
-            self.services.metrics.frames_out.inc(frames - self.frames_reported)
-            self.frames_reported = frames
+        if frames != self._frames_reported:
+            self._services.metrics.frames_out.inc(frames - self._frames_reported)
+            self._frames_reported = frames
 
     def forget(self) -> None:
         self.report_frames()
@@ -372,4 +372,4 @@ class ClientConnection:
         self.protocol.forget_parts()
         if self.requests is not None:
             self.requests.attachments.close()
-            self.services.sockets.leave(self.requests.user)
+            self._services.sockets.leave(self.requests.user)

@@ -24,13 +24,13 @@ Work: TypeAlias = Callable[[], Awaitable[None]]
 class RequestLanes:
     """The lanes of one connection; tasks belong to the owner that is handed in."""
 
-    __slots__ = ("lanes", "reader", "tasks", "waiting")
+    __slots__ = ("_lanes", "_reader", "_tasks", "waiting")
 
     def __init__(self, tasks: TaskOwner) -> None:
-        self.tasks = tasks
-        self.lanes: dict[str, deque[Work]] = {}
+        self._tasks = tasks
+        self._lanes: dict[str, deque[Work]] = {}
         self.waiting = 0
-        self.reader: asyncio.Future[None] | None = None
+        self._reader: asyncio.Future[None] | None = None
         """The connection's reader, while it waits for room."""
 
     def push(self, session: str, work: Work, *, fills: bool = False) -> None:
@@ -39,12 +39,12 @@ class RequestLanes:
         if fills:
             self.waiting += WORK_WAITING_MAX
             work = partial(self.emptied_by, work)
-        lane = self.lanes.get(session)
+        lane = self._lanes.get(session)
         if lane is not None:
             lane.append(work)
             return
-        self.lanes[session] = deque([work])
-        self.tasks.create_task(self.run(session))
+        self._lanes[session] = deque([work])
+        self._tasks.create_task(self.run(session))
 
     async def emptied_by(self, work: Work) -> None:
         try:
@@ -58,20 +58,20 @@ class RequestLanes:
         Cancellation: nothing has happened.
         """
         while self.waiting >= WORK_WAITING_MAX:
-            self.reader = asyncio.get_running_loop().create_future()
+            self._reader = asyncio.get_running_loop().create_future()
             try:
-                await self.reader
+                await self._reader
             finally:
-                self.reader = None
+                self._reader = None
 
     async def run(self, session: str) -> None:
-        lane = self.lanes[session]
+        lane = self._lanes[session]
         while lane:
             try:
                 await lane[0]()
             finally:
                 lane.popleft()
                 self.waiting -= 1
-                if self.reader is not None and not self.reader.done():
-                    self.reader.set_result(None)
-        del self.lanes[session]
+                if self._reader is not None and not self._reader.done():
+                    self._reader.set_result(None)
+        del self._lanes[session]

@@ -33,8 +33,8 @@ class SessionRequests:
     """The sessions of one connection."""
 
     def __init__(self, services: GatewayServices, writer: ClientWriter, user: UserId, tasks: TaskOwner) -> None:
-        self.services = services
-        self.writer = writer
+        self._services = services
+        self._writer = writer
         self.user = user
         self.lanes = RequestLanes(tasks)
         self.attachments = SessionAttachments(services, writer, user, tasks, self.lanes)
@@ -62,7 +62,7 @@ class SessionRequests:
     async def unfollow(self, session: str) -> None:
         """Answer a `detach`; leaving what is not followed is fine."""
         self.attachments.detach(session)
-        self.writer.send(Detached(session=session))
+        self._writer.send(Detached(session=session))
 
     async def submit(self, intent: SubmitPrompt) -> None:
         """Publish a prompt and say so once the broker has it; what its parts took is free then."""
@@ -78,31 +78,31 @@ class SessionRequests:
             return
         wait_s = self.attachments.begin(session)
         if wait_s:
-            self.writer.send(too_many_new(session, prompt.prompt_id, wait_s))
+            self._writer.send(too_many_new(session, prompt.prompt_id, wait_s))
             return
-        deadline_s = self.services.rules.publish_s
+        deadline_s = self._services.rules.publish_s
         turns = await self.published(
-            session, prompt.prompt_id, lambda: self.services.producer.submit(prompt, deadline_s=deadline_s)
+            session, prompt.prompt_id, lambda: self._services.producer.submit(prompt, deadline_s=deadline_s)
         )
         if turns is not None:
-            self.writer.send(Accepted(session=session, prompt_id=prompt.prompt_id, turns=turns))
+            self._writer.send(Accepted(session=session, prompt_id=prompt.prompt_id, turns=turns))
 
     async def cancel(self, intent: CancelPrompt) -> None:
         """Publish the wish to end a prompt's turn; the turn's `end` is the answer."""
-        deadline_s = self.services.rules.publish_s
+        deadline_s = self._services.rules.publish_s
         await self.published(
             intent.session,
             intent.command.prompt_id,
-            lambda: self.services.producer.cancel(intent.command, deadline_s=deadline_s),
+            lambda: self._services.producer.cancel(intent.command, deadline_s=deadline_s),
         )
 
     async def published(
         self, session: str, prompt_id: str, publish: Callable[[], Awaitable[Acknowledged]]
     ) -> tuple[str, ...] | None:
         """The turns, or None after the client was told why not."""
-        self.services.reader.prompted(self.attachments.key_of(session))  # before: its first record is not missed then
-        if not self.services.reader.reachable:
-            self.writer.send(unavailable(session, prompt_id, self.services.rules.retry_after_s))
+        self._services.reader.prompted(self.attachments.key_of(session))  # before: its first record is not missed then
+        if not self._services.reader.reachable:
+            self._writer.send(unavailable(session, prompt_id, self._services.rules.retry_after_s))
             return None
         try:
             return (await publish()).turns
@@ -117,5 +117,5 @@ class SessionRequests:
                 prompt_id=prompt_id,
                 retry_after_s=error.retry_after_s,
             )
-        self.writer.send(answer)
+        self._writer.send(answer)
         return None

@@ -31,13 +31,13 @@ ADMIT: Final = Admit()
 class MessageBucket:
     """A message rate: holds `burst` and refills at `per_s`."""
 
-    __slots__ = ("available", "burst", "per_s", "refilled_at_s")
+    __slots__ = ("_refilled_at_s", "available", "burst", "per_s")
 
     def __init__(self, burst: int, per_s: float, *, now_s: float) -> None:
         self.burst = burst
         self.per_s = per_s
         self.available = float(burst)
-        self.refilled_at_s = now_s
+        self._refilled_at_s = now_s
 
     def take(self, messages: int, *, now_s: float) -> Admission:
         """Spend one token per message, or none; a clock that steps back refills nothing."""
@@ -55,6 +55,6 @@ class MessageBucket:
         return max(0.0, -self.available / self.per_s)
 
     def refill(self, now_s: float) -> None:
-        elapsed_s = max(0.0, now_s - self.refilled_at_s)
-        self.refilled_at_s = now_s
+        elapsed_s = max(0.0, now_s - self._refilled_at_s)
+        self._refilled_at_s = now_s
         self.available = min(float(self.burst), self.available + elapsed_s * self.per_s)

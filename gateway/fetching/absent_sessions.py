@@ -46,10 +46,10 @@ class AbsentSessions:
     on_found: Callable[[SessionKey, SessionLog], None]
     on_refused: Callable[[SessionKey, SessionActivity], None]
     logs: AbsentLogs = field(default_factory=AbsentLogs, init=False)
-    questions: dict[SessionKey, asyncio.Future[SessionLog | None]] = field(default_factory=dict, init=False)
-    asking: asyncio.Task[None] | None = field(default=None, init=False)
-    looking: asyncio.Task[None] | None = field(default=None, init=False)
-    sooner: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _questions: dict[SessionKey, asyncio.Future[SessionLog | None]] = field(default_factory=dict, init=False)
+    _asking: asyncio.Task[None] | None = field(default=None, init=False)
+    _looking: asyncio.Task[None] | None = field(default=None, init=False)
+    _sooner: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def found(self, key: SessionKey, user: UserId, *, was_there: bool) -> SessionLog:
         """The session's log; one without an epoch is not there, and is waited for until `leave`.
@@ -73,17 +73,17 @@ class AbsentSessions:
 
     async def asked(self, key: SessionKey) -> SessionLog | None:
         """Ask for it, together with whoever asks meanwhile. Raises SessionTopicsError."""
-        answer = self.questions.get(key)
+        answer = self._questions.get(key)
         if answer is None:
-            answer = self.questions[key] = asyncio.get_running_loop().create_future()
-        if self.asking is None or self.asking.done():
-            self.asking = asyncio.create_task(self.ask_all(), name="sessions-asked-for")
+            answer = self._questions[key] = asyncio.get_running_loop().create_future()
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self.ask_all(), name="sessions-asked-for")
         return await asyncio.shield(answer)
 
     async def ask_all(self) -> None:
-        while self.questions:
-            keys = list(islice(self.questions, LOOKED_FOR_AT_ONCE_MAX))
-            answers = {key: self.questions.pop(key) for key in keys}
+        while self._questions:
+            keys = list(islice(self._questions, LOOKED_FOR_AT_ONCE_MAX))
+            answers = {key: self._questions.pop(key) for key in keys}
             fault: SessionTopicsError = SessionTopicsUnavailable("stopping")
             try:
                 found = await self.topics.find_all(keys)
@@ -118,21 +118,21 @@ class AbsentSessions:
 
     def look(self, *, anew: bool = False) -> None:
         """Look for what is due, if nobody does; call every second or so. `anew`: something is due sooner."""
-        if self.looking is not None and not self.looking.done():
+        if self._looking is not None and not self._looking.done():
             if anew:
-                self.sooner.set()
+                self._sooner.set()
             return
         if self.logs.next_look_s() <= self.clock.monotonic_s() + NEXT_TICK_S:
-            self.looking = asyncio.create_task(self.look_for_all(), name="absent-sessions")
+            self._looking = asyncio.create_task(self.look_for_all(), name="absent-sessions")
 
     async def look_for_all(self) -> None:
         while True:
-            self.sooner.clear()
+            self._sooner.clear()
             wait_s = self.logs.next_look_s() - self.clock.monotonic_s()
             if wait_s > NEXT_TICK_S:
                 return
             if wait_s > 0:
-                await set_within(self.sooner, wait_s)
+                await set_within(self._sooner, wait_s)
                 continue
             await self.look_once(self.logs.due(self.clock.monotonic_s(), LOOKED_FOR_AT_ONCE_MAX))
 
@@ -149,4 +149,4 @@ class AbsentSessions:
 
     async def close(self) -> None:
         """Ask and look no more; whoever waits for an answer has to be cancelled."""
-        await end_tasks(self.asking, self.looking)
+        await end_tasks(self._asking, self._looking)

@@ -36,25 +36,25 @@ class ActivityReader:
     """Tells `sessions` what it hears on `topic`."""
 
     def __init__(self, reader: LogReader, past: PastReader, sessions: ActiveSessions, topic: str) -> None:
-        self.reader = reader
-        self.past = past
-        self.sessions = sessions
-        self.topic = topic
+        self._reader = reader
+        self._past = past
+        self._sessions = sessions
+        self._topic = topic
         self.missing = set(range(RECORD_PARTITIONS))
         """Partitions that are not followed yet, or not any more."""
         self.wanted = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin; the topic need not be there yet."""
         self.wanted.set()
-        self.task = asyncio.create_task(self.follow_missing(), name="activity-reader")
+        self._task = asyncio.create_task(self.follow_missing(), name="activity-reader")
 
     async def stop(self) -> None:
         """Hear nothing more."""
-        await end_tasks(self.task)
+        await end_tasks(self._task)
         for partition in range(RECORD_PARTITIONS):
-            self.reader.unfollow(self.place_of(partition), WHOLE_PARTITION)
+            self._reader.unfollow(self.place_of(partition), WHOLE_PARTITION)
 
     async def follow_missing(self) -> None:
         while True:
@@ -62,9 +62,9 @@ class ActivityReader:
             self.wanted.clear()
             try:
                 for partition in sorted(self.missing):
-                    end = await self.past.end(self.topic, partition)
+                    end = await self._past.end(self._topic, partition)
                     place = self.place_of(partition)
-                    self.reader.follow(place, WHOLE_PARTITION, end, Listener(self, partition))
+                    self._reader.follow(place, WHOLE_PARTITION, end, Listener(self, partition))
                     self.missing.discard(partition)
             except LogError as error:
                 log.info("activity_not_followed", error=type(error).__name__, partitions=len(self.missing))
@@ -76,37 +76,37 @@ class ActivityReader:
         if record.key is None or record.value is None:
             return
         key = SessionKey(record.key.decode("ascii", "replace"))
-        if not self.sessions.knows(key):
+        if not self._sessions.knows(key):
             return
         try:
             word = decode_activity(record.value)
         except MalformedRecord as error:
             log.warning("activity_unreadable", offset=record.offset, reason=str(error))
             return
-        self.sessions.told(key, word)
+        self._sessions.told(key, word)
 
     def place_of(self, partition: int) -> LogPlace:
         """Every record of the partition is for one follower, whatever its key."""
-        return LogPlace(self.topic, partition, shared=False)
+        return LogPlace(self._topic, partition, shared=False)
 
 
 class Listener:
     """A `LogFollower` of one partition."""
 
     def __init__(self, owner: ActivityReader, partition: int) -> None:
-        self.owner = owner
-        self.partition = partition
+        self._owner = owner
+        self._partition = partition
 
     def deliver(self, records: Sequence[LogRecord]) -> None:
         """See `LogFollower.deliver`."""
         for record in records:
-            self.owner.take(record)
+            self._owner.take(record)
 
     def lost(self, reason: GapReason) -> None:
         """See `LogFollower.lost`: begin at the end again."""
-        log.info("activity_lost", partition=self.partition, reason=reason)
-        self.owner.missing.add(self.partition)
-        self.owner.wanted.set()
+        log.info("activity_lost", partition=self._partition, reason=reason)
+        self._owner.missing.add(self._partition)
+        self._owner.wanted.set()
 
     def expects_records(self) -> bool:
         """See `LogFollower.expects_records`."""

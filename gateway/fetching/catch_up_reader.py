@@ -56,12 +56,12 @@ class CatchUpReader:
 
     def __init__(self, sources: Sequence[PieceSource]) -> None:
         self.free = deque(sources)
-        self.turns = asyncio.Semaphore(len(sources))
-        self.pieces = 0
+        self._turns = asyncio.Semaphore(len(sources))
+        self._pieces = 0
 
     def newly_read(self) -> int:
         """How many pieces were read since this was asked last, for the shell's metrics."""
-        newly, self.pieces = self.pieces, 0
+        newly, self._pieces = self._pieces, 0
         return newly
 
     async def piece(self, log: SessionLog, key: SessionKey, start: int, end: int) -> LogPiece:
@@ -71,13 +71,13 @@ class CatchUpReader:
         """
         place = log.place
         bytes_max = SHARED_PIECE_BYTES if place.shared else PIECE_BYTES
-        async with self.turns:
+        async with self._turns:
             source = self.free.popleft()
             try:
                 fetched = await source.fetch(place.topic, place.partition, start, bytes_max=bytes_max)
             finally:
                 self.free.append(source)
-        self.pieces += 1
+        self._pieces += 1
         if fetched.next_offset <= start:
             raise LogUnavailable("the log's leader does not show all of it yet")
         raw_key = key.encode()
@@ -88,7 +88,7 @@ class CatchUpReader:
 
     async def start_of(self, log: SessionLog) -> int:
         """The first offset that the log still holds. Raises UnknownLog, LogUnavailable."""
-        async with self.turns:
+        async with self._turns:
             source = self.free.popleft()
             try:
                 return (await source.bounds(log.place.topic, log.place.partition)).start

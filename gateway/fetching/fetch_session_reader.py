@@ -74,17 +74,17 @@ class FetchSessionReader:
         options = aiokafka_options(settings)
         client_id = settings.topic_names.member("gateway-follow")
         self.options = connection_options(options, client_id=client_id, timeout_s=REQUEST_TIMEOUT_S)
-        self.clock = clock
-        self.on_lost = on_lost
+        self._clock = clock
+        self._on_lost = on_lost
         """Told where a followed log cannot be read on."""
-        self.partitions = FollowedPartitions(settings.topic_names.is_dense)
+        self._partitions = FollowedPartitions(settings.topic_names.is_dense)
         self.assignment: LeaderAssignment[PartitionName] = LeaderAssignment()
         self.directory = ClusterDirectory(settings.bootstrap_servers, self.options)
         self.fetchers: dict[int, LeaderFetcher] = {}
         """A node that was a leader once keeps its place here; it costs nothing while it leads nothing."""
-        self.doubted = asyncio.Event()
-        self.looking: asyncio.Task[None] | None = None
-        self.failed_look_ups = 0
+        self._doubted = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self._failed_look_ups = 0
 
     @property
     def reachable(self) -> bool:
@@ -92,16 +92,16 @@ class FetchSessionReader:
         needed = [fetcher for fetcher in self.fetchers.values() if self.leads(fetcher.node)]
         if needed:
             return any(fetcher.reachable for fetcher in needed)
-        return self.failed_look_ups < OUTAGES_MIN
+        return self._failed_look_ups < OUTAGES_MIN
 
     async def start(self) -> None:
         """Start following; no broker need be there yet."""
-        self.looking = reader_loop(self.look_up_leaders(), "fetch-leaders")
+        self._looking = reader_loop(self.look_up_leaders(), "fetch-leaders")
 
     async def stop(self) -> None:
         """End all loops and close the connections."""
-        await end_tasks(self.looking)
-        self.looking = None
+        await end_tasks(self._looking)
+        self._looking = None
         await asyncio.gather(*(fetcher.stop() for fetcher in self.fetchers.values()))
         self.fetchers.clear()
         await self.directory.close()
@@ -111,37 +111,37 @@ class FetchSessionReader:
     def follow(self, place: LogPlace, key: SessionKey, offset: int, follower: LogFollower) -> bool:
         """See `LogReader.follow`."""
         name = (place.topic, place.partition)
-        is_new = name not in self.partitions.by_name
-        if not self.partitions.follow(place, key, offset, follower):
+        is_new = name not in self._partitions.by_name
+        if not self._partitions.follow(place, key, offset, follower):
             return False
         if is_new:
-            node = self.assignment.follow(name, self.clock.monotonic_s())
+            node = self.assignment.follow(name, self._clock.monotonic_s())
             if node is None:
-                self.doubted.set()
+                self._doubted.set()
             else:
                 self.fetcher(node).join(name)
         return True
 
     def unfollow(self, place: LogPlace, key: SessionKey) -> None:
         """See `LogReader.unfollow`."""
-        self.partitions.unfollow(place, key)
+        self._partitions.unfollow(place, key)
         name = (place.topic, place.partition)
-        if name not in self.partitions.by_name:
+        if name not in self._partitions.by_name:
             self.assignment.drop(name)
 
     def position(self, place: LogPlace) -> int | None:
         """See `LogReader.position`."""
-        return self.partitions.position(place)
+        return self._partitions.position(place)
 
     def note_turns(self, place: LogPlace, turns: OpenTurns) -> None:
         """See `LogReader.note_turns`."""
-        self.partitions.note_turns(place, turns)
+        self._partitions.note_turns(place, turns)
 
     # ---- What the fetchers read and tell
 
     def wanted(self, node: int) -> dict[PartitionName, int]:
         """See `LedPartitions.wanted`."""
-        return self.partitions.wanted(self.assignment.led_by(node), self.clock.monotonic_s())
+        return self._partitions.wanted(self.assignment.led_by(node), self._clock.monotonic_s())
 
     def leads(self, node: int) -> bool:
         """See `LedPartitions.leads`."""
@@ -151,7 +151,7 @@ class FetchSessionReader:
         """See `LedPartitions.position_at`."""
         if name not in self.assignment.led_by(node):
             return None
-        return self.partitions.wanted([name], self.clock.monotonic_s()).get(name)
+        return self._partitions.wanted([name], self._clock.monotonic_s()).get(name)
 
     def bytes_max(self) -> int:
         """See `LedPartitions.bytes_max`."""
@@ -160,17 +160,17 @@ class FetchSessionReader:
 
     def take(self, fetched: FetchedPartition, asked_from: int) -> None:
         """See `LedPartitions.take`."""
-        fault = self.partitions.take(fetched, asked_from)
+        fault = self._partitions.take(fetched, asked_from)
         if fault is not None:
             self.cannot_read(fetched.name, fault)
 
     def cannot_read(self, name: PartitionName, fault: Unreadable) -> None:
         """Ask again, and then say that it is lost: whoever opens the log anew is taken past it (`log_client.py`)."""
-        now_s = self.clock.monotonic_s()
-        if self.partitions.give_up(name, fault, now_s=now_s, pause_s=PARTITION_PAUSE_S):
-            lost = LostRange.of(*name, self.partitions.by_name[name].position, fault)
+        now_s = self._clock.monotonic_s()
+        if self._partitions.give_up(name, fault, now_s=now_s, pause_s=PARTITION_PAUSE_S):
+            lost = LostRange.of(*name, self._partitions.by_name[name].position, fault)
             log.error("followed_log_unreadable", **lost.told())
-            self.on_lost(lost)
+            self._on_lost(lost)
             self.lose(name, "log_lost")
 
     def refused(self, node: int, fetched: FetchedPartition) -> None:
@@ -179,51 +179,51 @@ class FetchSessionReader:
         if name not in self.assignment.led_by(node):
             return
         if error is OffsetOutOfRangeError:
-            expired = self.partitions.by_name[name].position < fetched.log_start
+            expired = self._partitions.by_name[name].position < fetched.log_start
             self.lose(name, "expired" if expired else "log_lost")
             return
         if error is CorruptRecordException:
             self.cannot_read(name, REFUSED)
             return
         self.fail(name, is_unknown=error is UnknownTopicOrPartitionError)
-        self.assignment.doubt(name, self.clock.monotonic_s())
-        self.doubted.set()
+        self.assignment.doubt(name, self._clock.monotonic_s())
+        self._doubted.set()
 
     def failed(self, node: int) -> None:
         """See `LedPartitions.failed`."""
-        self.assignment.doubt_node(node, self.clock.monotonic_s())
-        self.doubted.set()
+        self.assignment.doubt_node(node, self._clock.monotonic_s())
+        self._doubted.set()
 
     # ---- Leaders
 
     async def look_up_leaders(self) -> None:
         """Looks up who is in doubt, one request after the other."""
         while True:
-            asked = self.assignment.to_ask(self.clock.monotonic_s(), LOOK_UP_MAX)
+            asked = self.assignment.to_ask(self._clock.monotonic_s(), LOOK_UP_MAX)
             if not asked:
-                self.failed_look_ups = 0
+                self._failed_look_ups = 0
                 await self.until_due()
                 continue
             try:
                 answer = await self.directory.look_up({topic for topic, _ in asked})
             except (KafkaError, OSError, TimeoutError) as error:
-                self.failed_look_ups += 1
-                if self.failed_look_ups == 1:
+                self._failed_look_ups += 1
+                if self._failed_look_ups == 1:
                     log.warning("leaders_unknown", error=type(error).__name__)
-                await asyncio.sleep(outage_pause_s(self.failed_look_ups))
+                await asyncio.sleep(outage_pause_s(self._failed_look_ups))
                 continue
-            self.failed_look_ups = 0
+            self._failed_look_ups = 0
             self.place(asked, answer)
 
     async def until_due(self) -> None:
-        self.doubted.clear()
-        await set_within(self.doubted, self.assignment.due_in(self.clock.monotonic_s()))
+        self._doubted.clear()
+        await set_within(self._doubted, self.assignment.due_in(self._clock.monotonic_s()))
 
     def place(self, asked: list[PartitionName], answer: LeaderAnswer) -> None:
         """Move what is led by others now, and give up what has been gone for long."""
-        moved = self.assignment.learned(asked, answer.leaders, answer.nodes, self.clock.monotonic_s())
+        moved = self.assignment.learned(asked, answer.leaders, answer.nodes, self._clock.monotonic_s())
         for name, node in moved.items():
-            self.partitions.retry_now(name)
+            self._partitions.retry_now(name)
             self.fetcher(node).join(name)
         for name in asked:
             if name not in answer.leaders:
@@ -237,11 +237,11 @@ class FetchSessionReader:
         return self.fetchers[node]
 
     def fail(self, name: PartitionName, *, is_unknown: bool) -> None:
-        now_s = self.clock.monotonic_s()
-        unknown_s = self.partitions.fail(name, now_s=now_s, pause_s=PARTITION_PAUSE_S, is_unknown=is_unknown)
+        now_s = self._clock.monotonic_s()
+        unknown_s = self._partitions.fail(name, now_s=now_s, pause_s=PARTITION_PAUSE_S, is_unknown=is_unknown)
         if unknown_s > UNKNOWN_TOPIC_S:
             self.lose(name, "log_lost")
 
     def lose(self, name: PartitionName, reason: GapReason) -> None:
         self.assignment.drop(name)
-        self.partitions.lose(name, reason)
+        self._partitions.lose(name, reason)

@@ -86,7 +86,7 @@ class FollowedPartitions:
     """All of them, by name."""
 
     def __init__(self, is_dense: Callable[[str], bool]) -> None:
-        self.is_dense = is_dense
+        self._is_dense = is_dense
         self.by_name: dict[PartitionName, FollowedPartition] = {}
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class FollowedPartitions:
         name = (place.topic, place.partition)
         partition = self.by_name.get(name)
         if partition is None:
-            partition = self.by_name[name] = FollowedPartition(place, offset, self.is_dense(place.topic))
+            partition = self.by_name[name] = FollowedPartition(place, offset, self._is_dense(place.topic))
         elif partition.position > offset:
             return False
         partition.add(key, follower)

@@ -79,63 +79,63 @@ class LeaderFetcher:
         self, node: int, work: LedPartitions, address: Callable[[int], NodeAddress | None], options: Mapping[str, Any]
     ) -> None:
         self.node = node
-        self.work = work
+        self._work = work
         self.session: FetchSession[PartitionName] = FetchSession()
-        self.joining: dict[PartitionName, None] = {}
+        self._joining: dict[PartitionName, None] = {}
         """Read here, but not part of a session's request yet."""
-        self.changed = asyncio.Event()
-        self.joined = asyncio.Event()
-        self.following = NodeConnection(lambda: address(node), options)
-        self.catching = NodeConnection(lambda: address(node), options)
-        self.tasks: list[asyncio.Task[None]] = []
-        self.outages = 0
+        self._changed = asyncio.Event()
+        self._joined = asyncio.Event()
+        self._following = NodeConnection(lambda: address(node), options)
+        self._catching = NodeConnection(lambda: address(node), options)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._outages = 0
         self.refusals = 0
         """Requests that the broker answered with "no such session": each one costs a full fetch."""
 
     @property
     def reachable(self) -> bool:
         """False once several requests in a row have failed; one alone may be a connection that had grown old."""
-        return self.outages < OUTAGES_MIN
+        return self._outages < OUTAGES_MIN
 
     def start(self) -> None:
         """Start both loops; the broker need not be there yet."""
-        self.tasks = [
+        self._tasks = [
             reader_loop(self.follow_session(), f"fetch-session-{self.node}"),
             reader_loop(self.follow_joiners(), f"fetch-joiners-{self.node}"),
         ]
 
     async def stop(self) -> None:
         """End both loops and close the connections."""
-        await end_tasks(*self.tasks)
-        self.tasks = []
-        await asyncio.gather(self.following.close(), self.catching.close())
+        await end_tasks(*self._tasks)
+        self._tasks = []
+        await asyncio.gather(self._following.close(), self._catching.close())
 
     def join(self, name: PartitionName) -> None:
         """A partition is read here from now on."""
-        self.joining[name] = None
-        self.changed.set()
-        self.joined.set()
+        self._joining[name] = None
+        self._changed.set()
+        self._joined.set()
 
     async def follow_session(self) -> None:
         """The session's loop: one request after the other."""
         while True:
-            wanted = self.work.wanted(self.node)
+            wanted = self._work.wanted(self.node)
             if not wanted:
                 await self.wait_for_work()
                 continue
             plan = self.session.next_request(wanted)
             for name in plan.changed:
-                self.joining.pop(name, None)
+                self._joining.pop(name, None)
             request = SessionFetchRequest(
                 plan.changed,
                 plan.forgotten,
                 session_id=plan.session_id,
                 epoch=plan.epoch,
                 wait_ms=WAIT_MS,
-                bytes_max=self.work.bytes_max(),
+                bytes_max=self._work.bytes_max(),
                 partition_bytes_max=PARTITION_BYTES_MAX,
             )
-            response = await self.answered(request, self.following)
+            response = await self.answered(request, self._following)
             if response is None:
                 self.session.lost()
                 continue
@@ -150,14 +150,14 @@ class LeaderFetcher:
     async def follow_joiners(self) -> None:
         """The joiners' loop: asks for those that the session's waiting request does not cover."""
         while True:
-            await self.joined.wait()
+            await self._joined.wait()
             await asyncio.sleep(0)  # an idle session takes them in at once, and then there is nothing to do here
             asked = self.joiners()
             if not asked:
-                self.joined.clear()
+                self._joined.clear()
                 continue
             request = sessionless(asked, wait_ms=WAIT_MS, bytes_max=PARTITION_BYTES_MAX)
-            response = await self.answered(request, self.catching)
+            response = await self.answered(request, self._catching)
             if response is not None:
                 error_code, _, fetched = answer_of(response)
                 if not error_code:
@@ -169,10 +169,10 @@ class LeaderFetcher:
         Nor is one that was refused: the session takes it in when it is due.
         """
         asked = {}
-        for name in tuple(self.joining):
-            position = self.work.position_at(self.node, name)
+        for name in tuple(self._joining):
+            position = self._work.position_at(self.node, name)
             if position is None:
-                del self.joining[name]
+                del self._joining[name]
             else:
                 asked[name] = position
         return asked
@@ -182,9 +182,9 @@ class LeaderFetcher:
         bytes_taken = 0
         for partition in fetched:
             if partition.error_code:
-                self.work.refused(self.node, partition)
+                self._work.refused(self.node, partition)
             elif partition.name in asked:
-                self.work.take(partition, asked[partition.name])
+                self._work.take(partition, asked[partition.name])
                 bytes_taken += len(partition.raw)
                 if bytes_taken >= DELIVERED_BYTES_MAX:
                     bytes_taken = 0
@@ -201,25 +201,25 @@ class LeaderFetcher:
 
     async def wait_for_work(self) -> None:
         """Until something is read here, or a partition that was left out is due again."""
-        self.outages = 0  # nothing is asked, so nothing is known to fail
-        self.changed.clear()
-        limit_s = PARTITION_PAUSE_S if self.work.leads(self.node) else None
-        await set_within(self.changed, limit_s)
+        self._outages = 0  # nothing is asked, so nothing is known to fail
+        self._changed.clear()
+        limit_s = PARTITION_PAUSE_S if self._work.leads(self.node) else None
+        await set_within(self._changed, limit_s)
 
     async def answered(self, request: SessionFetchRequest, connection: NodeConnection) -> Any:
         """The broker's answer, or None after a pause when there is none."""
         try:
             response = await connection.send(request)
         except (KafkaError, OSError, TimeoutError) as error:
-            self.outages += 1
-            if self.outages == 1:
+            self._outages += 1
+            if self._outages == 1:
                 log.warning("broker_unreachable", node=self.node, error=type(error).__name__)
-            self.work.failed(self.node)
-            await asyncio.sleep(outage_pause_s(self.outages))
+            self._work.failed(self.node)
+            await asyncio.sleep(outage_pause_s(self._outages))
             return None
-        if self.outages:
-            log.info("broker_reachable_again", node=self.node, failures=self.outages)
-            self.outages = 0
+        if self._outages:
+            log.info("broker_reachable_again", node=self.node, failures=self._outages)
+            self._outages = 0
         return response
 
 

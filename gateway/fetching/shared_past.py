@@ -37,8 +37,8 @@ class SharedPast:
     """All partitions in which a session was opened, by the log that they were then."""
 
     def __init__(self, log_client: PastReader, reader: LogReader) -> None:
-        self.log_client = log_client
-        self.reader = reader
+        self._log_client = log_client
+        self._reader = reader
         self.partitions: dict[tuple[LogPlace, str], NotedPartition] = {}
 
     async def read_from(self, log: SessionLog, key: SessionKey, end: int) -> int:
@@ -58,7 +58,7 @@ class SharedPast:
         """The partition is followed from now on: note what comes."""
         noted = self.partitions.get((log.place, log.epoch))
         if noted is not None:
-            self.reader.note_turns(log.place, noted.turns)
+            self._reader.note_turns(log.place, noted.turns)
 
     def forget(self, place: LogPlace) -> None:
         """Its log was made anew."""
@@ -69,14 +69,14 @@ class SharedPast:
         """Note everything up to `end`, or to where the partition is being followed."""
         for _ in range(ATTEMPTS_MAX):
             if turns.known_to < end:
-                async for records in self.log_client.read(place.topic, place.partition, turns.known_to, end):
+                async for records in self._log_client.read(place.topic, place.partition, turns.known_to, end):
                     for record in records:
                         turns.note(record.offset, record.key, record.value)
                     await asyncio.sleep(0)
                 turns.passed(end)
-            position = self.reader.position(place)
+            position = self._reader.position(place)
             if position is None or position <= turns.known_to:
-                self.reader.note_turns(place, turns)
+                self._reader.note_turns(place, turns)
                 return
             end = position
         raise LogUnavailable("the log moves on faster than it can be read")

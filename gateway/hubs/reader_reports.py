@@ -51,18 +51,18 @@ class ReaderReports:
     """All of them. `gateway` names this process to the workers."""
 
     def __init__(self, publisher: WatchPublisher, clock: Clock, *, gateway: str) -> None:
-        self.publisher = publisher
-        self.clock = clock
-        self.gateway = gateway
+        self._publisher = publisher
+        self._clock = clock
+        self._gateway = gateway
         self.watched: dict[SessionKey, Watched] = {}
-        self.wanted = asyncio.Event()
-        self.under_way: set[asyncio.Task[None]] = set()
+        self._wanted = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
 
     def heed(self, hub: SessionHub) -> None:
         """A turn of the session wants word (said again while one does)."""
         if hub.key not in self.watched:
             self.watched[hub.key] = Watched(hub.user, hub.teller.session)
-            self.wanted.set()
+            self._wanted.set()
 
     async def run(self, hubs: SessionHubs) -> None:
         """Look at the hubs and report until cancelled.
@@ -71,19 +71,19 @@ class ReaderReports:
         """
         async with asyncio.TaskGroup() as tasks:
             while True:
-                await self.wanted.wait()
+                await self._wanted.wait()
                 for report in self.due(hubs):
-                    if len(self.under_way) < UNDER_WAY_MAX:
+                    if len(self._under_way) < UNDER_WAY_MAX:
                         task = tasks.create_task(self.publish(report))
-                        self.under_way.add(task)
-                        task.add_done_callback(self.under_way.discard)
+                        self._under_way.add(task)
+                        task.add_done_callback(self._under_way.discard)
                 if not self.watched:
-                    self.wanted.clear()
+                    self._wanted.clear()
                 await asyncio.sleep(BETWEEN_S)
 
     def due(self, hubs: SessionHubs) -> list[SessionWatched]:
         """What is to be told now; sessions that want no word any more are forgotten."""
-        now_s = self.clock.monotonic_s()
+        now_s = self._clock.monotonic_s()
         reports: list[SessionWatched] = []
         for key, watched in list(self.watched.items()):
             hub = hubs.hubs.get(key)
@@ -116,14 +116,14 @@ class ReaderReports:
         return SessionWatched(
             user=watched.user,
             session=watched.session,
-            gateway=self.gateway,
+            gateway=self._gateway,
             devices=word.devices,
             read_offset=word.read_offset,
         )
 
     async def publish(self, report: SessionWatched) -> None:
         try:
-            await self.publisher.watched(report, deadline_s=PUBLISH_S)
+            await self._publisher.watched(report, deadline_s=PUBLISH_S)
         except ProducerError as error:
             log.info("watch_report_dropped", error=error.code)
 

@@ -76,22 +76,22 @@ class SessionHub:
     """Everybody who needs this hub, those who still catch up included."""
     listeners: OneOrMany[HubListener] = field(default_factory=lambda: OneOrMany(), init=False)
     """Those who are told each record as it comes."""
-    reader: LogReader | None = field(default=None, init=False)
-    frame_bytes_max: int = field(init=False)
-    rolled_bytes_max: int = field(init=False)
+    _reader: LogReader | None = field(default=None, init=False)
+    _frame_bytes_max: int = field(init=False)
+    _rolled_bytes_max: int = field(init=False)
     joined_frames: dict[tuple[LogPosition, LogPosition], SharedFrame] | None = field(default=None, init=False)
     """The newest frames of joined messages, by where they begin and end, for a second or so."""
-    relayed: int = field(default=0, init=False)
+    _relayed: int = field(default=0, init=False)
     idle_since_s: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.ring = MessageRing(bytes_max=RING_BYTES_MAX, covers_from=self.reading.position)
-        self.frame_bytes_max = min(FRAME_BYTES_MAX, self.teller.message_bytes_max)
-        self.rolled_bytes_max = min(ROLLED_BYTES_MAX, self.teller.message_bytes_max)
+        self._frame_bytes_max = min(FRAME_BYTES_MAX, self.teller.message_bytes_max)
+        self._rolled_bytes_max = min(ROLLED_BYTES_MAX, self.teller.message_bytes_max)
 
     def joined(self, reader: LogReader) -> None:
         """The reader delivers from here on."""
-        self.reader = reader
+        self._reader = reader
         self.ring.covers_from = self.reading.position
 
     @property
@@ -113,8 +113,8 @@ class SessionHub:
     @property
     def position(self) -> LogPosition:
         """Everything before it has been told. In a shared partition others' records move it as well."""
-        if self.reader is not None and self.log.place.shared:
-            reached = self.reader.position(self.log.place)
+        if self._reader is not None and self.log.place.shared:
+            reached = self._reader.position(self.log.place)
             if reached is not None:
                 self.reading.passed(reached)
         return self.reading.position
@@ -150,19 +150,19 @@ class SessionHub:
         if self.reading.wish is not None:
             self.heed()
         if messages:
-            self.relayed += 1
-            if self.relayed % RELAY_SAMPLE == 1:
+            self._relayed += 1
+            if self._relayed % RELAY_SAMPLE == 1:
                 self.on_relay(self.reading.stamped_us)
             self.ring.extend(messages)
             if self.listeners:
-                frames = shared_frames(messages, self.frame_bytes_max)
+                frames = shared_frames(messages, self._frame_bytes_max)
                 for listener in self.listeners:
                     listener.tell(frames)
 
     def rolled(self, missing: Sequence[HubMessage]) -> Iterator[SharedFrame]:
         """The messages joined, frame by frame as they are asked for; made once for readers that go the same way."""
         made = self.joined_frames = {} if self.joined_frames is None else self.joined_frames
-        for group in groups(missing, self.rolled_bytes_max):
+        for group in groups(missing, self._rolled_bytes_max):
             place = (group[0].begins, group[-1].ends)
             frame = made.get(place)
             if frame is None:
@@ -191,39 +191,39 @@ class OneOrMany(Generic[Item]):
     goes over those that were there when it began.
     """
 
-    __slots__ = ("many", "one")
+    __slots__ = ("_many", "_one")
 
     def __init__(self) -> None:
-        self.one: Item | None = None
-        self.many: dict[Item, None] | None = None
+        self._one: Item | None = None
+        self._many: dict[Item, None] | None = None
         """All of them, once there were two."""
 
     def add(self, item: Item) -> None:
         """Put it at the end, unless it is there."""
-        if self.many is not None:
-            self.many[item] = None
-        elif self.one is None:
-            self.one = item
-        elif self.one is not item:
-            self.many = {self.one: None, item: None}
-            self.one = None
+        if self._many is not None:
+            self._many[item] = None
+        elif self._one is None:
+            self._one = item
+        elif self._one is not item:
+            self._many = {self._one: None, item: None}
+            self._one = None
 
     def discard(self, item: Item) -> None:
         """Take it out, if it is there."""
-        if self.many is not None:
-            self.many.pop(item, None)
-            if not self.many:
-                self.many = None
-        elif self.one is item:
-            self.one = None
+        if self._many is not None:
+            self._many.pop(item, None)
+            if not self._many:
+                self._many = None
+        elif self._one is item:
+            self._one = None
 
     def __iter__(self) -> Iterator[Item]:
-        if self.many is not None:
-            return iter(list(self.many))
-        return iter(() if self.one is None else (self.one,))
+        if self._many is not None:
+            return iter(list(self._many))
+        return iter(() if self._one is None else (self._one,))
 
     def __len__(self) -> int:
-        return len(self.many) if self.many is not None else int(self.one is not None)
+        return len(self._many) if self._many is not None else int(self._one is not None)
 
     def __contains__(self, item: object) -> bool:
-        return item in self.many if self.many is not None else self.one is item and item is not None
+        return item in self._many if self._many is not None else self._one is item and item is not None

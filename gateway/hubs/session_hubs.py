@@ -78,24 +78,24 @@ class SessionHubs:
         on_wish: Callable[[SessionHub], None] = unheard,
         on_forgotten: Callable[[str], None] = unheard,
     ) -> None:
-        self.source = source
-        self.clock = clock
-        self.message_bytes_max = message_bytes_max
-        self.rings_bytes_max = rings_bytes_max
+        self._source = source
+        self._clock = clock
+        self._message_bytes_max = message_bytes_max
+        self._rings_bytes_max = rings_bytes_max
         self.hubs: dict[SessionKey, SessionHub] = {}
-        self.openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
-        self.reading = asyncio.Semaphore(OPENINGS_MAX)
+        self._openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
+        self._reading = asyncio.Semaphore(OPENINGS_MAX)
         self.past = SharedPast(source.log_client, source.reader)
         self.absent = AbsentSessions(source.topics, source.reader, clock, self.appeared, self.refused)
-        self.on_relay = on_relay
-        self.on_wish = on_wish
-        self.on_forgotten = on_forgotten
+        self._on_relay = on_relay
+        self._on_wish = on_wish
+        self._on_forgotten = on_forgotten
         """Told the topic of a session of which nothing is to stay."""
 
     def signer(self, key: SessionKey) -> CursorSigner:
         """The signer of a session's cursors."""
         hub = self.hubs.get(key)
-        return hub.teller.signer if hub is not None else CursorSigner(self.source.keys, key)
+        return hub.teller.signer if hub is not None else CursorSigner(self._source.keys, key)
 
     async def open(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
         """The hub of a user's session, made if absent. `said`: a verified cursor that shows where folding may begin.
@@ -106,12 +106,12 @@ class SessionHubs:
         hub = self.hubs.get(key)
         if hub is not None:
             hub.idle_since_s = None
-            self.source.reader.attached(key)
+            self._source.reader.attached(key)
             return hub
-        opening = self.openings.get(key)
+        opening = self._openings.get(key)
         if opening is None:
             opening = asyncio.create_task(self.make(user, session, said), name="session-opening")
-            self.openings[key] = opening
+            self._openings[key] = opening
             opening.add_done_callback(lambda done: self.opened(key, done))
         return await asyncio.shield(opening)
 
@@ -120,12 +120,12 @@ class SessionHubs:
         return self.hubs.get(hub.key) is hub
 
     def opened(self, key: SessionKey, done: asyncio.Task[SessionHub]) -> None:
-        self.openings.pop(key, None)
+        self._openings.pop(key, None)
         if not done.cancelled() and done.exception() is not None:
             log.info("session_not_opened", error=type(done.exception()).__name__)
 
     async def make(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
-        key, source = session_key_of(user, session), self.source
+        key, source = session_key_of(user, session), self._source
         session_log = await self.absent.found(key, user, was_there=said is not None)
         if not session_log.epoch:
             return self.opened_hub(self.hub_of(user, session, session_log, b"", 0))
@@ -142,7 +142,7 @@ class SessionHubs:
         elif place.shared:
             starts_at = max(starts_at, await self.past.read_from(session_log, key, bounds.end))
         hub = self.hub_of(user, session, session_log, epoch, starts_at)
-        async with self.reading:
+        async with self._reading:
             await self.join(hub, bounds.end)
         if place.shared:
             self.past.followed(session_log)
@@ -152,7 +152,7 @@ class SessionHubs:
         self, user: UserId, session: SessionId, session_log: SessionLog, epoch: bytes, starts_at: int
     ) -> SessionHub:
         key = session_key_of(user, session)
-        teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
+        teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self._message_bytes_max)
         tells_from = NOTHING_YET if epoch else LogPosition(0)
         reading = SessionReading(teller, starts_at=starts_at, tells_from=tells_from)
         hub = SessionHub(
@@ -162,14 +162,14 @@ class SessionHubs:
             reading,
             user=user,
             on_lost=self.lose,
-            on_relay=self.on_relay,
-            on_wish=self.on_wish,
+            on_relay=self._on_relay,
+            on_wish=self._on_wish,
         )
         hub.ring.bound(self.ring_bytes_max())
         return hub
 
     def opened_hub(self, hub: SessionHub) -> SessionHub:
-        hub.idle_since_s = self.clock.monotonic_s()
+        hub.idle_since_s = self._clock.monotonic_s()
         self.hubs[hub.key] = hub
         hub.heed()
         return hub
@@ -180,8 +180,8 @@ class SessionHubs:
         if hub is None or not hub.is_absent:
             return
         hub.found(session_log, epoch_digest(session_log.epoch))
-        if self.source.reader.follow(session_log.place, key, 0, hub):
-            hub.joined(self.source.reader)
+        if self._source.reader.follow(session_log.place, key, 0, hub):
+            hub.joined(self._source.reader)
         else:
             hub.lost("log_lost")
 
@@ -197,14 +197,14 @@ class SessionHubs:
             return 0.0
         wait_s = 0.0
         if not self.absent.logs.was_prompted(hub.key):
-            wait_s = new_sessions.begin(hub.user, self.clock.monotonic_s())
+            wait_s = new_sessions.begin(hub.user, self._clock.monotonic_s())
         if not wait_s:
             self.absent.prompted(hub.key)
         return wait_s
 
     async def join(self, hub: SessionHub, end: int) -> None:
         """Fold the past and follow from there, catching up while others move a shared partition on."""
-        source, place, reading = self.source, hub.log.place, hub.reading
+        source, place, reading = self._source, hub.log.place, hub.reading
         for _ in range(JOIN_ATTEMPTS_MAX):
             async for records in session_records(source.log_client, hub.log, hub.key, reading.position.offset, end):
                 for record in records:
@@ -220,11 +220,11 @@ class SessionHubs:
 
     def ring_bytes_max(self) -> int:
         """A session's share of the memory for newest messages."""
-        return max(RING_BYTES_MIN, min(RING_BYTES_MAX, self.rings_bytes_max // max(1, len(self.hubs))))
+        return max(RING_BYTES_MIN, min(RING_BYTES_MAX, self._rings_bytes_max // max(1, len(self.hubs))))
 
     def drop(self, hub: SessionHub) -> None:
         """Forget a hub: nobody needs it, or its log is lost."""
-        self.source.reader.unfollow(hub.log.place, hub.key)
+        self._source.reader.unfollow(hub.log.place, hub.key)
         self.absent.leave(hub.key)
         if self.is_open(hub):
             del self.hubs[hub.key]
@@ -235,9 +235,9 @@ class SessionHubs:
         self.forget_log(hub)
 
     def forget_log(self, hub: SessionHub) -> None:
-        self.source.topics.forget(hub.key)
+        self._source.topics.forget(hub.key)
         if not hub.log.place.shared:
-            self.on_forgotten(hub.log.place.topic)
+            self._on_forgotten(hub.log.place.topic)
 
     def all(self) -> list[SessionHub]:
         """Those that are open now."""
@@ -268,7 +268,7 @@ class SessionHubs:
     async def close(self) -> None:
         """End openings and forget everything."""
         await self.absent.close()
-        await end_tasks(*self.openings.values())
+        await end_tasks(*self._openings.values())
         for hub in list(self.hubs.values()):
             self.drop(hub)
 

@@ -28,10 +28,10 @@ class TaskOwner(Protocol):
 class ClientTasks:
     """One connection's. `end` must follow."""
 
-    __slots__ = ("on_failed", "running")
+    __slots__ = ("_on_failed", "running")
 
     def __init__(self, on_failed: Callable[[BaseException], None]) -> None:
-        self.on_failed = on_failed
+        self._on_failed = on_failed
         """Told what a task has failed with."""
         self.running: set[asyncio.Task[None]] | None = None
 
@@ -52,7 +52,7 @@ class ClientTasks:
         if not task.cancelled():
             error = task.exception()
             if error is not None:
-                self.on_failed(error)
+                self._on_failed(error)
 
     async def end(self) -> None:
         """Cancel what still runs, and wait for it.
@@ -65,7 +65,7 @@ class ClientTasks:
                 task.cancel()
             await asyncio.wait(running)
             await asyncio.sleep(0)  # those that were told of the end take themselves out
-        self.on_failed = unheard  # lets go of the connection, which so goes without the collector
+        self._on_failed = unheard  # lets go of the connection, which so goes without the collector
 
 
 def unheard(error: BaseException) -> None:

@@ -62,20 +62,20 @@ class ParkedBytes:
     """What waits for room, until it is told or given up."""
 
     def __init__(self, outbox: ClientOutbox, message_bytes: int) -> None:
-        self.outbox = outbox
-        self.message_bytes = message_bytes
+        self._outbox = outbox
+        self._message_bytes = message_bytes
 
     def __enter__(self) -> Self:
-        self.outbox.park(self.message_bytes)
+        self._outbox.park(self._message_bytes)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.release(self.message_bytes)
+        self.release(self._message_bytes)
 
     def release(self, message_bytes: int) -> None:
         """So many of them wait no longer."""
-        self.message_bytes -= message_bytes
-        self.outbox.park(-message_bytes)
+        self._message_bytes -= message_bytes
+        self._outbox.park(-message_bytes)
 
 
 @dataclass(slots=True, eq=False)
@@ -91,13 +91,13 @@ class ClientWriter:
     queue: list[tuple[SharedFrame, FrameHolder | None]] = field(default_factory=list, init=False)
     behind: dict[FrameHolder, None] = field(default_factory=dict, init=False)
     """Sessions with something missing that memory may know."""
-    flush_due: bool = field(default=False, init=False)
+    _flush_due: bool = field(default=False, init=False)
     frames: int = field(default=0, init=False)
     """Frames written, for the shell's metrics."""
-    waiters: list[asyncio.Future[None]] = field(default_factory=list, init=False)
+    _waiters: list[asyncio.Future[None]] = field(default_factory=list, init=False)
     roll_timer: asyncio.TimerHandle | None = field(default=None, init=False)
-    rolled_at_s: float = field(default=0.0, init=False)
-    said: OutboxState = field(default=DIRECT, init=False)
+    _rolled_at_s: float = field(default=0.0, init=False)
+    _said: OutboxState = field(default=DIRECT, init=False)
     """The rung that the client was told of."""
 
     def __post_init__(self) -> None:
@@ -139,15 +139,15 @@ class ClientWriter:
 
     def enqueue(self, frame: SharedFrame, holder: FrameHolder | None) -> None:
         self.queue.append((frame, holder))
-        if not self.flush_due and not self.socket.paused:
-            self.flush_due = True
+        if not self._flush_due and not self.socket.paused:
+            self._flush_due = True
             self.socket.loop.call_soon(self.flush)
 
     # ---- Writing
 
     def flush(self) -> None:
         """Write what waits, as far as the socket takes it."""
-        self.flush_due = False
+        self._flush_due = False
         queue, socket = self.queue, self.socket
         while queue and not socket.paused and socket.is_open:
             if len(queue) == 1:
@@ -182,11 +182,11 @@ class ClientWriter:
         """Look at what the socket still holds, and let those go on who wait for room."""
         self.outbox.observe(self.socket.unsent_bytes(), self.socket.loop.time())
         self.noted()
-        if self.waiters and (self.has_room() or not self.queue):
-            for waiter in self.waiters:
+        if self._waiters and (self.has_room() or not self.queue):
+            for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-            self.waiters.clear()
+            self._waiters.clear()
         if self.behind:
             self.roll_when_due()
 
@@ -208,7 +208,7 @@ class ClientWriter:
 
     async def observed(self) -> None:
         waiter = self.socket.loop.create_future()
-        self.waiters.append(waiter)
+        self._waiters.append(waiter)
         await waiter
 
     # ---- Sessions that are behind
@@ -228,11 +228,11 @@ class ClientWriter:
         if self.behind and self.roll_timer is None and self.has_room():
             loop = self.socket.loop
             interval_s = ROLL_FLOOR_S if self.outbox.state is DIRECT else self.outbox.limits.rollup_s
-            self.roll_timer = loop.call_at(max(loop.time(), self.rolled_at_s + interval_s), self.roll)
+            self.roll_timer = loop.call_at(max(loop.time(), self._rolled_at_s + interval_s), self.roll)
 
     def roll(self) -> None:
         """Have each session hand over what is missing, in turns, as far as there is room."""
-        self.rolled_at_s = self.socket.loop.time()
+        self._rolled_at_s = self.socket.loop.time()
         self.observe()
         self.roll_timer = None
         for holder in list(self.behind):
@@ -242,13 +242,13 @@ class ClientWriter:
             if not holder.hand_over():
                 self.behind[holder] = None
         if not self.behind:
-            self.outbox.settle(self.rolled_at_s)
+            self.outbox.settle(self._rolled_at_s)
         self.noted()
         self.roll_when_due()
 
     def rests(self) -> bool:
         """Whether there is nothing to look at; true for a connection that has been told everything it is to be told."""
-        return not self.behind and not self.waiters and self.outbox.rests(self.socket.loop.time())
+        return not self.behind and not self._waiters and self.outbox.rests(self.socket.loop.time())
 
     def tick(self, undelivered_bytes: int) -> bool:
         """Look at the time. `undelivered_bytes`: what the other side has not acknowledged; whether it took any."""
@@ -276,9 +276,9 @@ class ClientWriter:
     def noted(self) -> None:
         """Tell the client, and the shell, of a rung that was reached."""
         state = self.outbox.state
-        if state is self.said:
+        if state is self._said:
             return
-        self.said = state
+        self._said = state
         self.on_mode(state)
         match state:
             case OutboxState.CLOSED:

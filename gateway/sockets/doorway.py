@@ -59,41 +59,41 @@ class Doorway:
     """Told why, for the shell's metrics."""
     answer_outside: Callable[[bytes], bytes | None] = lambda request: None
     """What is answered to the request of a socket for which there is no room; None: that there is none."""
-    inside: set[Visitor] = field(default_factory=set, init=False)
-    leaving: set[Visitor] = field(default_factory=set, init=False)
-    pending: dict[Visitor, None] = field(default_factory=dict, init=False)
+    _inside: set[Visitor] = field(default_factory=set, init=False)
+    _leaving: set[Visitor] = field(default_factory=set, init=False)
+    _pending: dict[Visitor, None] = field(default_factory=dict, init=False)
 
     def enter(self, visitor: Visitor) -> ComeIn | TurnAway | ShutOut:
         """A place for it, or none; whatever the answer, `leave` must follow."""
         if self.accepted >= self.limits.accepted_max or self.held.is_full():
             self.on_refused("door")
-            if len(self.leaving) >= TURNED_AWAY_AT_ONCE_MAX:
+            if len(self._leaving) >= TURNED_AWAY_AT_ONCE_MAX:
                 return ShutOut()
-            self.leaving.add(visitor)
+            self._leaving.add(visitor)
             return TurnAway(self.limits.refused_retry_s * (1 + random.random()))
-        self.inside.add(visitor)
-        self.pending[visitor] = None
-        if len(self.pending) > self.limits.pending_max:
+        self._inside.add(visitor)
+        self._pending[visitor] = None
+        if len(self._pending) > self.limits.pending_max:
             self.on_refused("pending")
-            longest = next(iter(self.pending))
-            del self.pending[longest]
+            longest = next(iter(self._pending))
+            del self._pending[longest]
             longest.abort()
         return ComeIn()
 
     @property
     def accepted(self) -> int:
         """Sockets that have a place."""
-        return len(self.inside)
+        return len(self._inside)
 
     def welcome(self, visitor: Visitor) -> None:
         """It has said a good hello."""
-        self.pending.pop(visitor, None)
+        self._pending.pop(visitor, None)
 
     def leave(self, visitor: Visitor) -> None:
         """It is gone."""
-        self.inside.discard(visitor)
-        self.leaving.discard(visitor)
-        self.pending.pop(visitor, None)
+        self._inside.discard(visitor)
+        self._leaving.discard(visitor)
+        self._pending.pop(visitor, None)
 
 
 def files_for_sockets() -> int:

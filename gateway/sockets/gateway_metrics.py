@@ -32,63 +32,63 @@ class GatewayMetrics:
     """One gateway's numbers."""
 
     def __init__(self, clock: Clock) -> None:
-        self.metrics = Metrics(GATEWAY_METRICS)
-        self.clock = clock
-        self.connections = self.metrics.gauge(GATEWAY_CONNECTIONS)
-        self.unsent_bytes = self.metrics.gauge(GATEWAY_BYTES_UNSENT)
-        slow = self.metrics.gauge(GATEWAY_SLOW)
+        self._metrics = Metrics(GATEWAY_METRICS)
+        self._clock = clock
+        self.connections = self._metrics.gauge(GATEWAY_CONNECTIONS)
+        self.unsent_bytes = self._metrics.gauge(GATEWAY_BYTES_UNSENT)
+        slow = self._metrics.gauge(GATEWAY_SLOW)
         self.rolled_up = slow.labels(mode=OutboxState.ROLLUP.value)
         self.from_log = slow.labels(mode=OutboxState.LOG.value)
-        self.mode_changes = self.metrics.counter(GATEWAY_MODE_CHANGES)
-        self.blocked_s = self.metrics.histogram(GATEWAY_BLOCKED_SECONDS)
-        self.catch_up_reads = self.metrics.counter(GATEWAY_CATCH_UP_READS)
-        self.archive_reads = self.metrics.counter(GATEWAY_ARCHIVE_READS)
-        self.refusals = self.metrics.counter(GATEWAY_REFUSED)
-        sessions = self.metrics.gauge(GATEWAY_SESSIONS)
+        self._mode_changes = self._metrics.counter(GATEWAY_MODE_CHANGES)
+        self.blocked_s = self._metrics.histogram(GATEWAY_BLOCKED_SECONDS)
+        self.catch_up_reads = self._metrics.counter(GATEWAY_CATCH_UP_READS)
+        self._archive_reads = self._metrics.counter(GATEWAY_ARCHIVE_READS)
+        self._refusals = self._metrics.counter(GATEWAY_REFUSED)
+        sessions = self._metrics.gauge(GATEWAY_SESSIONS)
         self.sessions_fetched = sessions.labels(state="fetched")
         self.sessions_left_out = sessions.labels(state="left_out")
-        self.returns = self.metrics.counter(GATEWAY_RETURNS)
-        self.skips = self.metrics.counter(GATEWAY_SKIPS)
-        frames = self.metrics.counter(GATEWAY_FRAMES)
+        self._returns = self._metrics.counter(GATEWAY_RETURNS)
+        self.skips = self._metrics.counter(GATEWAY_SKIPS)
+        frames = self._metrics.counter(GATEWAY_FRAMES)
         self.frames_in = frames.labels(direction="in")
         self.frames_out = frames.labels(direction="out")
-        self.evictions = self.metrics.counter(GATEWAY_EVICTIONS)
-        self.unreadable = self.metrics.counter(GATEWAY_UNREADABLE)
-        self.lost_known = KnownRanges()
-        self.relay_s = self.metrics.histogram(GATEWAY_RELAY_SECONDS)
+        self._evictions = self._metrics.counter(GATEWAY_EVICTIONS)
+        self._unreadable = self._metrics.counter(GATEWAY_UNREADABLE)
+        self._lost_known = KnownRanges()
+        self._relay_s = self._metrics.histogram(GATEWAY_RELAY_SECONDS)
 
     def closed(self, code: int) -> None:
         """The gateway closed a connection."""
-        self.evictions.labels(code=str(code)).inc()
+        self._evictions.labels(code=str(code)).inc()
 
     def refused(self, where: str) -> None:
         """A socket was not let in."""
-        self.refusals.labels(where=where).inc()
+        self._refusals.labels(where=where).inc()
 
     def archive_asked(self, outcome: str) -> None:
         """A session was looked up in ClickHouse."""
-        self.archive_reads.labels(outcome=outcome).inc()
+        self._archive_reads.labels(outcome=outcome).inc()
 
     def passed_over(self, lost: LostRange) -> None:
         """A range of a log cannot be read."""
-        if lost not in self.lost_known:
-            self.lost_known.add(lost)
-            self.unreadable.inc()
+        if lost not in self._lost_known:
+            self._lost_known.add(lost)
+            self._unreadable.inc()
 
     def returned(self, why: str) -> None:
         """A silent session is fetched again."""
-        self.returns.labels(cause=why).inc()
+        self._returns.labels(cause=why).inc()
 
     def mode_reached(self, mode: OutboxState) -> None:
         """A connection is served in another way from now on."""
         if mode is not OutboxState.CLOSED:
-            self.mode_changes.labels(mode=mode.value).inc()
+            self._mode_changes.labels(mode=mode.value).inc()
 
     def relayed(self, stamped_us: int) -> None:
         """A record stamped then is being handed to sockets now."""
         if stamped_us:
-            self.relay_s.observe(max(0, self.clock.now_us() - stamped_us) / 1_000_000)
+            self._relay_s.observe(max(0, self._clock.now_us() - stamped_us) / 1_000_000)
 
     def exposition(self) -> bytes:
         """The body of an answer to `GET /metrics`."""
-        return self.metrics.exposition()
+        return self._metrics.exposition()

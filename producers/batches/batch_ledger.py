@@ -160,7 +160,7 @@ class BatchLedger:
 
     def __init__(self, place: BatchPlace, header: BatchHeader) -> None:
         self.place = place
-        self.header = header
+        self._header = header
         self._file: IO[bytes] | None = None
         self._lock: IO[bytes] | None = None
 
@@ -174,7 +174,7 @@ class BatchLedger:
                 cut_unfinished_line(self.place.entries)
             self.place.flag.unlink(missing_ok=True)
             self._file = open(self.place.entries, "ab", buffering=0, opener=private_opener)
-            self._append(self.header)
+            self._append(self._header)
         except BaseException:
             self._lock.close()
             raise
@@ -216,7 +216,7 @@ class BatchLedger:
             else:
                 return
         raise SenderAtWork(
-            f"{self.header.name} is being sent by another command; watch it with `tokenwire batch watch`"
+            f"{self._header.name} is being sent by another command; watch it with `tokenwire batch watch`"
         )
 
 

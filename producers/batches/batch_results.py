@@ -83,18 +83,18 @@ class ResultsFile:
     """Appends results; knows which prompts were finished by earlier runs. Use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
         self.finished: dict[tuple[str, str, str], FinishedPrompt] = {}
         """By the line's key: its newest prompt that has ended."""
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
         """Read what is there, cut off a line that a kill left unfinished. Raises ResultsDamaged, OSError."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            cut_unfinished_line(self.path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            cut_unfinished_line(self._path)
             self._read_finished()
-        self._file = self.path.open("ab", buffering=0)
+        self._file = self._path.open("ab", buffering=0)
         return self
 
     def __exit__(
@@ -107,7 +107,7 @@ class ResultsFile:
     def append(self, result: BatchResult) -> None:
         """Add a line, in one write."""
         if self._file is None:
-            raise ResultsDamaged(f"{self.path} is not open")
+            raise ResultsDamaged(f"{self._path} is not open")
         self._file.write(msgspec.json.encode(result) + b"\n")
         self._note(result)
 
@@ -117,13 +117,13 @@ class ResultsFile:
 
     def _read_finished(self) -> None:
         decoder = msgspec.json.Decoder(BatchResult)
-        with self.path.open("rb") as file:
+        with self._path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
                 try:
                     result = decoder.decode(raw)
                 except msgspec.MsgspecError:
                     raise ResultsDamaged(
-                        f"{self.path}, line {number}, is no result of a batch; name another results file"
+                        f"{self._path}, line {number}, is no result of a batch; name another results file"
                     ) from None
                 self._note(result)
 

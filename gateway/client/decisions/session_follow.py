@@ -85,26 +85,26 @@ class SessionFollow:
     """One session of one client. `from_`: where it begins, a cursor, "start" or "tail"."""
 
     def __init__(self, from_: str) -> None:
-        self.from_ = from_
+        self._from_ = from_
         self.cursor = ""
         """Resume from here: the newest one behind which nothing is missing."""
         self.awaiting = True
         """Asked for, and not attached yet."""
-        self.adopts_unknown = from_ == "tail"
+        self._adopts_unknown = from_ == "tail"
         """Turns are joined half-way on purpose."""
         self.turns: dict[str, TurnPosition] = {}
-        self.compared: set[str] = set()
-        self.prompts: dict[str, AskedPrompt] = {}
-        self.prompt_by_turn: dict[str, str] = {}
-        self.mends = 0
-        self.replaces_at_snapshot = True
-        self.checked_head = ""
-        self.suspect: tuple[str, str] | None = None
+        self._compared: set[str] = set()
+        self._prompts: dict[str, AskedPrompt] = {}
+        self._prompt_by_turn: dict[str, str] = {}
+        self._mends = 0
+        self._replaces_at_snapshot = True
+        self._checked_head = ""
+        self._suspect: tuple[str, str] | None = None
 
     @property
     def position(self) -> str:
         """Where to attach next."""
-        return self.cursor or self.from_
+        return self.cursor or self._from_
 
     def asked(self) -> None:
         """The session was asked for (again)."""
@@ -113,16 +113,16 @@ class SessionFollow:
     def attached(self, message: Attached) -> None:
         """What follows is the answer to the last asking."""
         self.awaiting = False
-        self.checked_head = message.head
-        self.replaces_at_snapshot = True
-        if self.from_ == "tail" and not self.cursor and message.recovered == "live":
+        self._checked_head = message.head
+        self._replaces_at_snapshot = True
+        if self._from_ == "tail" and not self.cursor and message.recovered == "live":
             self.cursor = message.head  # else something is told first, and whoever is cut off before wants it again
             if not message.head:  # nothing was said there yet: all that will be is new
-                self.from_ = "start"
+                self._from_ = "start"
 
     def gap(self, reason: str) -> None:
         """A snapshot follows; after a skip it adds to what is known."""
-        self.replaces_at_snapshot = reason != "skipped"
+        self._replaces_at_snapshot = reason != "skipped"
 
     def refused(self) -> str | None:
         """The position was refused for good: begin anew from what is answered, once."""
@@ -133,13 +133,13 @@ class SessionFollow:
 
     def head_seen(self, head: str) -> str | None:
         """A ping named the session's newest cursor; where to attach again, if something went missing."""
-        if self.awaiting or head in (self.cursor, self.checked_head):
+        if self.awaiting or head in (self.cursor, self._checked_head):
             return None
         sighting = (head, self.cursor)
-        if self.suspect != sighting:
-            self.suspect = sighting
+        if self._suspect != sighting:
+            self._suspect = sighting
             return None
-        self.suspect = None
+        self._suspect = None
         return self.position
 
     # ---- Messages
@@ -149,9 +149,9 @@ class SessionFollow:
         if self.awaiting:
             return Dropped()
         judgement = self.judge(message)
-        if judgement == "hole" and self.mends < MENDS_MAX:
-            self.mends += 1
-            return Mend(self.position if self.mends == 1 else "start")
+        if judgement == "hole" and self._mends < MENDS_MAX:
+            self._mends += 1
+            return Mend(self.position if self._mends == 1 else "start")
         if message.c:
             self.cursor = message.c
         if judgement == "duplicate":
@@ -167,10 +167,10 @@ class SessionFollow:
         """Take in part of a picture; False: it is from before."""
         if self.awaiting:
             return False
-        if self.replaces_at_snapshot:
+        if self._replaces_at_snapshot:
             self.turns.clear()
-            self.compared.clear()
-        self.replaces_at_snapshot = False
+            self._compared.clear()
+        self._replaces_at_snapshot = False
         for turn in message.turns:
             self.note(turn.turn, turn.prompt_id, turn.models)
             self.turns[turn.turn] = picture_of(turn)
@@ -180,11 +180,11 @@ class SessionFollow:
 
     def prompt_of(self, turn: str) -> str:
         """The prompt that a turn answers; empty where its beginning was not seen."""
-        return self.prompt_by_turn.get(turn, "")
+        return self._prompt_by_turn.get(turn, "")
 
     def is_over(self, prompt_id: str) -> bool:
         """Whether every turn that answers the prompt has ended."""
-        asked = self.prompts.get(prompt_id)
+        asked = self._prompts.get(prompt_id)
         return (
             asked is not None
             and len(asked.turns) >= asked.expected
@@ -193,7 +193,7 @@ class SessionFollow:
 
     def judge(self, message: LogMessage) -> Judgement:
         if isinstance(message, Compared):
-            return "duplicate" if message.prompt_id in self.compared else "take"
+            return "duplicate" if message.prompt_id in self._compared else "take"
         known = self.turns.get(message.turn)
         if isinstance(message, Queued):
             return "take" if known is None else "duplicate"
@@ -218,9 +218,9 @@ class SessionFollow:
             case Start() | End():
                 return True
             case Switch():
-                return self.adopts_unknown or message.from_seq == 0
+                return self._adopts_unknown or message.from_seq == 0
             case Delta():
-                return self.adopts_unknown or message.seq == 0
+                return self._adopts_unknown or message.seq == 0
             case unreachable:
                 assert_never(unreachable)
 
@@ -234,9 +234,9 @@ class SessionFollow:
             case Switch():
                 self.turns[message.turn] = TurnPosition(message.attempt, message.from_seq)
             case Compared():
-                self.compared.add(message.prompt_id)
+                self._compared.add(message.prompt_id)
             case Delta():
-                self.mends = 0
+                self._mends = 0
                 self.turns[message.turn] = TurnPosition(message.attempt, message.seq + message.n)
             case End():
                 known = self.turns.get(message.turn)
@@ -246,8 +246,8 @@ class SessionFollow:
                 assert_never(unreachable)
 
     def note(self, turn: str, prompt_id: str, models: tuple[str, ...]) -> None:
-        self.prompts.setdefault(prompt_id, AskedPrompt(max(1, len(models)))).turns.add(turn)
-        self.prompt_by_turn[turn] = prompt_id
+        self._prompts.setdefault(prompt_id, AskedPrompt(max(1, len(models)))).turns.add(turn)
+        self._prompt_by_turn[turn] = prompt_id
 
 
 def picture_of(turn: SnapshotTurn) -> TurnPosition:

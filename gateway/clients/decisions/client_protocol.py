@@ -176,10 +176,10 @@ Intent: TypeAlias = (
 class ClientProtocol:
     """One connection's side of the conversation."""
 
-    __slots__ = ("limits", "parts", "room", "state", "strikes", "user")
+    __slots__ = ("_limits", "parts", "room", "state", "strikes", "user")
 
     def __init__(self, limits: PromptLimits, room: PartsRoom) -> None:
-        self.limits = limits
+        self._limits = limits
         self.room = room
         self.parts: PromptParts | None = None
         """Long prompts on their way; None until the first part comes."""
@@ -267,7 +267,7 @@ class ClientProtocol:
         """Which field keeps a prompt from being JSON (half a surrogate pair, NaN), and why; else the message itself."""
         try:
             prompt = msgspec.convert(value, Prompt)
-            check_prompt(submitted_by(prompt, ANYBODY), self.limits)
+            check_prompt(submitted_by(prompt, ANYBODY), self._limits)
         except InvalidField as error:
             return error.field, str(error)
         except msgspec.ValidationError as error:
@@ -286,7 +286,7 @@ class ClientProtocol:
                 return UnfollowSession(check_session_id(message.session))
             case Prompt():
                 prompt = submitted_by(message, user)
-                check_prompt(prompt, self.limits)
+                check_prompt(prompt, self._limits)
                 return SubmitPrompt(message.session, prompt)
             case Part():
                 check_session_id(message.session)
@@ -303,7 +303,7 @@ class ClientProtocol:
     def take_part(self, part: Part, user: UserId) -> Intent:
         """The prompt if this part was its last one. Raises InvalidField for a whole prompt outside its limits."""
         if self.parts is None:
-            self.parts = PromptParts(parts_bytes_max(self.limits), self.room)
+            self.parts = PromptParts(parts_bytes_max(self._limits), self.room)
         verdict = self.parts.take(part)
         if isinstance(verdict, PartKept):
             return HeldPart()

@@ -108,16 +108,16 @@ class Assembly:
 class PromptParts:
     """What one connection has sent of prompts that are not whole yet. Made when its first part comes."""
 
-    __slots__ = ("assemblies", "bytes_max", "held_bytes", "refused", "room")
+    __slots__ = ("_assemblies", "_refused", "bytes_max", "held_bytes", "room")
 
     def __init__(self, bytes_max: int, room: PartsRoom) -> None:
         self.bytes_max = bytes_max
         """JSON text of one prompt, and of all parts of this connection together."""
         self.room = room
-        self.assemblies: dict[PromptKey, Assembly] = {}
+        self._assemblies: dict[PromptKey, Assembly] = {}
         self.held_bytes = 0
         """Bytes that this connection has counted in the room."""
-        self.refused: PromptKey | None = None
+        self._refused: PromptKey | None = None
         """The newest prompt that was refused: the rest of its parts is passed over."""
 
     def take(self, part: Part) -> PartVerdict:
@@ -125,26 +125,26 @@ class PromptParts:
         key = (part.session, part.prompt_id)
         if part.index == 0:
             self.drop(key)
-            self.refused = None if self.refused == key else self.refused
-        elif self.refused == key:
+            self._refused = None if self._refused == key else self._refused
+        elif self._refused == key:
             return KEPT
         try:
             piece = part.text.encode()
         except UnicodeEncodeError:
             message = "text holds half a character; cut between characters"
             return self.refuse(key, PartsRefused("invalid_field", message, "text"))
-        assembly = self.assemblies.get(key) or Assembly(part.bytes)
+        assembly = self._assemblies.get(key) or Assembly(part.bytes)
         refused = self.misplaced(part, assembly) or self.oversized(part, assembly, len(piece))
         if refused is not None:
             return self.refuse(key, refused)
-        self.assemblies[key] = assembly
+        self._assemblies[key] = assembly
         self.held_bytes += len(piece)
         assembly.parts += 1
         assembly.text += piece
         assembly.silent_since_s = None
         if len(assembly.text) < assembly.expected:
             return KEPT
-        del self.assemblies[key]
+        del self._assemblies[key]
         return PartsWhole(bytes(assembly.text))
 
     def misplaced(self, part: Part, assembly: Assembly) -> PartsRefused | None:
@@ -165,7 +165,7 @@ class PromptParts:
         if not size or len(assembly.text) + size > assembly.expected:
             message = f"the parts say {len(assembly.text) + size} bytes where bytes is {assembly.expected}; make it so"
             return PartsRefused("parts_changed", message, "text")
-        crowded = part.index == 0 and len(self.assemblies) >= PROMPTS_MAX
+        crowded = part.index == 0 and len(self._assemblies) >= PROMPTS_MAX
         if crowded or self.assembling_bytes + size > self.bytes_max:
             message = "other prompts of this connection are on their way in parts; finish them first"
             return PartsRefused("busy", message, "text", temporary=True, retry_after_s=RETRY_S)
@@ -177,15 +177,15 @@ class PromptParts:
     @property
     def assembling_bytes(self) -> int:
         """Bytes of prompts that are not whole yet."""
-        return sum(len(assembly.text) for assembly in self.assemblies.values())
+        return sum(len(assembly.text) for assembly in self._assemblies.values())
 
     def refuse(self, key: PromptKey, refused: PartsRefused) -> PartsRefused:
         self.drop(key)
-        self.refused = key
+        self._refused = key
         return refused
 
     def drop(self, key: PromptKey) -> None:
-        assembly = self.assemblies.pop(key, None)
+        assembly = self._assemblies.pop(key, None)
         if assembly is not None:
             self.release(len(assembly.text))
 
@@ -198,16 +198,16 @@ class PromptParts:
     def tick(self, now_s: float) -> list[MissingParts]:
         """The prompts whose rest has not come in time; they are dropped."""
         missing: list[MissingParts] = []
-        for key, assembly in list(self.assemblies.items()):
+        for key, assembly in list(self._assemblies.items()):
             if assembly.silent_since_s is None:
                 assembly.silent_since_s = now_s
             elif now_s - assembly.silent_since_s > PARTS_S:
                 missing.append(MissingParts(*key, len(assembly.text), assembly.expected))
                 self.drop(key)
-                self.refused = key
+                self._refused = key
         return missing
 
     def forget(self) -> None:
         """The connection has ended: nothing of it is held any more."""
-        self.assemblies.clear()
+        self._assemblies.clear()
         self.release(self.held_bytes)

@@ -38,12 +38,12 @@ NOTHING: Final = -1
 class SessionStanding:
     """Why one session is fetched, and since when it is not."""
 
-    __slots__ = ("heard_until_s", "keep_until_s", "left_at_s", "newest", "position")
+    __slots__ = ("_keep_until_s", "heard_until_s", "left_at_s", "newest", "position")
 
     def __init__(self, position: int, now_s: float) -> None:
         self.position = position
         """Everything before it has been read."""
-        self.keep_until_s = now_s + LOOK_S
+        self._keep_until_s = now_s + LOOK_S
         self.newest = NOTHING
         """The newest record that somebody spoke of."""
         self.heard_until_s = now_s
@@ -56,11 +56,11 @@ class SessionStanding:
 
     def prompted(self, now_s: float) -> None:
         """A prompt or a cancel goes out."""
-        self.keep_until_s = max(self.keep_until_s, now_s + PROMPT_S)
+        self._keep_until_s = max(self._keep_until_s, now_s + PROMPT_S)
 
     def looked_at(self, now_s: float) -> None:
         """It is its turn to be looked at."""
-        self.keep_until_s = max(self.keep_until_s, now_s + LOOK_S)
+        self._keep_until_s = max(self._keep_until_s, now_s + LOOK_S)
 
     def heard(self, newest: int, now_s: float) -> None:
         """The worker told of a record."""
@@ -72,12 +72,12 @@ class SessionStanding:
         """So far it has been read by now."""
         if position > self.position:
             self.position = position
-            self.keep_until_s = max(self.keep_until_s, now_s + QUIET_S)
+            self._keep_until_s = max(self._keep_until_s, now_s + QUIET_S)
 
     def is_quiet(self, now_s: float) -> bool:
         """Whether nothing is expected, save by an open turn."""
         awaited = self.newest >= self.position and now_s < self.heard_until_s
-        return now_s >= self.keep_until_s and not awaited
+        return now_s >= self._keep_until_s and not awaited
 
     def is_due(self, now_s: float) -> bool:
         """Whether a session that is left out should be looked at again."""

@@ -21,32 +21,32 @@ ENTRY: Final = struct.Struct(f">{DIGEST_BYTES}sq")
 class EndedTurns:
     """A ring of them: the oldest gives way."""
 
-    __slots__ = ("added", "block")
+    __slots__ = ("_added", "_block")
 
     def __init__(self) -> None:
-        self.block = bytearray()
+        self._block = bytearray()
         """Empty before the first one: most partitions of an idle gateway never have any."""
-        self.added = 0
+        self._added = 0
 
     def __len__(self) -> int:
-        return min(self.added, ENDED_KEPT_MAX)
+        return min(self._added, ENDED_KEPT_MAX)
 
     def add(self, key: bytes, turn: str, first_offset: int) -> None:
         """One more has ended."""
-        if not self.block:
-            self.block = bytearray(ENTRY.size * ENDED_KEPT_MAX)
-        ENTRY.pack_into(self.block, ENTRY.size * (self.added % ENDED_KEPT_MAX), digest(key, turn), first_offset)
-        self.added += 1
+        if not self._block:
+            self._block = bytearray(ENTRY.size * ENDED_KEPT_MAX)
+        ENTRY.pack_into(self._block, ENTRY.size * (self._added % ENDED_KEPT_MAX), digest(key, turn), first_offset)
+        self._added += 1
 
     def first_offset(self, key: bytes, turn: str) -> int | None:
         """Where a turn began that has ended; None: it is not known."""
         name = digest(key, turn)
-        at = self.block.find(name)
+        at = self._block.find(name)
         while at >= 0 and at % ENTRY.size:
-            at = self.block.find(name, at + 1)
+            at = self._block.find(name, at + 1)
         if at < 0:
             return None
-        offset: int = ENTRY.unpack_from(self.block, at)[1]
+        offset: int = ENTRY.unpack_from(self._block, at)[1]
         return offset
 
 

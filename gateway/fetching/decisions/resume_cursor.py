@@ -101,18 +101,18 @@ class SignedPosition:
 class CursorKeys:
     """The secrets that sign cursors, by key id; the first one signs."""
 
-    __slots__ = ("by_id", "signing_id", "states")
+    __slots__ = ("_by_id", "signing_id", "states")
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         if not secrets:
             raise ValueError("at least one secret is needed to sign cursors")
         derived = [hashlib.blake2b(secret, person=b"tokenwire.cursor").digest() for secret in secrets]
-        self.by_id: dict[bytes, bytes] = {}
+        self._by_id: dict[bytes, bytes] = {}
         for key in derived:
-            self.by_id.setdefault(key_id_of(key), key)
+            self._by_id.setdefault(key_id_of(key), key)
         self.signing_id = key_id_of(derived[0])
         self.states = {
-            key_id: hashlib.blake2b(key=key, digest_size=SIGNATURE_BYTES) for key_id, key in self.by_id.items()
+            key_id: hashlib.blake2b(key=key, digest_size=SIGNATURE_BYTES) for key_id, key in self._by_id.items()
         }
         """The work on a key, done once: a copy goes on from it."""
 
@@ -120,16 +120,16 @@ class CursorKeys:
 class CursorSigner:
     """Signs and reads the cursors of one session."""
 
-    __slots__ = ("keys", "session_key")
+    __slots__ = ("_keys", "session_key")
 
     def __init__(self, keys: CursorKeys, session_key: SessionKey) -> None:
-        self.keys = keys
+        self._keys = keys
         self.session_key = session_key
 
     def sign(self, epoch: bytes, position: LogPosition, fold_from: int) -> str:
         """The cursor for a position of the log `epoch` (see `epoch_digest`)."""
-        payload = PAYLOAD.pack(VERSION, self.keys.signing_id, epoch, position[0], fold_from, position[1])
-        return base64.urlsafe_b64encode(payload + self.signature(self.keys.signing_id, payload)).decode()
+        payload = PAYLOAD.pack(VERSION, self._keys.signing_id, epoch, position[0], fold_from, position[1])
+        return base64.urlsafe_b64encode(payload + self.signature(self._keys.signing_id, payload)).decode()
 
     def read(self, cursor: str) -> SignedPosition | Gap | Forged:
         """What the cursor says, if its signature is ours; an unknown key id is a gap."""
@@ -138,14 +138,14 @@ class CursorSigner:
             return Forged()
         payload, signature = raw[: PAYLOAD.size], raw[PAYLOAD.size :]
         version, key_id, epoch, offset, fold_from, chunk = PAYLOAD.unpack(payload)
-        if version != VERSION or key_id not in self.keys.states:
+        if version != VERSION or key_id not in self._keys.states:
             return Gap("unknown_cursor")
         if not hmac.compare_digest(self.signature(key_id, payload), signature):
             return Forged()
         return SignedPosition(epoch, LogPosition(offset, chunk), fold_from)
 
     def signature(self, key_id: bytes, payload: bytes) -> bytes:
-        state = self.keys.states[key_id].copy()
+        state = self._keys.states[key_id].copy()
         state.update(self.session_key.encode())
         state.update(payload)
         return state.digest()

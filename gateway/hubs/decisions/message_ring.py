@@ -24,41 +24,41 @@ answers of a few tokens a record it is most of it."""
 class MessageRing:
     """A bounded memory of messages."""
 
-    __slots__ = ("bytes_held", "bytes_max", "covers_from", "messages")
+    __slots__ = ("_bytes_max", "_messages", "bytes_held", "covers_from")
 
     def __init__(self, *, bytes_max: int, covers_from: LogPosition) -> None:
-        self.bytes_max = bytes_max
+        self._bytes_max = bytes_max
         self.covers_from = covers_from
         self.bytes_held = 0
-        self.messages: list[HubMessage] = []  # an empty deque takes 700 bytes, in every idle session
+        self._messages: list[HubMessage] = []  # an empty deque takes 700 bytes, in every idle session
 
     def extend(self, messages: Iterable[HubMessage]) -> None:
         """Remember the newest messages and forget the oldest beyond the bound."""
         for message in messages:
-            self.messages.append(message)
+            self._messages.append(message)
             self.bytes_held += MESSAGE_BYTES + len(message.payload)
         self.forget_oldest()
 
     def bound(self, bytes_max: int) -> None:
         """Hold no more than this from now on."""
-        self.bytes_max = bytes_max
+        self._bytes_max = bytes_max
         self.forget_oldest()
 
     def forget_oldest(self) -> None:
         forgotten = 0
-        while self.bytes_held > self.bytes_max:
-            oldest = self.messages[forgotten]
+        while self.bytes_held > self._bytes_max:
+            oldest = self._messages[forgotten]
             forgotten += 1
             self.bytes_held -= MESSAGE_BYTES + len(oldest.payload)
             self.covers_from = oldest.ends
         if forgotten:
-            del self.messages[:forgotten]
+            del self._messages[:forgotten]
 
     def since(self, position: LogPosition) -> list[HubMessage] | None:
         """Every message from `position` on, or None where the ring cannot tell."""
         if position < self.covers_from:
             return None
-        first = bisect_left(self.messages, position, key=lambda message: message.begins)
-        if first and self.messages[first - 1].ends > position:
+        first = bisect_left(self._messages, position, key=lambda message: message.begins)
+        if first and self._messages[first - 1].ends > position:
             return None
-        return self.messages[first:]
+        return self._messages[first:]

@@ -25,24 +25,24 @@ ADDING_UP_COSTS: Final = 1e-9
 class NewSessions:
     """Those of one gateway."""
 
-    __slots__ = ("all", "by_user", "per_user_h")
+    __slots__ = ("_all", "_by_user", "_per_user_h")
 
     def __init__(self, per_user_h: int, per_h: int, *, now_s: float) -> None:
-        self.per_user_h = per_user_h
-        self.all = MessageBucket(per_h, per_h / HOUR_S, now_s=now_s)
-        self.by_user: dict[str, MessageBucket] = {}
+        self._per_user_h = per_user_h
+        self._all = MessageBucket(per_h, per_h / HOUR_S, now_s=now_s)
+        self._by_user: dict[str, MessageBucket] = {}
 
     def begin(self, user: str, now_s: float) -> float:
         """Count one more; 0, or, where none is to begin, the seconds until one may."""
-        bucket = self.by_user.get(user)
+        bucket = self._by_user.get(user)
         if bucket is None:
-            bucket = self.by_user[user] = MessageBucket(self.per_user_h, self.per_user_h / HOUR_S, now_s=now_s)
-            if len(self.by_user) > USERS_MAX:
-                del self.by_user[next(iter(self.by_user))]
-        wait_s = max(until_one(bucket, now_s), until_one(self.all, now_s))
+            bucket = self._by_user[user] = MessageBucket(self._per_user_h, self._per_user_h / HOUR_S, now_s=now_s)
+            if len(self._by_user) > USERS_MAX:
+                del self._by_user[next(iter(self._by_user))]
+        wait_s = max(until_one(bucket, now_s), until_one(self._all, now_s))
         if not wait_s:
             bucket.spend(1, now_s=now_s)
-            self.all.spend(1, now_s=now_s)
+            self._all.spend(1, now_s=now_s)
         return wait_s
 
 

@@ -70,7 +70,7 @@ class ReadingCounts:
 class SessionTeller:
     """Makes the messages of one session: knows its id, its cursors and how large a message may be."""
 
-    __slots__ = ("epoch", "message_bytes_max", "newest_turn", "session", "signer")
+    __slots__ = ("_newest_turn", "epoch", "message_bytes_max", "session", "signer")
 
     def __init__(
         self, session: str, epoch: bytes, signer: CursorSigner, *, message_bytes_max: int = MESSAGE_BYTES_MAX
@@ -79,13 +79,13 @@ class SessionTeller:
         self.epoch = epoch
         self.signer = signer
         self.message_bytes_max = message_bytes_max
-        self.newest_turn = ""
+        self._newest_turn = ""
 
     def one_name(self, turn: str) -> str:
         """The turn, in the same string for all of its messages: each record comes with one of its own."""
-        if turn != self.newest_turn:
-            self.newest_turn = turn
-        return self.newest_turn
+        if turn != self._newest_turn:
+            self._newest_turn = turn
+        return self._newest_turn
 
     def cursor(self, position: LogPosition, fold_from: int) -> str:
         """The cursor of a position of this session's log; empty where there is none yet."""
@@ -130,10 +130,10 @@ class SessionTeller:
 class SessionReading:
     """One reading of one session's log, from some offset on."""
 
-    __slots__ = ("counts", "fold", "fold_from", "joined", "position", "stamped_us", "teller", "tells_from", "wish")
+    __slots__ = ("_counts", "_joined", "_teller", "fold", "fold_from", "position", "stamped_us", "tells_from", "wish")
 
     def __init__(self, teller: SessionTeller, *, starts_at: int, tells_from: LogPosition) -> None:
-        self.teller = teller
+        self._teller = teller
         self.fold = SessionFold()
         self.position = LogPosition(starts_at)
         """Everything before it has been folded."""
@@ -141,16 +141,16 @@ class SessionReading:
         """Where a reader that comes at `position` must begin to fold."""
         self.tells_from = tells_from
         """What lies before is folded without a word."""
-        self.joined: JoinedDeltas | None = None
+        self._joined: JoinedDeltas | None = None
         self.stamped_us = 0
         """When the newest effective record was stamped by its writer."""
-        self.counts = ReadingCounts()
+        self._counts = ReadingCounts()
         self.wish: WatchWish | None = None
         """What the worker of its open turns wants to hear of those who follow them."""
 
     def cursor(self) -> str:
         """The cursor of the position reached."""
-        return self.teller.cursor(self.position, self.fold_from)
+        return self._teller.cursor(self.position, self.fold_from)
 
     def any_open(self) -> bool:
         """Whether a turn is open at the position reached."""
@@ -166,7 +166,7 @@ class SessionReading:
     def take(self, offset: int, raw: bytes | None) -> list[HubMessage]:
         """Fold the record at `offset` and make its messages; empty where it does not count."""
         event = self.fold_in(offset, raw)
-        return [] if event is None else self.teller.messages_of(self.part_of(event, offset))
+        return [] if event is None else self._teller.messages_of(self.part_of(event, offset))
 
     def replay(self, offset: int, raw: bytes | None) -> list[HubMessage]:
         """As `take`, with deltas held back and joined; `finish_replay` gives the last ones."""
@@ -175,18 +175,18 @@ class SessionReading:
             return []
         part = self.part_of(event, offset)
         if not isinstance(event, TokensEmitted):
-            return [*self.finish_replay(), *self.teller.messages_of(part)]
-        if self.joined is not None and self.joined.takes(event):
-            self.joined.add(part)
+            return [*self.finish_replay(), *self._teller.messages_of(part)]
+        if self._joined is not None and self._joined.takes(event):
+            self._joined.add(part)
             return []
         finished = self.finish_replay()
-        self.joined = JoinedDeltas(part)
+        self._joined = JoinedDeltas(part)
         return finished
 
     def finish_replay(self) -> list[HubMessage]:
         """The deltas held back."""
-        joined, self.joined = self.joined, None
-        return [] if joined is None else list(self.teller.deltas(joined.parts))
+        joined, self._joined = self._joined, None
+        return [] if joined is None else list(self._teller.deltas(joined.parts))
 
     def fold_in(self, offset: int, raw: bytes | None) -> SessionEvent | None:
         """The event, if it counts and is to be told. Moves the position in any case."""
@@ -201,12 +201,12 @@ class SessionReading:
         try:
             event = decode_session_event(raw)
         except MalformedRecord:
-            self.counts.undecodable += 1
+            self._counts.undecodable += 1
             return None
         verdict = self.fold.apply(slim(event), offset)
         if verdict is not Verdict.EFFECTIVE:
-            self.counts.void += 1
-            self.counts.holes += verdict is Verdict.HOLE
+            self._counts.void += 1
+            self._counts.holes += verdict is Verdict.HOLE
             return None
         self.stamped_us = event.at_us
         if isinstance(event, TurnQueued | TurnEnded):
@@ -240,11 +240,11 @@ class ToldPart:
 class JoinedDeltas:
     """Consecutive token records of one attempt, held back until they fill a frame."""
 
-    __slots__ = ("chars", "parts")
+    __slots__ = ("_chars", "parts")
 
     def __init__(self, part: ToldPart) -> None:
         self.parts: list[ToldPart] = []
-        self.chars = 0
+        self._chars = 0
         self.add(part)
 
     def takes(self, event: TokensEmitted) -> bool:
@@ -252,13 +252,13 @@ class JoinedDeltas:
         last = self.parts[-1].event
         assert isinstance(last, TokensEmitted)
         same = event.turn == last.turn and event.attempt == last.attempt and event.seq == last.seq + len(last.chunks)
-        return same and self.chars < JOINED_CHARS_MAX
+        return same and self._chars < JOINED_CHARS_MAX
 
     def add(self, part: ToldPart) -> None:
         """Join one more."""
         assert isinstance(part.event, TokensEmitted)
         self.parts.append(part)
-        self.chars += sum(map(len, part.event.chunks))
+        self._chars += sum(map(len, part.event.chunks))
 
 
 def joined_chunks(parts: list[ToldPart]) -> tuple[str, ...]:

@@ -69,19 +69,19 @@ class SessionWatch:
 class WatchReports:
     """What one session's worker has been told."""
 
-    __slots__ = ("asked_at_s", "told", "told_at_s")
+    __slots__ = ("_asked_at_s", "_told_at_s", "told")
 
     def __init__(self) -> None:
         self.told: SessionWatch | None = None
-        self.told_at_s = 0.0
-        self.asked_at_s: float | None = None
+        self._told_at_s = 0.0
+        self._asked_at_s: float | None = None
         """When it was first asked whether anything is due."""
 
     def due(self, seen: SessionWatch, wish: WatchWish, now_s: float) -> SessionWatch | None:
         """What is to be told now, and counts as told; None: nothing yet."""
         if not self.is_due(seen, wish, now_s):
             return None
-        self.told, self.told_at_s = seen, now_s
+        self.told, self._told_at_s = seen, now_s
         return seen
 
     def farewell(self) -> SessionWatch | None:
@@ -92,10 +92,10 @@ class WatchReports:
         return self.told
 
     def is_due(self, seen: SessionWatch, wish: WatchWish, now_s: float) -> bool:
-        told, since_s = self.told, now_s - self.told_at_s
+        told, since_s = self.told, now_s - self._told_at_s
         if told is None:
-            self.asked_at_s = now_s if self.asked_at_s is None else self.asked_at_s
-            return seen.devices > 0 or now_s - self.asked_at_s >= ADVANCE_S
+            self._asked_at_s = now_s if self._asked_at_s is None else self._asked_at_s
+            return seen.devices > 0 or now_s - self._asked_at_s >= ADVANCE_S
         if since_s >= WATCHED_EVERY_S:
             return True
         if not seen.devices:

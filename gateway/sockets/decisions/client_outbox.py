@@ -130,42 +130,42 @@ class ClientOutbox:
     state: OutboxState = field(default=DIRECT, init=False)
     queued_bytes: int = field(default=0, init=False)
     """Bytes of messages in our queue."""
-    socket_bytes: int = field(default=0, init=False)
+    _socket_bytes: int = field(default=0, init=False)
     """Bytes that the socket holds, as last observed."""
     written_bytes: int = field(default=0, init=False)
     """Bytes ever given to the socket."""
     delivered_bytes: int = field(default=0, init=False)
     """Of those, what the other side has acknowledged, as last watched."""
-    counted: int = field(default=0, init=False)
+    _counted: int = field(default=0, init=False)
     """What `held` knows of our unsent bytes."""
     parked_bytes: int = field(default=0, init=False)
     """Bytes of snapshots that are made and wait for room: they count for the process, not as unsent."""
     settle_s: float = field(init=False)
-    direct_since_s: float = field(init=False)
+    _direct_since_s: float = field(init=False)
     progress_at_s: float = field(init=False)
-    late_since_s: float | None = field(default=None, init=False)
-    calm_since_s: float | None = field(default=None, init=False)
+    _late_since_s: float | None = field(default=None, init=False)
+    _calm_since_s: float | None = field(default=None, init=False)
 
     def __post_init__(self, now_s: float) -> None:
         self.settle_s, self.progress_at_s = self.limits.settle_s, now_s
-        self.direct_since_s = now_s - self.limits.settle_max_s
+        self._direct_since_s = now_s - self.limits.settle_max_s
 
     @property
     def unsent_bytes(self) -> int:
         """Everything owed."""
-        return self.queued_bytes + self.socket_bytes
+        return self.queued_bytes + self._socket_bytes
 
     def has_room(self) -> bool:
         """Whether a session's next message may be taken, of any size: it must get past some time."""
         if self.state is CLOSED or self.held.is_full():
             return False
-        return self.queued_bytes + self.socket_bytes <= self.limits.high_bytes
+        return self.queued_bytes + self._socket_bytes <= self.limits.high_bytes
 
     def push(self, message_bytes: int, now_s: float) -> bool:
         """A session's next message is here: is it taken as it comes? Else it is to be pulled later."""
         if self.state is not DIRECT:
             return False
-        if self.queued_bytes + self.socket_bytes > self.limits.high_bytes or self.held.is_full():
+        if self.queued_bytes + self._socket_bytes > self.limits.high_bytes or self.held.is_full():
             self.cross(OutboxEvent.HIGH_MARK, now_s)
             return False
         self.count(message_bytes)
@@ -177,7 +177,7 @@ class ClientOutbox:
 
     def own(self, message_bytes: int, now_s: float) -> bool:
         """A message of our own: it waits for nothing. False: it does not fit, and the connection is closed."""
-        unsent = self.queued_bytes + self.socket_bytes
+        unsent = self.queued_bytes + self._socket_bytes
         if unsent and unsent + message_bytes > self.limits.connection_bytes_max:
             self.cross(OutboxEvent.BYTE_CAP, now_s)
         if self.state is CLOSED:
@@ -187,7 +187,7 @@ class ClientOutbox:
 
     def count(self, message_bytes: int) -> None:
         self.queued_bytes += message_bytes
-        self.counted += message_bytes
+        self._counted += message_bytes
         self.held.total += message_bytes
 
     def park(self, message_bytes: int) -> None:
@@ -206,25 +206,25 @@ class ClientOutbox:
 
     def observe(self, socket_bytes: int, now_s: float) -> None:
         """The socket now holds this many bytes."""
-        self.socket_bytes = socket_bytes
+        self._socket_bytes = socket_bytes
         unsent = self.queued_bytes + socket_bytes
-        if unsent != self.counted:
-            self.held.total += unsent - self.counted
-            self.counted = unsent
+        if unsent != self._counted:
+            self.held.total += unsent - self._counted
+            self._counted = unsent
         if not unsent:
-            self.late_since_s = None
-        elif self.late_since_s is None:
-            self.late_since_s = now_s
-        elif self.state is DIRECT and now_s - self.late_since_s >= self.limits.late_s:
+            self._late_since_s = None
+        elif self._late_since_s is None:
+            self._late_since_s = now_s
+        elif self.state is DIRECT and now_s - self._late_since_s >= self.limits.late_s:
             self.cross(OutboxEvent.LATE, now_s)
         if self.state is not ROLLUP or unsent > self.limits.low_bytes:
-            self.calm_since_s = None
-        elif self.calm_since_s is None:
-            self.calm_since_s = now_s
+            self._calm_since_s = None
+        elif self._calm_since_s is None:
+            self._calm_since_s = now_s
 
     def settle(self, now_s: float) -> bool:
         """Nothing waits to be pulled: is it time for frames to go out as they come again?"""
-        if self.state is ROLLUP and self.calm_since_s is not None and now_s - self.calm_since_s >= self.settle_s:
+        if self.state is ROLLUP and self._calm_since_s is not None and now_s - self._calm_since_s >= self.settle_s:
             self.cross(OutboxEvent.SETTLED, now_s)
         return self.state is DIRECT
 
@@ -233,9 +233,9 @@ class ClientOutbox:
 
         As `observe`, `watch` and `settle` with nothing owed, in a third of the time.
         """
-        if self.counted or self.socket_bytes or self.queued_bytes or self.state is not DIRECT:
+        if self._counted or self._socket_bytes or self.queued_bytes or self.state is not DIRECT:
             return False
-        self.late_since_s = self.calm_since_s = None
+        self._late_since_s = self._calm_since_s = None
         self.delivered_bytes = max(self.delivered_bytes, self.written_bytes)
         self.progress_at_s = now_s
         return True
@@ -257,14 +257,14 @@ class ClientOutbox:
         if reached is self.state:
             return
         if self.state is DIRECT:
-            relapsed = now_s - self.direct_since_s < self.limits.settle_max_s
+            relapsed = now_s - self._direct_since_s < self.limits.settle_max_s
             self.settle_s = min(self.settle_s * 2, self.limits.settle_max_s) if relapsed else self.limits.settle_s
         elif reached is DIRECT:
-            self.direct_since_s = now_s
-        self.calm_since_s = None
+            self._direct_since_s = now_s
+        self._calm_since_s = None
         self.state = reached
 
     def forget(self) -> None:
         """The connection has gone: nobody owes anything any more."""
-        self.held.total -= self.counted + self.parked_bytes
-        self.held, self.counted = HeldBytes(self.held.bytes_max), 0
+        self.held.total -= self._counted + self.parked_bytes
+        self.held, self._counted = HeldBytes(self.held.bytes_max), 0

@@ -71,11 +71,11 @@ class UserShare:
 class SocketCounts:
     """The authenticated sockets of this process, per user."""
 
-    __slots__ = ("by_user", "limits", "total")
+    __slots__ = ("_by_user", "_limits", "total")
 
     def __init__(self, limits: ConnectionLimits) -> None:
-        self.limits = limits
-        self.by_user: dict[str, UserShare] = {}
+        self._limits = limits
+        self._by_user: dict[str, UserShare] = {}
         self.total = 0
 
     def admit(self, user: str, *, held_bytes: int, now_s: float, draw: float) -> Admission:
@@ -83,7 +83,7 @@ class SocketCounts:
 
         `draw`, from 0 to 1, says where in the time to wait a refused client comes back.
         """
-        limits, share = self.limits, self.by_user.get(user)
+        limits, share = self._limits, self._by_user.get(user)
         if (
             self.total >= limits.sockets_max
             or held_bytes >= limits.held_bytes_near
@@ -92,22 +92,22 @@ class SocketCounts:
             return Refuse(ADMISSION_REFUSED, round(limits.refused_retry_s * (1 + draw), 3))
         if share is None:
             bucket = MessageBucket(limits.user_message_burst, limits.user_messages_per_s, now_s=now_s)
-            share = self.by_user[user] = UserShare(bucket)
+            share = self._by_user[user] = UserShare(bucket)
         share.sockets += 1
         self.total += 1
         return ADMIT
 
     def take(self, user: str, messages: int, *, now_s: float) -> Admission:
         """Messages of a user who is in."""
-        return self.by_user[user].bucket.take(messages, now_s=now_s)
+        return self._by_user[user].bucket.take(messages, now_s=now_s)
 
     def leave(self, user: str) -> None:
         """A socket that was admitted has gone."""
         self.total -= 1
-        share = self.by_user[user]
+        share = self._by_user[user]
         share.sockets -= 1
         if share.sockets <= 0:
-            del self.by_user[user]
+            del self._by_user[user]
 
 
 def relieved(unsent_bytes: list[int], held_bytes: int, limits: ConnectionLimits) -> list[int]:
