@@ -241,7 +241,7 @@ class Attachment:
             fold_from = picture.fold_from
         self.position = end
         cursor = hub.teller.cursor(end, fold_from)
-        messages = snapshot_messages(fold, hub.teller.session, cursor, only=picture.only, archived=picture.archived)
+        messages = snapshot_messages(fold, hub.session, cursor, only=picture.only, archived=picture.archived)
         pieces = [(encode(message), bool(message.c)) for message in messages]
         del fold
         with self.writer.parked(sum(len(payload) for payload, _ in pieces)) as parked:

@@ -84,7 +84,7 @@ class SessionAttachments:
 
     def refused(self, held: Attachment, prompt_id: str, retry_after_s: float) -> None:
         """A worker may not make the session's log."""
-        session = held.hub.teller.session
+        session = held.hub.session
         if retry_after_s:
             self._writer.send(no_room_for_session(session, prompt_id, retry_after_s))
         else:
@@ -167,7 +167,7 @@ class SessionAttachments:
                 return hub, plan, archived
 
     async def plan_with_bounds(self, wish: AttachWish, hub: SessionHub) -> AttachPlan:
-        place = hub.log.place
+        place = hub.place
         bounds = await self._services.log_client.bounds(place.topic, place.partition)
         assert wish == "start" or isinstance(wish, SignedPosition)
         return plan_from_log(wish, hub.view(), log_start=bounds.start, log_end=bounds.end)
@@ -216,7 +216,7 @@ class SessionAttachments:
 
     def outrun(self, held: Attachment, need: Outrun) -> None:
         """Memory cannot serve this session's client: go back to where it really stands, and on from the log."""
-        said = held.hub.teller.signer.read(held.written_cursor)
+        said = held.hub.read(held.written_cursor)
         assert isinstance(said, SignedPosition)  # we signed it
         held.position = said.position
         self._outrun_by[held] = None
@@ -224,7 +224,7 @@ class SessionAttachments:
         if self._closed:
             return
         if need == "skip":
-            self._writer.send(GapMessage(session=held.hub.teller.session, reason="skipped"))
+            self._writer.send(GapMessage(session=held.hub.session, reason="skipped"))
             self._services.metrics.skips.inc()
             held.task = self._tasks.create_task(self.replayed(held, said.fold_from, Picture(since=said.fold_from)))
         else:
@@ -245,7 +245,7 @@ class SessionAttachments:
 
     def lost(self, held: Attachment, reason: GapReason) -> None:
         """The session's log does not go on: say so, and follow what there is now."""
-        session = held.hub.teller.session
+        session = held.hub.session
         self.caught_up(held)
         if self._held.get(session) is held:
             del self._held[session]

@@ -61,7 +61,7 @@ class ReaderReports:
     def heed(self, hub: SessionHub) -> None:
         """A turn of the session wants word (said again while one does)."""
         if hub.key not in self.watched:
-            self.watched[hub.key] = Watched(hub.user, hub.teller.session)
+            self.watched[hub.key] = Watched(hub.user, hub.session)
             self._wanted.set()
 
     async def run(self, hubs: SessionHubs) -> None:
@@ -132,6 +132,6 @@ def seen_at(hub: SessionHub, *, read: bool) -> SessionWatch:
     """Who follows the session now; `read`: and how far the fastest of them has been written."""
     if not read or not hub.holders:
         return SessionWatch(len(hub.holders))
-    positions = (hub.teller.signer.read(holder.written_cursor) for holder in hub.holders)
+    positions = (hub.read(holder.written_cursor) for holder in hub.holders)
     offsets = (said.position.offset for said in positions if isinstance(said, SignedPosition))
     return SessionWatch(len(hub.holders), max(offsets, default=NOT_KNOWN))

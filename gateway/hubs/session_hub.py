@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
-from gateway.fetching.decisions.resume_cursor import GapReason, LogPosition
+from gateway.fetching.decisions.resume_cursor import Forged, Gap, GapReason, LogPosition, SignedPosition
 from gateway.fetching.log_reader import LogReader
 from gateway.hubs.decisions.attach_plan import HubView
 from gateway.hubs.decisions.message_ring import MessageRing
@@ -22,6 +22,7 @@ from gateway.hubs.decisions.shared_frames import FRAME_BYTES_MAX, SharedFrame, s
 from infra.kafka.log_client import LogRecord
 from infra.kafka.session_topics import SessionLog
 from schemas.identifiers import SessionKey, UserId
+from schemas.topics import LogPlace
 
 __all__ = ["RING_BYTES_MAX", "HubListener", "OneOrMany", "SessionHub"]
 
@@ -99,6 +100,20 @@ class SessionHub:
         """Whether its log is not there yet: nothing was told, and there is no cursor."""
         return not self.log.epoch
 
+    @property
+    def session(self) -> str:
+        """What its user calls it."""
+        return self.teller.session
+
+    @property
+    def place(self) -> LogPlace:
+        """Where its log lies, or will."""
+        return self.log.place
+
+    def read(self, cursor: str) -> SignedPosition | Gap | Forged:
+        """What a cursor of the session says."""
+        return self.teller.signer.read(cursor)
+
     def found(self, session_log: SessionLog, epoch: bytes) -> None:
         """Its log has come, and is followed from its beginning."""
         self.log, self.teller.epoch = session_log, epoch
@@ -113,8 +128,8 @@ class SessionHub:
     @property
     def position(self) -> LogPosition:
         """Everything before it has been told. In a shared partition others' records move it as well."""
-        if self._reader is not None and self.log.place.shared:
-            reached = self._reader.position(self.log.place)
+        if self._reader is not None and self.place.shared:
+            reached = self._reader.position(self.place)
             if reached is not None:
                 self.reading.passed(reached)
         return self.reading.position

@@ -204,7 +204,7 @@ class SessionHubs:
 
     async def join(self, hub: SessionHub, end: int) -> None:
         """Fold the past and follow from there, catching up while others move a shared partition on."""
-        source, place, reading = self._source, hub.log.place, hub.reading
+        source, place, reading = self._source, hub.place, hub.reading
         for _ in range(JOIN_ATTEMPTS_MAX):
             async for records in session_records(source.log_client, hub.log, hub.key, reading.position.offset, end):
                 for record in records:
@@ -224,7 +224,7 @@ class SessionHubs:
 
     def drop(self, hub: SessionHub) -> None:
         """Forget a hub: nobody needs it, or its log is lost."""
-        self._source.reader.unfollow(hub.log.place, hub.key)
+        self._source.reader.unfollow(hub.place, hub.key)
         self.absent.leave(hub.key)
         if self.is_open(hub):
             del self.hubs[hub.key]
@@ -236,8 +236,8 @@ class SessionHubs:
 
     def forget_log(self, hub: SessionHub) -> None:
         self._source.topics.forget(hub.key)
-        if not hub.log.place.shared:
-            self._on_forgotten(hub.log.place.topic)
+        if not hub.place.shared:
+            self._on_forgotten(hub.place.topic)
 
     def all(self) -> list[SessionHub]:
         """Those that are open now."""
@@ -260,7 +260,7 @@ class SessionHubs:
                 hub.idle_since_s = now_s
             elif now_s - hub.idle_since_s > IDLE_GRACE_S:
                 self.drop(hub)
-                if not hub.log.place.shared:
+                if not hub.place.shared:
                     self.forget_log(hub)  # of a session that nobody needs nothing stays
                 dropped += 1
         return dropped
