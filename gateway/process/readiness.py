@@ -32,32 +32,32 @@ class Readiness:
     """Answers `/readyz`."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self.options = librdkafka_options(settings)
-        self.group = settings.worker_group_name
-        self.prompts = settings.topic_names.prompts
-        self.topics = {spec.name for spec in settings.fixed_topics}
-        self.clock = clock
-        self.admin: AdminClient | None = None
-        self.asking = asyncio.Lock()
-        self.asked_at_s = float("-inf")
-        self.reason: str | None = "not asked yet"
+        self._options = librdkafka_options(settings)
+        self._group = settings.worker_group_name
+        self._prompts = settings.topic_names.prompts
+        self._topics = {spec.name for spec in settings.fixed_topics}
+        self._clock = clock
+        self._admin: AdminClient | None = None
+        self._asking = asyncio.Lock()
+        self._asked_at_s = float("-inf")
+        self._reason: str | None = "not asked yet"
         self.draining = False
 
     async def not_ready(self) -> str | None:
         """Why a prompt could not be answered; None where it could."""
         if self.draining:
             return "the gateway is shutting down"
-        async with self.asking:
-            if self.clock.monotonic_s() - self.asked_at_s > REMEMBERED_S:
-                self.reason = await asyncio.to_thread(self.ask)
-                self.asked_at_s = self.clock.monotonic_s()
-        return self.reason
+        async with self._asking:
+            if self._clock.monotonic_s() - self._asked_at_s > REMEMBERED_S:
+                self._reason = await asyncio.to_thread(self.ask)
+                self._asked_at_s = self._clock.monotonic_s()
+        return self._reason
 
     def ask(self) -> str | None:
         try:
-            if self.admin is None:
-                self.admin = new_admin(self.options)
-            missing = self.topics - self.admin.list_topics(timeout=ASK_S).topics.keys()
+            if self._admin is None:
+                self._admin = new_admin(self._options)
+            missing = self._topics - self._admin.list_topics(timeout=ASK_S).topics.keys()
             if missing:
                 return f"topics are missing: {', '.join(sorted(missing))}"
         except BrokerTokenUnavailable as error:
@@ -65,13 +65,13 @@ class Readiness:
         except KafkaException as error:
             log.info("not_ready", kafka_error=error.args[0].name())
             return "Kafka does not answer"
-        return self.ask_group(self.admin)
+        return self.ask_group(self._admin)
 
     def ask_group(self, admin: AdminClient) -> str | None:
         """A group that never was, or whose coordinator is still being chosen, has no worker either."""
         try:
-            future = admin.describe_consumer_groups([self.group], request_timeout=ASK_S)[self.group]
-            return no_worker(future.result(timeout=ASK_S), self.prompts)
+            future = admin.describe_consumer_groups([self._group], request_timeout=ASK_S)[self._group]
+            return no_worker(future.result(timeout=ASK_S), self._prompts)
         except KafkaException as error:
             log.info("not_ready", kafka_error=error.args[0].name())
             return NO_WORKER
