@@ -91,7 +91,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         clock,
         calls_max=calls_max,
         send_permit=partial(send_permit, appender),
-        find_target=lambda name: holder.current.targets.get(name),
+        find_target=lambda name: holder.targets.get(name),
     )
     runner = TurnRunner(
         appender=appender,
@@ -114,31 +114,40 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
             topics=topics, appender=appender, reader=reader, activity=activity, conversations=runner.conversations
         ),
         runner=runner,
+        calls=runner.calls,
+        records=runner.records,
+        pool=pool,
+        conversations=runner.conversations,
         dead_letters=dead_letters,
         activity=activity,
         clock=clock,
         prompt_limits=lambda: PromptLimits(
             prompt_bytes_max=settings.prompt_bytes_max, models=holder.current.known_models
         ),
-        limits=OwnerLimits(
-            session_queue_max=settings.session_queue_max,
-            session_parallel_max=settings.session_parallel_max,
-            attempts_max=settings.attempts_max,
-            leave_grace_s=settings.leave_grace_s,
-            reader_behind_bytes_max=settings.reader_behind_bytes_max,
-            lease_us=round(settings.session_timeout_s * 1e6),
-        ),
+        limits=limits_of(settings),
         scorer=AnswerScorer(load_scorer(settings.scorer)),
     )
-    ownership = Ownership(parts)
+    ownership, prompts = Ownership(parts), parts.names.prompts
     app = faust_app(settings)
     app.transport.Consumer = type(
-        "PromptsConsumer", (OrderedCommitsConsumer,), {"listener": ownership, "topic": parts.names.prompts}
+        "PromptsConsumer", (OrderedCommitsConsumer,), {"listener": ownership, "topic": prompts}
     )
     app.producer_transport.Producer = FaustProducer
     ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
-    add_prompt_agent(app, ownership)
+    add_prompt_agent(app, ownership, prompts)
     return Worker(app, ownership, parts, metrics, holder, server)
+
+
+def limits_of(settings: Settings) -> OwnerLimits:
+    """What each partition's owner keeps to."""
+    return OwnerLimits(
+        session_queue_max=settings.session_queue_max,
+        session_parallel_max=settings.session_parallel_max,
+        attempts_max=settings.attempts_max,
+        leave_grace_s=settings.leave_grace_s,
+        reader_behind_bytes_max=settings.reader_behind_bytes_max,
+        lease_us=round(settings.session_timeout_s * 1e6),
+    )
 
 
 def counted_topics(settings: Settings, metrics: Metrics) -> SessionTopics:
@@ -271,13 +280,13 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
 
 
 async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
-    server = worker.server
-    beside: list[asyncio.Task[Any]] = [asyncio.create_task(tell_reach(worker.holder.current.targets.values()))]
+    server, targets, broken = worker.server, worker.holder.targets, worker.parts.broken
+    beside: list[asyncio.Task[Any]] = [asyncio.create_task(tell_reach(targets.values()))]
     if server is not None:
         beside.append(asyncio.create_task(server.facts()))  # before the first prompt comes
     waits: set[asyncio.Task[Any]] = {
         asyncio.create_task(stop.wait()),
-        asyncio.create_task(worker.parts.broken.wait()),
+        asyncio.create_task(broken.wait()),
         asyncio.create_task(worker.faust.wait_until_stopped()),
     }
     try:
@@ -285,7 +294,7 @@ async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:
     finally:
         for task in (*waits, *beside):
             task.cancel()
-    if worker.parts.broken.is_set():
+    if broken.is_set():
         raise RuntimeError("a partition could not be worked on; see the log")
     if not stop.is_set():
         raise RuntimeError(f"the Faust app stopped by itself: {worker.faust.crash_reason!r}")
@@ -299,7 +308,7 @@ async def stop_worker(worker: Worker) -> None:
             await worker.faust.stop()
     except TimeoutError:
         log.warning("worker_stop_slow", after_s=STOP_S)
-    await parts.runner.pool.aclose()
+    await parts.pool.aclose()
     await parts.activity.aclose()
     await parts.topics.stop()
     await parts.reader.stop()

@@ -36,10 +36,11 @@ async def open_line(
     may take two seconds, as at any other end of the block.
     """
     line = Line(checked_urls(url), token if callable(token) else checked_token(token), inbox_bytes_max)
-    running = asyncio.create_task(line.connection.run(), name="tokenwire-line")
+    connection = line.connection
+    running = asyncio.create_task(connection.run(), name="tokenwire-line")
     try:
         async with asyncio.timeout(connect_s):
-            await line.connection.welcomed.wait()
+            await connection.welcomed.wait()
         if line.inbox.fault is not None and not line.connections:
             raise line.inbox.fault
         yield line

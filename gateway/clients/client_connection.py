@@ -69,11 +69,12 @@ class ClientConnection:
         self.socket = socket
         self._services = services
         self._rules = services.rules
+        self._metrics = services.metrics
         self.protocol = ClientProtocol(self._rules.prompt_limits, services.parts_room)
         now_s = services.clock.monotonic_s()
         outbox = ClientOutbox(self._rules.outbox_limits, services.held_bytes, now_s=socket.loop.time())
-        self.writer = ClientWriter(socket, outbox, self.evict, services.metrics.mode_reached)
-        socket.on_unblocked = services.metrics.blocked_s.observe
+        self.writer = ClientWriter(socket, outbox, self.evict, self._metrics.mode_reached)
+        socket.on_unblocked = self._metrics.blocked_s.observe
         limits = self._rules.connection_limits
         self._bucket = MessageBucket(limits.message_burst, limits.messages_per_s, now_s=now_s)
         self.requests: SessionRequests | None = None
@@ -110,7 +111,7 @@ class ClientConnection:
         try:
             while True:
                 frame = await self.socket.recv()
-                self._services.metrics.frames_in.inc()
+                self._metrics.frames_in.inc()
                 self._pong_until_s = None
                 messages = 0
                 for intent in self.protocol.receive(frame):
@@ -217,7 +218,7 @@ class ClientConnection:
                 draw=random.random(),  # spreads those who come back
             )
             if isinstance(admission, Refuse):
-                self._services.metrics.refused("admission")
+                self._metrics.refused("admission")
                 self.close(admission.code, retry_after_s=admission.retry_after_s)
                 return
             self.requests = SessionRequests(self._services, self.writer, token.user, self._tasks)
@@ -306,7 +307,7 @@ class ClientConnection:
             cursors=cursors if code.reconnect else {},
         )
         self.writer.last_words(words, code.number, code.reason)
-        self._services.metrics.closed(code.number)
+        self._metrics.closed(code.number)
         log.info("connection_closed", code=code.number, unsent_bytes=self.writer.outbox.unsent_bytes)
 
     def is_streaming(self) -> bool:
@@ -363,7 +364,7 @@ class ClientConnection:
     def report_frames(self) -> None:
         frames = self.writer.frames
         if frames != self._frames_reported:
-            self._services.metrics.frames_out.inc(frames - self._frames_reported)
+            self._metrics.frames_out.inc(frames - self._frames_reported)
             self._frames_reported = frames
 
     def forget(self) -> None:

@@ -127,12 +127,13 @@ class SessionAttachments:
 
     async def attach(self, session: str, wish: AttachWish, *, prompt_id: str = "", on_slow: OnSlow = "log") -> bool:
         """Follow a session; False after the client was told why not."""
-        limit = self._services.rules.connection_limits.sessions_per_connection_max
+        rules = self._services.rules
+        limit = rules.connection_limits.sessions_per_connection_max
         if session not in self._held and len(self._held) >= limit:
             self._writer.send(too_many_sessions(session, prompt_id, limit))
             return False
         try:
-            async with asyncio.timeout(self._services.rules.attach_s):
+            async with asyncio.timeout(rules.attach_s):
                 hub, plan, archived = await self.planned(SessionId(session), wish)
         except SessionTopicRefused as refusal:
             log.error("session_refused", reason=str(refusal))
@@ -225,7 +226,7 @@ class SessionAttachments:
             return
         if need == "skip":
             self._writer.send(GapMessage(session=held.hub.session, reason="skipped"))
-            self._services.metrics.skips.inc()
+            self._services.metrics.skipped()
             held.task = self._tasks.create_task(self.replayed(held, said.fold_from, Picture(since=said.fold_from)))
         else:
             held.task = self._tasks.create_task(self.replayed(held, said.fold_from))

@@ -76,7 +76,8 @@ class Upkeep:
             for connection in some:
                 if connection in self.connections:
                     look_at(connection, now_s, wall_s)
-                    modes[connection.writer.outbox.state] += 1
+                    writer = connection.writer
+                    modes[writer.outbox.state] += 1
         metrics.rolled_up.set(modes[OutboxState.ROLLUP])
         metrics.from_log.set(modes[OutboxState.LOG])
         metrics.connections.set(len(self.connections))

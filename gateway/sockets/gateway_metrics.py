@@ -61,6 +61,10 @@ class GatewayMetrics:
         """The gateway closed a connection."""
         self._evictions.labels(code=str(code)).inc()
 
+    def skipped(self) -> None:
+        """A client was not told a part of a session."""
+        self.skips.inc()
+
     def refused(self, where: str) -> None:
         """A socket was not let in."""
         self._refusals.labels(where=where).inc()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from infra.settings import Settings
-from infra.targets.model_catalogue import ModelCatalogue
+from infra.targets.model_catalogue import ModelCatalogue, Target
 from infra.targets.server_facts import ServerFacts
 from infra.targets.targets_file import CatalogueError, LoadedCatalogue, load_catalogue, load_file
 from schemas.tiers import Tiers
@@ -56,6 +56,11 @@ class CatalogueHolder:
     def current(self) -> ModelCatalogue:
         """The catalogue in force."""
         return self.loaded.catalogue
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """Its targets, by name."""
+        return self.loaded.targets
 
     @property
     def tiers(self) -> Tiers:

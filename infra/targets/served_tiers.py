@@ -34,14 +34,15 @@ def tiers_of(
     tiers = {**SHIPPED_TIERS, **built}
     listed = document.get("tiers", {})
     known = {*tiers, *(listed if isinstance(listed, dict) else ())}
-    default = tables.top.values.get("default_tier")
+    top = tables.top
+    default = top.values.get("default_tier")
     if default is not None and default not in known:
         findings.fault(
             "default_tier", f"names the tier {shown(default)}, which is not there", did_you_mean(default, tiers)
         )
-    path = tables.top.values.get("users")
+    path = top.values.get("users")
     users = read_users(folder / path, known, findings) if path is not None else {}
-    if default is None and path is None and not tables.top.states("default_tier"):
+    if default is None and path is None and not top.states("default_tier"):
         remedy = f"users whose tokens name no tier are refused; add default_tier to let them in, such as {OPEN.name}"
         findings.warn("the file", f"has neither default_tier nor users: {remedy}")
     findings.warn("the file", "says what users may use: it is checked, and holds nobody back in this version")

@@ -55,6 +55,11 @@ class LoadedCatalogue:
     tiers: Tiers = field(default_factory=Tiers, repr=False)
     """What users may use."""
 
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """Those of the catalogue, by name."""
+        return self.catalogue.targets
+
     def key_of(self, target: Target) -> SecretStr:
         """The key to call a target with; NO_KEY where none is needed."""
         return self.keys.get(target.name, NO_KEY)
@@ -145,7 +150,8 @@ def default_model(document: Mapping[str, Any], tables: FileTables, findings: Fin
     if listed == {}:
         remedy = 'add one, such as [models.chat] with targets = ["openai:gpt-4.1-mini"]'
         findings.fault("the file", "lists no models", remedy)
-    name: str = tables.top.values.get("default_model", "")
+    top = tables.top.values
+    name: str = top.get("default_model", "")
     if not name or not isinstance(listed, dict) or not listed:
         return next(iter(tables.models), "")
     if name not in listed:

@@ -87,8 +87,8 @@ class AttemptCalls:
             turn=turn.turn,
             attempt=attempt.number,
             run=attempt.run,
-            provider=attempt.call.provider.name,
-            model=attempt.call.target.model,
+            provider=attempt.provider,
+            model=attempt.target.model,
             cause=attempt.cause,
             cached=is_cached(attempt.call),
             from_seq=attempt.from_seq,
@@ -98,8 +98,9 @@ class AttemptCalls:
 
     def hedge_delay_s(self, attempt: Attempt) -> float | None:
         """After how long a silence of it another target is asked beside it; None: not at all."""
-        hedges = attempt.call.served.hedge and not attempt.from_seq and not is_cached(attempt.call)
-        return hedge_delay_s(self.first_tokens.get(attempt.call.target.name, ())) if hedges else None
+        call = attempt.call
+        hedges = call.served.hedge and not attempt.from_seq and not is_cached(call)
+        return hedge_delay_s(self.first_tokens.get(attempt.target.name, ())) if hedges else None
 
     def stream_of(
         self,
@@ -141,7 +142,7 @@ class AttemptCalls:
         self.running.inc()
         error, used = None, 0
         try:
-            request = attempt.request(usual_s=usual_first_token_s(self.first_tokens.get(attempt.call.target.name, ())))
+            request = attempt.request(usual_s=usual_first_token_s(self.first_tokens.get(attempt.target.name, ())))
             result = await stream.run(turn, request, attempt=attempt.number, run=attempt.run)
             error, used = result.failure, result.usage.input_tokens + result.usage.output_tokens
             if result.ttft_us is not None:
@@ -157,7 +158,7 @@ class AttemptCalls:
 
     def spoke_after(self, attempt: Attempt, first_token_s: float) -> None:
         """Note how long a target took to its first token, or at least would have taken."""
-        name = attempt.call.target.name
+        name = attempt.target.name
         self.first_tokens[name] = observed(self.first_tokens.get(name, ()), first_token_s)
 
 

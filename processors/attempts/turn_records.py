@@ -60,7 +60,7 @@ class TurnRecords:
 
     async def record_left(self, turn: OpenTurn, attempt: Attempt, result: StreamResult, reason: AttemptReason) -> None:
         """The record of a call that another one followed, or was faster than. Raises AppendFailed."""
-        price = self.calls.price_of(result.usage, attempt.call.target)
+        price = self.calls.price_of(result.usage, attempt.target)
         left = TurnEnded(
             turn=turn.turn,
             attempt=attempt.number,
@@ -93,7 +93,7 @@ class TurnRecords:
         if folded is None:
             return
         if turn.failed is not None:
-            run = next((run for run in folded.void_runs if run.run == turn.failed.attempt.run), None)
+            run = next((run for run in folded.void_runs if run.run == turn.failed.run), None)
             await self.record_failed(turn, run, None)
         called = {run.run for run in folded.void_runs} | {hedge.run for hedge in folded.hedges}
         if called - {folded.run} <= turn.recorded_runs:
@@ -140,7 +140,7 @@ class TurnRecords:
             turn.recorded_runs.add(hedge.run)
 
     async def record_once(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun, ended: TurnEnded | None) -> None:
-        if turn.failed is not None and turn.failed.attempt.run == run.run:
+        if turn.failed is not None and turn.failed.run == run.run:
             await self.record_failed(turn, run, ended)
         elif run.run not in turn.recorded_runs:
             await self.record_run(lane, turn, run, ended)
@@ -212,8 +212,8 @@ class TurnRecords:
             reason=ended.reason,
             cause=attempt.cause,
             error_code=ended.error.code if ended.error else "",
-            provider=attempt.call.provider.name,
-            model=attempt.call.target.model,
+            provider=attempt.provider,
+            model=attempt.target.model,
             usage=ended.usage,
             cost_nano_usd=ended.cost_nano_usd,
             price_version=ended.price_version,

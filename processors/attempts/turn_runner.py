@@ -175,7 +175,7 @@ class TurnRunner:
     async def end(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult) -> None:
         """Write the ending, the record and the closed entry, in this order. Raises RunVoided."""
         recorder = attempt.recorder
-        price = self.calls.price_of(result.usage, attempt.call.target)
+        price = self.calls.price_of(result.usage, attempt.target)
         ended = TurnEnded(
             turn=turn.turn,
             attempt=attempt.number,
@@ -237,8 +237,9 @@ class TurnRunner:
             usage = await self.records.estimated(lane, turn, fold.turns[turn.turn].current)
             started = folded.current.started
             target = self.calls.target_called(turn, started.provider, started.model)
-            if turn.failed is not None and turn.failed.attempt.run == folded.run:
-                usage = turn.failed.result.usage
+            failed = turn.failed
+            if failed is not None and failed.run == folded.run:
+                usage = failed.result.usage
         price = self.calls.price_of(usage, target)
         return TurnEnded(
             turn=turn.turn,

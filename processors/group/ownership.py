@@ -58,7 +58,7 @@ class Ownership:
         lost = [self.owners.pop(partition) for partition in list(self.owners) if partition not in kept]
         log.info("partitions_owned", owned=sorted(partitions), kept=len(kept), lost=len(lost), generation=generation)
         self.generation = generation
-        self.parts.runner.pool.set_share(frozenset(partitions), USER_PARTITIONS)
+        self.parts.pool.set_share(frozenset(partitions), USER_PARTITIONS)
         await asyncio.gather(*(self.give_up(owner, unbroken=unbroken) for owner in lost))
         for partition in kept:
             self.owners[partition].kept(generation)
@@ -133,13 +133,12 @@ class Ownership:
         return all(owner.ready.is_set() for owner in self.owners.values())
 
 
-def add_prompt_agent(app: Any, ownership: Ownership) -> Any:
-    """Wire the Faust agent that takes records off the prompts topic to it; returns the agent.
+def add_prompt_agent(app: Any, ownership: Ownership, prompts: str) -> Any:
+    """Wire the Faust agent that takes records off the topic of prompts to it; returns the agent.
 
     Faust's own acknowledgements mean nothing: what may be committed is known to the owner alone (see
     `processors.group.ordered_commits`). The agent raises nothing, so Faust never restarts it over a record.
     """
-    prompts = ownership.parts.names.prompts
     topic = app.topic(prompts, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     async def answer_prompts(stream: Any) -> None:

@@ -83,7 +83,7 @@ class CommandIntake:
 
     def hear_permit(self, delivery: Delivery) -> None:
         """Hear another worker's word about a permit; one that can't be read is left out: it is said again, or lost."""
-        desk = self.parts.runner.pool.desk
+        desk = self.parts.pool.desk
         try:
             command = decode_permit(delivery.value or b"")
             check_permit(command)

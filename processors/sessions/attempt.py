@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from infra.targets.model_catalogue import Target
 from processors.providers.decisions.answer_room import answer_room
 from processors.providers.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.provider import ChatRequest, ProviderBabbled, ProviderError
@@ -66,6 +67,16 @@ class Attempt:
     """Their text."""
 
     @property
+    def target(self) -> Target:
+        """Whom it asks."""
+        return self.call.target
+
+    @property
+    def provider(self) -> str:
+        """What whoever answers is called."""
+        return self.call.provider.name
+
+    @property
     def messages(self) -> tuple[ChatMessage, ...]:
         """What its provider is sent."""
         messages = self.history.messages
@@ -73,7 +84,7 @@ class Attempt:
 
     def request(self, *, usual_s: float | None) -> ChatRequest:
         """What its provider is asked. `usual_s`: the target's usual time to its first token, where it is known."""
-        target = self.call.target
+        target = self.target
         input_tokens = self.history.input_tokens + count_tokens(self.before, target.model)
         return ChatRequest(
             model=target.model,
@@ -95,7 +106,7 @@ class Attempt:
     @property
     def input_usage(self) -> Usage:
         """What it has cost to ask, by our own count."""
-        return estimated_usage(self.messages, "", self.call.target.model)
+        return estimated_usage(self.messages, "", self.target.model)
 
     def whole_text(self, result: StreamResult) -> str:
         """The visible text after it; empty where that is too long to be kept."""
@@ -109,6 +120,11 @@ class FailedCall:
     attempt: Attempt
     result: StreamResult
 
+    @property
+    def run(self) -> str:
+        """Which run of the turn it was."""
+        return self.attempt.run
+
     @cached_property
     def said(self) -> TextSoFar:
         """The visible text that it leaves."""
@@ -116,6 +132,6 @@ class FailedCall:
         return TextSoFar(
             text=text,
             chunks=self.attempt.from_seq + self.result.chunks,
-            tokens=count_tokens(text, self.attempt.call.target.model),
+            tokens=count_tokens(text, self.attempt.target.model),
             babbled=isinstance(self.result.failure, ProviderBabbled),
         )

@@ -57,6 +57,7 @@ class SessionLogs:
         """Keep nothing more of a lane's log: a new writer would read it anew."""
         if lane.writer is None:
             return
+        place = lane.writer.place
         self.conversations.forget(lane.writer.key)
-        if not lane.writer.place.shared:
-            self.appender.forget(lane.writer.place.topic)
+        if not place.shared:
+            self.appender.forget(place.topic)

@@ -10,7 +10,7 @@ import structlog
 from infra.targets.model_catalogue import Target
 from processors.targets.model_lines import Waiter
 from processors.targets.permit_asks import Ask, PermitAsks
-from processors.targets.permit_grants import PermitGrants
+from processors.targets.permit_grants import PermitGrants, PermitLine
 from processors.targets.target_states import TargetState, TargetStates
 from processors.writing.log_appender import WEATHER
 from processors.writing.word_queue import WordQueue
@@ -75,6 +75,10 @@ class PermitDesk:
     def end(self, ask: Ask, tokens_used: int = 0) -> None:
         """Return a permit, used or not."""
         self.asks.end(ask, tokens_used)
+
+    def lines(self) -> list[PermitLine]:
+        """Those who wait elsewhere, by target."""
+        return list(self.grants.lines.values())
 
     def on_share(self, lost: list[TargetState]) -> None:
         """This worker owns other partitions than before; of `lost` it holds no part any more."""

@@ -47,6 +47,11 @@ class ForeignCall:
     seen: SeenCall | None = None
     """What the target's limit knows of it, once it has a place."""
 
+    @property
+    def target(self) -> str:
+        """Whom it is for."""
+        return self.state.target.name
+
 
 @dataclass(slots=True, eq=False)
 class PermitLine:
@@ -115,7 +120,7 @@ class PermitGrants:
         call.phase = "granted"
         call.state.in_flight += 1
         now_s, limit = self.clock.monotonic_s(), call.state.limit
-        worker = (call.state.target.name, call.permit.rpartition("-")[0])
+        worker = (call.target, call.permit.rpartition("-")[0])
         if worker not in self.seen:
             self.seen = {one: at_s for one, at_s in self.seen.items() if now_s - at_s <= SEEN_S}
             limit.see_more()
@@ -126,7 +131,7 @@ class PermitGrants:
         """Send it away."""
         self.step_out(call)
         del self.calls[call.permit]
-        refused = PermitRefused(permit=call.permit, target=call.state.target.name, retry_after_s=retry_after_s)
+        refused = PermitRefused(permit=call.permit, target=call.target, retry_after_s=retry_after_s)
         self.carry(call.reply_partition, refused)
 
     def on_returned(self, returned: PermitReturned) -> bool:
@@ -184,12 +189,12 @@ class PermitGrants:
         )
 
     def step_out(self, call: ForeignCall) -> None:
-        line = self.lines.get(call.state.target.name)
+        line = self.lines.get(call.target)
         if line is not None:
             line.leave(call)
             if not line.calls:
-                del self.lines[call.state.target.name]
+                del self.lines[call.target]
 
     def tell_granted(self, call: ForeignCall) -> None:
-        name = call.state.target.name
-        self.carry(call.reply_partition, PermitGranted(permit=call.permit, target=name, holder=call.holder))
+        granted = PermitGranted(permit=call.permit, target=call.target, holder=call.holder)
+        self.carry(call.reply_partition, granted)

@@ -100,7 +100,8 @@ class PlaceDispatch:
         if self.desk is not None:
             self.desk.tidy()
         look_at_s = math.inf
-        lines: list[ModelLine | PermitLine] = [*self.lines.values(), *self.foreign_lines()]
+        foreign = self.desk.lines() if self.desk is not None else []
+        lines: list[ModelLine | PermitLine] = [*self.lines.values(), *foreign]
         heads = [(line.order.first, line) for line in lines if line.order.first is not None]
         heapify(heads)
         kept: set[str] = set()
@@ -112,9 +113,6 @@ class PlaceDispatch:
             elif line.order.first is not None:
                 heappush(heads, (line.order.first, line))
         self.set_timer(min(look_at_s, self.desk.due_at_s if self.desk is not None else math.inf))
-
-    def foreign_lines(self) -> list[PermitLine]:
-        return list(self.desk.grants.lines.values()) if self.desk is not None else []
 
     def serve_own(self, line: ModelLine, kept: set[str]) -> float | None:
         """Serve the first of a model's line. None: it has its outcome; else when it is worth looking again."""

@@ -150,10 +150,10 @@ class TargetPool(PlaceDispatch):
             self.line_of(call.served).durations_s.append(now_s - call.started_s)
         event = verdict(call, error, spoke=spoke)
         if event is not None:
-            before = state.breaker.phase
-            state.breaker = after(state.breaker, event, now_s)
-            if state.breaker.phase is not before:
-                log.warning("breaker_changed", target=call.target.name, phase=state.breaker.phase.value)
+            before, breaker = state.breaker, after(state.breaker, event, now_s)
+            state.breaker = breaker
+            if breaker.phase is not before.phase:
+                log.warning("breaker_changed", target=call.target.name, phase=breaker.phase.value)
         self.dispatch()
 
     def tell_limit(self, call: Call, outcome: CallOutcome, chunks: int) -> None:

@@ -82,7 +82,7 @@ class AttemptLoop:
 
     async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
         await self.parts.logs.open(lane)
-        return await self.parts.runner.calls.route_of(lane, turn)
+        return await self.parts.calls.route_of(lane, turn)
 
     async def attempted(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute) -> bool:
         return await self.parts.suspects.leaving(lane, turn, self.run_once(lane, turn, attempt, route))
@@ -118,7 +118,7 @@ class AttemptLoop:
             await self.end_here(lane, turn, route.no_target_ending(error.reason))
             return None
         if call is None:
-            await self.parts.runner.records.close(lane, turn)
+            await self.parts.records.close(lane, turn)
             return None
         turn.begin_place(self.parts.clock.monotonic_s())
         attempt = None
@@ -131,7 +131,7 @@ class AttemptLoop:
                     return attempt
         finally:
             if attempt is None:
-                self.parts.runner.pool.give_back(call)
+                self.parts.pool.give_back(call)
         await self.end_here(lane, turn, ending_of_stop(turn.entry.stop))
         return None
 
@@ -192,7 +192,7 @@ class AttemptLoop:
             folded = lane.log().folded(turn.turn)
             if folded is not None and folded.ended is not None:
                 await asyncio.sleep(RECORD_GRACE_S)  # its worker knows more about it than the log and records it first
-                await self.parts.runner.records.close(lane, turn)
+                await self.parts.records.close(lane, turn)
                 return True
             if turn.entry.cancel_requested:
                 await self.parts.runner.end_unstarted(lane, turn, ending_of_stop(turn.entry.stop))

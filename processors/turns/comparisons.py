@@ -60,7 +60,7 @@ class Comparisons:
                 return
             log.info("comparison_ended", turn=comparison.turn, mode=comparison.mode)
             await lane.log().append([comparison], since_ms=turn.since_ms)
-            self.parts.runner.conversations.forget(lane.log().key)
+            self.parts.conversations.forget(lane.log().key)
         if comparison.mode == "first":
             others = (other for other in of_prompt(lane, prompt) if other.turn != comparison.turn)
             await self.stops.stop(lane, others, "lost_comparison")

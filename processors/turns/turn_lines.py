@@ -48,9 +48,9 @@ class TurnLines:
         """Start a turn that is not in the line yet and need not wait for anything; False: it has to."""
         line = [*lane.line(), turn.as_line_turn()]
         starting = may_start(line, prompts_max=self.parts.limits.session_parallel_max)
-        if len(line) - 1 not in starting or self.parts.runner.pool.full:
+        if len(line) - 1 not in starting or self.parts.pool.full:
             return False
-        route = await self.parts.runner.calls.route_of(lane, turn)
+        route = await self.parts.calls.route_of(lane, turn)
         call = route.reserve_now() if self.parts.suspects.enter_now(turn) else None
         if call is None:
             self.parts.suspects.leave(turn)
@@ -79,7 +79,7 @@ class TurnLines:
 
     def drop(self, lane: SessionLane, turn: OpenTurn, call: Call) -> None:
         """A turn did not begin: nothing of it stays behind here."""
-        self.parts.runner.pool.give_back(call)
+        self.parts.pool.give_back(call)
         self.parts.suspects.leave(turn)
         lane.leave(turn)
         turn.note(TurnEvent.DROPPED)
@@ -113,7 +113,7 @@ class TurnLines:
     def left(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> None:
         """A turn's task is done: it is over, or another owner's, or it has put itself back into the line."""
         if call is not None:
-            self.parts.runner.pool.give_back(call)
+            self.parts.pool.give_back(call)
         if turn.over and turn.started_s is not None:
             self.typical_turn_s = smoothed(self.typical_turn_s, self.parts.clock.monotonic_s() - turn.started_s)
         self.parts.suspects.leave(turn)

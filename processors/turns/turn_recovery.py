@@ -136,7 +136,7 @@ class TurnRecovery:
         log.info("turn_recovered", turn=turn.turn, decision=type(decision).__name__, attempt=turn.entry.attempt)
         match decision:
             case Close():
-                await self.parts.runner.records.close(lane, turn)
+                await self.parts.records.close(lane, turn)
             case Stop():
                 await self.parts.runner.end_unstarted(lane, turn, ending_of_stop(turn.entry.stop))
             case Expire():
@@ -164,7 +164,7 @@ class TurnRecovery:
         folded = lane.log().folded(turn.turn)
         log.info("turn_taken_up", turn=turn.turn, attempt=entry.attempt)
         if folded is not None and folded.ended is not None:
-            await self.parts.runner.records.close(lane, turn)
+            await self.parts.records.close(lane, turn)
             return
         await self.queue_if_new(lane, turn, known=folded is not None)
         if folded is not None and folded.attempt:

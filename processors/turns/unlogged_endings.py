@@ -49,7 +49,7 @@ class UnloggedEndings:
             await self.turn_away(lane, turn, refusal)
             return
         await self.parts.dead_letters.keep_prompt(turn.prompt, self.tasks.partition, reason=CODE, message=str(refusal))
-        await self.parts.runner.records.record_failed(turn, None, None)
+        await self.parts.records.record_failed(turn, None, None)
         error = TurnError(code=CODE, message="The cluster refuses to keep a log for this session.")
         ended = await self.recorded(lane, turn, "error", error)
         await lane.journal.write(closed(turn.entry, ended.reason, -1, ended.at_us))
@@ -76,7 +76,7 @@ class UnloggedEndings:
             metadata=turn.prompt.metadata,
             at_us=self.parts.clock.now_us(),
         )
-        await self.parts.runner.records.record_run(lane, turn, None, ended)
+        await self.parts.records.record_run(lane, turn, None, ended)
         return ended
 
     def tell(self, lane: SessionLane, turn: OpenTurn, ended: TurnEnded, *, retry_after_s: float = 0.0) -> None:
@@ -84,4 +84,4 @@ class UnloggedEndings:
         if not turn.entry.index:
             self.parts.activity.refuse(lane.key, turn.prompt.prompt_id, retry_after_s=retry_after_s)
         turn.note(TurnEvent.ENDED)
-        self.parts.runner.turns.labels(reason=ended.reason).inc()
+        self.parts.runner.count(ended, None)

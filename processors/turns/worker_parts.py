@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from infra.clock import Clock
 from infra.kafka.log_client import LogClient
 from infra.kafka.session_topics import SessionTopics
+from processors.attempts.turn_calls import TurnCalls
+from processors.attempts.turn_records import TurnRecords
 from processors.attempts.turn_runner import TurnRunner
+from processors.sessions.conversation import Conversations
 from processors.sessions.decisions.recovery import LEASE_US
 from processors.sessions.session_logs import SessionLogs
+from processors.targets.target_pool import TargetPool
 from processors.turns.answer_scorer import AnswerScorer
 from processors.turns.suspect_line import SuspectLine
 from processors.writing.activity_teller import ActivityTeller
@@ -59,6 +63,10 @@ class WorkerParts:
     topics: SessionTopics
     logs: SessionLogs
     runner: TurnRunner
+    calls: TurnCalls
+    records: TurnRecords
+    pool: TargetPool
+    conversations: Conversations
     dead_letters: DeadLetterWriter
     activity: ActivityTeller
     clock: Clock

@@ -139,6 +139,11 @@ class BatchPlace:
         return self.folder / f"{self.digest}.cancelled"
 
     @property
+    def cancelled(self) -> bool:
+        """Whether the flag is up."""
+        return self.flag.exists()
+
+    @property
     def sender_at_work(self) -> bool:
         """Whether somebody sends it at this moment."""
         if not self.lock.exists():
@@ -191,7 +196,7 @@ class BatchLedger:
     @property
     def cancelled(self) -> bool:
         """Whether no further line is to be sent."""
-        return self.place.flag.exists()
+        return self.place.cancelled
 
     def begin(self, line: int, prompt: PromptSubmitted, *, retry_of: str = "") -> bool:
         """Mark a line that is about to be published; False: the batch was cancelled, leave it."""

@@ -96,6 +96,10 @@ class BatchWatch:
                 known.state, known.reason = "ended", finished.reason
                 known.output_tokens, known.cost_nano_usd = finished.usage.output_tokens, finished.cost_nano_usd
 
+    def cancel(self) -> None:
+        """Keep the batch's sender from sending more. Raises OSError."""
+        self.view.place.cancel()
+
     @property
     def open_lines(self) -> list[WatchedLine]:
         """Those of which more is to come."""

@@ -140,8 +140,8 @@ def figures_of_path(waves: Sequence[Wave], method: Method) -> PathFigures:
     bunched = sum(gap_ms < BUNCHED_SHARE * method.pace_ms for gap_ms in gaps_ms)
     seconds = sum(wave.seconds for wave in waves)
     cpu_s: dict[str, float] = {}
-    for wave in waves:
-        for name, used_s in wave.cpu.cpu_s.items():
+    for cpu in (wave.cpu for wave in waves):
+        for name, used_s in cpu.cpu_s.items():
             cpu_s[name] = cpu_s.get(name, 0.0) + used_s
     watched_s = sum(wave.cpu.seconds for wave in waves)
     tokens = sum(len(answer.arrivals_s) for answer in good)

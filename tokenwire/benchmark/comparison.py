@@ -86,13 +86,18 @@ def band_of(name: str) -> Band | None:
 
 def differences_of_load(old: Report, new: Report) -> list[str]:
     """Where other programs took clearly more or less of the machine: a regression may be theirs."""
-    before = {level.streams: level.through.cpu_percent.get(OTHERS, 0.0) for level in old.levels}
-    found = []
-    for level in new.levels:
-        then, now = before.get(level.streams), level.through.cpu_percent.get(OTHERS, 0.0)
+    before, found = cpu_of_others(old), []
+    for streams, now in cpu_of_others(new).items():
+        then = before.get(streams)
         if then is not None and abs(now - then) > OTHERS_PERCENT_MAX:
-            found.append(f"other programs at {level.streams} streams: {then:.0f} % of a core then, {now:.0f} % now")
+            found.append(f"other programs at {streams} streams: {then:.0f} % of a core then, {now:.0f} % now")
     return found
+
+
+def cpu_of_others(report: Report) -> dict[int, float]:
+    """What other programs took, in percent of a core, by the number of streams."""
+    paths = ((level.streams, level.through) for level in report.levels)
+    return {streams: path.cpu_percent.get(OTHERS, 0.0) for streams, path in paths}
 
 
 def compared(name: str, old: float, new: float) -> ComparedFigure:

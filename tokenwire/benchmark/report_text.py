@@ -86,7 +86,8 @@ def cpu_rows(levels: Sequence[LevelFigures]) -> Iterable[tuple[str, ...]]:
     names = list(dict.fromkeys(name for level in levels for name in level.through.cpu_percent))
     yield ("streams", *names)
     for level in levels:
-        yield (str(level.streams), *(f"{level.through.cpu_percent.get(name, 0.0):.0f}" for name in names))
+        through = level.through
+        yield (str(level.streams), *(f"{through.cpu_percent.get(name, 0.0):.0f}" for name in names))
 
 
 def pair(spread: Spread | None) -> tuple[str, str]:

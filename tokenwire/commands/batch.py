@@ -73,7 +73,7 @@ def described(view: LedgerView) -> dict[str, Any]:
         "sent": len(view.marks),
         "at": datetime.fromtimestamp(at_us / 1e6, UTC).isoformat(sep=" ", timespec="seconds"),
         "being_sent": view.place.sender_at_work,
-        "cancelled": view.place.flag.exists(),
+        "cancelled": view.place.cancelled,
     }
 
 
@@ -131,7 +131,7 @@ async def cancel_open(settings: Any, progress: BatchProgress, limit_s: float) ->
     from schemas.prompts import PromptCancelled
 
     watch = progress.watch
-    watch.view.place.cancel()  # first: what is marked from here on is not sent
+    watch.cancel()  # first: what is marked from here on is not sent
     watch.look()
     lines = watch.open_lines
     producer = PromptProducer(settings)

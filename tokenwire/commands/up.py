@@ -57,7 +57,7 @@ class UpOptions:
     def made_up(self) -> list[bool]:
         from infra.targets.presets import is_simulated
 
-        return [is_simulated(target) for target in self.models.catalogue.targets.values()]
+        return [is_simulated(target) for target in self.models.targets.values()]
 
 
 @click.command()
@@ -189,11 +189,11 @@ def brokers_ready(cluster: EmbeddedCluster, plan: LaunchPlan) -> Callable[[Embed
 def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions) -> LaunchPlan:
     from tokenwire.line.launch_plan import LaunchPlan
 
-    source = options.models.source
+    models, source = options.models, options.models.source
     if options.simulated:
         answers_from = "the simulated provider (set OPENAI_API_KEY or TOKENWIRE_PROVIDER_URL for a real model)"
     elif source is not None:
-        answers_from = f"{', '.join(options.models.catalogue.known_models)} (as {source} says)"
+        answers_from = f"{', '.join(models.catalogue.known_models)} (as {source} says)"
     else:
         model = "the server's own model" if settings.asks_server and not settings.model else settings.default_model
         answers_from = f"{model} at {settings.provider_base_url or OPENAI_ADDRESS}"
@@ -205,9 +205,7 @@ def plan_of(settings: Settings, ports: LinePorts, kafka: str, options: UpOptions
         simulated=options.simulated,
         answers_from=answers_from,
         own_environment=os.environ,
-        key_variables=frozenset(
-            target.key_env for target in options.models.catalogue.targets.values() if target.key_env
-        ),
+        key_variables=frozenset(target.key_env for target in models.targets.values() if target.key_env),
     )
 
 
@@ -217,7 +215,8 @@ async def supervise(plan: LaunchPlan, brokers: Sequence[BrokerStart], held: Held
     from infra.embedded.supervisor import Supervisor
     from tokenwire.line.restart_requests import serve_restarts
 
-    token = "" if plan.settings.clickhouse else reader_token(plan.settings.home)  # damaged: said before anything runs
+    home = plan.settings.home
+    token = "" if plan.settings.clickhouse else reader_token(home)  # damaged: said before anything runs
     if token and (lacking := Confinement(landlock_version()).lacking):
         click.echo(f"Queries of readers run less confined than they could: {lacking}.", err=True)
 
@@ -231,11 +230,11 @@ async def supervise(plan: LaunchPlan, brokers: Sequence[BrokerStart], held: Held
     children = plan.children(brokers)
     supervisor = Supervisor(
         children,
-        logs_folder=plan.settings.home.absolute() / "logs",
+        logs_folder=home.absolute() / "logs",
         say=lambda sentence: click.echo(sentence, err=True),
         on_all_ready=on_all_ready,
     )
-    async with serve_restarts(supervisor, [spec.name for spec in children], plan.settings.home) as control:
+    async with serve_restarts(supervisor, [spec.name for spec in children], home) as control:
         return await supervisor.run()
 
 

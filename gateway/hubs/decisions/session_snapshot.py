@@ -79,7 +79,7 @@ def newest_within(newest_first: Iterable[SnapshotTurn], chars_max: int) -> list[
 def told_turn(turn: FoldedTurn) -> SnapshotTurn:
     """A turn of the log, in one piece."""
     asked = turn.messages[-1].content
-    ended = turn.ended
+    current, ended = turn.current, turn.ended
     return SnapshotTurn(
         turn=turn.queued.turn,
         prompt_id=turn.queued.prompt_id,
@@ -87,7 +87,7 @@ def told_turn(turn: FoldedTurn) -> SnapshotTurn:
         input_chars=len(asked) if len(asked) > TOLD_INPUT_CHARS_MAX else 0,
         model=turn.queued.model,
         attempt=turn.attempt,
-        provider=turn.current.started.provider if turn.current else "",
+        provider=current.started.provider if current else "",
         next_seq=turn.next_seq,
         text=turn.text,
         index=turn.queued.index,

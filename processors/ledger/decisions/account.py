@@ -60,16 +60,7 @@ SETTLED_KEPT_MAX: Final = 64
 class Account:
     """One user's. Owned by one task; the only one to change it."""
 
-    __slots__ = (
-        "at_us",
-        "blocked",
-        "commands_to",
-        "forgotten_at_us",
-        "runs",
-        "settled",
-        "usage",
-        "user",
-    )
+    __slots__ = ("at_us", "blocked", "commands_to", "forgotten_at_us", "runs", "settled", "usage", "user")
 
     def __init__(self, snapshot: LedgerSnapshot) -> None:
         """As it was when the snapshot was taken; for a new user, an empty one."""
@@ -107,13 +98,7 @@ class Account:
         self.usage.requests.undo(1, at_us)
 
     def reserve(
-        self,
-        tier: Tier,
-        run: RunAccount,
-        *,
-        turn_tokens: int = 0,
-        priced: bool = True,
-        now_us: int,
+        self, tier: Tier, run: RunAccount, *, turn_tokens: int = 0, priced: bool = True, now_us: int
     ) -> Verdict:
         """Reserve `run.held` for a run before its call. Repeating it changes nothing.
 

@@ -37,8 +37,9 @@ def restored(snapshot: LedgerSnapshot, entries: Iterable[TurnAccount], tier: Tie
             key = (run.turn, run.run)
             runs[key] = joined(runs[key], run) if key in runs else run
     news = [run for key, run in runs.items() if key in account.open or not account.is_settled(run)]
+    requests = account.usage.requests
     for at_us in sorted(counted.values()):
-        account.usage.requests.add(1, at_us)
+        requests.add(1, at_us)
     for at_us, run in sorted(changes_of(news), key=lambda change: change[0]):
         if run.settled_at_us:
             account.settle(tier, run, run.used, at_us)

@@ -17,12 +17,7 @@ from typing import Final
 
 import msgspec
 
-from processors.sessions.decisions.admission import (
-    CANCEL_REMEMBERED_S,
-    body_hash_of,
-    cancelled_entry,
-    queued_entry,
-)
+from processors.sessions.decisions.admission import CANCEL_REMEMBERED_S, body_hash_of, cancelled_entry, queued_entry
 from processors.sessions.decisions.busy_session import WHILE_BUSY, Supersede
 from processors.sessions.decisions.recovery import closed
 from schemas.journal import ENDED_KEPT_S, JournalEntry, StopKind
