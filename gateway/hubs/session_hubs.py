@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 import structlog
@@ -64,38 +64,32 @@ class SessionSource:
     keys: CursorKeys
 
 
+@dataclass(eq=False)
 class SessionHubs:
     """The registry."""
 
-    def __init__(
-        self,
-        source: SessionSource,
-        clock: Clock,
-        *,
-        message_bytes_max: int = MESSAGE_BYTES_MAX,
-        rings_bytes_max: int = RINGS_BYTES_MAX,
-        on_relay: Callable[[int], None] = unheard,
-        on_wish: Callable[[SessionHub], None] = unheard,
-        on_forgotten: Callable[[str], None] = unheard,
-    ) -> None:
-        self._source = source
-        self._clock = clock
-        self._message_bytes_max = message_bytes_max
-        self._rings_bytes_max = rings_bytes_max
-        self.hubs: dict[SessionKey, SessionHub] = {}
-        self._openings: dict[SessionKey, asyncio.Task[SessionHub]] = {}
-        self._reading = asyncio.Semaphore(OPENINGS_MAX)
-        self.past = SharedPast(source.log_client, source.reader)
-        self.absent = AbsentSessions(source.topics, source.reader, clock, self.appeared, self.refused)
-        self._on_relay = on_relay
-        self._on_wish = on_wish
-        self._on_forgotten = on_forgotten
-        """Told the topic of a session of which nothing is to stay."""
+    source: SessionSource
+    clock: Clock
+    _: KW_ONLY
+    message_bytes_max: int = MESSAGE_BYTES_MAX
+    rings_bytes_max: int = RINGS_BYTES_MAX
+    on_relay: Callable[[int], None] = unheard
+    on_wish: Callable[[SessionHub], None] = unheard
+    on_forgotten: Callable[[str], None] = unheard
+    """Told the topic of a session of which nothing is to stay."""
+    hubs: dict[SessionKey, SessionHub] = field(default_factory=dict, init=False)
+    _openings: dict[SessionKey, asyncio.Task[SessionHub]] = field(default_factory=dict, init=False)
+    _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OPENINGS_MAX), init=False)
+
+    def __post_init__(self) -> None:
+        topics, reader = self.source.topics, self.source.reader
+        self.past = SharedPast(self.source.log_client, reader)
+        self.absent = AbsentSessions(topics, reader, self.clock, self.appeared, self.refused)
 
     def signer(self, key: SessionKey) -> CursorSigner:
         """The signer of a session's cursors."""
         hub = self.hubs.get(key)
-        return hub.teller.signer if hub is not None else CursorSigner(self._source.keys, key)
+        return hub.teller.signer if hub is not None else CursorSigner(self.source.keys, key)
 
     async def open(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
         """The hub of a user's session, made if absent. `said`: a verified cursor that shows where folding may begin.
@@ -106,7 +100,7 @@ class SessionHubs:
         hub = self.hubs.get(key)
         if hub is not None:
             hub.idle_since_s = None
-            self._source.reader.attached(key)
+            self.source.reader.attached(key)
             return hub
         opening = self._openings.get(key)
         if opening is None:
@@ -125,7 +119,7 @@ class SessionHubs:
             log.info("session_not_opened", error=type(done.exception()).__name__)
 
     async def make(self, user: UserId, session: SessionId, said: SignedPosition | None) -> SessionHub:
-        key, source = session_key_of(user, session), self._source
+        key, source = session_key_of(user, session), self.source
         session_log = await self.absent.found(key, user, was_there=said is not None)
         if not session_log.epoch:
             return self.opened_hub(self.hub_of(user, session, session_log, b"", 0))
@@ -152,7 +146,7 @@ class SessionHubs:
         self, user: UserId, session: SessionId, session_log: SessionLog, epoch: bytes, starts_at: int
     ) -> SessionHub:
         key = session_key_of(user, session)
-        teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self._message_bytes_max)
+        teller = SessionTeller(session, epoch, self.signer(key), message_bytes_max=self.message_bytes_max)
         tells_from = NOTHING_YET if epoch else LogPosition(0)
         reading = SessionReading(teller, starts_at=starts_at, tells_from=tells_from)
         hub = SessionHub(
@@ -162,14 +156,14 @@ class SessionHubs:
             reading,
             user=user,
             on_lost=self.lose,
-            on_relay=self._on_relay,
-            on_wish=self._on_wish,
+            on_relay=self.on_relay,
+            on_wish=self.on_wish,
         )
         hub.ring.bound(self.ring_bytes_max())
         return hub
 
     def opened_hub(self, hub: SessionHub) -> SessionHub:
-        hub.idle_since_s = self._clock.monotonic_s()
+        hub.idle_since_s = self.clock.monotonic_s()
         self.hubs[hub.key] = hub
         hub.heed()
         return hub
@@ -180,8 +174,8 @@ class SessionHubs:
         if hub is None or not hub.is_absent:
             return
         hub.found(session_log, epoch_digest(session_log.epoch))
-        if self._source.reader.follow(session_log.place, key, 0, hub):
-            hub.joined(self._source.reader)
+        if self.source.reader.follow(session_log.place, key, 0, hub):
+            hub.joined(self.source.reader)
         else:
             hub.lost("log_lost")
 
@@ -197,14 +191,14 @@ class SessionHubs:
             return 0.0
         wait_s = 0.0
         if not self.absent.logs.was_prompted(hub.key):
-            wait_s = new_sessions.begin(hub.user, self._clock.monotonic_s())
+            wait_s = new_sessions.begin(hub.user, self.clock.monotonic_s())
         if not wait_s:
             self.absent.prompted(hub.key)
         return wait_s
 
     async def join(self, hub: SessionHub, end: int) -> None:
         """Fold the past and follow from there, catching up while others move a shared partition on."""
-        source, place, reading = self._source, hub.place, hub.reading
+        source, place, reading = self.source, hub.place, hub.reading
         for _ in range(JOIN_ATTEMPTS_MAX):
             async for records in session_records(source.log_client, hub.log, hub.key, reading.position.offset, end):
                 for record in records:
@@ -220,11 +214,11 @@ class SessionHubs:
 
     def ring_bytes_max(self) -> int:
         """A session's share of the memory for newest messages."""
-        return max(RING_BYTES_MIN, min(RING_BYTES_MAX, self._rings_bytes_max // max(1, len(self.hubs))))
+        return max(RING_BYTES_MIN, min(RING_BYTES_MAX, self.rings_bytes_max // max(1, len(self.hubs))))
 
     def drop(self, hub: SessionHub) -> None:
         """Forget a hub: nobody needs it, or its log is lost."""
-        self._source.reader.unfollow(hub.place, hub.key)
+        self.source.reader.unfollow(hub.place, hub.key)
         self.absent.leave(hub.key)
         if self.is_open(hub):
             del self.hubs[hub.key]
@@ -235,9 +229,9 @@ class SessionHubs:
         self.forget_log(hub)
 
     def forget_log(self, hub: SessionHub) -> None:
-        self._source.topics.forget(hub.key)
+        self.source.topics.forget(hub.key)
         if not hub.place.shared:
-            self._on_forgotten(hub.place.topic)
+            self.on_forgotten(hub.place.topic)
 
     def all(self) -> list[SessionHub]:
         """Those that are open now."""
