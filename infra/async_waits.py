@@ -1,11 +1,45 @@
-"""Two waits that many owners of tasks make: until tasks have ended, and for an event, but no longer than so long."""
+"""Waits that many make: until tasks have ended, for an event but no longer than so long, and until work is done."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-__all__ = ["end_tasks", "set_within"]
+from infra.decisions.backoff import Backoff
+
+__all__ = ["done_at_last", "end_tasks", "set_within"]
+
+Done = TypeVar("Done")
+Failure = TypeVar("Failure", bound=Exception)
+
+
+def untold(_: Exception, __: float) -> None:
+    """For failures that nobody need hear of."""
+
+
+async def done_at_last(
+    work: Callable[[], Awaitable[Done]],
+    backoff: Backoff,
+    passing: tuple[type[Failure], ...],
+    on_failed: Callable[[Failure, float], object] = untold,
+) -> Done:
+    """Do work until it does not fail, with pauses. `passing`: failures after which it may be done again.
+
+    `on_failed` hears of each of these and how long the pause is. Raises what else the work raises, and the last try's
+    failure. Cancellation: as the work's; there may have been a try.
+    """
+    failures = 0
+    while True:
+        try:
+            return await work()
+        except passing as error:
+            failures += 1
+            if failures >= backoff.tries_max:
+                raise
+            pause_s = backoff.pause_s(failures)
+            on_failed(error, pause_s)
+        await asyncio.sleep(pause_s)
 
 
 async def end_tasks(*tasks: asyncio.Task[Any] | None) -> None:

@@ -19,6 +19,7 @@ from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.log_reader import LogReader, PastReader
 from infra.async_waits import end_tasks
 from infra.clock import Clock
+from infra.decisions.backoff import Backoff
 from infra.kafka.log_client import LogError, LogRecord, UnknownLog
 from schemas.identifiers import SessionKey
 from schemas.topics import LogPlace, TopicNames
@@ -27,7 +28,7 @@ __all__ = ["AccessReader", "TimedReader"]
 
 log = structlog.get_logger(__name__)
 
-RETRY_S: Final = 1.0
+ACCESS_BACKOFF: Final = Backoff(1.0)
 EVERYBODY: Final = SessionKey("access")
 PARTITION: Final = 0
 
@@ -68,7 +69,7 @@ class AccessReader:
     async def keep_following(self) -> None:
         while True:
             await self.wanted.wait()
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(ACCESS_BACKOFF.pause_s())
             try:
                 await self.follow_missing()
             except LogError as error:

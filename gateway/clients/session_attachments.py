@@ -39,6 +39,7 @@ from gateway.sockets.client_tasks import TaskOwner
 from gateway.sockets.client_writer import ClientWriter
 from gateway.sockets.decisions.client_outbox import OutboxEvent
 from infra.clickhouse.decisions.archived_turns import ArchivedTurn
+from infra.decisions.backoff import Backoff
 from infra.kafka.log_client import LogError, LogUnavailable, OffsetOutOfRange
 from infra.kafka.session_topics import SessionTopicRefused, SessionTopicsUnavailable
 from schemas.client_messages import OnSlow
@@ -51,7 +52,7 @@ __all__ = ["SessionAttachments"]
 log = structlog.get_logger(__name__)
 
 REFUSED_RETRY_S: Final = 60.0
-REPLAY_PAUSE_S: Final = 0.5
+REPLAY_BACKOFF: Final = Backoff(0.5)
 """Between attempts of a replay while Kafka does not answer."""
 
 
@@ -202,7 +203,7 @@ class SessionAttachments:
                     fold_from, picture = await held.replay_snapshot(past, picture), None
                 await held.replay(past, fold_from)
             except LogUnavailable:
-                await asyncio.sleep(REPLAY_PAUSE_S)
+                await asyncio.sleep(REPLAY_BACKOFF.pause_s())
             except LogError as error:
                 held.task = None
                 cut = isinstance(error, OffsetOutOfRange) and fold_from < error.start

@@ -17,6 +17,7 @@ from gateway.fetching.active_sessions import ActiveSessions
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.log_reader import LogReader, PastReader
 from infra.async_waits import end_tasks
+from infra.decisions.backoff import Backoff
 from infra.kafka.log_client import LogError, LogRecord
 from schemas.codec import decode_activity
 from schemas.errors import MalformedRecord
@@ -27,7 +28,7 @@ __all__ = ["ActivityReader"]
 
 log = structlog.get_logger(__name__)
 
-RETRY_S: Final = 1.0
+ACTIVITY_BACKOFF: Final = Backoff(1.0)
 """Between attempts to learn where the topic ends."""
 WHOLE_PARTITION: Final = SessionKey("activity")
 
@@ -69,7 +70,7 @@ class ActivityReader:
             except LogError as error:
                 log.info("activity_not_followed", error=type(error).__name__, partitions=len(self.missing))
                 self.wanted.set()
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(ACTIVITY_BACKOFF.pause_s())
 
     def take(self, record: LogRecord) -> None:
         """Hear one word. What does not decode is passed over: it is a hint."""

@@ -32,10 +32,10 @@ from gateway.fetching.decisions.open_turns import OpenTurns
 from gateway.fetching.decisions.resume_cursor import GapReason
 from gateway.fetching.followed_partitions import FollowedPartitions
 from gateway.fetching.leader_fetcher import (
+    OUTAGE_BACKOFF,
     PARTITION_BYTES_MAX,
     PARTITION_PAUSE_S,
     LeaderFetcher,
-    outage_pause_s,
     reader_loop,
 )
 from gateway.fetching.log_reader import LogFollower
@@ -210,7 +210,7 @@ class FetchSessionReader:
                 self._failed_look_ups += 1
                 if self._failed_look_ups == 1:
                     log.warning("leaders_unknown", error=type(error).__name__)
-                await asyncio.sleep(outage_pause_s(self._failed_look_ups))
+                await asyncio.sleep(OUTAGE_BACKOFF.pause_s(self._failed_look_ups))
                 continue
             self._failed_look_ups = 0
             self.place(asked, answer)

@@ -21,15 +21,16 @@ from aiokafka.errors import FetchSessionIdNotFound, InvalidFetchSessionEpoch, Ka
 
 from gateway.fetching.decisions.fetch_session import FetchSession, pause_s
 from infra.async_waits import end_tasks, set_within
+from infra.decisions.backoff import Backoff
 from infra.kafka.fetch_request import FetchedPartition, PartitionName, SessionFetchRequest, answer_of, sessionless
 from infra.kafka.node_connection import NodeAddress, NodeConnection
 
 __all__ = [
+    "OUTAGE_BACKOFF",
     "PARTITION_BYTES_MAX",
     "PARTITION_PAUSE_S",
     "LeaderFetcher",
     "LedPartitions",
-    "outage_pause_s",
     "reader_loop",
 ]
 
@@ -40,8 +41,8 @@ WAIT_MS: Final = 100
 PARTITION_BYTES_MAX: Final = 65_536
 DELIVERED_BYTES_MAX: Final = 32_768
 """Delivered in one go before other work gets its turn."""
-RETRY_PAUSE_S: Final = 0.05
-RETRY_PAUSE_MAX_S: Final = 1.0
+REFUSED_BACKOFF: Final = Backoff(0.05)
+OUTAGE_BACKOFF: Final = Backoff(0.1, growth="doubling", longest_pause_s=1.0)
 OUTAGES_MIN: Final = 3
 PARTITION_PAUSE_S: Final = 0.1
 """A partition that the broker refuses is left out for so long."""
@@ -197,7 +198,7 @@ class LeaderFetcher:
         self.refusals += 1
         if error not in (FetchSessionIdNotFound, InvalidFetchSessionEpoch):
             log.warning("fetch_refused", node=self.node, error=error.__name__)
-        await asyncio.sleep(RETRY_PAUSE_S)
+        await asyncio.sleep(REFUSED_BACKOFF.pause_s())
 
     async def wait_for_work(self) -> None:
         """Until something is read here, or a partition that was left out is due again."""
@@ -215,7 +216,7 @@ class LeaderFetcher:
             if self._outages == 1:
                 log.warning("broker_unreachable", node=self.node, error=type(error).__name__)
             self._work.failed(self.node)
-            await asyncio.sleep(outage_pause_s(self._outages))
+            await asyncio.sleep(OUTAGE_BACKOFF.pause_s(self._outages))
             return None
         if self._outages:
             log.info("broker_reachable_again", node=self.node, failures=self._outages)
@@ -233,8 +234,3 @@ def reader_loop(loop: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None
 def say_why_it_ended(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         log.error("reader_loop_failed", loop=task.get_name(), exc_info=task.exception())
-
-
-def outage_pause_s(outages: int) -> float:
-    """How long to wait after so many failures in a row."""
-    return min(RETRY_PAUSE_MAX_S, RETRY_PAUSE_S * float(2 ** min(outages, 8)))

@@ -38,10 +38,10 @@ from aiokafka.structs import TopicPartition
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.fetch_request import NOT_A_REPLICA, answer_of, sessionless
 from infra.kafka.lost_range import (
+    LEADER_BACKOFF,
     LEFT_OUT,
     PROBE_BYTES,
     REFUSED,
-    RETRY_PAUSE_S,
     KnownRanges,
     LostRange,
     next_readable,
@@ -67,7 +67,6 @@ log = structlog.get_logger(__name__)
 
 FETCH_BYTES_MAX: Final = 1_048_576
 REQUEST_TIMEOUT_S: Final = 15.0
-RETRIES_MAX: Final = 8
 THROTTLED_PAUSE_S: Final = 1.0
 """Between looks at a log of which the broker shows nothing for now."""
 EARLIEST: Final = -2
@@ -189,7 +188,7 @@ class LogClient:
             attempt += 1
             if attempt >= fault.tries_max:
                 return await self.pass_over(LostRange.of(topic, partition, offset, fault), end)
-            await asyncio.sleep(RETRY_PAUSE_S * attempt)
+            await asyncio.sleep(LEADER_BACKOFF.pause_s(attempt))
 
     async def fetch_once(
         self, topic: str, partition: int, offset: int, *, wait_ms: int, bytes_max: int
@@ -262,9 +261,9 @@ class LogClient:
             if fetched.end >= end:
                 return
             blanks += 1
-            if blanks > RETRIES_MAX:
+            if blanks > LEADER_BACKOFF.tries_max:
                 raise LogUnavailable(f"the leader of {topic} does not show all of it")
-            await asyncio.sleep(RETRY_PAUSE_S * blanks)
+            await asyncio.sleep(LEADER_BACKOFF.pause_s(blanks))
 
     async def offset_of_time(self, topic: str, partition: int, timestamp_ms: int) -> int:
         request = OffsetRequest(NOT_A_REPLICA, READ_COMMITTED, [(topic, [(partition, timestamp_ms)])])
@@ -280,9 +279,9 @@ class LogClient:
         if client is None:
             raise LogUnavailable("the log client is not started")
         last: BaseException | None = None
-        for attempt in range(RETRIES_MAX):
+        for attempt in range(LEADER_BACKOFF.tries_max):
             if attempt:
-                await asyncio.sleep(RETRY_PAUSE_S * attempt)
+                await asyncio.sleep(LEADER_BACKOFF.pause_s(attempt))
             try:
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     response = await self.ask_once(client, topic, partition, request)

@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from infra.decisions.backoff import Backoff
 from infra.kafka.record_batches import NOTHING_SHOWN, TRIES_MAX, Unreadable
 
 __all__ = [
     "BLANK",
+    "LEADER_BACKOFF",
     "LEFT_OUT",
     "PROBE_BYTES",
     "REFUSED",
-    "RETRY_PAUSE_S",
     "KnownRanges",
     "LostRange",
     "brings_records",
@@ -25,7 +26,8 @@ __all__ = [
 
 Answer = TypeVar("Answer")
 
-RETRY_PAUSE_S: Final = 0.1
+LEADER_BACKOFF: Final = Backoff(0.1, growth="even", tries_max=8)
+"""A partition's leader that does not answer, or not with all that it has, is asked again, or another one."""
 LOOKS_MAX: Final = 8
 THROTTLED_S_MAX: Final = 2.0
 KNOWN_MAX: Final = 1_024

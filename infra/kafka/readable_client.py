@@ -21,10 +21,10 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from infra.kafka.lost_range import (
     BLANK,
+    LEADER_BACKOFF,
     LEFT_OUT,
     PROBE_BYTES,
     REFUSED,
-    RETRY_PAUSE_S,
     LostRange,
     brings_records,
     next_readable,
@@ -82,7 +82,7 @@ class ReadableClient(SparseMetadataClient):
             topics.append((topic, readable))
         response.topics = topics
         if again:
-            await asyncio.sleep(RETRY_PAUSE_S)
+            await asyncio.sleep(LEADER_BACKOFF.pause_s())
 
     def read(
         self, topic: str, answer: tuple[Any, ...], offset: int, room: int, *, nothing: Unreadable

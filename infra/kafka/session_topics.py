@@ -15,6 +15,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -23,6 +24,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.error import KafkaError as AdminError
 
+from infra.async_waits import done_at_last
+from infra.decisions.backoff import Backoff
 from infra.kafka.cluster_directory import ClusterDirectory
 from infra.kafka.connection import aiokafka_options, librdkafka_options, new_admin
 from infra.kafka.decisions.topic_ceiling import FULL_RETRY_S, ROOM, TopicCount, is_count_due
@@ -47,7 +50,7 @@ log = structlog.get_logger(__name__)
 CREATE_BATCH_MAX: Final = 500
 REMEMBERED_MAX: Final = 20_000
 ADMIN_TIMEOUT_S: Final = 10.0
-DESCRIBE_PAUSE_S: Final = 0.1
+DESCRIBE_BACKOFF: Final = Backoff(0.1)
 """Before nobody's answer is asked for again."""
 ASK_DEADLINE_S: Final = 15.0
 LAG_PAUSES_S: Final = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -319,11 +322,8 @@ class SessionTopics:
             return {}
         try:
             async with asyncio.timeout(ADMIN_TIMEOUT_S):
-                while True:
-                    try:
-                        return await self.directory.topic_ids(topics)
-                    except (KafkaConnectionError, OSError, TimeoutError):
-                        await asyncio.sleep(DESCRIBE_PAUSE_S)
+                ask = partial(self.directory.topic_ids, topics)
+                return await done_at_last(ask, DESCRIBE_BACKOFF, (KafkaConnectionError, OSError, TimeoutError))
         except TimeoutError as error:
             raise SessionTopicsUnavailable("no answer about topics") from error
         except KafkaError as error:

@@ -16,15 +16,15 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, UnknownTopicOrPartitionError, for_code
 from aiokafka.structs import PartitionMetadata, TopicPartition
 
+from infra.async_waits import done_at_last
+from infra.decisions.backoff import Backoff
 from infra.kafka.existing_topics import ExistingTopicsRequest
 
 __all__ = ["SparseMetadataClient", "without_creation"]
 
-LEARN_ATTEMPTS_MAX: Final = 50
-LEARN_BACKOFF_S: Final = 0.02
+LEARN_BACKOFF: Final = Backoff(0.02, tries_max=50)
 BOOTSTRAP_TRIES: Final = 4
-BOOTSTRAP_BACKOFF_S: Final = 0.2
-"""Before the second try; doubled before each further one."""
+BOOTSTRAP_BACKOFF: Final = Backoff(0.2, growth="doubling", tries_max=BOOTSTRAP_TRIES)
 
 
 class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
@@ -37,14 +37,7 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
 
         Raises KafkaConnectionError where no broker answers. Cancellation: not connected.
         """
-        for again in range(BOOTSTRAP_TRIES - 1):
-            try:
-                await super().bootstrap()
-            except KafkaConnectionError:
-                await asyncio.sleep(BOOTSTRAP_BACKOFF_S * 2**again)
-            else:
-                return
-        await super().bootstrap()
+        await done_at_last(super().bootstrap, BOOTSTRAP_BACKOFF, (KafkaConnectionError,))
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         """Refresh brokers and the topics in use; an empty list means "brokers only", None "everything"."""
@@ -68,12 +61,12 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
         if known is not None:
             return known
         self._topics.add(topic)
-        for _ in range(LEARN_ATTEMPTS_MAX):
+        for _ in range(LEARN_BACKOFF.tries_max):
             await self.learn(topic)
             known = self.cluster.partitions_for_topic(topic)
             if known is not None:
                 return known
-            await asyncio.sleep(LEARN_BACKOFF_S)  # a topic just created is known to the broker a little later
+            await asyncio.sleep(LEARN_BACKOFF.pause_s())  # a topic just created is known to the broker a little later
         self._topics.discard(topic)
         raise UnknownTopicOrPartitionError(topic)
 

@@ -20,6 +20,7 @@ from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.clickhouse.migrate import migrate
 from infra.clickhouse.notice_writing import leave_notice
 from infra.clock import Clock, SystemClock
+from infra.decisions.backoff import Backoff
 from infra.host_names import known_names
 from infra.settings import Settings
 from infra.stop_signals import heed_signals
@@ -35,7 +36,7 @@ __all__ = ["AnalyticsReady", "run_analytics"]
 
 log = structlog.get_logger(__name__)
 
-START_PAUSE_S: Final = 1.0
+START_BACKOFF: Final = Backoff(1.0)
 WRITER_STOP_S: Final = 3.0
 MESSAGE_CHARS_MAX: Final = 300
 
@@ -135,5 +136,5 @@ async def patiently(start: Callable[[], Awaitable[None]], stop: asyncio.Event, e
             return True
         except (ClickHouseUnavailable, KafkaError) as error:
             log.warning(event, error=type(error).__name__, message=str(error)[:MESSAGE_CHARS_MAX])
-        await set_within(stop, START_PAUSE_S)
+        await set_within(stop, START_BACKOFF.pause_s())
     return False

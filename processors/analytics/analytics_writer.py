@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from infra.clickhouse.errors import ClickHouseError, RowsRefused
 from infra.clock import Clock
+from infra.decisions.backoff import Backoff
 from infra.telemetry.metric_names import (
     ANALYTICS_BLOCKED_SECONDS,
     ANALYTICS_FAILURES,
@@ -40,7 +41,7 @@ from processors.analytics.decisions.insert_plan import (
     make_plan,
     token_of,
 )
-from processors.analytics.records_consumer import OwnershipLost, RecordsConsumer
+from processors.analytics.records_consumer import RECORDS_BACKOFF, OwnershipLost, RecordsConsumer
 from processors.analytics.turn_table import TurnTable
 from processors.writing.dead_letter_writer import DeadLetterWriter
 from processors.writing.log_appender import AppendFailed
@@ -56,8 +57,7 @@ Answer = TypeVar("Answer")
 
 INSERT_ROWS_MAX: Final = 2_000
 INSERT_BYTES_MAX: Final = 8_388_608
-PAUSE_FIRST_S: Final = 0.5
-PAUSE_S_MAX: Final = 15.0
+CLICKHOUSE_BACKOFF: Final = Backoff(0.5, growth="doubling", longest_pause_s=15.0)
 ROW_REFUSED: Final = "row_refused"
 
 
@@ -135,7 +135,7 @@ class AnalyticsWriter:
             except (KafkaError, AppendFailed, TimeoutError) as error:
                 log.warning("records_unavailable", error=type(error).__name__)
                 self.consumer.watch.fresh = {place.partition for place in self.consumer.consumer.assignment()}
-                await asyncio.sleep(PAUSE_FIRST_S)
+                await asyncio.sleep(RECORDS_BACKOFF.pause_s())
 
     async def turn_over(self) -> None:
         """Place what was newly assigned, then write one batch of every partition that has records."""
@@ -225,8 +225,10 @@ class AnalyticsWriter:
 
     async def patiently(self, call: Callable[[], Awaitable[Answer]], epoch: int) -> Answer:
         """Call until ClickHouse answers, longer and longer apart. Raises OwnershipLost, RowsRefused."""
-        pause_s = PAUSE_FIRST_S
+        failures = 0
         while True:
+            failures += 1
+            pause_s = CLICKHOUSE_BACKOFF.pause_s(failures)
             self.consumer.require(epoch)
             try:
                 answer = await call()
@@ -240,7 +242,6 @@ class AnalyticsWriter:
                 self.blocked = None
                 return answer
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, PAUSE_S_MAX)
 
     def note_blocked(self, error: ClickHouseError) -> None:
         self.failures.labels(kind="insert").inc()

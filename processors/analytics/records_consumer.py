@@ -18,20 +18,21 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from infra.decisions.backoff import Backoff
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.lost_range import LostRange
 from infra.kafka.readable_client import read_what_can_be_read
 from infra.kafka.sparse_metadata import without_creation
 from infra.settings import Settings
 
-__all__ = ["Batch", "CommitMark", "ConsumerLimits", "OwnershipLost", "RecordsConsumer"]
+__all__ = ["RECORDS_BACKOFF", "Batch", "CommitMark", "ConsumerLimits", "OwnershipLost", "RecordsConsumer"]
 
 log = structlog.get_logger(__name__)
 
 ROLE: Final = "analytics"
 CALL_S: Final = 30.0
 STOP_S: Final = 2.0
-RETRY_PAUSE_S: Final = 0.5
+RECORDS_BACKOFF: Final = Backoff(0.5)
 RETRY_BACKOFF_MS: Final = 300  # aiokafka logs every attempt while no broker answers
 POLL_INTERVAL_MS_MAX: Final = 7 * 24 * 3_600_000
 """A writer that waits for ClickHouse stays a member: nobody else could write either."""
@@ -189,7 +190,7 @@ class RecordsConsumer:
                 raise OwnershipLost(str(error)) from error
             except (KafkaError, TimeoutError) as error:
                 log.warning("commit_failed", partition=partition, error=type(error).__name__)
-                await asyncio.sleep(RETRY_PAUSE_S)
+                await asyncio.sleep(RECORDS_BACKOFF.pause_s())
 
     def backlog(self, marks: dict[int, int]) -> int:
         """Records on the log of the given partitions behind their marks, as far as known."""

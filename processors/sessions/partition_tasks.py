@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
 
-from infra.async_waits import end_tasks
+from infra.async_waits import done_at_last, end_tasks
+from infra.decisions.backoff import Backoff
 from processors.writing.log_appender import WEATHER
 
-__all__ = ["RETRY_PAUSE_S", "PartitionTasks"]
+__all__ = ["CLUSTER_BACKOFF", "PartitionTasks"]
 
 log = structlog.get_logger(__name__)
 
 Done = TypeVar("Done")
 
-RETRY_PAUSE_S: Final = 1.0
+CLUSTER_BACKOFF: Final = Backoff(1.0)
+"""Between tries of work that the cluster's weather failed: as long as the partition is this worker's."""
 
 
 class PartitionTasks:
@@ -43,12 +46,8 @@ class PartitionTasks:
 
     async def until_done(self, what: str, work: Callable[[], Coroutine[Any, Any, Done]]) -> Done:
         """Repeat work that failed for want of a broker; it can be repeated because every reader folds."""
-        while True:
-            try:
-                return await work()
-            except WEATHER as error:
-                log.warning("partition_work_repeated", partition=self.partition, what=what, reason=str(error))
-            await asyncio.sleep(RETRY_PAUSE_S)
+        say = partial(log.warning, "partition_work_repeated", partition=self.partition, what=what)
+        return await done_at_last(work, CLUSTER_BACKOFF, WEATHER, lambda error, _: say(reason=str(error)))
 
     async def end(self, tasks: Collection[asyncio.Task[None]]) -> None:
         """Cancel some of them and wait until they have ended."""

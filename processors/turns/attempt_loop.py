@@ -23,7 +23,7 @@ from processors.sessions.decisions.recovery import still_leased
 from processors.sessions.decisions.turn_ending import Ending, ending_of_stop
 from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
-from processors.sessions.partition_tasks import PartitionTasks
+from processors.sessions.partition_tasks import CLUSTER_BACKOFF, PartitionTasks
 from processors.sessions.session_lane import SessionLane
 from processors.targets.target_pool import NoTarget
 from processors.turns.begin_gate import BeginGate, GateShut
@@ -36,7 +36,6 @@ __all__ = ["FAILURES_MAX", "AttemptLoop"]
 log = structlog.get_logger(__name__)
 
 FAILURES_MAX: Final = 3
-RETRY_PAUSE_S: Final = 1.0
 WATCH_EVERY_S: Final = 0.25
 RECORD_GRACE_S: Final = 1.0
 
@@ -78,7 +77,7 @@ class AttemptLoop:
                 if route is not None:
                     route.close()
             attempt = None
-            await asyncio.sleep(RETRY_PAUSE_S)
+            await asyncio.sleep(CLUSTER_BACKOFF.pause_s())
 
     async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
         await self.parts.logs.open(lane)

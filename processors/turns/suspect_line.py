@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
 
+from infra.async_waits import done_at_last
 from processors.sessions.decisions.recovery import hold_of, is_suspect
 from processors.sessions.decisions.turn_life import TurnEvent, after
 from processors.sessions.open_turn import OpenTurn
+from processors.sessions.partition_tasks import CLUSTER_BACKOFF
 from processors.sessions.session_lane import SessionLane
 from processors.targets.target_pool import OnWait
 from processors.turns.begin_gate import GateShut
@@ -37,7 +40,6 @@ Done = TypeVar("Done")
 
 QUIET_START_S: Final = 3.0
 """How long the door stays closed where a journal that was just loaded holds suspects: they begin first."""
-RETRY_PAUSE_S: Final = 1.0
 
 
 class SuspectLine:
@@ -159,18 +161,18 @@ class SuspectLine:
 
     async def take_back(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Journal that a crash need not be this turn's own any more, unless it is over."""
-        while turn.entry.alone:
-            async with lane.alone():  # so that no attempt is just being journalled
-                if turn.over:
-                    return
-                try:
-                    if turn.entry.phase == "running":  # else no attempt has been journalled here
-                        await lane.journal.write(after(turn.life, TurnEvent.ISOLATED, alone=False).entry)
-                    turn.note(TurnEvent.ISOLATED, alone=False)
-                except WEATHER as error:
-                    log.warning("suspect_still_alone", turn=turn.turn, reason=str(error))
-            if turn.entry.alone:
-                await asyncio.sleep(RETRY_PAUSE_S)
+        if turn.entry.alone:
+            say = partial(log.warning, "suspect_still_alone", turn=turn.turn)
+            take_back = partial(self.take_back_once, lane, turn)
+            await done_at_last(take_back, CLUSTER_BACKOFF, WEATHER, lambda error, _: say(reason=str(error)))
+
+    async def take_back_once(self, lane: SessionLane, turn: OpenTurn) -> None:
+        async with lane.alone():  # so that no attempt is just being journalled
+            if turn.over or not turn.entry.alone:
+                return
+            if turn.entry.phase == "running":  # else no attempt has been journalled here
+                await lane.journal.write(after(turn.life, TurnEvent.ISOLATED, alone=False).entry)
+            turn.note(TurnEvent.ISOLATED, alone=False)
 
     def release(self, turn: OpenTurn) -> None:
         """Open the door and let the next suspect come, if this one was first."""

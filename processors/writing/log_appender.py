@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from infra.clock import Clock
+from infra.decisions.backoff import Backoff
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.log_client import LogError
 from infra.kafka.session_topics import SessionTopicsUnavailable
@@ -36,7 +37,8 @@ APPEND_S: Final = 180.0
 """How long an append is tried in all, over as many producers as it takes."""
 GONE_AFTER_S: Final = 5.0
 """How long a topic may be unknown, as after a broker's start, before it counts as deleted."""
-REPLACE_PAUSE_S: Final = 0.2
+APPEND_BACKOFF: Final = Backoff(0.2)
+"""Within the two."""
 STOP_S: Final = 5.0
 
 
@@ -105,7 +107,7 @@ class LogAppender:
             except UnknownTopicOrPartitionError as error:  # no fault of the producer, which serves every topic
                 if self.clock.monotonic_s() > begun_s + GONE_AFTER_S:
                     raise LogGone(f"{topic}: there is no such topic") from error
-                await asyncio.sleep(REPLACE_PAUSE_S)
+                await asyncio.sleep(APPEND_BACKOFF.pause_s())
             except KafkaError as error:
                 log.warning("append_failed", topic=topic, error=type(error).__name__)
                 if self.clock.monotonic_s() > begun_s + APPEND_S:
@@ -122,7 +124,7 @@ class LogAppender:
         async with self.replacing:
             if self.producer is not broken:
                 return
-            await asyncio.sleep(REPLACE_PAUSE_S)
+            await asyncio.sleep(APPEND_BACKOFF.pause_s())
             try:
                 self.producer = await self.connected_producer()
             except KafkaError as error:

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from infra.decisions.backoff import Backoff
 from infra.kafka.log_client import LogClient, LogError, LogRecord, LogUnavailable, OffsetOutOfRange, UnknownLog
 from infra.kafka.session_topics import SessionTopics, SessionTopicsError
 from infra.settings import Settings
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 FETCH_WAIT_MS: Final = 500
-AWAY_PAUSE_S: Final = 0.2
+AWAY_BACKOFF: Final = Backoff(0.2)
 
 log = structlog.get_logger(__name__)
 
@@ -135,6 +136,6 @@ class AnswerReader:
             raise AnswerLost("the session's log was deleted while it was read") from error
         except LogUnavailable as error:
             log.warning("answer_waits_for_broker", reason=str(error))
-            await asyncio.sleep(AWAY_PAUSE_S)
+            await asyncio.sleep(AWAY_BACKOFF.pause_s())
             return [], offset
         return fetched.records, fetched.next_offset

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from infra.decisions.backoff import Backoff
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
 from producers.answers.answer_reader import AnswerReader, AnswerStart
@@ -31,7 +32,7 @@ from schemas.session_events import TurnError, Usage
 __all__ = ["LANES_MAX", "Batch"]
 
 LANES_MAX: Final = 256
-PAUSE_S: Final = 0.5
+BATCH_BACKOFF: Final = Backoff(0.5)
 
 OnResult = Callable[[BatchResult], None]
 
@@ -106,7 +107,7 @@ class Batch:
                         error = described(fault)
                         if not fault.temporary:
                             break
-                        await asyncio.sleep(fault.retry_after_s or PAUSE_S)
+                        await asyncio.sleep(fault.retry_after_s or BATCH_BACKOFF.pause_s())
         except TimeoutError:
             pass
         return result_of(line, None, error)

@@ -17,6 +17,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from infra.decisions.backoff import Backoff
 from infra.kafka.session_topics import SessionTopics
 from infra.settings import Settings
 from producers.answers.answer_reader import AnswerReader
@@ -31,7 +32,7 @@ READERS_MAX: Final = 16
 LOOK_EVERY_S: Final = 0.5
 UNSEEN_S: Final = 30.0
 FOLLOW_S: Final = 86_400.0
-AWAY_PAUSE_S: Final = 1.0
+WATCH_BACKOFF: Final = Backoff(1.0)
 
 LineState: TypeAlias = Literal["sent", "waiting", "running", "ended", "not_sent", "lost"]
 """`sent`: no worker has taken it in yet; `lost`: its log has expired and nothing tells how it ended."""
@@ -167,7 +168,7 @@ class BatchWatch:
         except AnswerLost:
             line.state = "lost"
         except AnswerUnavailable:
-            await asyncio.sleep(AWAY_PAUSE_S)
+            await asyncio.sleep(WATCH_BACKOFF.pause_s())
         except (AnswerTimedOut, TimeoutError):
             if line.open and not self.view.place.sender_at_work:
                 line.state = "lost" if line.mark.acknowledged else "not_sent"

@@ -11,24 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from infra.decisions.backoff import Backoff
 from schemas.close_codes import FLOOD
 from schemas.gateway_messages import Disconnect
 
 __all__ = [
-    "BACKOFF_FIRST_S",
-    "BACKOFF_MAX_S",
     "FLOOD_PAUSE_S",
+    "LINE_BACKOFF",
     "ComeBack",
     "ReconnectPlan",
     "StayAway",
     "plan_reconnect",
 ]
 
-BACKOFF_FIRST_S: Final = 0.5
-BACKOFF_MAX_S: Final = 30.0
+LINE_BACKOFF: Final = Backoff(0.5, growth="doubling", longest_pause_s=30.0)
 FLOOD_PAUSE_S: Final = 30.0
 REFUSALS: Final = range(4400, 4500)
-DOUBLINGS_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +58,4 @@ def plan_reconnect(
     pause_s = FLOOD_PAUSE_S if close_code == FLOOD.number else 0.0
     if words is not None and words.retry_after_s is not None:
         pause_s = words.retry_after_s
-    step_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures, DOUBLINGS_MAX))
-    return ComeBack(max(pause_s, slot_in_s) + draw * step_s)
+    return ComeBack(max(pause_s, slot_in_s) + draw * LINE_BACKOFF.pause_s(failures + 1))

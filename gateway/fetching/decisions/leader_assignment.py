@@ -22,10 +22,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from infra.decisions.backoff import Backoff
+
 __all__ = ["LeaderAssignment"]
 
 AGAIN_S: Final = 0.05
 AGAIN_MAX_S: Final = 0.5
+LOOK_UP_BACKOFF: Final = Backoff(2 * AGAIN_S, growth="doubling", longest_pause_s=AGAIN_MAX_S)
 DOUBLINGS_MAX: Final = 8
 CALM_S: Final = 2.0
 """A doubt this long after the last look-up is a new one."""
@@ -92,7 +95,7 @@ class LeaderAssignment(Generic[Partition]):
         if now_s - place.asked_s > CALM_S:
             place.misses = 0
         del self.confirmed[partition]
-        self.urgent[partition] = max(now_s, place.asked_s + pause_s(place.misses))
+        self.urgent[partition] = max(now_s, place.asked_s + LOOK_UP_BACKOFF.pause_s(place.misses))
 
     def doubt_node(self, node: int, now_s: float) -> None:
         """The node does not answer: others may lead what it led."""
@@ -138,7 +141,7 @@ class LeaderAssignment(Generic[Partition]):
             self.urgent.pop(partition, None)
             self.confirmed.pop(partition, None)
             if node is None:
-                self.urgent[partition] = now_s + pause_s(place.misses)
+                self.urgent[partition] = now_s + LOOK_UP_BACKOFF.pause_s(place.misses)
                 continue
             self.confirmed[partition] = now_s + CONFIRM_S
             if is_new:
@@ -151,7 +154,3 @@ class LeaderAssignment(Generic[Partition]):
             del self.led[place.node][partition]
         place.node = node
         self.led.setdefault(node, {})[partition] = None
-
-
-def pause_s(misses: int) -> float:
-    return min(AGAIN_MAX_S, AGAIN_S * float(2**misses))

@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Final, TypeAlias
+from typing import TypeAlias
+
+from infra.decisions.backoff import Backoff
 
 __all__ = ["ChildExit", "GiveUp", "RestartAt", "RestartDecision", "RestartPolicy", "decide_restart"]
-
-DOUBLINGS_MAX: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +98,8 @@ def decide(policy: RestartPolicy, exits: Sequence[ChildExit]) -> RestartDecision
 
 def pause_s(policy: RestartPolicy, failures: int) -> float:
     """The pause after so many in a row."""
-    doublings = min(max(failures - 1, 0), DOUBLINGS_MAX)
-    return min(policy.pause_first_s * 2.0**doublings, policy.pause_max_s)
+    backoff = Backoff(policy.pause_first_s, growth="doubling", longest_pause_s=policy.pause_max_s)
+    return backoff.pause_s(max(1, failures))
 
 
 def count_short_runs(policy: RestartPolicy, exits: Sequence[ChildExit]) -> int:

@@ -31,9 +31,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from infra.decisions.backoff import Backoff
+
 __all__ = [
     "ATTEMPTS_MAX",
     "BLAMELESS_CODES",
+    "CALL_BACKOFF",
     "ELSEWHERE_CODES",
     "JITTER_S",
     "PASSING_CODES",
@@ -42,14 +45,13 @@ __all__ = [
     "GiveUp",
     "RetryAt",
     "RetryDecision",
-    "backoff_s",
     "decide_retry",
     "may_fail_over",
 ]
 
 ATTEMPTS_MAX: Final = 5
-BACKOFF_FIRST_S: Final = 1.0
 JITTER_S: Final = 0.5
+CALL_BACKOFF: Final = Backoff(1.0, growth="doubling", jitter_s=JITTER_S, tries_max=ATTEMPTS_MAX)
 WAITED_S_MAX: Final = 60.0
 
 PASSING_CODES: Final = frozenset(
@@ -115,14 +117,9 @@ def decide_retry(failure: FailureView, *, attempt: int, draw: float, now_s: floa
         return GiveUp("waited")
     if attempt >= ATTEMPTS_MAX:
         return GiveUp("attempts_used_up")
-    pause_s = backoff_s(attempt)
+    pause_s = CALL_BACKOFF.pause_s(attempt)
     asked_s = failure.retry_after_s or 0.0
     at_s = now_s + max(pause_s, asked_s) + draw * JITTER_S
     if at_s >= deadline_s:
         return GiveUp("deadline")
     return RetryAt(at_s, "retry_after" if asked_s > pause_s else "backoff")
-
-
-def backoff_s(attempt: int) -> float:
-    """The pause after an attempt (from 1), without jitter."""
-    return float(BACKOFF_FIRST_S * 2 ** (attempt - 1))

@@ -1,10 +1,13 @@
-"""Ends of tasks, and waits for events that last so long at most."""
+"""Ends of tasks, waits for events that last so long at most, and work that is done again until it is done."""
 
 from __future__ import annotations
 
 import asyncio
 
-from infra.async_waits import end_tasks, set_within
+import pytest
+
+from infra.async_waits import done_at_last, end_tasks, set_within
+from infra.decisions.backoff import Backoff
 
 __all__: list[str] = []
 
@@ -40,3 +43,36 @@ async def test_event_that_is_waited_for() -> None:
     asyncio.get_running_loop().call_soon(event.set)
     assert await set_within(event, None)
     assert await set_within(event, 0.0)
+
+
+@pytest.mark.parametrize(("failures", "tries"), [(0, 1), (2, 3), (3, 3), (9, 3)])
+async def test_work_that_is_done_at_last(failures: int, tries: int) -> None:
+    """As often as it fails, each failure told with its pause; the last try's failure is the caller's."""
+    told: list[tuple[str, float]] = []
+    numbers = iter(range(failures))
+
+    async def work() -> str:
+        number = next(numbers, None)
+        if number is not None:
+            raise ConnectionError(number)
+        return "done"
+
+    backoff = Backoff(0.001, growth="doubling", tries_max=3)
+    doing = done_at_last(work, backoff, (OSError,), lambda error, pause_s: told.append((str(error), pause_s)))
+    if failures < backoff.tries_max:
+        assert await doing == "done"
+    else:
+        with pytest.raises(ConnectionError, match="2"):
+            await doing
+
+    assert told == [("0", 0.001), ("1", 0.002)][: tries - 1]
+
+
+async def test_work_that_fails_for_good() -> None:
+    """Another failure than those that pass is the caller's at once."""
+    with pytest.raises(ZeroDivisionError):
+        await done_at_last(fail_for_good, Backoff(60.0), (OSError,))
+
+
+async def fail_for_good() -> None:
+    raise ZeroDivisionError

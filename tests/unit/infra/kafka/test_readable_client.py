@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from infra.decisions.backoff import Backoff
 from infra.kafka.lost_range import BLANK, LEFT_OUT, LostRange
 from infra.kafka.readable_client import ReadableClient
 from infra.kafka.record_batches import TRIES_MAX, empty_batch
@@ -59,7 +60,7 @@ async def test_partition_that_an_answer_had_no_room_for_loses_nothing() -> None:
 
 async def test_jump_that_nothing_explains(monkeypatch: Any) -> None:
     """What a batch behind it shows to be missing is passed over; on a topic that is compacted it is no loss."""
-    monkeypatch.setattr("infra.kafka.readable_client.RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("infra.kafka.readable_client.LEADER_BACKOFF", Backoff(0.0))
     later = (7).to_bytes(8, "big") + OTHER[8:]
     client = AskedClient(readable_from=0)
     found = [await client.answers(later) for _ in range(TRIES_MAX)]
@@ -72,7 +73,7 @@ async def test_jump_that_nothing_explains(monkeypatch: Any) -> None:
 
 async def test_partition_of_which_a_broker_shows_nothing_is_passed_over(monkeypatch: Any) -> None:
     """As far as it cannot be read alone either."""
-    monkeypatch.setattr("infra.kafka.readable_client.RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("infra.kafka.readable_client.LEADER_BACKOFF", Backoff(0.0))
     client = AskedClient(readable_from=7)
     found = [await client.answers(b"") for _ in range(BLANK.tries_max)]
 

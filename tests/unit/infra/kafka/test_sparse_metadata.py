@@ -8,6 +8,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
+from infra.decisions.backoff import Backoff
 from infra.kafka import sparse_metadata
 from infra.kafka.sparse_metadata import BOOTSTRAP_TRIES, SparseMetadataClient, merge
 
@@ -51,7 +52,7 @@ async def test_connection_that_is_closed_during_the_start(refusals: int, monkeyp
             raise KafkaConnectionError("closed")
 
     monkeypatch.setattr(AIOKafkaClient, "bootstrap", bootstrap)
-    monkeypatch.setattr(sparse_metadata, "BOOTSTRAP_BACKOFF_S", 0.0)
+    monkeypatch.setattr(sparse_metadata, "BOOTSTRAP_BACKOFF", Backoff(0.0, tries_max=BOOTSTRAP_TRIES))
     client = SparseMetadataClient(bootstrap_servers="127.0.0.1:1")
     if refusals < BOOTSTRAP_TRIES:
         await client.bootstrap()
