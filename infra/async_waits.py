@@ -21,7 +21,7 @@ def untold(_: Exception, __: float) -> None:
 async def done_at_last(
     work: Callable[[], Awaitable[Done]],
     backoff: Backoff,
-    passing: tuple[type[Failure], ...],
+    passing: type[Failure] | tuple[type[Failure], ...],
     on_failed: Callable[[Failure, float], object] = untold,
 ) -> Done:
     """Do work until it does not fail, with pauses. `passing`: failures after which it may be done again.

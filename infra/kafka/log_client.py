@@ -35,6 +35,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
+from infra.kafka.cluster_errors import ClusterUnavailable
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.fetch_request import NOT_A_REPLICA, answer_of, sessionless
 from infra.kafka.lost_range import (
@@ -75,7 +76,7 @@ PASSING_ON: Final = (NoError, OffsetOutOfRangeError, CorruptRecordException)
 """What asking again does not mend, or is asked again elsewhere."""
 
 
-class LogError(Exception):
+class LogError(ClusterUnavailable):
     """A log could not be read."""
 
 

@@ -4,7 +4,7 @@ A topic's id changes when it is deleted and created anew, so it serves as the *e
 old topic can't pass for one of the new. Creating is idempotent: gateways and workers may both ask.
 
     SessionTopicsError
-    ├── SessionTopicsUnavailable    the cluster's weather; the same may work later
+    ├── SessionTopicsUnavailable    `ClusterUnavailable`; the same may work later
     └── SessionTopicRefused         the cluster will not have it until somebody acts; the sentence says what to do
         └── SessionTopicsFull       there are as many as may be; the same may work once some are gone
 """
@@ -27,6 +27,7 @@ from confluent_kafka.error import KafkaError as AdminError
 from infra.async_waits import done_at_last
 from infra.decisions.backoff import Backoff
 from infra.kafka.cluster_directory import ClusterDirectory
+from infra.kafka.cluster_errors import ClusterUnavailable
 from infra.kafka.connection import aiokafka_options, librdkafka_options, new_admin
 from infra.kafka.decisions.topic_ceiling import FULL_RETRY_S, ROOM, TopicCount, is_count_due
 from infra.kafka.decisions.topic_refusal import RefusalSpell, remedy, spell_of
@@ -61,7 +62,7 @@ class SessionTopicsError(Exception):
     """A session's topic could not be had."""
 
 
-class SessionTopicsUnavailable(SessionTopicsError):
+class SessionTopicsUnavailable(SessionTopicsError, ClusterUnavailable):
     """The cluster did not create or describe a session's topic in time; temporary."""
 
 

@@ -37,7 +37,7 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
 
         Raises KafkaConnectionError where no broker answers. Cancellation: not connected.
         """
-        await done_at_last(super().bootstrap, BOOTSTRAP_BACKOFF, (KafkaConnectionError,))
+        await done_at_last(super().bootstrap, BOOTSTRAP_BACKOFF, KafkaConnectionError)
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         """Refresh brokers and the topics in use; an empty list means "brokers only", None "everything"."""

@@ -19,6 +19,7 @@ import structlog
 
 from infra.async_waits import end_tasks
 from infra.clock import Clock
+from infra.kafka.cluster_errors import ClusterUnavailable
 from processors.attempts.decisions.answer_text import AnswerText
 from processors.attempts.decisions.answer_watch import AnswerWatch
 from processors.attempts.token_publisher import TokenPublisher
@@ -41,7 +42,6 @@ from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_writer import SessionWriter
 from processors.targets.decisions.call_limit import REVIEW_S
 from processors.writing.attempt_recorder import AttemptRecorder
-from processors.writing.log_appender import WEATHER
 from schemas.session_events import TurnError, TurnWaiting, Usage, WaitsFor
 
 __all__ = ["AttemptStream"]
@@ -171,7 +171,7 @@ class AttemptStream:
         waiting = TurnWaiting(turn=turn.turn, waits_for=waits_for, at_us=self.clock.now_us())
         try:
             await self.writer.append([waiting], since_ms=turn.since_ms, certain=False)
-        except WEATHER as error:  # for information only
+        except ClusterUnavailable as error:  # for information only
             log.warning("wait_not_told", turn=turn.turn, reason=str(error))
 
     def lead(self, turn: OpenTurn) -> None:

@@ -89,7 +89,7 @@ class CommandInbox:
             self.tasks.spawn(self.take_in(delivery, window), name=name)
 
     async def take_in(self, delivery: Delivery, window: AckWindow) -> None:
-        """Take one command in, as often as the cluster's weather needs, then let the offset pass."""
+        """Take one command in, as often as the cluster fails meanwhile, then let the offset pass."""
         try:
             await self.tasks.until_done("intake", lambda: self.intake.take_in(delivery))
         finally:

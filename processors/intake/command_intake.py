@@ -1,7 +1,7 @@
 """Takes one command of the prompts topic in: decides, journals, tells the session, and starts or queues the turn.
 
 Whatever is wrong with a command is answered, never raised: bytes that can't be read become a dead letter, a prompt
-outside its limits ends `rejected` where it can be told whose it was. What does raise is the cluster's weather
+outside its limits ends `rejected` where it can be told whose it was. What does raise is `ClusterUnavailable`
 (AppendFailed, LogError, SessionTopicsUnavailable), after which the same command is taken in again.
 """
 
@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from infra.kafka.cluster_errors import ClusterUnavailable
 from infra.kafka.session_topics import SessionTopicRefused
 from processors.intake.delivery import Delivery
 from processors.intake.prompt_intake import PromptIntake
@@ -24,7 +25,6 @@ from processors.turns.turn_recovery import TurnRecovery
 from processors.turns.turn_stops import TurnStops
 from processors.turns.unlogged_endings import UnloggedEndings
 from processors.turns.worker_parts import WorkerParts
-from processors.writing.log_appender import WEATHER
 from schemas.codec import decode_permit, decode_prompt_command
 from schemas.errors import SchemaError
 from schemas.identifiers import (
@@ -68,7 +68,7 @@ class CommandIntake:
             try:
                 await self.take_in_once(delivery)
                 return
-            except WEATHER:
+            except ClusterUnavailable:
                 raise
             except Exception as error:  # whatever a command provokes must not stop its partition
                 log.error("intake_failed", offset=delivery.offset, failures=failure, exc_info=error)
@@ -76,7 +76,7 @@ class CommandIntake:
         await self.bury(delivery, code="handler_error", message=reason)
         try:
             await self.end_in_error(delivery)
-        except WEATHER:
+        except ClusterUnavailable:
             raise
         except Exception as error:  # it is buried; the partition goes on
             log.error("intake_not_ended", offset=delivery.offset, exc_info=error)
@@ -108,7 +108,7 @@ class CommandIntake:
             self.readers.hear(command)
             return
         lane = self.sessions.lane_of(command.user, command.session)
-        async with lane.alone():  # kept while the weather is bad, so that a later command does not overtake this one
+        async with lane.alone():  # kept while the cluster is away, so that a later command does not overtake this one
             try:
                 await self.tasks.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))
             except SessionTopicRefused as refusal:

@@ -20,13 +20,13 @@ from typing import Final
 import msgspec
 import structlog
 
+from infra.kafka.cluster_errors import ClusterUnavailable
 from infra.kafka.log_client import LogRecord, UnknownLog
 from processors.intake.command_intake import check_identifiers
 from processors.sessions.decisions.lost_entries import CLOCK_SLACK_MS, LostWindow, early_cancel, rebuilt_entry, stop_by
 from processors.sessions.side_by_side import every
 from processors.sessions.turn_journal import TurnJournal
 from processors.turns.worker_parts import WorkerParts
-from processors.writing.log_appender import WEATHER
 from schemas.codec import decode_prompt_command, decode_session_event
 from schemas.errors import MalformedRecord, SchemaError
 from schemas.identifiers import PromptId, SessionId, SessionKey, TurnId, UserId, session_key_of, turn_id_of
@@ -115,7 +115,7 @@ class JournalRepair:
         async with self.slots:
             try:
                 await self.repair_alone(session)
-            except WEATHER:
+            except ClusterUnavailable:
                 raise
             except Exception as error:  # one session must not keep a partition from being recovered
                 log.error("journal_not_repaired", commands=len(session.sent), exc_info=error)

@@ -1,4 +1,4 @@
-"""The tasks of one partition: they end with its owner, and work that the cluster's weather fails is done again."""
+"""The tasks of one partition: they end with its owner, and work that fails for want of the cluster is done again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 
 from infra.async_waits import done_at_last, end_tasks
 from infra.decisions.backoff import Backoff
-from processors.writing.log_appender import WEATHER
+from infra.kafka.cluster_errors import ClusterUnavailable
 
 __all__ = ["CLUSTER_BACKOFF", "PartitionTasks"]
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 Done = TypeVar("Done")
 
 CLUSTER_BACKOFF: Final = Backoff(1.0)
-"""Between tries of work that the cluster's weather failed: as long as the partition is this worker's."""
+"""Between tries of work that the cluster did not do: as long as the partition is this worker's."""
 
 
 class PartitionTasks:
@@ -47,7 +47,7 @@ class PartitionTasks:
     async def until_done(self, what: str, work: Callable[[], Coroutine[Any, Any, Done]]) -> Done:
         """Repeat work that failed for want of a broker; it can be repeated because every reader folds."""
         say = partial(log.warning, "partition_work_repeated", partition=self.partition, what=what)
-        return await done_at_last(work, CLUSTER_BACKOFF, WEATHER, lambda error, _: say(reason=str(error)))
+        return await done_at_last(work, CLUSTER_BACKOFF, ClusterUnavailable, lambda error, _: say(reason=str(error)))
 
     async def end(self, tasks: Collection[asyncio.Task[None]]) -> None:
         """Cancel some of them and wait until they have ended."""

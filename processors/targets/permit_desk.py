@@ -7,12 +7,12 @@ from typing import Final, TypeAlias
 
 import structlog
 
+from infra.kafka.cluster_errors import ClusterUnavailable
 from infra.targets.model_catalogue import Target
 from processors.targets.model_lines import Waiter
 from processors.targets.permit_asks import Ask, PermitAsks
 from processors.targets.permit_grants import PermitGrants, PermitLine
 from processors.targets.target_states import TargetState, TargetStates
-from processors.writing.log_appender import WEATHER
 from processors.writing.word_queue import WordQueue
 from schemas.permits import PermitAsked, PermitCommand, PermitGranted, PermitRefused, PermitReturned
 
@@ -105,7 +105,7 @@ class PermitDesk:
         for partition, command in words:
             try:
                 await self.send(partition, command)
-            except WEATHER as error:
+            except ClusterUnavailable as error:
                 log.warning("permit_word_lost", word=type(command).__name__, partition=partition, reason=str(error))
 
     def take_ask(self, asked: PermitAsked, partition: int) -> None:

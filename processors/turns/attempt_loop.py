@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from infra.kafka.cluster_errors import ClusterUnavailable
 from infra.kafka.session_topics import SessionTopicRefused
 from processors.attempts.token_publisher import RunVoided
 from processors.attempts.turn_route import RouteStopped, TurnRoute
@@ -28,7 +29,6 @@ from processors.sessions.session_lane import SessionLane
 from processors.targets.target_pool import NoTarget
 from processors.turns.begin_gate import BeginGate, GateShut
 from processors.turns.worker_parts import WorkerParts
-from processors.writing.log_appender import WEATHER
 from schemas.session_events import TurnError, TurnWaiting
 
 __all__ = ["FAILURES_MAX", "AttemptLoop"]
@@ -65,7 +65,7 @@ class AttemptLoop:
                 log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
                 if self.tasks.stopping or await self.follow(lane, turn):
                     return
-            except WEATHER as error:
+            except ClusterUnavailable as error:
                 log.warning("attempt_lost", turn=turn.turn, reason=str(error))
                 turn.note(TurnEvent.APPEND_LOST)
             except SessionTopicRefused:
@@ -144,7 +144,7 @@ class AttemptLoop:
         waiting = TurnWaiting(turn=turn.turn, position=position, eta_s=eta_s, at_us=self.parts.clock.now_us())
         try:
             await lane.log().append([waiting], since_ms=turn.since_ms, certain=False)
-        except WEATHER as error:  # for information only: not worth the turn's place in line
+        except ClusterUnavailable as error:  # for information only: not worth the turn's place in line
             log.warning("place_not_told", turn=turn.turn, reason=str(error))
 
     async def failed(self, lane: SessionLane, turn: OpenTurn, error: Exception) -> bool:
@@ -158,7 +158,7 @@ class AttemptLoop:
         return True
 
     async def give_up_surely(self, lane: SessionLane, turn: OpenTurn, *, code: str, message: str) -> None:
-        """As `give_up`, however often the cluster's weather needs; what else fails is left to the next owner."""
+        """As `give_up`, however often the cluster fails meanwhile; what else fails is left to the next owner."""
         try:
             await self.tasks.until_done("give_up", lambda: self.give_up(lane, turn, code=code, message=message))
         except Exception as error:  # one turn's fault must not close its session's line

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from infra.async_waits import done_at_last
+from infra.kafka.cluster_errors import ClusterUnavailable
 from processors.sessions.decisions.recovery import hold_of, is_suspect
 from processors.sessions.decisions.turn_life import TurnEvent, after
 from processors.sessions.open_turn import OpenTurn
@@ -29,7 +30,6 @@ from processors.sessions.partition_tasks import CLUSTER_BACKOFF
 from processors.sessions.session_lane import SessionLane
 from processors.targets.target_pool import OnWait
 from processors.turns.begin_gate import GateShut
-from processors.writing.log_appender import WEATHER
 from schemas.journal import JournalEntry
 
 __all__ = ["QUIET_START_S", "SuspectLine"]
@@ -164,7 +164,7 @@ class SuspectLine:
         if turn.entry.alone:
             say = partial(log.warning, "suspect_still_alone", turn=turn.turn)
             take_back = partial(self.take_back_once, lane, turn)
-            await done_at_last(take_back, CLUSTER_BACKOFF, WEATHER, lambda error, _: say(reason=str(error)))
+            await done_at_last(take_back, CLUSTER_BACKOFF, ClusterUnavailable, lambda error, _: say(reason=str(error)))
 
     async def take_back_once(self, lane: SessionLane, turn: OpenTurn) -> None:
         async with lane.alone():  # so that no attempt is just being journalled

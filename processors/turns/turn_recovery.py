@@ -92,7 +92,7 @@ class TurnRecovery:
         return sorted(entries, key=place)
 
     async def recover_surely(self, entry: JournalEntry) -> None:
-        """As often as the cluster's weather needs; a turn that our own code fails on is given up after a few."""
+        """As often as the cluster fails meanwhile; a turn that our own code fails on is given up after a few."""
         for failure in range(1, FAILURES_MAX + 1):
             try:
                 await self.tasks.until_done("recovery", lambda: self.recover(entry))

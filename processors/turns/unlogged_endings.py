@@ -36,7 +36,7 @@ class UnloggedEndings:
     tasks: PartitionTasks
 
     async def end(self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicRefused) -> None:
-        """End a turn in `error`, however often the cluster's weather needs.
+        """End a turn in `error`, however often the cluster fails meanwhile.
 
         Cancellation: part of it is done; the next owner finds the turn open and ends it.
         """

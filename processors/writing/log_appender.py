@@ -18,14 +18,13 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 
 from infra.clock import Clock
 from infra.decisions.backoff import Backoff
+from infra.kafka.cluster_errors import ClusterUnavailable
 from infra.kafka.connection import aiokafka_options
-from infra.kafka.log_client import LogError
-from infra.kafka.session_topics import SessionTopicsUnavailable
 from infra.kafka.sparse_metadata import without_creation
 from infra.settings import Settings
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 
-__all__ = ["WEATHER", "AppendFailed", "AppendRefused", "LogAppender", "LogGone"]
+__all__ = ["AppendFailed", "AppendRefused", "LogAppender", "LogGone"]
 
 log = structlog.get_logger(__name__)
 
@@ -42,16 +41,12 @@ APPEND_BACKOFF: Final = Backoff(0.2)
 STOP_S: Final = 5.0
 
 
-class AppendFailed(Exception):
+class AppendFailed(ClusterUnavailable):
     """The broker did not take the records in time; whether they lie on the log is unknown."""
 
 
 class LogGone(AppendFailed):
     """There is no such topic any more."""
-
-
-WEATHER: Final = (AppendFailed, LogError, SessionTopicsUnavailable)
-"""Failures of the cluster, not of a prompt: the same work is done again later."""
 
 
 class AppendRefused(Exception):

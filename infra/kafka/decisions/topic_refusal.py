@@ -1,9 +1,9 @@
-"""What it means that a broker does not create, delete or tell of a topic: weather, or a word that stays.
+"""What it means that a broker does not create, delete or tell of a topic: it passes, or it stays.
 
-Weather passes by itself and is waited for: no answer, a controller that is being chosen, a quota on changes that fills
+What passes by itself is waited for: no answer, a controller that is being chosen, a quota on changes that fills
 again. A refusal stays until somebody acts: whoever waits for the topic is told, instead of waiting for ever. Some words
-may mean either: where brokers are down, or just coming up, there are too few of them for a topic's replicas. Those, and
-words that this list has never heard of, are weather until they have been repeated for PATIENCE_S without a success.
+may mean either: where brokers are down, or just coming up, there are too few of them for a topic's replicas. Those,
+and words that this list has never heard of, pass until they have been repeated for PATIENCE_S without a success.
 
 The numbers are the error codes of Kafka's protocol; librdkafka's own, which are negative, tell of its connection.
 """
@@ -17,7 +17,7 @@ from typing import Final
 __all__ = ["PATIENCE_S", "RefusalSpell", "remedy", "spell_of"]
 
 PATIENCE_S: Final = 60.0
-WEATHER: Final = frozenset({7, 8, 13, 14, 15, 16, 41, 56, 89})
+PASSING: Final = frozenset({7, 8, 13, 14, 15, 16, 41, 56, 89})
 """Time-out, broker or network away, coordinator or controller away or busy, a disk that fails, changes throttled."""
 RIGHTS: Final = "Give this user the rights that docs/deployment.md lists."
 FEWER_TOPICS: Final = (
@@ -55,7 +55,7 @@ def spell_of(before: RefusalSpell | None, code: int, now_s: float) -> RefusalSpe
 
 def remedy(spell: RefusalSpell) -> str | None:
     """What somebody has to do about it; None: it may pass by itself."""
-    if spell.code <= 0 or spell.code in WEATHER:
+    if spell.code <= 0 or spell.code in PASSING:
         return None
     if spell.code in AT_ONCE:
         return AT_ONCE[spell.code]
