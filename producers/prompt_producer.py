@@ -108,7 +108,7 @@ class PromptProducer:
             await asyncio.to_thread(self._publisher.open)
             prompts = self._form.names.prompts
             await asyncio.to_thread(self._publisher.require_topic, prompts, USER_PARTITIONS, deadline_s)
-        except BaseException:
+        except BaseException:  # a cancel too: librdkafka's threads would run on
             await asyncio.to_thread(self._publisher.close)
             raise
 
@@ -199,7 +199,7 @@ class BlockingPromptProducer:
         self._publisher.open()
         try:
             self._publisher.require_topic(self._form.names.prompts, USER_PARTITIONS, deadline_s)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: librdkafka's threads would run on
             self._publisher.close()
             raise
 

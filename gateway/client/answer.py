@@ -162,7 +162,7 @@ class Answer:
         self.line.answers[self.prompt_id] = self
         try:
             self.line.submit(self.prompt)
-        except BaseException:
+        except BaseException:  # whatever refused the prompt, no answer will come to be handed on
             del self.line.answers[self.prompt_id]
             raise
         self.fold.state = "asked"

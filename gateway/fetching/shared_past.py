@@ -50,7 +50,7 @@ class SharedPast:
         if noted is None:
             self.forget(log.place)
             noted = self.partitions[log.place, log.epoch] = NotedPartition(OpenTurns(0))
-        async with noted.lock:
+        async with noted.lock:  # read once for all who ask: the second finds it read, and reads on from there
             await self.read_on(log.place, noted.turns, end)
         return noted.turns.read_from(key.encode())
 

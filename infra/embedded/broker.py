@@ -153,7 +153,7 @@ class EmbeddedBroker:
         if self._ports is None or not held_before:
             try:
                 self._ports = self._choose_ports()
-            except BaseException:
+            except BaseException:  # a folder that stays held keeps the next start out
                 self._release_folder()
                 raise
         return self._ports
@@ -173,7 +173,7 @@ class EmbeddedBroker:
             self._write_files()
             java = self._java_command(jars)
             await self._format_once(java)
-        except BaseException:
+        except BaseException:  # a cancel too: a folder that stays held keeps the next start out
             self._release_folder()
             raise
         return [*java, "kafka.Kafka", str(self._properties_file)]
@@ -200,7 +200,7 @@ class EmbeddedBroker:
         command = await self.prepare()
         try:
             await self._until_ready(command, deadline_s)
-        except BaseException:
+        except BaseException:  # a cancel too: a broker that nobody waits for would live on
             if self._child is not None:
                 await self._child.kill()
             self._release_folder()
@@ -317,7 +317,7 @@ class EmbeddedBroker:
         try:
             async with asyncio.timeout(FORMAT_DEADLINE_S):
                 code = await child.wait()
-        except BaseException:
+        except BaseException:  # a cancel too: a child that nobody waits for would live on
             await child.kill()
             raise
         if code != 0:

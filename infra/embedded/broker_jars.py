@@ -160,7 +160,7 @@ def download(
                 bytes_done += tasks[task].size_bytes
                 if on_progress is not None:
                     on_progress(JarsProgress(jars_done, len(jars), bytes_done, sum(jar.size_bytes for jar in jars)))
-        except BaseException:
+        except BaseException:  # Ctrl-C too: fetches that have not begun would hold the process up
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

@@ -122,7 +122,7 @@ async def start_child(
             start_new_session=True,
             pass_fds=(reading,) if portable else (),
         )
-    except BaseException:
+    except BaseException:  # no child holds the other end: the pipe would stay open
         if writing is not None:
             os.close(writing)
         raise

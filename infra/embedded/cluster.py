@@ -102,7 +102,7 @@ class EmbeddedCluster:
             commands = [await first.prepare()]  # fetches the jars
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(broker.prepare()) for broker in others]
-        except BaseException as error:
+        except BaseException as error:  # a cancel too: brokers that were prepared or started hold folders and ports
             await self.stop()
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from error
@@ -122,7 +122,7 @@ class EmbeddedCluster:
             async with asyncio.timeout(deadline_s):
                 while not await self.is_complete():  # noqa: ASYNC110  # the brokers tell nobody
                     await asyncio.sleep(READY_POLL_S)
-        except BaseException as error:
+        except BaseException as error:  # a cancel too: brokers that were prepared or started hold folders and ports
             await self.stop()
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from error

@@ -53,7 +53,7 @@ class NodeConnection:
             raise IncompatibleBrokerVersion(
                 f"the broker knows no version of {type(request).__name__} that we know"
             ) from error
-        except BaseException:
+        except BaseException:  # a cancel too: the answer that still comes would be taken for the next one's
             self._give_up()
             raise
 
@@ -78,7 +78,7 @@ class NodeConnection:
             connection = AIOKafkaConnection(*address, **self.options)
             try:
                 await connection.connect()
-            except BaseException:
+            except BaseException:  # a cancel too: a socket that nobody knows of stays open
                 connection.close()
                 raise
             self.connection = connection

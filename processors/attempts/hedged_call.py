@@ -119,7 +119,7 @@ class HedgedCall:
         """A call is about to speak. Raises Outpaced where the other one has, RunVoided where its start is void."""
         if self.winner is not None:
             raise Outpaced
-        self.winner = contender
+        self.winner = contender  # before the append: the other one may be about to speak, and has to find it is late
         self.changed.set()
         if contender.started:
             return
@@ -173,7 +173,7 @@ class HedgedCall:
             return
         made = False
         try:
-            attempt = await self.announced(call)
+            attempt = await self.announced(call)  # before the call: what may be paid for is on the log first
             if attempt is None:
                 return
             if self.winner is None and not self.contenders[0].task.done():
@@ -210,7 +210,8 @@ class HedgedCall:
         """End and record the call that is not needed, or has failed."""
         other.stream.beaten = not other.task.done()
         other.task.cancel()
-        await asyncio.wait({other.task})
+        await asyncio.wait({other.task})  # not `await other.task`: its failure is looked at below, not raised here
+        # a record that says `void` is true only once the other's start counts
         await self.until(lambda: winner.started or winner.task.done())
         if not winner.started:
             return  # what became of the winner's start nobody knows: whoever goes on records both from the log

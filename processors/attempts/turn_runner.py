@@ -110,6 +110,7 @@ class TurnRunner:
         if turn.over:
             await self.records.close(lane, turn)
             return None
+        # before the number is chosen: reading may take long, and another's start may come meanwhile
         history = await self.calls.history_of(lane, turn, call)
         start = self.start_of(turn, call)
         for _ in range(APPEND_TRIES_MAX):
@@ -124,14 +125,17 @@ class TurnRunner:
                 lane, turn, call, start, history=history, number=number, run=run, cause=turn.life.cause
             )
             started = self.attempts.started_of(turn, attempt)
+            # side by side: one round trip in place of two, and a successor that finds either of them knows enough
             _, (verdicts, _) = await both(
                 lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
             )
             folded = lane.log().folded(turn.turn)
             first_offset = first_offset_of(turn.entry, folded)
+            # whatever the verdict says: the run is on the log, and is never tried under its number again
             turn.note(TurnEvent.BEGAN, attempt=number, run=run, first_offset=first_offset)
             match verdicts[-1]:
                 case Verdict.EFFECTIVE if not attempt.from_seq or goes_on_from_own(turn, folded):
+                    # before the call: what others were paid for is on record even if this worker dies in it
                     await self.records.record_void_runs(lane, turn)
                     return attempt
                 case Verdict.AFTER_END:
@@ -200,6 +204,7 @@ class TurnRunner:
         text = attempt.whole_text(result)
         if recorder.whole_chars and not text:
             self.conversations.forget(lane.log().key)  # too long to be kept: read again if it is needed
+        # before the next await: readers have seen the end by now, and who asks next is told this answer
         self.conversations.add(lane.log(), turn.turn, turn.prompt, text)
         self.count(ended, None if is_cached(attempt.call) else result.ttft_us)
         self.remember(lane, turn, attempt, result)

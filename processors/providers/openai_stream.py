@@ -214,7 +214,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self.count(+1)
         try:
             return (await self.endpoint.open_stream(self.request)).response
-        except BaseException:
+        except BaseException:  # a cancel too: a request that counts for ever keeps its provider open
             self.uncount()
             raise
         finally:

@@ -115,7 +115,7 @@ class SessionLane:
         """Hold the lock; whoever waits for it keeps the lane from being forgotten."""
         self.claims += 1
         try:
-            async with self.lock:
+            async with self.lock:  # what is done under it ends by the appender's own deadline
                 yield
         finally:
             self.claims -= 1

@@ -92,7 +92,7 @@ class TargetPool(PlaceDispatch):
             call = await self.waited(waiter, on_wait)
             call.patience = waiter.patience.waiting(self.clock.monotonic_s(), in_line=False)
             return call
-        except BaseException:
+        except BaseException:  # a cancel too: it may come when the place is given and not taken yet
             if isinstance(waiter.outcome, Call):
                 self.give_back(waiter.outcome)
             raise

@@ -123,6 +123,8 @@ class AttemptLoop:
         attempt = None
         try:
             await suspects.enter(lane, turn, attempts_max=attempts_max)
+            # the lock first: whoever waits for it must not hold up those who begin in other sessions; under it the log
+            # is opened and begun on as one, or a topic that is made anew in between would take half of a start
             async with lane.lock, self.gate.beginning():
                 await self.parts.logs.open(lane)
                 if not turn.entry.cancel_requested or turn.over:
@@ -136,7 +138,7 @@ class AttemptLoop:
 
     async def end_here(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> None:
         """End a turn that gets no further attempt."""
-        async with lane.lock, self.gate.beginning():
+        async with lane.lock, self.gate.beginning():  # as in `begin`: an ending is a start's equal
             await self.parts.logs.open(lane)
             await self.parts.runner.end_unstarted(lane, turn, ending)
 

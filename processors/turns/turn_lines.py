@@ -61,7 +61,7 @@ class TurnLines:
     async def begin_now(self, lane: SessionLane, turn: OpenTurn, route: TurnRoute, call: Call) -> None:
         """Begin the first attempt together with the turn's first record, and let it run."""
         queued = turn.queued(position=0, at_us=self.parts.clock.now_us())
-        lane.join(turn)
+        lane.join(turn)  # before anything is awaited: who is taken in meanwhile has to see it in front of them
         turn.note(TurnEvent.CLAIMED)
         try:
             turn.begin_place(self.parts.clock.monotonic_s())
@@ -72,7 +72,7 @@ class TurnLines:
             log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
             self.watch_another(lane, turn)
             return
-        except BaseException:
+        except BaseException:  # a cancel too: neither its place nor its line would be free again
             self.drop(lane, turn, call)
             raise
         self.start(lane, turn, attempt, route, call)
@@ -112,12 +112,13 @@ class TurnLines:
 
     def left(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> None:
         """A turn's task is done: it is over, or another owner's, or it has put itself back into the line."""
-        if call is not None:
+        if call is not None:  # first of all: whom `wake` starts may need this place
             self.parts.pool.give_back(call)
         if turn.over and turn.started_s is not None:
             self.typical_turn_s = smoothed(self.typical_turn_s, self.parts.clock.monotonic_s() - turn.started_s)
         self.parts.suspects.leave(turn)
         turn.task = None
+        # before the line is looked at: it says there whether the turn was put back or is done with
         turn.note(TurnEvent.TASK_DONE)
         if turn.life.claimed:
             lane.leave(turn)

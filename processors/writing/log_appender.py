@@ -141,7 +141,7 @@ class LogAppender:
         without_creation(producer.client)
         try:
             await producer.start()
-        except BaseException:
+        except BaseException:  # a cancel too: a producer that began to start has tasks of its own
             await producer.stop()
             raise
         return producer

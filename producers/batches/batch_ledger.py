@@ -180,7 +180,7 @@ class BatchLedger:
             self.place.flag.unlink(missing_ok=True)
             self._file = open(self.place.entries, "ab", buffering=0, opener=private_opener)
             self._append(self._header)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: a lock that stays taken keeps the next run out
             self._lock.close()
             raise
         return self
