@@ -165,10 +165,13 @@ class AccessDesk:
         self.admit(user, self.user_logouts)
         said = UserLoggedOut(user=user, at_s=self.now_s())
         key = (user, said.at_s)
-        heard = self.leaving.setdefault(key, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + deadline_s
+        heard = self.leaving.setdefault(key, loop.create_future())
         try:
             await self.publisher.tell_access(said, deadline_s=deadline_s)
-            await asyncio.wait((heard,), timeout=deadline_s)
+            # what is left of it, not as much again: past the time that a request may take nobody would be answered
+            await asyncio.wait((heard,), timeout=max(0.0, until_s - loop.time()))
         finally:
             self.leaving.pop(key, None)
 

@@ -25,6 +25,8 @@ class AccessLog:
         self.reachable = True
         self.delivers = True
         """Whether what is appended is read back at once."""
+        self.append_s = 0.0
+        """How long the log takes to acknowledge."""
 
     def join(self, desk: AccessDesk) -> None:
         """A gateway that starts: it reads what there is, then follows."""
@@ -38,7 +40,7 @@ class AccessLog:
             raise BrokerUnavailable("the test has taken the log away")
         record = LogRecord(len(self.records), self.clock.now_us() // 1_000, b"key", encode(event))
         self.records.append(record)
-        await asyncio.sleep(0)  # others may append in between, as on a log
+        await asyncio.sleep(self.append_s)  # others may append in between, as on a log
         if self.delivers:
             for desk in self.desks:
                 hear(desk, record)

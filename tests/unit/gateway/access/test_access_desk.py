@@ -25,6 +25,7 @@ from tests.fakes.access_log import hear
 from tests.fakes.followed_log import FollowedLog, FollowedLogReader
 from tests.fakes.topic_names import ACCESS, NAMES, TICKETS
 from tests.fakes.virtual_clock import VirtualClock
+from tests.fakes.virtual_loop import VirtualLoop, run_virtual
 from tests.unit.gateway.access.desk_parts import ALICE, DAY_S, SECRET, Gateways, log_out_alice, real_ticket
 from tests.unit.gateway.gateway_parts import settled
 
@@ -161,6 +162,20 @@ async def test_S20_whoever_is_told_of_a_logout_is_logged_out() -> None:
 
     assert len(gateways.log.records) == 2
     assert not gateways.first.leaving
+
+
+def test_S20_a_slow_log_takes_no_longer_than_it_may() -> None:
+    """The time to append and to read back is one: a request that takes longer than it may is never answered."""
+    loop = VirtualLoop()
+
+    async def took_s() -> float:
+        gateways = Gateways()
+        gateways.log.delivers, gateways.log.append_s = False, 1.5
+        begun_s = loop.time()
+        await gateways.first.log_out(ALICE, deadline_s=2)
+        return loop.time() - begun_s
+
+    assert run_virtual(loop, took_s()) == 2.0
 
 
 async def test_S20_token_from_the_future_is_ended_where_one_gateway_saw_it() -> None:
