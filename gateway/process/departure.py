@@ -53,6 +53,7 @@ class Departure:
             for connection in self.connections:
                 connection.socket.abort()
         await self.farewells()
+        await self.readiness.close()
         log.info("gateway_left", clients=len(leaving))
 
     async def drain(self, leaving: list[ClientConnection]) -> None:
