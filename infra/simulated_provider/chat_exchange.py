@@ -6,6 +6,7 @@ given, so that an answer begun elsewhere is whole. Any other assistant message a
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 import uuid
@@ -18,8 +19,10 @@ from infra.simulated_provider.behaviour import Behaviour, Fault, behaviour_for
 from infra.simulated_provider.call_log import Call, CallLog
 from infra.simulated_provider.wire_script import AnswerHead
 
-__all__ = ["CompletionRequest", "Exchange", "RequestMessage", "exchange_of"]
+__all__ = ["CompletionRequest", "Exchange", "RequestMessage", "compose_long", "exchange_of"]
 
+COMPOSED_AT_ONCE_MAX: Final = 5_000
+"""Tokens of an answer that is composed in some ten milliseconds."""
 HARMLESS_FAULTS: Final = frozenset({"late_headers", "no_done", "double_done", "keep_alive", "crlf", "split"})
 
 
@@ -75,11 +78,21 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         return (self.behaviour.first_ms + self.behaviour.pace_ms * len(self.pieces)) / 1_000
 
 
+async def compose_long(wanted: CompletionRequest, defaults: Behaviour) -> None:
+    """Compose a long answer ahead, for `exchange_of` to find: a third of a second for 200,000 tokens, during which no
+    other stream would say a word. Raises DirectiveError."""
+    behaviour = behaviour_for(prompt_of(wanted), defaults)
+    if (behaviour.tokens or 0) > COMPOSED_AT_ONCE_MAX:
+        conversation = conversation_in(wanted)
+        asked = conversation[:-1] if ends_in_answer(conversation) else conversation
+        await asyncio.to_thread(answer_of, asked, behaviour.seed, behaviour.tokens)
+
+
 def exchange_of(wanted: CompletionRequest, defaults: Behaviour, call_log: CallLog) -> Exchange:
     """Understand a request, count it, and compose its answer. Raises DirectiveError."""
-    raw_prompt = next((text_of(message) for message in reversed(wanted.messages) if message.role == "user"), "")
+    raw_prompt = prompt_of(wanted)
     behaviour = behaviour_for(raw_prompt, defaults)
-    conversation = conversation_of([{"role": message.role, "content": text_of(message)} for message in wanted.messages])
+    conversation = conversation_in(wanted)
     times_sent = call_log.count(raw_prompt)
     fault = behaviour.fault if behaviour.times is None or times_sent <= behaviour.times else None
     begun = prefix_of(conversation, behaviour)
@@ -100,9 +113,23 @@ def exchange_of(wanted: CompletionRequest, defaults: Behaviour, call_log: CallLo
     return Exchange(head=head, pieces=pieces, usage=usage, behaviour=behaviour, fault=fault, call=call)
 
 
+def prompt_of(wanted: CompletionRequest) -> str:
+    """The newest user message, with its directive; empty if there is none."""
+    return next((text_of(message) for message in reversed(wanted.messages) if message.role == "user"), "")
+
+
+def conversation_in(wanted: CompletionRequest) -> Conversation:
+    return conversation_of([{"role": message.role, "content": text_of(message)} for message in wanted.messages])
+
+
+def ends_in_answer(conversation: Conversation) -> bool:
+    """Whether the conversation ends in an answer, which may be the beginning of the one that is asked for."""
+    return len(conversation) > 1 and conversation[-1][0] == "assistant"
+
+
 def prefix_of(conversation: Conversation, behaviour: Behaviour) -> str:
     """The beginning of the answer that the conversation ends with; empty if it does not."""
-    if len(conversation) < 2 or conversation[-1][0] != "assistant":
+    if not ends_in_answer(conversation):
         return ""
     begun = conversation[-1][1]
     whole = "".join(answer_of(conversation[:-1], behaviour.seed, behaviour.tokens))

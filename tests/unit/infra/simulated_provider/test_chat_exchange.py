@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from infra.simulated_provider.answer_text import answer_for
+from infra.simulated_provider.answer_text import answer_for, answer_of
 from infra.simulated_provider.behaviour import Behaviour
 from infra.simulated_provider.call_log import CallLog
-from infra.simulated_provider.chat_exchange import CompletionRequest, Exchange, RequestMessage, exchange_of
+from infra.simulated_provider.chat_exchange import (
+    CompletionRequest,
+    Exchange,
+    RequestMessage,
+    compose_long,
+    exchange_of,
+)
 from schemas.prompts import ChatMessage
 
 __all__: list[str] = []
@@ -16,13 +24,36 @@ QUESTION = "[[sim tokens=30]] what is a log"
 WHOLE = answer_for([ChatMessage(role="user", content=QUESTION)], tokens=30)
 
 
+def request(*messages: tuple[str, str], max_tokens: int | None = None) -> CompletionRequest:
+    said = [RequestMessage(role=role, content=content) for role, content in messages]
+    return CompletionRequest(model="simulated", messages=said, max_tokens=max_tokens)
+
+
 def exchange(*messages: tuple[str, str], max_tokens: int | None = None) -> Exchange:
-    request = CompletionRequest(
-        model="simulated",
-        messages=[RequestMessage(role=role, content=content) for role, content in messages],
-        max_tokens=max_tokens,
-    )
-    return exchange_of(request, Behaviour(), CallLog())
+    return exchange_of(request(*messages, max_tokens=max_tokens), Behaviour(), CallLog())
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_long_answer_is_composed_beside_the_streams(begun: bool) -> None:
+    """Others go on meanwhile, and what was composed is found: it held up every stream for a third of a second once."""
+    question = f"[[sim tokens=50000]] what is a long log {begun}"
+    wanted = request(("user", question), *([("assistant", "Once")] if begun else []))
+    others = 0
+
+    async def stream() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await asyncio.sleep(0)
+
+    streaming = asyncio.create_task(stream())
+    await compose_long(wanted, Behaviour())
+    streaming.cancel()
+    composed = answer_of.cache_info().misses
+    exchange_of(wanted, Behaviour(), CallLog())
+
+    assert others > 1
+    assert answer_of.cache_info().misses - composed == begun  # a conversation that only looks like one begun is another
 
 
 @pytest.mark.parametrize("chunks", [1, 10, 29])
