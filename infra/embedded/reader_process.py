@@ -51,6 +51,7 @@ SYSTEM_PATHS: Final = (
     "/dev/urandom",
     "/proc/cpuinfo",
     "/proc/meminfo",
+    "/proc/self/auxv",
     "/proc/self/maps",
     "/proc/sys/vm/overcommit_memory",
     "/sys/devices/system/cpu",
@@ -58,7 +59,9 @@ SYSTEM_PATHS: Final = (
     "/sys/fs/cgroup",
     "/sys/kernel/mm/transparent_hugepage",
 )
-"""Time zones, randomness, what says how large the machine is; to load the engine, its own memory map."""
+"""Time zones, randomness, what says how large the machine is; to load the engine, its own memory map, and the vector
+that the kernel handed it. Without that the engine looks for the vector behind the environment, where anything may lie
+once Python has moved it: one start in ten then ended by SIGSEGV."""
 
 
 async def run_reader(
