@@ -16,6 +16,7 @@ from gateway.access.access_desk import TicketUnclaimed, TokenEnded
 from gateway.access.access_reader import AccessReader
 from infra.access_tokens import TokenExpired, TokenInvalid, VerifiedToken, issue_token
 from infra.connect_tickets import TICKET_S, TicketIssuer, is_ticket
+from infra.decisions.backoff import Backoff
 from infra.kafka.log_client import LogBounds, LogRecord, UnknownLog
 from producers.errors import ProducerError
 from schemas.access import TicketUsed, UserLoggedOut
@@ -285,7 +286,7 @@ class TimedLog(FollowedLog):
 
 async def test_reader_reads_logouts_from_the_start_and_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was said before it started counts; a topic that comes later, or is lost, is read from its start."""
-    monkeypatch.setattr("gateway.access.access_reader.RETRY_S", 0.0)
+    monkeypatch.setattr("gateway.access.access_reader.ACCESS_BACKOFF", Backoff(0.0))
     gateways, log = Gateways(), TimedLog()
     fetching, desk = FollowedLogReader(log), gateways.desk()
     reader = AccessReader(fetching, log, desk, gateways.clock, NAMES)
