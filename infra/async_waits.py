@@ -42,7 +42,7 @@ async def done_at_last(
         await asyncio.sleep(pause_s)
 
 
-async def end_tasks(*tasks: asyncio.Task[Any] | None) -> None:
+async def end_tasks(*tasks: asyncio.Future[Any] | None) -> None:
     """Cancel tasks and wait until they have ended, however they do; None is a task that was never begun.
 
     Cancellation: they are cancelled, and may not have ended.

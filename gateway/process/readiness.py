@@ -90,8 +90,8 @@ class Readiness:
         if self._client is None:
             await require_token(self._settings)
             client_id = self._settings.topic_names.member("readyz")
-            self._client = SparseMetadataClient(client_id=client_id, **aiokafka_options(self._settings))
-            await self._client.bootstrap()
+            options = aiokafka_options(self._settings)
+            self._client = await SparseMetadataClient.connected(client_id=client_id, **options)
         answer = await self._client.first_answer(ExistingTopicsRequest(self._topics))
         missing = self._topics - {name for error_code, name, *_ in answer.topics if for_code(error_code) is NoError}
         if missing:

@@ -135,15 +135,13 @@ class LogClient:
 
     async def start(self) -> None:
         """Connect. Raises LogUnavailable."""
-        client = SparseMetadataClient(
-            client_id=self.client_id, request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000), **self.options
-        )
+        timeout_ms = int(REQUEST_TIMEOUT_S * 1000)
         try:
-            await client.bootstrap()
+            self.client = await SparseMetadataClient.connected(
+                client_id=self.client_id, request_timeout_ms=timeout_ms, **self.options
+            )
         except KafkaError as error:
-            await client.close()
             raise LogUnavailable(f"no Kafka broker answers at {self.options['bootstrap_servers']}") from error
-        self.client = client
 
     async def stop(self) -> None:
         """Close the connection."""

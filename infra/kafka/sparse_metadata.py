@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, UnknownTopicOrPartitionError, for_code
@@ -31,6 +31,17 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
     """An AIOKafkaClient whose metadata covers the topics in use, and only those."""
 
     answered_last: int | None = None
+
+    @classmethod
+    async def connected(cls, **options: Any) -> Self:
+        """A client that is connected; `options` as for aiokafka's. Raises KafkaError. Cancellation: there is none."""
+        client = cls(**options)
+        try:
+            await client.bootstrap()
+        except BaseException:  # a cancel too: a client that nobody has would keep its connections
+            await client.close()
+            raise
+        return client
 
     async def bootstrap(self) -> None:
         """Connect, in BOOTSTRAP_TRIES tries: a broker closes a connection whose access token has just ended.
