@@ -300,8 +300,7 @@ class LogClient:
     async def ask_once(self, client: SparseMetadataClient, topic: str, partition: int, request: Any) -> Any:
         leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
         if leader is None or leader == -1:
-            if not await client.learn(topic):
-                raise UnknownTopicOrPartitionError(topic)
+            await client.learn(topic)
             leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
         return await client.send(leader, request)
 

@@ -161,6 +161,17 @@ class SessionTopics:
         new = {key: self.remember(key, epochs[place.topic]) for key, place in places.items() if place.topic in epochs}
         return found | new
 
+    async def is_gone(self, session_log: SessionLog) -> bool:
+        """Whether the cluster says that this log's topic id is no more: deleted, perhaps created anew.
+
+        No answer says nothing; neither does a topic without a leader.
+        """
+        topic = session_log.place.topic
+        try:
+            return (await self.describe([topic])).get(topic) != session_log.epoch
+        except SessionTopicsError:
+            return False
+
     def place(self, key: SessionKey) -> LogPlace:
         """Where the session's log is, if it is there."""
         return self.names.session_place(key, self.layout)

@@ -8,12 +8,19 @@ client themselves: `without_creation` turns it into one of these.
 
 from __future__ import annotations
 
-import asyncio
 import random
+from functools import partial
 from typing import Any, Final, Self
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, NoError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    NoError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.structs import PartitionMetadata, TopicPartition
 
 from infra.async_waits import done_at_last
@@ -23,6 +30,7 @@ from infra.kafka.existing_topics import ExistingTopicsRequest
 __all__ = ["SparseMetadataClient", "without_creation"]
 
 LEARN_BACKOFF: Final = Backoff(0.02, tries_max=50)
+NOT_YET: Final = (UnknownTopicOrPartitionError, LeaderNotAvailableError)
 BOOTSTRAP_TRIES: Final = 4
 BOOTSTRAP_BACKOFF: Final = Backoff(0.2, growth="doubling", tries_max=BOOTSTRAP_TRIES)
 
@@ -67,31 +75,32 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
         return False
 
     async def _wait_on_metadata(self, topic: str) -> set[int]:
-        """Partitions of a topic, learned with one small request if unknown. Raises UnknownTopicOrPartitionError."""
+        """Partitions of a topic, learned with one small request if unknown. Raises as `learn`."""
         known: set[int] | None = self.cluster.partitions_for_topic(topic)
         if known is not None:
             return known
         self._topics.add(topic)
-        for _ in range(LEARN_BACKOFF.tries_max):
-            await self.learn(topic)
-            known = self.cluster.partitions_for_topic(topic)
-            if known is not None:
-                return known
-            await asyncio.sleep(LEARN_BACKOFF.pause_s())  # a topic just created is known to the broker a little later
-        self._topics.discard(topic)
-        raise UnknownTopicOrPartitionError(topic)
+        try:  # a topic just created is known to the broker a little later
+            await done_at_last(partial(self.learn, topic), LEARN_BACKOFF, NOT_YET)
+        except BaseException:  # a cancel too: what nobody uses is not refreshed
+            self._topics.discard(topic)
+            raise
+        learned: set[int] = self.cluster.partitions_for_topic(topic)
+        return learned
 
-    async def learn(self, topic: str) -> bool:
-        """Ask for one topic and merge the answer; False where it does not exist or has no leader yet.
+    async def learn(self, topic: str) -> None:
+        """Ask for one topic and merge the answer.
 
-        Raises KafkaError: no broker answers.
+        Raises UnknownTopicOrPartitionError: the broker knows of none; LeaderNotAvailableError: it is there, without
+        a leader; another KafkaError: no broker answers.
         """
         response = await self.first_answer(ExistingTopicsRequest([topic]))
-        learned = False
         for error_code, name, _, partitions in response.topics:
-            if for_code(error_code) is NoError:
-                learned = merge(self.cluster, name, partitions)
-        return learned
+            error = for_code(error_code)
+            if error is not NoError:
+                raise error(topic)
+            if not merge(self.cluster, name, partitions):
+                raise LeaderNotAvailableError(topic)
 
     async def first_answer(self, request: ExistingTopicsRequest) -> Any:
         fault = KafkaError("no broker is known")

@@ -21,7 +21,6 @@ __all__ = ["TopicIdMissing", "TopicIdsRequest", "read_topic_ids"]
 ID_BYTES: Final = 16
 NO_ID: Final = bytes(ID_BYTES)
 """A topic is asked for by its name; in an answer, a broker that knows the request but gives topics no ids."""
-NOT_THERE: Final = (UnknownTopicOrPartitionError, LeaderNotAvailableError)
 
 
 class TopicIdMissing(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
@@ -134,15 +133,16 @@ class TopicIdsRequest(Request[MetadataRequest_v10]):  # type: ignore[misc]  # ai
 def read_topic_ids(response: Any) -> dict[str, str]:
     """The ids of the topics that exist, in base64 without its padding.
 
-    Raises TopicIdMissing, and any other KafkaError where the broker refuses.
+    One without a leader exists. Raises TopicIdMissing, and any other KafkaError where the broker refuses.
     """
     ids: dict[str, str] = {}
     for error_code, topic, topic_id, *_ in response.topics:
         error = for_code(error_code)
+        if error is UnknownTopicOrPartitionError:
+            continue
         if error is NoError and topic_id == NO_ID:
             raise TopicIdMissing(topic)
-        if error is NoError:
-            ids[topic] = base64.b64encode(topic_id).decode().rstrip("=")
-        elif error not in NOT_THERE:
+        if error is not NoError and (error is not LeaderNotAvailableError or topic_id == NO_ID):
             raise error(topic)
+        ids[topic] = base64.b64encode(topic_id).decode().rstrip("=")
     return ids

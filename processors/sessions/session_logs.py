@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -38,7 +39,12 @@ class SessionLogs:
         if lane.writer is None:
             session_log = await self.topics.ensure(lane.key)
             lane.writer = SessionWriter(
-                lane.key, session_log, appender=self.appender, reader=self.reader, activity=self.activity
+                lane.key,
+                session_log,
+                appender=self.appender,
+                reader=self.reader,
+                is_gone=partial(self.topics.is_gone, session_log),
+                activity=self.activity,
             )
 
     async def exists(self, lane: SessionLane) -> bool:

@@ -14,10 +14,10 @@ from typing import Final
 
 import structlog
 
-from infra.kafka.log_client import LogClient, LogError, LogRecord, UnknownLog
+from infra.kafka.log_client import LogClient, LogError, LogRecord, LogUnavailable, UnknownLog
 from infra.kafka.session_topics import SessionLog
 from processors.writing.activity_teller import RUNNING_EVERY_S, ActivityTeller
-from processors.writing.log_appender import LogAppender, LogGone
+from processors.writing.log_appender import IsGone, LogAppender, LogGone
 from schemas.activity import ActivityKind
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
@@ -53,8 +53,10 @@ class SessionWriter:
         *,
         appender: LogAppender,
         reader: LogClient,
+        is_gone: IsGone,
         activity: ActivityTeller | None = None,
     ) -> None:
+        self.is_gone = is_gone
         self.activity = None if session_log.place.shared else activity
         self.told_at_s = 0.0
         """When gateways were last told that something happens here."""
@@ -100,6 +102,7 @@ class SessionWriter:
                 self.place.partition,
                 [encode(event) for event in events],
                 key=self.key if self.place.shared else None,
+                is_gone=self.is_gone,
             )
         except LogGone as error:
             raise self.replaced() from error
@@ -125,7 +128,9 @@ class SessionWriter:
         try:
             end = await self.reader.end(self.place.topic, self.place.partition)
         except UnknownLog as error:
-            raise self.replaced() from error
+            if await self.is_gone():
+                raise self.replaced() from error
+            raise LogUnavailable(f"{self.place.topic} is there, and its broker does not know it yet") from error
         async with self.folding:
             await self.read_to(end, since_ms=since_ms)
 

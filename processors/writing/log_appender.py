@@ -9,12 +9,17 @@ as a refused sequence number, it is replaced by a new one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    MessageSizeTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 
 from infra.clock import Clock
 from infra.decisions.backoff import Backoff
@@ -24,7 +29,7 @@ from infra.kafka.sparse_metadata import without_creation
 from infra.settings import Settings
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 
-__all__ = ["AppendFailed", "AppendRefused", "LogAppender", "LogGone"]
+__all__ = ["AppendFailed", "AppendRefused", "IsGone", "LogAppender", "LogGone", "unknown_is_gone"]
 
 log = structlog.get_logger(__name__)
 
@@ -35,10 +40,19 @@ DELIVERY_S: Final = 60.0
 APPEND_S: Final = 180.0
 """How long an append is tried in all, over as many producers as it takes."""
 GONE_AFTER_S: Final = 5.0
-"""How long a topic may be unknown, as after a broker's start, before it counts as deleted."""
+"""How long a topic may be unknown, as after a broker's start, before it is asked whether it was deleted."""
 APPEND_BACKOFF: Final = Backoff(0.2)
 """Within the two."""
+OF_THE_TOPIC: Final = (UnknownTopicOrPartitionError, LeaderNotAvailableError)
+"""No fault of the producer, which serves every topic."""
 STOP_S: Final = 5.0
+IsGone: TypeAlias = Callable[[], Awaitable[bool]]
+"""Whether the cluster says that a topic's id is no more."""
+
+
+async def unknown_is_gone() -> bool:
+    """Of a topic whose id nobody has kept: that it is unknown for GONE_AFTER_S is all there is to know."""
+    return True
 
 
 class AppendFailed(ClusterUnavailable):
@@ -80,11 +94,17 @@ class LogAppender:
         return (await self.append_all(topic, partition, [value], key=key))[0]
 
     async def append_all(
-        self, topic: str, partition: int, values: Sequence[bytes | None], *, key: bytes | None = None
+        self,
+        topic: str,
+        partition: int,
+        values: Sequence[bytes | None],
+        *,
+        key: bytes | None = None,
+        is_gone: IsGone = unknown_is_gone,
     ) -> list[int]:
         """Append records in order; returns their offsets once all are acknowledged.
 
-        Raises AppendRefused, LogGone, AppendFailed (tried for APPEND_S).
+        Raises AppendRefused, LogGone (`is_gone` says so), AppendFailed (tried for APPEND_S).
         Cancellation: the records may still be appended, whole or in part.
         """
         for value in values:
@@ -99,14 +119,17 @@ class LogAppender:
                 return await sent(producer, topic, partition, values, key)
             except MessageSizeTooLargeError as error:
                 raise AppendRefused(str(error)) from error
-            except UnknownTopicOrPartitionError as error:  # no fault of the producer, which serves every topic
-                if self.clock.monotonic_s() > begun_s + GONE_AFTER_S:
-                    raise LogGone(f"{topic}: there is no such topic") from error
-                await asyncio.sleep(APPEND_BACKOFF.pause_s())
             except KafkaError as error:
-                log.warning("append_failed", topic=topic, error=type(error).__name__)
-                if self.clock.monotonic_s() > begun_s + APPEND_S:
+                tried_s = self.clock.monotonic_s() - begun_s
+                is_unknown = isinstance(error, UnknownTopicOrPartitionError)
+                if is_unknown and tried_s > GONE_AFTER_S and await is_gone():
+                    raise LogGone(f"{topic}: there is no such topic") from error
+                if tried_s > APPEND_S:
                     raise AppendFailed(f"{topic}: {type(error).__name__}") from error
+                if isinstance(error, OF_THE_TOPIC):
+                    await asyncio.sleep(APPEND_BACKOFF.pause_s())
+                    continue
+                log.warning("append_failed", topic=topic, error=type(error).__name__)
                 await self.replace(producer)
 
     def forget(self, topic: str) -> None:

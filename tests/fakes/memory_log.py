@@ -19,7 +19,7 @@ from infra.clock import Clock
 from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, TellLost, UnknownLog
 from infra.kafka.lost_range import LostRange
 from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics, SessionTopicsFull
-from processors.writing.log_appender import AppendFailed, AppendRefused, LogAppender, LogGone
+from processors.writing.log_appender import AppendFailed, AppendRefused, IsGone, LogAppender, LogGone, unknown_is_gone
 from schemas.identifiers import SessionKey
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX, Layout
 from tests.fakes.topic_names import NAMES, fixed_topics, session_place
@@ -129,7 +129,13 @@ class MemoryAppender(LogAppender):
         self.stopped = True
 
     async def append_all(
-        self, topic: str, partition: int, values: Sequence[bytes | None], *, key: bytes | None = None
+        self,
+        topic: str,
+        partition: int,
+        values: Sequence[bytes | None],
+        *,
+        key: bytes | None = None,
+        is_gone: IsGone = unknown_is_gone,
     ) -> list[int]:
         """As the real one: AppendRefused, AppendFailed, or the offsets."""
         for value in values:
@@ -259,6 +265,10 @@ class MemoryTopics(SessionTopics):
         place = session_place(key, self.memory.layout)
         epoch = self.memory.epochs.get(place.topic)
         return SessionLog(place, epoch) if epoch else None
+
+    async def is_gone(self, session_log: SessionLog) -> bool:
+        """Whether the topic has another id, or is not there."""
+        return self.memory.epochs.get(session_log.place.topic) != session_log.epoch
 
     def forget(self, key: SessionKey) -> None:
         """Nothing is remembered here."""

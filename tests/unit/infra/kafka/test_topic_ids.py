@@ -6,13 +6,14 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import LeaderNotAvailableError, TopicAuthorizationFailedError
 
 from infra.kafka.topic_ids import MetadataResponse_v10, TopicIdsRequest, read_topic_ids
 
 __all__: list[str] = []
 
 UNKNOWN_TOPIC = 3
+NO_LEADER = 5
 REFUSED = 29
 ID = bytes(range(16))
 
@@ -33,6 +34,13 @@ def test_answer_about_several_topics() -> None:
 
     assert read_topic_ids(response) == {"x": "AAECAwQFBgcICQoLDA0ODw"}
     assert [broker[:3] for broker in response.brokers] == [(1, "a", 9092)]
+
+
+def test_topic_without_a_leader() -> None:
+    """It is there, with its id; where none is told, nothing is known of it."""
+    assert read_topic_ids(answered((NO_LEADER, "x", ID))) == {"x": "AAECAwQFBgcICQoLDA0ODw"}
+    with pytest.raises(LeaderNotAvailableError):
+        read_topic_ids(answered((NO_LEADER, "x", bytes(16))))
 
 
 def test_topic_that_is_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 from infra.kafka.session_topics import SessionLog
 from processors.attempts.token_publisher import PENDING_BYTES_MAX, RunVoided, TokenPublisher
 from processors.sessions.session_writer import SessionWriter
-from processors.writing.log_appender import AppendFailed
+from processors.writing.log_appender import AppendFailed, unknown_is_gone
 from schemas.codec import decode_session_event
 from schemas.identifiers import SessionKey
 from schemas.session_events import TokensEmitted, TurnQueued, TurnStarted
@@ -36,7 +36,13 @@ class Stage:
         self.fates: list[Fate] = []
         self.append_s = 0.1
         appender = MemoryAppender(self.log, self.weather)
-        self.writer = SessionWriter(KEY, SessionLog(PLACE, "e"), appender=appender, reader=MemoryReader(self.log))
+        self.writer = SessionWriter(
+            KEY,
+            SessionLog(PLACE, "e"),
+            appender=appender,
+            reader=MemoryReader(self.log),
+            is_gone=unknown_is_gone,
+        )
         self.logged: list[str] = []
         self.publisher = TokenPublisher(
             self.writer, self.clock, turn="t", attempt=1, run="r1", since_ms=0, on_logged=self.note_logged

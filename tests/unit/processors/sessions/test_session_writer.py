@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from infra.kafka.log_client import LogUnavailable
 from infra.kafka.session_topics import SessionLog
 from processors.sessions.session_writer import LogReplaced, SessionWriter
 from schemas.codec import encode
@@ -37,12 +38,20 @@ class Stage:
         self.log.create(self.place.topic)
         self.weather: list[Weather] = []
         self.reads = 0
+        self.epoch = self.log.epochs[self.place.topic]
 
     def writer(self) -> SessionWriter:
         appender = MemoryAppender(self.log, lambda _: self.weather.pop(0) if self.weather else Weather())
         return SessionWriter(
-            KEY, SessionLog(self.place, "e"), appender=appender, reader=MemoryReader(self.log, self.note_read)
+            KEY,
+            SessionLog(self.place, self.epoch),
+            appender=appender,
+            reader=MemoryReader(self.log, self.note_read),
+            is_gone=self.is_gone,
         )
+
+    async def is_gone(self) -> bool:
+        return self.log.epochs.get(self.place.topic) != self.epoch
 
     def note_read(self, _: str) -> Weather:
         self.reads += 1
@@ -191,6 +200,18 @@ def test_sync_of_a_log_that_was_deleted() -> None:
 
     with pytest.raises(LogReplaced):
         run_virtual(stage.loop, writer.sync(since_ms=0))
+
+
+def test_sync_of_a_log_that_its_broker_does_not_know() -> None:
+    """It is there, as the cluster says: what was folded still holds, and the same may be asked again."""
+    stage = Stage()
+    writer = stage.writer()
+    stage.log.delete(stage.place.topic)
+    stage.log.epochs[stage.place.topic] = stage.epoch
+
+    with pytest.raises(LogUnavailable):
+        run_virtual(stage.loop, writer.sync(since_ms=0))
+    assert not writer.lost
 
 
 def test_records_that_nobody_asks_about_leave_nothing_behind() -> None:

@@ -10,6 +10,7 @@ import pytest
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaTimeoutError,
+    LeaderNotAvailableError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
     UnknownTopicOrPartitionError,
@@ -143,6 +144,27 @@ def test_topic_that_is_gone() -> None:
         return loop.time()
 
     assert GONE_AFTER_S < run_virtual(loop, play()) < GONE_AFTER_S + 1
+    assert not producer.stopped
+
+
+@pytest.mark.parametrize("failure", [UnknownTopicOrPartitionError, LeaderNotAvailableError])
+def test_topic_that_is_there_and_led_by_nobody(failure: type[Exception]) -> None:
+    """It is waited for, as any outage is, by the producer that serves every other topic."""
+    loop = VirtualLoop()
+    producer = ScriptedProducer(*[failure] * 9_999)
+
+    async def is_gone() -> bool:
+        return False
+
+    async def play() -> float:
+        appender = ScriptedAppender(loop, producer)
+        await appender.start()
+        with pytest.raises(AppendFailed) as failed:
+            await appender.append_all("t", 0, [b"a"], is_gone=is_gone)
+        assert not isinstance(failed.value, LogGone)
+        return loop.time()
+
+    assert APPEND_S < run_virtual(loop, play()) < APPEND_S + 5
     assert not producer.stopped
 
 
