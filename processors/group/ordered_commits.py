@@ -42,8 +42,9 @@ class PartitionListener(Protocol):
     async def on_leaving(self) -> None:
         """The group is about to hand all partitions out anew."""
 
-    async def on_owned(self, partitions: set[int], generation: int) -> None:
-        """The partitions of the prompts topic that are owned from now on; all others are lost."""
+    async def on_owned(self, partitions: set[int], generation: int, member: str) -> None:
+        """The partitions of the prompts topic that are owned from now on; all others are lost. `member`: by the name
+        that the group has given this process."""
 
     def on_lost(self, lost: LostRange) -> None:
         """Offsets of the prompts topic that can't be read were passed over."""
@@ -70,6 +71,10 @@ class PromptsConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]  # fa
             is_dense=lambda topic: topic == self.consumer.topic,  # the prompts, which are not compacted
         )
         return consumer
+
+    def member(self) -> str:
+        """The group's name for this process, while partitions are being assigned; another one after it was left out."""
+        return str(self._ensure_consumer()._coordinator.member_id)
 
     async def seek_to_committed(self) -> dict[Any, int]:
         """Read every partition on from its commit, without one from its beginning; by partition, the offset."""
@@ -146,5 +151,5 @@ class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not ty
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self.finished.clear()
         owned = {tp.partition for tp in assigned if tp.topic == self.topic}
-        await self.listener.on_owned(owned, generation_id)
+        await self.listener.on_owned(owned, generation_id, self._thread.member())
         await super().on_partitions_assigned(assigned, generation_id)

@@ -1,8 +1,13 @@
 """Which partitions of users this worker owns, as its consumer group says.
 
-A group hands all partitions out anew at every change. Those that come back in the very next generation were nobody
-else's meanwhile: their turns go on. Any other was, or may have been: its owner is stopped without a further word, and
-a new one loads the journal.
+A group hands all partitions out anew at every change. What of a partition's turns goes on here follows from two facts:
+
+- It comes back in the very next generation: it was nobody else's meanwhile. Its owner stays, with all its turns.
+- This process is the member that it was: it let its partitions go knowingly, and leased its running turns. They go on
+  wherever the partition went, though it may have been another's for a generation that was over before we heard of it;
+  its owner retires, and a new one, here or elsewhere, loads the journal and follows them.
+- It is another member now: the group had given it up, perhaps long ago, and handed its turns to others. Its owners are
+  stopped without a further word.
 """
 
 from __future__ import annotations
@@ -36,6 +41,8 @@ class Ownership:
         self.parts = parts
         self.owners: dict[int, PartitionOwner] = {}
         self.generation = -1
+        self.member = ""
+        """Who we are to the group; it gives another name to whom it has left behind."""
         self.mark_finished: Callable[[int, int, int], None] = lambda *_: None
         """Set to the consumer's; see `processors.group.ordered_commits`."""
         self.draining = False
@@ -51,15 +58,15 @@ class Ownership:
         except (TimeoutError, AppendFailed) as error:
             log.warning("leases_not_written", reason=repr(error))
 
-    async def on_owned(self, partitions: set[int], generation: int) -> None:
+    async def on_owned(self, partitions: set[int], generation: int, member: str) -> None:
         """Own these partitions from now on, and only these."""
-        unbroken = generation == self.generation + 1
-        kept = {partition for partition in self.owners if unbroken and partition in partitions}
+        is_next, stayed = generation == self.generation + 1, member == self.member
+        kept = {partition for partition in self.owners if is_next and partition in partitions}
         lost = [self.owners.pop(partition) for partition in list(self.owners) if partition not in kept]
         log.info("partitions_owned", owned=sorted(partitions), kept=len(kept), lost=len(lost), generation=generation)
-        self.generation = generation
+        self.generation, self.member = generation, member
         self.parts.pool.set_share(frozenset(partitions), USER_PARTITIONS)
-        await asyncio.gather(*(self.give_up(owner, unbroken=unbroken) for owner in lost))
+        await asyncio.gather(*(self.give_up(owner, leased=stayed or is_next) for owner in lost))
         for partition in kept:
             self.owners[partition].kept(generation)
         for partition in partitions - kept if not self.draining else ():
@@ -80,9 +87,9 @@ class Ownership:
             if partition in self.owners:
                 self.owners[partition].inbox.window.begin_at(offset)
 
-    async def give_up(self, owner: PartitionOwner, *, unbroken: bool) -> None:
-        """Leave a partition: running turns were leased and end here, unless the group went on without us."""
-        if not unbroken:
+    async def give_up(self, owner: PartitionOwner, *, leased: bool) -> None:
+        """Leave a partition: running turns that were leased end here."""
+        if not leased:
             await owner.stop()
             return
         await owner.retire()

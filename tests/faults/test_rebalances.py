@@ -33,6 +33,9 @@ STUCK_S: Final = 60.0
 RESTART_S_MAX: Final = 60.0
 """As long as that: a worker that is away for longer than the session timeout has left, whatever its name."""
 FIRST_TOKEN_S: Final = 10.0
+QUICK_STREAMS: Final = sized(30, 100)
+QUICK_TOKENS: Final = 150
+QUICK_PACE_MS: Final = sized(150, 250)
 PAUSE_S: Final = 3.0
 """Two cores start a worker's process meanwhile; a turn that waited for the group would stand still for longer."""
 NO_LAG_S: Final = 15.0
@@ -159,6 +162,31 @@ def first_token_s(ledger: WorkerLedger, turn: str, asked_s: float) -> float:
     folded = ledger.turns[turn]
     firsts = [run.first_at_us for run in (*folded.void_runs, folded.current) if run is not None and run.first_at_us]
     return min(firsts) / 1e6 - asked_s
+
+
+async def test_r10_four_workers_in_quick_steps(line: WorkerLine) -> None:
+    """From one worker to four in the middle of the answers: as many calls as prompts."""
+    workers = [line.start_worker()]
+    await settled(line, workers)
+    run = uuid4().hex[:8]
+    asked, receipts = [], []
+    for number in range(QUICK_STREAMS):
+        words, user = f"Question {number} of run {run}?", f"{run}-{number}"
+        asked.append(Asked(user=user, session="s1", prompt_id="p1", text=answer_text(words, tokens=QUICK_TOKENS)))
+        sim = f"[[sim tokens={QUICK_TOKENS} pace_ms={QUICK_PACE_MS}]]"
+        receipts.append(await line.producer.submit(f"{sim} {words}", user=user, session="s1", prompt_id="p1"))
+    await asyncio.gather(*(line.until_tokens(receipt, 1, deadline_s=60) for receipt in receipts))
+    workers += [line.start_worker() for _ in range(3)]
+    settled_s = await settled(line, workers)
+    ledger = await check_worker_ledger(line, asked)
+    missed = [
+        later["generation"] - sooner["generation"] - 1
+        for worker in workers
+        for sooner, later in pairwise(assignments(line, worker))
+    ]
+    print(f"\nR10: {sum(missed)} generations missed by members, settled in {settled_s:.1f} s")  # noqa: T201
+    assert len(line.provider.calls) == QUICK_STREAMS
+    assert {turn.attempt for turn in ledger.turns.values()} == {1}
 
 
 async def test_r11_rolling_restart_moves_no_partition(broker: EmbeddedBroker, tmp_path: Path) -> None:

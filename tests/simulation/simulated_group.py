@@ -57,6 +57,8 @@ class Climate:
     read_fails: float = 0.0
     passed_over: float = 0.0
     """Commands that the consumer drops without a word, as Faust may around a rebalance; others follow."""
+    skips: float = 0.0
+    """Members that do not hear of a generation before the next one begins, as when others join in quick steps."""
     travel_s_max: float = 0.004
 
 
@@ -98,6 +100,8 @@ class SimulatedProcess:
         self.ownership.mark_finished = self.finish
         self.finished: dict[int, int] = {}
         self.positions: dict[int, int] = {}
+        self.joined = 0
+        """How often it has become a member: a name that changes where the group had left it behind."""
         self.pump: asyncio.Task[None] | None = None
 
     def build_parts(self) -> WorkerParts:
@@ -214,7 +218,7 @@ class SimulatedProcess:
     async def own(self, partitions: set[int], generation: int) -> None:
         """What Faust does on an assignment: seek to the commit, after the owner was told."""
         self.finished.clear()
-        await self.ownership.on_owned(partitions, generation)
+        await self.ownership.on_owned(partitions, generation, f"{self.number}-{self.joined}")
         self.positions = {partition: self.group.committed.get(partition, 0) for partition in partitions}
         self.ownership.on_sought(self.positions)
         if self.pump is None and not self.dead:
@@ -250,6 +254,8 @@ class SimulatedGroup:
     """At which of the group's appends a process dies, and whether the append lands all the same."""
     appends: int = 0
     generation: int = 0
+    skipped: int = 0
+    """Generations of which some did not hear."""
     committed: dict[int, int] = field(default_factory=dict)
     processes: list[SimulatedProcess] = field(default_factory=list)
     members: list[SimulatedProcess] = field(default_factory=list)
@@ -270,26 +276,39 @@ class SimulatedGroup:
         if process.dead or process in self.members:
             return
         await process.ownership.on_leaving()
+        process.joined += 1
         self.members.append(process)
         await self.shuffle()
 
     async def shuffle(self) -> None:
         """Hand all partitions out anew, as eager groups do."""
         async with self.shuffling:
-            members = [process for process in self.members if not process.dead]
-            await asyncio.gather(*(process.ownership.on_leaving() for process in members))
-            members = [process for process in members if not process.dead and process in self.members]
-            if not members:
-                return
-            self.generation += 1
-            order = sorted(self.partitions)
-            self.draw.shuffle(order)
-            shares: dict[int, set[int]] = {process.number: set() for process in members}
-            for index, partition in enumerate(order):
-                shares[members[index % len(members)].number].add(partition)
-            for process in members:
-                if not process.dead:
-                    await process.own(shares[process.number], self.generation)
+            left: set[SimulatedProcess] = set()
+            while await self.handed_out(left):
+                self.skipped += 1
+
+    async def handed_out(self, left: set[SimulatedProcess]) -> bool:
+        """The next generation; True: some did not hear of it. `left`: those that own nothing since they last heard."""
+        members = [process for process in self.members if not process.dead]
+        await asyncio.gather(*(process.ownership.on_leaving() for process in members if process not in left))
+        left.update(members)
+        members = [process for process in members if not process.dead and process in self.members]
+        if not members:
+            return False
+        self.generation += 1
+        deaf = {process for process in members if self.climate.skips and self.draw.random() < self.climate.skips}
+        order = sorted(self.partitions)
+        self.draw.shuffle(order)
+        shares: dict[int, set[int]] = {process.number: set() for process in members}
+        for index, partition in enumerate(order):
+            shares[members[index % len(members)].number].add(partition)
+        for process in deaf:
+            process.positions.clear()
+        for process in members:
+            if not process.dead and process not in deaf:
+                await process.own(shares[process.number], self.generation)
+                left.discard(process)
+        return bool(deaf)
 
     async def leave_behind(self, process: SimulatedProcess) -> None:
         """Make a zombie: the group goes on without it."""

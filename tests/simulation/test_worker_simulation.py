@@ -60,6 +60,7 @@ SOMETIMES: Final = {
     "error",
     "first of several answers",
     "forgotten",
+    "generation skipped",
     "hedge lost",
     "hedge won",
     "incomplete",
@@ -138,6 +139,7 @@ class Campaign:
             read_fails=bad * draw.uniform(0, 0.05),
             passed_over=bad * draw.uniform(0, 0.3),
             travel_s_max=draw.choice((0.0, 0.004, 0.1)),
+            skips=draw.choice((0.0, 0.0, 0.3)),
         )
 
     def script_of(self, request: ChatRequest) -> Script:
@@ -324,6 +326,7 @@ class Campaign:
                 self.seen[f"cancelled {where}"] += 1
         for comparison in {id(found): found for found in ledger.comparisons.values()}.values():
             self.seen[f"{comparison.mode} of several answers" if comparison.turn else "none of several answers"] += 1
+        self.seen["generation skipped"] += self.group.skipped
         self.seen["seeds"] += 1
         self.seen["turns"] += len(ledger.turns)
         self.seen["calls"] += len(self.group.calls)

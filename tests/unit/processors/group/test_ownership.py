@@ -30,6 +30,9 @@ class Message:
     timestamp: float = 1_750_000_000.0
 
 
+MEMBER = "member-1"
+
+
 async def owning(worker: OneWorker, *partitions: int, generation: int = 5) -> Ownership:
     """This worker's ownership in place of the single owner."""
     await worker.owner.stop()
@@ -40,9 +43,9 @@ async def owning(worker: OneWorker, *partitions: int, generation: int = 5) -> Ow
     return ownership
 
 
-async def own(ownership: Ownership, partitions: set[int], generation: int) -> None:
+async def own(ownership: Ownership, partitions: set[int], generation: int, member: str = MEMBER) -> None:
     """What the consumer tells of an assignment: who owns what, then where it is read on."""
-    await ownership.on_owned(partitions, generation)
+    await ownership.on_owned(partitions, generation, member)
     ownership.on_sought(dict.fromkeys(partitions, 0))
 
 
@@ -74,15 +77,32 @@ async def test_partition_that_comes_back(worker: OneWorker) -> None:
 
 @on_virtual_time
 async def test_group_that_went_on_without_us(worker: OneWorker) -> None:
-    """A generation was missed, so the partition may have been another's: its turn is stopped without a word."""
+    """It is another member now, so its partition may have been anybody's: its turn is stopped without a word."""
+    ownership = await owning(worker)
+    await running(worker, ownership)
+    owner = ownership.owners[PARTITION]
+    await ownership.on_leaving()
+    await own(ownership, {PARTITION}, 7, "member-2")
+
+    assert ownership.owners[PARTITION] is not owner
+    assert (owner.tasks.running, worker.provider.open_calls) == (set(), 0)
+    await stop(ownership)
+
+
+@on_virtual_time
+async def test_generation_that_was_over_before_we_heard_of_it(worker: OneWorker) -> None:
+    """Still a member: the turn was leased and goes on, and the partition's new owner, also here, follows it."""
     ownership = await owning(worker)
     await running(worker, ownership)
     owner = ownership.owners[PARTITION]
     await ownership.on_leaving()
     await own(ownership, {PARTITION}, 7)
-
     assert ownership.owners[PARTITION] is not owner
-    assert (owner.tasks.running, worker.provider.open_calls) == (set(), 0)
+    await worker.until(lambda: worker.reason("p2") != "")
+    await worker.until(lambda: not ownership.retired)
+
+    assert (worker.reason("p2"), worker.turn("p2").attempt, len(worker.provider.calls)) == ("complete", 1, 1)
+    await worker.until(lambda: not list(ownership.owners[PARTITION].journal.open_entries()))
     await stop(ownership)
 
 
@@ -133,7 +153,7 @@ async def test_message_of_the_past(worker: OneWorker) -> None:
 async def test_before_the_position_is_known(worker: OneWorker) -> None:
     """Nothing is taken then, for it comes again from there; taken at once, it would hide what lies before it."""
     ownership = await owning(worker)
-    await ownership.on_owned({PARTITION}, 6)
+    await ownership.on_owned({PARTITION}, 6, MEMBER)
     await ownership.deliver(Message(3, encode(prompt("p3")), 6))
     await asyncio.sleep(5)
 
