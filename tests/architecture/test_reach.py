@@ -29,7 +29,7 @@ INSIDE_OTHERS: Final = {
     "infra.kafka.readable_client": {"_check_crcs", "_isolation_level", "_client"},
     "infra.kafka.sparse_metadata": {"_partitions", "_broker_partitions"},
     "processors.analytics.records_consumer": {"_coordinator", "_client"},
-    "processors.group.ordered_commits": {"_fetch_max_wait_ms", "_client"},
+    "processors.group.ordered_commits": {"_fetch_max_wait_ms", "_client", "_coordinator"},
     "processors.writing.attempt_recorder": {"_Hash"},
 }
 """What a module touches of others' insides: of `os` what has no other name, of hashlib the type of a hash, and of
