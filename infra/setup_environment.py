@@ -45,11 +45,11 @@ class Setup:
     """One run of the set-up for one virtual environment."""
 
     def __init__(self, venv: Path) -> None:
-        self.venv = venv
+        self._venv = venv
         self.python = venv / "bin" / "python"
-        self.home = Path(os.environ.get("TOKENWIRE_HOME") or ROOT / ".tokenwire")
-        self.log_file = self.home / "logs" / "setup.log"
-        self.state_file = venv / ".setup-state.json"
+        self._home = Path(os.environ.get("TOKENWIRE_HOME") or ROOT / ".tokenwire")
+        self.log_file = self._home / "logs" / "setup.log"
+        self._state_file = venv / ".setup-state.json"
         self.state = self.read_state()
 
     def run(self) -> None:
@@ -66,7 +66,7 @@ class Setup:
         """Run a step unless it was done from the same things; steps after it are then done anew."""
         if self.state.get(name) == made_from and self.python.exists():
             return
-        require_disk_space(self.venv)
+        require_disk_space(self._venv)
         say(f"{title} …")
         started_s = time.monotonic()
         self.state.pop(name, None)
@@ -78,10 +78,12 @@ class Setup:
     def create_environment(self) -> None:
         """One made by hand with the same Python is kept, half of one is completed, one of another Python is emptied."""
         self.state.clear()
-        exists = self.venv.exists() and any(self.venv.iterdir())
-        if exists and not (self.venv / "pyvenv.cfg").exists():
-            raise SetupFailed(f"{self.venv} exists and is no virtual environment; move it away or pass another --venv.")
-        command = [sys.executable, "-m", "venv", str(self.venv)]
+        exists = self._venv.exists() and any(self._venv.iterdir())
+        if exists and not (self._venv / "pyvenv.cfg").exists():
+            raise SetupFailed(
+                f"{self._venv} exists and is no virtual environment; move it away or pass another --venv."
+            )
+        command = [sys.executable, "-m", "venv", str(self._venv)]
         if exists and self.version_inside() != sys.version:
             command.append("--clear")
         self.call(command, "The virtual environment could not be created.")
@@ -106,7 +108,7 @@ class Setup:
 
     def fill_wheelhouse(self) -> None:
         """Nothing that runs needs it: where it fails, the light client's test is skipped and says so."""
-        folder = self.home / "cache" / "wheelhouse"
+        folder = self._home / "cache" / "wheelhouse"
         if self.state.get("wheelhouse") == digest(LOCK_FILE) and folder.is_dir():
             return
         command = [str(self.python), "-m", "infra.client_distribution", "--wheelhouse", str(folder)]
@@ -120,8 +122,8 @@ class Setup:
         """Instant when they are there; says by itself what it downloads, and why it could not."""
         started_s = time.monotonic()
         command = [str(self.python), "-m", "infra.embedded.broker_jars"]
-        environment = {**os.environ, "TOKENWIRE_HOME": str(self.home)}
-        if not any(self.home.glob("cache/jars/verified-*")):
+        environment = {**os.environ, "TOKENWIRE_HOME": str(self._home)}
+        if not any(self._home.glob("cache/jars/verified-*")):
             say("Fetching the Kafka broker's jars …")
         if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
             raise SetupFailed("Everything else is installed; `make setup` goes on from here.")
@@ -131,7 +133,7 @@ class Setup:
     def make_start_cache(self) -> None:
         """Instant when it is there. Without it the broker only starts more slowly: a failure is no fault."""
         command = [str(self.python), "-m", "infra.embedded.start_cache"]
-        subprocess.run(command, cwd=ROOT, env={**os.environ, "TOKENWIRE_HOME": str(self.home)}, check=False)
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "TOKENWIRE_HOME": str(self._home)}, check=False)
 
     def pip(self, *arguments: str) -> list[str]:
         return [str(self.python), "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
@@ -157,31 +159,31 @@ class Setup:
 
     def read_state(self) -> dict[str, str]:
         try:
-            state = json.loads(self.state_file.read_text())
+            state = json.loads(self._state_file.read_text())
         except (OSError, ValueError):
             return {}
         return state if isinstance(state, dict) else {}
 
     def write_state(self) -> None:
-        self.state_file.write_text(json.dumps(self.state, indent=1))
+        self._state_file.write_text(json.dumps(self.state, indent=1))
 
 
 class Progress:
     """How far pip is, from its own lines, said every few seconds."""
 
     def __init__(self, packages: int) -> None:
-        self.packages = packages
-        self.collected = 0
-        self.said_s = time.monotonic()
+        self._packages = packages
+        self._collected = 0
+        self._said_s = time.monotonic()
 
     def note(self, line: str) -> None:
-        self.collected += line.startswith(("Collecting ", "Requirement already satisfied: "))
+        self._collected += line.startswith(("Collecting ", "Requirement already satisfied: "))
         now_s = time.monotonic()
-        if line.startswith("Installing collected packages") and self.packages:
+        if line.startswith("Installing collected packages") and self._packages:
             say("  downloaded; unpacking")
-        elif self.packages and now_s - self.said_s > PROGRESS_EVERY_S:
-            say(f"  {min(self.collected, self.packages)} of up to {self.packages} packages")
-            self.said_s = now_s
+        elif self._packages and now_s - self._said_s > PROGRESS_EVERY_S:
+            say(f"  {min(self._collected, self._packages)} of up to {self._packages} packages")
+            self._said_s = now_s
 
 
 def main() -> int:

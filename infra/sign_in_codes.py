@@ -36,9 +36,9 @@ class SignInCodes:
     """Makes codes, reads them, and makes the tokens that they stand for."""
 
     def __init__(self, secret: bytes, *, audience: str, issuer: str) -> None:
-        self.secret = secret
-        self.audience = audience
-        self.issuer = issuer
+        self._secret = secret
+        self._audience = audience
+        self._issuer = issuer
         self.tickets = TicketIssuer(secret, KIND)
 
     @classmethod
@@ -63,10 +63,10 @@ class SignInCodes:
         """The access token that the code stands for."""
         said = code.token
         return issue_token(
-            self.secret,
+            self._secret,
             said.user,
             ttl_s=said.expires_at_s - said.issued_at_s,
             now_s=said.issued_at_s,
-            audience=self.audience,
-            issuer=self.issuer,
+            audience=self._audience,
+            issuer=self._issuer,
         )

@@ -50,14 +50,14 @@ class KeySetVerifier:
     """A `TokenVerifier` with the keys of a JWKS file. Raises KeyFileFaulty where the file cannot be used."""
 
     def __init__(self, file: Path, clock: Clock, *, audience: str, issuer: str, leeway_s: float = LEEWAY_S) -> None:
-        self.file = file
-        self.clock = clock
-        self.audience = audience
-        self.issuer = issuer
+        self._file = file
+        self._clock = clock
+        self._audience = audience
+        self._issuer = issuer
         self.leeway_s = leeway_s
-        self.seen = stamp_of(file)
-        self.keys = read_keys(file)
-        self.look_at_s = clock.monotonic_s() + LOOK_S
+        self._seen = stamp_of(file)
+        self._keys = read_keys(file)
+        self._look_at_s = clock.monotonic_s() + LOOK_S
 
     def verify(self, token: str) -> VerifiedToken:
         """See `TokenVerifier.verify`."""
@@ -68,7 +68,7 @@ class KeySetVerifier:
         except (jwt.PyJWTError, UnicodeError, RecursionError):
             raise invalid("malformed") from None
         key_id = header.get("kid", "")
-        known = self.keys.get(key_id) if isinstance(key_id, str) else None
+        known = self._keys.get(key_id) if isinstance(key_id, str) else None
         if known is None:
             raise invalid("key_id")
         if "crit" in header:
@@ -79,27 +79,27 @@ class KeySetVerifier:
             token,
             known.key,
             known.algorithm_name,
-            audience=self.audience,
-            issuer=self.issuer,
+            audience=self._audience,
+            issuer=self._issuer,
             leeway_s=self.leeway_s,
         )
 
     def look(self) -> None:
         """Take a changed file's keys."""
-        now_s = self.clock.monotonic_s()
-        if now_s < self.look_at_s:
+        now_s = self._clock.monotonic_s()
+        if now_s < self._look_at_s:
             return
-        self.look_at_s = now_s + LOOK_S
-        stamp = stamp_of(self.file)
-        if stamp == self.seen:
+        self._look_at_s = now_s + LOOK_S
+        stamp = stamp_of(self._file)
+        if stamp == self._seen:
             return
-        self.seen = stamp
+        self._seen = stamp
         try:
-            self.keys = read_keys(self.file)
+            self._keys = read_keys(self._file)
         except KeyFileFaulty as error:
             log.warning("token_keys_kept", reason=str(error))
         else:
-            log.info("token_keys_read", keys=len(self.keys))
+            log.info("token_keys_read", keys=len(self._keys))
 
 
 def invalid(reason: str) -> TokenInvalid:

@@ -55,21 +55,21 @@ class AnswerArchive:
     """A client that only reads. It connects when it is first asked; `close` after use."""
 
     def __init__(self, settings: Settings, *, query_s_max: float, text_bytes_max: int) -> None:
-        self.settings = settings
-        self.query_s_max = query_s_max
-        self.text_bytes_max = text_bytes_max
-        self.client: AsyncClient | None = None
+        self._settings = settings
+        self._query_s_max = query_s_max
+        self._text_bytes_max = text_bytes_max
+        self._client: AsyncClient | None = None
 
     async def turns(self, user: str, session: str) -> tuple[ArchivedTurn, ...]:
         """The session's turns that have ended and are there in full, oldest first. Raises ClickHouseUnavailable.
 
         The caller's deadline bounds it. Cancellation: the engine may go on with the query until its own limit.
         """
-        parameters = {"user": user, "session": session, "text_bytes_max": self.text_bytes_max}
+        parameters = {"user": user, "session": session, "text_bytes_max": self._text_bytes_max}
         try:
-            if self.client is None:
-                self.client = await self.connected()
-            answer = await self.client.query(QUERY, parameters=parameters, query_tz="UTC")
+            if self._client is None:
+                self._client = await self.connected()
+            answer = await self._client.query(QUERY, parameters=parameters, query_tz="UTC")
         except (DriverError, ClientError, OSError, SecretDamaged) as error:
             if getattr(error, "code", 0) == AUTHENTICATION_FAILED:
                 await self.close()  # the next question reads the token again: it is another one since the restart
@@ -78,17 +78,17 @@ class AnswerArchive:
 
     async def close(self) -> None:
         """Close the connections."""
-        client, self.client = self.client, None
+        client, self._client = self._client, None
         if client is not None:
             await client.close()
 
     async def connected(self) -> AsyncClient:
-        if not self.settings.clickhouse_to_read and not self.settings.analytics_port:
+        if not self._settings.clickhouse_to_read and not self._settings.analytics_port:
             raise ClickHouseUnavailable("the embedded engine's endpoint is at a port that nobody told us")
-        access = await asyncio.to_thread(reading_access, self.settings, query_s_max=self.query_s_max)
+        access = await asyncio.to_thread(reading_access, self._settings, query_s_max=self._query_s_max)
         return await clickhouse_connect.get_async_client(
             connect_timeout=CONNECT_S,
-            send_receive_timeout=self.query_s_max,
+            send_receive_timeout=self._query_s_max,
             connector_limit=CONNECTIONS_MAX,
             query_retries=0,
             **access,

@@ -55,29 +55,29 @@ class ClickHouseConnection:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self._settings = settings
         self.files = EngineFiles(settings.home)
         self.embedded = not settings.clickhouse
         if self.embedded:
             require_embedded(EmbeddedPart.ENGINE)
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clickhouse")
-        self.client: Client | None = None
-        self.claimed: IO[bytes] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clickhouse")
+        self._client: Client | None = None
+        self._claimed: IO[bytes] | None = None
 
     async def open(self) -> None:
         """Connect, unless connected. Raises DataFolderInUse, ClickHouseUnavailable, ClickHouseRefused."""
-        if self.client is None:
-            self.client = await self.run(self.connect, deadline_s=CONNECT_S * 2)
+        if self._client is None:
+            self._client = await self.run(self.connect, deadline_s=CONNECT_S * 2)
 
     async def close(self) -> None:
         """Close the client and end the thread; a call still running keeps the thread until it ends."""
-        client, self.client = self.client, None
+        client, self._client = self._client, None
         if client is not None:
             with contextlib.suppress(ClickHouseError):  # the engine recovers its folder at the next start
                 await self.run(client.close, deadline_s=CLOSE_S)
-        self.thread.shutdown(wait=False, cancel_futures=True)
-        if self.claimed is not None:
-            self.claimed.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._claimed is not None:
+            self._claimed.close()
 
     async def command(self, sql: str) -> None:
         """Run a statement that returns no rows. Raises ClickHouseUnavailable, ClickHouseRefused."""
@@ -109,21 +109,21 @@ class ClickHouseConnection:
         """Run a blocking call in the thread, translating the driver's errors."""
         loop = asyncio.get_running_loop()
         try:
-            return await asyncio.wait_for(loop.run_in_executor(self.thread, call), deadline_s)
+            return await asyncio.wait_for(loop.run_in_executor(self._thread, call), deadline_s)
         except TimeoutError:
             raise ClickHouseUnavailable(f"no answer within {deadline_s:g} s") from None
         except (DriverError, OSError) as error:
             raise translated(error) from error
 
     def opened(self) -> Client:
-        if self.client is None:
+        if self._client is None:
             raise ClickHouseUnavailable("not connected")
-        return self.client
+        return self._client
 
     def connect(self) -> Client:
         if not self.embedded:
             return clickhouse_connect.get_client(
-                dsn=self.settings.clickhouse,
+                dsn=self._settings.clickhouse,
                 database="default",  # the migrations create ours; every statement names it
                 connect_timeout=int(CONNECT_S),
                 send_receive_timeout=int(CALL_S),
@@ -131,9 +131,9 @@ class ClickHouseConnection:
                 form_encode_query_params=True,  # a batch of identities does not fit an address
                 query_retries=0,
             )
-        if self.claimed is None:
-            self.claimed = self.files.claim()
-        self.files.write(query_s_max=self.settings.analytics_query_s)
+        if self._claimed is None:
+            self._claimed = self.files.claim()
+        self.files.write(query_s_max=self._settings.analytics_query_s)
         return clickhouse_connect.get_client(
             interface="chdb", path=str(self.files.data), chdb_options={"config-file": str(self.files.config)}
         )

@@ -97,9 +97,9 @@ class EmbeddedReader:
     each query, sees to that."""
 
     def __init__(self, files: EngineFiles, limits: ReaderLimits, bring_up: Callable[[], None] = lambda: None) -> None:
-        self.limits = limits
-        self.bring_up = bring_up
-        self.settings_max = {
+        self._limits = limits
+        self._bring_up = bring_up
+        self._settings_max = {
             "max_execution_time": limits.query_s_max,
             "max_memory_usage": READER_MEMORY_BYTES_MAX,
             "max_threads": READER_THREADS_MAX,
@@ -111,28 +111,28 @@ class EmbeddedReader:
             "max_memory_usage": str(READER_MEMORY_BYTES_MAX),
         }
         plain = {"config-file": str(files.config)}
-        self.address = f"{files.data}?{urlencode(options, safe='/')}"
-        self.control_address = f"{files.data}?{urlencode(plain, safe='/')}"
-        self.threads = ThreadPoolExecutor(max_workers=limits.queries_max, thread_name_prefix="reader")
-        self.control = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader-control")
-        self.places = asyncio.Semaphore(limits.queries_max)
+        self._address = f"{files.data}?{urlencode(options, safe='/')}"
+        self._control_address = f"{files.data}?{urlencode(plain, safe='/')}"
+        self._threads = ThreadPoolExecutor(max_workers=limits.queries_max, thread_name_prefix="reader")
+        self._control = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader-control")
+        self._places = asyncio.Semaphore(limits.queries_max)
         self.waiting = 0
         self.running: set[asyncio.Future[Answer]] = set()
-        self.stopped = False
-        self.names: EngineNames | None = None
+        self._stopped = False
+        self._names: EngineNames | None = None
         """Read with the first query."""
 
     async def stop(self) -> None:
         """Kill what runs and end the threads. Queries that come later are refused."""
-        self.stopped = True
+        self._stopped = True
         running = set(self.running)  # which empties itself, perhaps while they are killed
         for task in running:
             task.cancel()
         if running:
             await self.kill("/* reader:")
             await asyncio.wait(running, timeout=STOP_S)
-        self.threads.shutdown(wait=False, cancel_futures=True)
-        self.control.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._control.shutdown(wait=False, cancel_futures=True)
 
     async def read(self, request: ReadRequest) -> Answer:
         """Run one reading statement.
@@ -141,15 +141,15 @@ class EmbeddedReader:
         Cancellation: the query is killed; its place is free once it has ended.
         """
         await self.take_place()
-        if self.stopped:
-            self.places.release()
+        if self._stopped:
+            self._places.release()
             raise ClickHouseUnavailable("The endpoint is stopping.")
         mark = f"/* reader:{secrets.token_hex(12)} */"
-        work = asyncio.get_running_loop().run_in_executor(self.threads, self.answer, request, mark)
+        work = asyncio.get_running_loop().run_in_executor(self._threads, self.answer, request, mark)
         self.running.add(work)
         work.add_done_callback(self.give_place)
         try:
-            return await asyncio.wait_for(asyncio.shield(work), self.limits.query_s_max + GRACE_S)
+            return await asyncio.wait_for(asyncio.shield(work), self._limits.query_s_max + GRACE_S)
         except TimeoutError:
             await self.kill(mark)
             raise ClickHouseRefused("The query took too long and was stopped.", code=TIMEOUT_EXCEEDED) from None
@@ -159,14 +159,14 @@ class EmbeddedReader:
 
     async def take_place(self) -> None:
         busy = ClickHouseUnavailable(
-            f"{self.limits.queries_max} queries run and {self.limits.waiting_max} wait; try again later.",
+            f"{self._limits.queries_max} queries run and {self._limits.waiting_max} wait; try again later.",
             code=TOO_MANY_QUERIES,
         )
-        if self.places.locked() and self.waiting >= self.limits.waiting_max:
+        if self._places.locked() and self.waiting >= self._limits.waiting_max:
             raise busy
         self.waiting += 1
         try:
-            await asyncio.wait_for(self.places.acquire(), self.limits.query_s_max)
+            await asyncio.wait_for(self._places.acquire(), self._limits.query_s_max)
         except TimeoutError:
             raise busy from None
         finally:
@@ -174,17 +174,17 @@ class EmbeddedReader:
 
     def give_place(self, work: asyncio.Future[Answer]) -> None:
         self.running.discard(work)
-        self.places.release()
+        self._places.release()
         if not work.cancelled() and work.exception() is not None:
             return  # its reader hears of it, or has left
 
     async def kill(self, mark: str) -> None:
         quoted = mark.replace("'", "")
         sql = f"KILL QUERY WHERE startsWith(query, '{quoted}') ASYNC"
-        await asyncio.get_running_loop().run_in_executor(self.control, self.run_control, sql)
+        await asyncio.get_running_loop().run_in_executor(self._control, self.run_control, sql)
 
     def run_control(self, sql: str) -> None:
-        session = chdb_connect(self.control_address)
+        session = chdb_connect(self._control_address)
         try:
             session.query(sql, "TabSeparated")
         except RuntimeError as error:
@@ -194,8 +194,8 @@ class EmbeddedReader:
 
     def answer(self, request: ReadRequest, mark: str) -> Answer:
         """In a thread: judge the statement and run it in a session of its own."""
-        self.bring_up()
-        session = open_session(self.address)
+        self._bring_up()
+        session = open_session(self._address)
         try:
             canonical = canonical_text(session, request.sql)
             self.prepare(session, request)
@@ -223,14 +223,14 @@ class EmbeddedReader:
         return found
 
     def known_names(self, session: Any) -> EngineNames:
-        if self.names is None:  # two threads may both ask, for the same answer
+        if self._names is None:  # two threads may both ask, for the same answer
             asked = (EngineQueries.functions, EngineQueries.combinators, EngineQueries.settings)
-            self.names = EngineNames.of(*(rows_of(session, sql) for sql in asked))
-        return self.names
+            self._names = EngineNames.of(*(rows_of(session, sql) for sql in asked))
+        return self._names
 
     def prepare(self, session: Any, request: ReadRequest) -> None:
         """The session's database and settings; it is read-only already, so neither can undo that."""
-        settings = judge_settings(request.settings, self.known_names(session), self.settings_max)
+        settings = judge_settings(request.settings, self.known_names(session), self._settings_max)
         if isinstance(settings, Refused):
             raise ClickHouseRefused(settings.reason, code=settings.code)
         for name, value in settings.items():
@@ -246,21 +246,21 @@ class EmbeddedReader:
             body += native_of(block.bytes(), version)
             rows_read += block.rows_read()
             bytes_read += block.bytes_read()
-            if len(body) > self.limits.answer_bytes_max:
+            if len(body) > self._limits.answer_bytes_max:
                 stream.cancel()
                 raise self.too_large()
         return Answer(bytes(body), output, rows_read, bytes_read)
 
     def whole(self, session: Any, sql: bytes, output: str, parameters: Mapping[str, str], version: int) -> Answer:
         result = session.query(sql, output, params=dict(parameters))
-        if result.size() > self.limits.answer_bytes_max:  # before it is copied
+        if result.size() > self._limits.answer_bytes_max:  # before it is copied
             raise self.too_large()
         body = native_of(result.bytes() or b"", version)
         return Answer(body, output, result.rows_read(), result.bytes_read())
 
     def too_large(self) -> ClickHouseError:
         return ResultTooLarge(
-            f"The answer is larger than {self.limits.answer_bytes_max} bytes: ask for fewer columns or rows "
+            f"The answer is larger than {self._limits.answer_bytes_max} bytes: ask for fewer columns or rows "
             "(WHERE, LIMIT), or aggregate.",
             code=RESULT_TOO_LARGE,
         )

@@ -40,55 +40,55 @@ class ReaderEngine:
 
     def __init__(self, files: EngineFiles, notice: NoticeFile, on_other_store: Callable[[], None]) -> None:
         self.files = files
-        self.notice = notice
-        self.on_other_store = on_other_store
-        self.store = ""
-        self.store_mark: tuple[int, int] = (0, 0)
-        self.lock = threading.Lock()
-        self.session: Any = None
-        self.tables: tuple[WrittenTable, ...] = ()
+        self._notice = notice
+        self._on_other_store = on_other_store
+        self._store = ""
+        self._store_mark: tuple[int, int] = (0, 0)
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._tables: tuple[WrittenTable, ...] = ()
         self.fault = ""
         """Why queries can't be answered; empty while they can, as far as is known."""
-        self.failed_at_s = -TRIED_AGAIN_S
+        self._failed_at_s = -TRIED_AGAIN_S
 
     def look_at(self, store: str) -> None:
         """Remember which folder the parts are in: rights are given to it, and not to another of the same name."""
-        self.store, self.store_mark = store, mark_of(store)
+        self._store, self._store_mark = store, mark_of(store)
 
     def bring_up(self) -> None:
         """Have the tables that the writer told of last. Raises ClickHouseUnavailable."""
-        with self.lock:
-            told = self.notice.current()
+        with self._lock:
+            told = self._notice.current()
             if told is None:
                 raise ClickHouseUnavailable("There are no tables yet: start `tokenwire analytics`.")
-            if told.tables == self.tables:
+            if told.tables == self._tables:
                 return
-            if time.monotonic() < self.failed_at_s + TRIED_AGAIN_S:
+            if time.monotonic() < self._failed_at_s + TRIED_AGAIN_S:
                 raise ClickHouseUnavailable(self.fault)
-            if mark_of(told.store) != self.store_mark:
-                self.on_other_store()
+            if mark_of(told.store) != self._store_mark:
+                self._on_other_store()
                 raise ClickHouseUnavailable("The tables are in another folder now; this process starts again for it.")
             self.make(told)
 
     def make(self, told: ReadersNotice) -> None:
         try:
-            if self.session is None:
+            if self._session is None:
                 options = urlencode({"config-file": str(self.files.config)}, safe="/")
-                self.session = chdb_connect(f"{self.files.data}?{options}")
+                self._session = chdb_connect(f"{self.files.data}?{options}")
             for statement in reader_statements(DATABASE, told.tables):
-                self.session.query(statement, "TabSeparated")
+                self._session.query(statement, "TabSeparated")
         except (RuntimeError, ImportError, OSError, ValueError) as error:
             reason = plain_message(str(error))[:REASON_CHARS_MAX]
-            self.fault, self.failed_at_s = f"The tables can't be read: {reason}", time.monotonic()
+            self.fault, self._failed_at_s = f"The tables can't be read: {reason}", time.monotonic()
             log.error("tables_not_read", error=reason)
             raise ClickHouseUnavailable(self.fault) from error
-        self.fault, self.tables = "", told.tables
+        self.fault, self._tables = "", told.tables
         log.info("tables_made", tables=[table.name for table in told.tables])
 
     def close(self) -> None:
         """Close the engine."""
-        if self.session is not None:
-            self.session.close()
+        if self._session is not None:
+            self._session.close()
 
 
 @contextlib.contextmanager

@@ -27,20 +27,20 @@ class NoticeFile:
     """The notice as the readers' process sees it."""
 
     def __init__(self, home: Path) -> None:
-        self.path = notice_path(home)
-        self.mark: tuple[int, ...] = ()
-        self.notice: ReadersNotice | None = None
+        self._path = notice_path(home)
+        self._mark: tuple[int, ...] = ()
+        self._notice: ReadersNotice | None = None
 
     def current(self) -> ReadersNotice | None:
         """The newest that could be read, None before the first. Costs one look at the file's dates."""
         try:
-            found = self.path.stat()
+            found = self._path.stat()
             mark = (found.st_mtime_ns, found.st_size, found.st_ino)
-            if mark != self.mark:
-                self.mark = mark
-                self.notice = msgspec.json.decode(self.path.read_bytes(), type=ReadersNotice)
+            if mark != self._mark:
+                self._mark = mark
+                self._notice = msgspec.json.decode(self._path.read_bytes(), type=ReadersNotice)
         except FileNotFoundError:
             pass  # the writer has never run, or its folder was cleared: what was read stays good
         except (OSError, msgspec.MsgspecError) as error:
             log.warning("readers_notice_unreadable", error=type(error).__name__)
-        return self.notice
+        return self._notice

@@ -118,27 +118,27 @@ class ClickHouseEndpoint:
     ) -> None:
         self.reader = reader
         self.digest = digest
-        self.names = names
-        self.is_well = is_well
+        self._names = names
+        self._is_well = is_well
         self.strangers = StrangersNotice()
         self.port = port
         """The port asked for; after `listen()` the one in use."""
-        self.socket: socket.socket | None = None
-        self.runner: web.AppRunner | None = None
+        self._socket: socket.socket | None = None
+        self._runner: web.AppRunner | None = None
         self.door: ReaderDoor | None = None
-        self.server: asyncio.Server | None = None
+        self._server: asyncio.Server | None = None
 
     def listen(self) -> socket.socket:
         """Take the port, unless that was done; connections wait for `start`. Raises PortTaken."""
-        if self.socket is None:
+        if self._socket is None:
             try:
-                self.socket = socket.create_server((LOOPBACK, self.port), backlog=BACKLOG)
+                self._socket = socket.create_server((LOOPBACK, self.port), backlog=BACKLOG)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     raise PortTaken(self.port, PORT_SETTING) from error
                 raise
-            self.port = int(self.socket.getsockname()[1])
-        return self.socket
+            self.port = int(self._socket.getsockname()[1])
+        return self._socket
 
     async def start(self) -> int:
         """Serve, and listen first where that was not done; returns the port. Raises PortTaken.
@@ -146,32 +146,32 @@ class ClickHouseEndpoint:
         Cancellation: call `stop()`; nothing is left listening afterwards.
         """
         listening = self.listen()
-        app = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[only_asked_by(self.names)])
+        app = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[only_asked_by(self._names)])
         app.router.add_get("/ping", self.ping)
         app.router.add_get("/", self.answer)
         app.router.add_post("/", self.answer)
-        self.runner = web.AppRunner(
+        self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True, max_field_size=65_536
         )
-        await self.runner.setup()
-        assert self.runner.server is not None
-        self.door = ReaderDoor(self.runner.server)
-        self.server = await asyncio.get_running_loop().create_server(self.door, sock=listening, backlog=BACKLOG)
+        await self._runner.setup()
+        assert self._runner.server is not None
+        self.door = ReaderDoor(self._runner.server)
+        self._server = await asyncio.get_running_loop().create_server(self.door, sock=listening, backlog=BACKLOG)
         return self.port
 
     async def stop(self) -> None:
         """End the queries that run and stop listening; a second call does nothing."""
-        runner, self.runner = self.runner, None
-        if self.server is not None:
-            self.server.close()
-        elif self.socket is not None:
-            self.socket.close()
+        runner, self._runner = self._runner, None
+        if self._server is not None:
+            self._server.close()
+        elif self._socket is not None:
+            self._socket.close()
         if runner is not None:
             await self.reader.stop()
             await runner.cleanup()
 
     async def ping(self, request: web.Request) -> web.Response:
-        well = web.Response(text="Ok.\n") if self.is_well() else web.Response(status=503, text="Not ready.\n")
+        well = web.Response(text="Ok.\n") if self._is_well() else web.Response(status=503, text="Not ready.\n")
         return forbidden(request) or well
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -203,16 +203,16 @@ class StrangersNotice:
     """Tells the log of requests without a good token: how many, and why the last one was refused; nothing they sent."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self._count = 0
         self.quiet_until_s = 0.0
 
     def note(self, fault: AccessFault) -> None:
         """One more."""
-        self.count += 1
+        self._count += 1
         now_s = time.monotonic()
         if now_s >= self.quiet_until_s:
-            log.warning("readers_not_let_in", count=self.count, reason=fault.name.lower())
-            self.count, self.quiet_until_s = 0, now_s + STRANGERS_TOLD_S
+            log.warning("readers_not_let_in", count=self._count, reason=fault.name.lower())
+            self._count, self.quiet_until_s = 0, now_s + STRANGERS_TOLD_S
 
 
 def stranger(fault: AccessFault) -> ClickHouseRefused:

@@ -52,7 +52,7 @@ class EmbeddedCluster:
     ) -> None:
         if brokers != 1 and brokers < SEVERAL_MIN:
             raise ValueError(f"{brokers} brokers: one alone, or at least {SEVERAL_MIN}")
-        self.folder = folder.absolute()
+        self._folder = folder.absolute()
         self.brokers = [
             EmbeddedBroker(
                 folder=folder if brokers == 1 else folder / f"broker-{number}",
@@ -127,7 +127,7 @@ class EmbeddedCluster:
             if isinstance(error, BaseExceptionGroup):
                 raise error.exceptions[0] from error
             if isinstance(error, TimeoutError):
-                raise BrokerStartFailed(f"The brokers in {self.folder} did not find each other.") from error
+                raise BrokerStartFailed(f"The brokers in {self._folder} did not find each other.") from error
             raise
 
     async def stop(self, deadline_s: float = STOP_DEADLINE_S) -> None:
@@ -152,7 +152,7 @@ class EmbeddedCluster:
 
     def _kept_cluster_id(self) -> str:
         """Every broker's storage is formatted with the same id, also one that is formatted later than the others."""
-        file = self.folder / "cluster.id"
+        file = self._folder / "cluster.id"
         if file.exists():
             return file.read_text().strip()
         cluster_id = new_cluster_id()

@@ -23,25 +23,25 @@ class ReaderDoor:
     """Makes the protocol of each accepted connection."""
 
     def __init__(self, server: Server, connections_max: int = CONNECTIONS_MAX) -> None:
-        self.server = server
+        self._server = server
         self.connections_max = connections_max
-        self.known: set[RequestHandler] = set()
+        self._known: set[RequestHandler] = set()
 
     def __call__(self) -> asyncio.Protocol:
         """A place for one more, or the end of it."""
-        inside = [each for each in self.server.connections if each.transport and not each.transport.is_closing()]
-        self.known.intersection_update(inside)
+        inside = [each for each in self._server.connections if each.transport and not each.transport.is_closing()]
+        self._known.intersection_update(inside)
         if len(inside) < self.connections_max:
-            return self.server()
-        stranger = next((each for each in inside if each not in self.known), None)
+            return self._server()
+        stranger = next((each for each in inside if each not in self._known), None)
         if stranger is None or stranger.transport is None:
             return ShutOut()
         stranger.transport.abort()
-        return self.server()
+        return self._server()
 
     def know(self, connection: RequestHandler) -> None:
         """It has shown the token."""
-        self.known.add(connection)
+        self._known.add(connection)
 
 
 class ShutOut(asyncio.Protocol):

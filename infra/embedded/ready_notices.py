@@ -38,9 +38,9 @@ class ReadyNotices:
     """The ear for one child."""
 
     def __init__(self, listener: sockets.socket, path: Path) -> None:
-        self.listener = listener
+        self._listener = listener
         self.path = path
-        self.ready_pid: int | None = None
+        self._ready_pid: int | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,7 +52,7 @@ class ReadyNotices:
 
         async def is_ready() -> bool:
             self.hear()
-            return self.ready_pid is not None and self.ready_pid == pid()
+            return self._ready_pid is not None and self._ready_pid == pid()
 
         return is_ready
 
@@ -61,10 +61,10 @@ class ReadyNotices:
         with contextlib.suppress(BlockingIOError):
             while True:
                 words = dict(
-                    line.partition("=")[::2] for line in self.listener.recv(NOTICE_BYTES_MAX).decode().splitlines()
+                    line.partition("=")[::2] for line in self._listener.recv(NOTICE_BYTES_MAX).decode().splitlines()
                 )
                 if words.get("READY") == "1" and words.get("MAINPID", "").isdigit():
-                    self.ready_pid = int(words["MAINPID"])
+                    self._ready_pid = int(words["MAINPID"])
 
 
 @contextlib.contextmanager

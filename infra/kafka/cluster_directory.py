@@ -39,15 +39,15 @@ class ClusterDirectory:
     """Looks topics up, one request at a time."""
 
     def __init__(self, bootstrap_servers: str, options: Mapping[str, Any]) -> None:
-        self.bootstrap = [(host, port) for host, port, _ in collect_hosts(bootstrap_servers)]
-        self.options = options
-        self.nodes: dict[int, NodeAddress] = {}
-        self.last: tuple[NodeAddress, NodeConnection] | None = None
-        self.asking = asyncio.Lock()
+        self._bootstrap = [(host, port) for host, port, _ in collect_hosts(bootstrap_servers)]
+        self._options = options
+        self._nodes: dict[int, NodeAddress] = {}
+        self._last: tuple[NodeAddress, NodeConnection] | None = None
+        self._asking = asyncio.Lock()
 
     def address_of(self, node: int) -> NodeAddress | None:
         """Where a broker is, as the last answer had it."""
-        return self.nodes.get(node)
+        return self._nodes.get(node)
 
     async def look_up(self, topics: Collection[str]) -> LeaderAnswer:
         """Leaders of all partitions of the topics. Raises KafkaError, OSError or TimeoutError: nobody answered.
@@ -65,19 +65,19 @@ class ClusterDirectory:
 
     async def close(self) -> None:
         """Close the connection."""
-        last, self.last = self.last, None
+        last, self._last = self._last, None
         if last is not None:
             await last[1].close()
 
     def _addresses(self) -> Iterator[NodeAddress]:
-        if self.last is not None:
-            yield self.last[0]
-        yield from self.nodes.values()
-        yield from self.bootstrap
+        if self._last is not None:
+            yield self._last[0]
+        yield from self._nodes.values()
+        yield from self._bootstrap
 
     async def _answer(self, request: Any) -> Any:
         fault: Exception = KafkaConnectionError("no broker is known")
-        async with self.asking:
+        async with self._asking:
             for address in tuple(dict.fromkeys(self._addresses())):
                 try:
                     response = await self._ask(address, request)
@@ -85,16 +85,16 @@ class ClusterDirectory:
                     fault = error
                     continue
                 if response.brokers:
-                    self.nodes = nodes_of(response)
+                    self._nodes = nodes_of(response)
                     return response
         raise fault
 
     async def _ask(self, address: NodeAddress, request: Any) -> Any:
-        if self.last is None or self.last[0] != address:
+        if self._last is None or self._last[0] != address:
             await self.close()
-            self.last = address, NodeConnection(lambda: address, self.options)
+            self._last = address, NodeConnection(lambda: address, self._options)
         async with asyncio.timeout(ASK_S):
-            return await self.last[1].send(request)
+            return await self._last[1].send(request)
 
 
 def read_metadata(response: Any) -> LeaderAnswer:

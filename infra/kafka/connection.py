@@ -131,7 +131,7 @@ class AiokafkaTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka s
 
     def __init__(self, source: TokenSource, extensions: dict[str, str]) -> None:
         self.source = source
-        self.granted = extensions
+        self._granted = extensions
 
     async def token(self) -> str:
         """The token. Raises KafkaConnectionError, which aiokafka's clients take for a broker that is away."""
@@ -142,7 +142,7 @@ class AiokafkaTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka s
 
     def extensions(self) -> dict[str, str]:
         """What goes along with the token."""
-        return self.granted
+        return self._granted
 
 
 class LibrdkafkaTokens:

@@ -47,17 +47,17 @@ class SessionFetchRequest(Request[FetchRequest_v10]):  # type: ignore[misc]  # a
         bytes_max: int,
         partition_bytes_max: int,
     ) -> None:
-        self.session = (session_id, epoch)
-        self.limits = (wait_ms, BYTES_MIN, bytes_max)
-        self.topics = grouped(
+        self._session = (session_id, epoch)
+        self._limits = (wait_ms, BYTES_MIN, bytes_max)
+        self._topics = grouped(
             (topic, (partition, ANY_LEADER_EPOCH, offset, -1, partition_bytes_max))
             for (topic, partition), offset in changed.items()
         )
-        self.forgotten = grouped(forgotten)
+        self._forgotten = grouped(forgotten)
 
     def build(self, request_struct_class: type[FetchRequest_v10]) -> FetchRequest_v10:
         return request_struct_class(
-            NOT_A_REPLICA, *self.limits, READ_COMMITTED, *self.session, self.topics, self.forgotten
+            NOT_A_REPLICA, *self._limits, READ_COMMITTED, *self._session, self._topics, self._forgotten
         )
 
 

@@ -126,33 +126,33 @@ class LogClient:
     """Sessionless reads over one connection of its own."""
 
     def __init__(self, settings: Settings, *, role: str = "log", on_lost: TellLost | None = None) -> None:
-        self.options = aiokafka_options(settings)
-        self.names = settings.topic_names
-        self.client_id = self.names.member(role)
-        self.client: SparseMetadataClient | None = None
-        self.on_lost = on_lost
-        self.told_of = KnownRanges()
+        self._options = aiokafka_options(settings)
+        self._names = settings.topic_names
+        self._client_id = self._names.member(role)
+        self._client: SparseMetadataClient | None = None
+        self._on_lost = on_lost
+        self._told_of = KnownRanges()
 
     async def start(self) -> None:
         """Connect. Raises LogUnavailable."""
         timeout_ms = int(REQUEST_TIMEOUT_S * 1000)
         try:
-            self.client = await SparseMetadataClient.connected(
-                client_id=self.client_id, request_timeout_ms=timeout_ms, **self.options
+            self._client = await SparseMetadataClient.connected(
+                client_id=self._client_id, request_timeout_ms=timeout_ms, **self._options
             )
         except KafkaError as error:
-            raise LogUnavailable(f"no Kafka broker answers at {self.options['bootstrap_servers']}") from error
+            raise LogUnavailable(f"no Kafka broker answers at {self._options['bootstrap_servers']}") from error
 
     async def stop(self) -> None:
         """Close the connection."""
-        if self.client is not None:
-            client, self.client = self.client, None
+        if self._client is not None:
+            client, self._client = self._client, None
             await client.close()
 
     def forget(self, topic: str) -> None:
         """Keep nothing of a topic that nobody reads any more; whoever reads it again learns who leads it."""
-        if self.client is not None:
-            self.client.forget(topic)
+        if self._client is not None:
+            self._client.forget(topic)
 
     async def bounds(self, topic: str, partition: int) -> LogBounds:
         """First and last stable offset of a partition. Raises UnknownLog, LogUnavailable."""
@@ -202,7 +202,7 @@ class LogClient:
                 raise OffsetOutOfRange(bounds.start, bounds.end)
             if error is CorruptRecordException:
                 return Decoded([], offset, REFUSED), await self.end(topic, partition)
-            decoded = fetched.decoded(offset, dense=self.names.is_dense(topic))
+            decoded = fetched.decoded(offset, dense=self._names.is_dense(topic))
             # of one partition alone nothing is left out but by throttling, which says nothing of what lies there
             return Decoded([], offset) if decoded.unreadable is LEFT_OUT else decoded, fetched.end
         return Decoded([], offset), offset
@@ -212,10 +212,10 @@ class LogClient:
         if lost.end is None:
             probe = partial(self.is_readable, lost.topic, lost.partition)
             lost = lost.ending(await next_readable(lost.start, end, probe))
-        (log.debug if lost in self.told_of else log.error)("batch_unreadable", **lost.told())
-        self.told_of.add(lost)
-        if self.on_lost is not None:
-            await self.on_lost(lost)
+        (log.debug if lost in self._told_of else log.error)("batch_unreadable", **lost.told())
+        self._told_of.add(lost)
+        if self._on_lost is not None:
+            await self._on_lost(lost)
         return Fetched([], end, lost.next_offset, lost)
 
     async def is_readable(self, topic: str, partition: int, offset: int) -> bool:
@@ -274,7 +274,7 @@ class LogClient:
 
     async def ask(self, topic: str, partition: int, request: Any) -> Any:
         """Send a request to the partition's leader, finding the leader again where it moved or went away."""
-        client = self.client
+        client = self._client
         if client is None:
             raise LogUnavailable("the log client is not started")
         last: BaseException | None = None

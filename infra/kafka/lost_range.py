@@ -89,16 +89,16 @@ class KnownRanges:
     """The ranges that were told of lately: several readers of a process meet the same one, and some meet it often."""
 
     def __init__(self) -> None:
-        self.names: OrderedDict[tuple[str, int, int], None] = OrderedDict()
+        self._names: OrderedDict[tuple[str, int, int], None] = OrderedDict()
 
     def __contains__(self, lost: LostRange) -> bool:
-        return (lost.topic, lost.partition, lost.start) in self.names
+        return (lost.topic, lost.partition, lost.start) in self._names
 
     def add(self, lost: LostRange) -> None:
         """It is told of."""
-        self.names[lost.topic, lost.partition, lost.start] = None
-        if len(self.names) > KNOWN_MAX:
-            self.names.popitem(last=False)
+        self._names[lost.topic, lost.partition, lost.start] = None
+        if len(self._names) > KNOWN_MAX:
+            self._names.popitem(last=False)
 
 
 def brings_records(response: Any) -> bool:

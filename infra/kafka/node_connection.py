@@ -35,9 +35,9 @@ class NodeConnection:
     """Requests to one node, one at a time. `address` is asked at each connect; None: it is not known now."""
 
     def __init__(self, address: Callable[[], NodeAddress | None], options: Mapping[str, Any]) -> None:
-        self.address = address
-        self.options = options
-        self.connection: AIOKafkaConnection | None = None
+        self._address = address
+        self._options = options
+        self._connection: AIOKafkaConnection | None = None
 
     async def send(self, request: Any) -> Any:
         """The answer. Raises KafkaError, OSError, TimeoutError; the next request then begins with a new connection.
@@ -66,20 +66,20 @@ class NodeConnection:
                     await asyncio.shield(closed)
 
     def _give_up(self) -> asyncio.Future[None] | None:
-        connection, self.connection = self.connection, None
+        connection, self._connection = self._connection, None
         return None if connection is None else connection.close()
 
     async def _connected(self) -> AIOKafkaConnection:
-        if self.connection is None or not self.connection.connected():
-            address = self.address()
+        if self._connection is None or not self._connection.connected():
+            address = self._address()
             if address is None:
                 raise NodeNotReadyError("the node is not in the cluster's metadata")
             self._give_up()
-            connection = AIOKafkaConnection(*address, **self.options)
+            connection = AIOKafkaConnection(*address, **self._options)
             try:
                 await connection.connect()
             except BaseException:  # a cancel too: a socket that nobody knows of stays open
                 connection.close()
                 raise
-            self.connection = connection
-        return self.connection
+            self._connection = connection
+        return self._connection

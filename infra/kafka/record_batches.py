@@ -165,17 +165,17 @@ class AbortedTransactions:
     """Which batches of one fetch nobody is to see."""
 
     def __init__(self, aborted: Iterable[tuple[int, int]]) -> None:
-        self.ahead = sorted(aborted, key=lambda transaction: transaction[1], reverse=True)
-        self.open: set[int] = set()
+        self._ahead = sorted(aborted, key=lambda transaction: transaction[1], reverse=True)
+        self._open: set[int] = set()
 
     def hide(self, batch: Batch) -> bool:
         """Whether a batch, the next one in order, is a marker or part of an aborted transaction."""
-        while self.ahead and self.ahead[-1][1] <= batch.base_offset:
-            self.open.add(self.ahead.pop()[0])
+        while self._ahead and self._ahead[-1][1] <= batch.base_offset:
+            self._open.add(self._ahead.pop()[0])
         if batch.attributes & CONTROL:
-            self.open.discard(batch.producer_id)  # the first marker after an aborted transaction's begin is its own
+            self._open.discard(batch.producer_id)  # the first marker after an aborted transaction's begin is its own
             return True
-        return bool(batch.attributes & TRANSACTIONAL) and batch.producer_id in self.open
+        return bool(batch.attributes & TRANSACTIONAL) and batch.producer_id in self._open
 
 
 def readable_batches(

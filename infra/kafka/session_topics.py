@@ -93,42 +93,42 @@ class SessionTopics:
     """Finds and creates session topics. One asker task gathers what arrives while a batch is under way."""
 
     def __init__(self, settings: Settings) -> None:
-        self.names = settings.topic_names
-        self.layout = settings.topic_layout
-        self.replication = settings.topic_replication
-        self.retention_h = settings.session_retention_h
+        self._names = settings.topic_names
+        self._layout = settings.topic_layout
+        self._replication = settings.topic_replication
+        self._retention_h = settings.session_retention_h
         self.ceiling = settings.session_topics_ceiling
-        self.count: TopicCount | None = None
+        self._count: TopicCount | None = None
         """Of the topics of this line's sessions, as far as they were counted."""
         self.on_count: Callable[[int], None] = lambda topics: None
         """Told how many there are, whenever that has become known."""
-        self.options = librdkafka_options(settings)
+        self._options = librdkafka_options(settings)
         asking = aiokafka_options(settings)
-        client_id = self.names.member("topics")
+        client_id = self._names.member("topics")
         self.directory = ClusterDirectory(
             settings.bootstrap_servers, connection_options(asking, client_id=client_id, timeout_s=ADMIN_TIMEOUT_S)
         )
-        self.known: OrderedDict[str, SessionLog] = OrderedDict()
+        self._known: OrderedDict[str, SessionLog] = OrderedDict()
         self.waiting: dict[SessionKey, asyncio.Future[SessionLog]] = {}
-        self.wake = asyncio.Event()
-        self.asker: asyncio.Task[None] | None = None
-        self.admin: AdminClient | None = None
-        self.spell: RefusalSpell | None = None
+        self._wake = asyncio.Event()
+        self._asker: asyncio.Task[None] | None = None
+        self._admin: AdminClient | None = None
+        self._spell: RefusalSpell | None = None
         """The cluster's newest refusal, and for how long it has been repeated; None since the last success."""
 
     async def start(self) -> None:
         """Connect lazily and start the asker. Raises BrokerTokenUnavailable."""
-        self.admin = await asyncio.to_thread(new_admin, self.options)
-        self.asker = asyncio.create_task(self.create_what_waits(), name="session-topics")
+        self._admin = await asyncio.to_thread(new_admin, self._options)
+        self._asker = asyncio.create_task(self.create_what_waits(), name="session-topics")
 
     async def stop(self) -> None:
         """End the asker; whoever still waits gets SessionTopicsUnavailable."""
-        if self.asker is not None:
-            self.asker.cancel()
-            await asyncio.gather(self.asker, return_exceptions=True)
+        if self._asker is not None:
+            self._asker.cancel()
+            await asyncio.gather(self._asker, return_exceptions=True)
         fail_all(list(self.waiting.values()), SessionTopicsUnavailable("stopping"))
         self.waiting.clear()
-        self.admin = None
+        self._admin = None
         await self.directory.close()
 
     async def ensure(self, key: SessionKey) -> SessionLog:
@@ -142,7 +142,7 @@ class SessionTopics:
         future = self.waiting.get(key)
         if future is None:
             future = self.waiting[key] = asyncio.get_running_loop().create_future()
-            self.wake.set()
+            self._wake.set()
         try:
             async with asyncio.timeout(ASK_DEADLINE_S):
                 return await asyncio.shield(future)
@@ -174,20 +174,20 @@ class SessionTopics:
 
     def place(self, key: SessionKey) -> LogPlace:
         """Where the session's log is, if it is there."""
-        return self.names.session_place(key, self.layout)
+        return self._names.session_place(key, self._layout)
 
     async def delete(self, key: SessionKey) -> None:
         """Delete a session's own topic; nothing happens where it shares one. Raises SessionTopicsError.
 
         Metadata lags behind the answer to a deletion as well: whoever asks next must not find what is gone.
         """
-        if self.layout == "dedicated":
-            topic = self.names.session_place(key, self.layout).topic
+        if self._layout == "dedicated":
+            topic = self._names.session_place(key, self._layout).topic
             refused = await asyncio.to_thread(self.delete_topic, topic)
             if refused is not None:
                 raise self.fault_of(refused.code(), words_of(refused))
-            if self.count is not None:
-                self.note_count(self.count.made(-1))
+            if self._count is not None:
+                self.note_count(self._count.made(-1))
             for pause_s in LAG_PAUSES_S:
                 await asyncio.sleep(pause_s)
                 if topic not in await self.describe([topic]):
@@ -196,29 +196,31 @@ class SessionTopics:
 
     def forget(self, key: SessionKey) -> None:
         """Ask the cluster again next time: the topic was deleted or created anew."""
-        self.known.pop(self.memory_key(key), None)
+        self._known.pop(self.memory_key(key), None)
 
     def remembered(self, key: SessionKey) -> SessionLog | None:
-        found = self.known.get(self.memory_key(key))
+        found = self._known.get(self.memory_key(key))
         if found is None:
             return None
-        self.known.move_to_end(self.memory_key(key))
-        return found if not found.place.shared else SessionLog(self.names.session_place(key, self.layout), found.epoch)
+        self._known.move_to_end(self.memory_key(key))
+        return (
+            found if not found.place.shared else SessionLog(self._names.session_place(key, self._layout), found.epoch)
+        )
 
     def remember(self, key: SessionKey, epoch: str) -> SessionLog:
-        found = SessionLog(self.names.session_place(key, self.layout), epoch)
-        self.known[self.memory_key(key)] = found
-        while len(self.known) > REMEMBERED_MAX:
-            self.known.popitem(last=False)
+        found = SessionLog(self._names.session_place(key, self._layout), epoch)
+        self._known[self.memory_key(key)] = found
+        while len(self._known) > REMEMBERED_MAX:
+            self._known.popitem(last=False)
         return found
 
     def memory_key(self, key: SessionKey) -> str:
-        return self.names.shared_sessions if self.layout == "shared" else key
+        return self._names.shared_sessions if self._layout == "shared" else key
 
     async def create_what_waits(self) -> None:
         while True:
-            await self.wake.wait()
-            self.wake.clear()
+            await self._wake.wait()
+            self._wake.clear()
             while self.waiting:
                 keys = list(self.waiting)[:CREATE_BATCH_MAX]
                 futures = {key: self.waiting.pop(key) for key in keys}
@@ -233,10 +235,10 @@ class SessionTopics:
 
     async def answer(self, futures: dict[SessionKey, asyncio.Future[SessionLog]]) -> None:
         """Most are there, and to ask about them is cheap; to create each is work for the controller."""
-        places = {key: self.names.session_place(key, self.layout) for key in futures}
+        places = {key: self._names.session_place(key, self._layout) for key in futures}
         epochs = await self.describe({place.topic for place in places.values()})
         missing = [key for key, place in places.items() if place.topic not in epochs]
-        faults = await self.created(missing) if missing and self.layout == "dedicated" else {}
+        faults = await self.created(missing) if missing and self._layout == "dedicated" else {}
         epochs |= await self.described({places[key].topic for key in missing} - faults.keys())
         for key, future in futures.items():
             topic = places[key].topic
@@ -248,13 +250,13 @@ class SessionTopics:
 
     async def created(self, keys: list[SessionKey]) -> dict[str, SessionTopicsError]:
         """Create these sessions' topics; why not, for each that was not created. Raises SessionTopicsUnavailable."""
-        specs = [self.names.session_topic(key, session_retention_h=self.retention_h) for key in keys]
+        specs = [self._names.session_topic(key, session_retention_h=self._retention_h) for key in keys]
         count = await self.counted(len(specs))
         made, beyond = specs[: count.room(self.ceiling)], specs[count.room(self.ceiling) :]
         refused = await asyncio.to_thread(self.create, made) if made else {}
         self.note_count(count.made(len(made) - len(refused)))
         if len(refused) < len(made):
-            self.spell = None
+            self._spell = None
         faults = {topic: self.fault_of(error.code(), words_of(error)) for topic, error in refused.items()}
         faults |= {spec.name: SessionTopicsFull(count.topics, self.ceiling) for spec in beyond}
         if faults:
@@ -264,14 +266,14 @@ class SessionTopics:
     async def counted(self, wanted: int) -> TopicCount:
         """How many there are, before so many are made. Raises SessionTopicsUnavailable."""
         now_s = asyncio.get_running_loop().time()
-        if self.count is None or is_count_due(self.count, wanted, self.ceiling, now_s):
+        if self._count is None or is_count_due(self._count, wanted, self.ceiling, now_s):
             return TopicCount(await asyncio.to_thread(self.count_topics), now_s)
-        return self.count
+        return self._count
 
     def note_count(self, count: TopicCount) -> None:
         """Say so, once, when it draws near to what may be."""
-        was_near = self.count is not None and self.count.is_near(self.ceiling)
-        self.count = count
+        was_near = self._count is not None and self._count.is_near(self.ceiling)
+        self._count = count
         self.on_count(count.topics)
         if count.is_near(self.ceiling) and not was_near:
             log.warning("session_topics_nearly_full", topics=count.topics, topics_max=self.ceiling, remedy=ROOM)
@@ -282,12 +284,12 @@ class SessionTopics:
             topics = self.client().list_topics(timeout=ADMIN_TIMEOUT_S).topics
         except KafkaException as error:
             raise SessionTopicsUnavailable("no answer about how many topics there are") from error
-        return sum(topic.startswith(self.names.session_topics) for topic in topics)
+        return sum(topic.startswith(self._names.session_topics) for topic in topics)
 
     def fault_of(self, code: int, words: str) -> SessionTopicsError:
         """What a broker's error means for whoever waits."""
-        self.spell = spell_of(self.spell, code, asyncio.get_running_loop().time())
-        to_do = remedy(self.spell)
+        self._spell = spell_of(self._spell, code, asyncio.get_running_loop().time())
+        to_do = remedy(self._spell)
         if to_do is None:
             return SessionTopicsUnavailable(words)
         return SessionTopicRefused(f"The cluster refuses a session's topic: {words.rstrip('.')}. {to_do}")
@@ -304,7 +306,7 @@ class SessionTopics:
 
     def create(self, specs: list[TopicSpec]) -> dict[str, AdminError]:
         """Create topics; the broker's error for each that it did not create. Raises SessionTopicsUnavailable."""
-        topics = [new_topic(spec, self.replication) for spec in specs]
+        topics = [new_topic(spec, self._replication) for spec in specs]
         refused = {}
         for topic, future in self.client().create_topics(topics, request_timeout=ADMIN_TIMEOUT_S).items():
             try:
@@ -343,9 +345,9 @@ class SessionTopics:
             raise self.fault_of(code, f"no answer about topics: {error}") from error
 
     def client(self) -> AdminClient:
-        if self.admin is None:
+        if self._admin is None:
             raise SessionTopicsUnavailable("not started")
-        return self.admin
+        return self._admin
 
 
 def words_of(error: AdminError) -> str:

@@ -38,7 +38,7 @@ BOOTSTRAP_BACKOFF: Final = Backoff(0.2, growth="doubling", tries_max=BOOTSTRAP_T
 class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka ships no types
     """An AIOKafkaClient whose metadata covers the topics in use, and only those."""
 
-    answered_last: int | None = None
+    _answered_last: int | None = None
 
     @classmethod
     async def connected(cls, **options: Any) -> Self:
@@ -68,7 +68,7 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
                 continue
             if not metadata.brokers:
                 return False
-            self.answered_last = node_id
+            self._answered_last = node_id
             cluster_metadata.update_metadata(metadata)
             return True
         cluster_metadata.failed_update(None)
@@ -110,7 +110,7 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
             except KafkaError as error:
                 fault = error
                 continue
-            self.answered_last = node_id
+            self._answered_last = node_id
             return response
         raise fault
 
@@ -129,7 +129,7 @@ class SparseMetadataClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka sh
         """The one that answered last comes first: a broker that is gone or hangs is not waited for each time."""
         nodes = [broker.nodeId for broker in self.cluster.brokers()]
         random.shuffle(nodes)
-        return sorted(nodes, key=lambda node_id: node_id != self.answered_last)
+        return sorted(nodes, key=lambda node_id: node_id != self._answered_last)
 
     def forget(self, topic: str) -> None:
         """Leave the topic out of later refreshes."""

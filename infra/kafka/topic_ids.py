@@ -123,11 +123,11 @@ class TopicIdsRequest(Request[MetadataRequest_v10]):  # type: ignore[misc]  # ai
     API_KEY: ClassVar[int] = 3
 
     def __init__(self, topics: Sequence[str]) -> None:
-        self.topics: list[tuple[bytes, str, dict[int, bytes]]] = [(NO_ID, topic, {}) for topic in topics]
+        self._topics: list[tuple[bytes, str, dict[int, bytes]]] = [(NO_ID, topic, {}) for topic in topics]
 
     def build(self, request_struct_class: type[MetadataRequest_v10]) -> MetadataRequest_v10:
         """The request as it goes out."""
-        return request_struct_class(self.topics, False, False, False, {})
+        return request_struct_class(self._topics, False, False, False, {})
 
 
 def read_topic_ids(response: Any) -> dict[str, str]:

@@ -40,33 +40,33 @@ class AnswerPlayer:
         slowness: Callable[[], float] = lambda: 1.0,
     ) -> None:
         """`slowness`: how many times as long as it should each token takes now."""
-        self.loop = asyncio.get_running_loop()
-        self.transport = transport
-        self.script = script
-        self.call = call
-        self.slowness = slowness
-        self.pace_s = behaviour.pace_ms / 1_000
-        self.jitter = behaviour.jitter
-        self.draw = random.Random(behaviour.seed)
-        self.finished: asyncio.Future[Then] = self.loop.create_future()
-        self.due_s = self.loop.time() + behaviour.first_ms / 1_000
-        self.timer = self.loop.call_at(self.due_s, self.play)
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._script = script
+        self._call = call
+        self._slowness = slowness
+        self._pace_s = behaviour.pace_ms / 1_000
+        self._jitter = behaviour.jitter
+        self._draw = random.Random(behaviour.seed)
+        self.finished: asyncio.Future[Then] = self._loop.create_future()
+        self._due_s = self._loop.time() + behaviour.first_ms / 1_000
+        self._timer = self._loop.call_at(self._due_s, self.play)
 
     def stop(self) -> None:
         """Write nothing more."""
-        self.timer.cancel()
+        self._timer.cancel()
 
     def play(self) -> None:
         """Write every beat that is due and set the timer for the next one."""
-        if self.transport.is_closing():
+        if self._transport.is_closing():
             return
-        if self.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
-            self.due_s = self.loop.time() + UNSENT_RETRY_S
-            self.timer = self.loop.call_at(self.due_s, self.play)
+        if self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+            self._due_s = self._loop.time() + UNSENT_RETRY_S
+            self._timer = self._loop.call_at(self._due_s, self.play)
             return
-        then = self.write_due(self.loop.time() + TIMER_GRAIN_S)
+        then = self.write_due(self._loop.time() + TIMER_GRAIN_S)
         if then is Then.GO_ON:
-            self.timer = self.loop.call_at(self.due_s, self.play)
+            self._timer = self._loop.call_at(self._due_s, self.play)
         elif then is not Then.STALL:
             self.finished.set_result(then)
 
@@ -74,29 +74,29 @@ class AnswerPlayer:
         payloads: list[bytes] = []
         size = 0
         then = Then.GO_ON
-        while then is Then.GO_ON and self.due_s <= until_s and size < WRITE_BYTES_TARGET:
-            beat = next(self.script)
+        while then is Then.GO_ON and self._due_s <= until_s and size < WRITE_BYTES_TARGET:
+            beat = next(self._script)
             payloads.append(beat.payload)
             size += len(beat.payload)
-            self.call.tokens_sent += beat.tokens
-            self.due_s += self.gap_s(beat)
+            self._call.tokens_sent += beat.tokens
+            self._due_s += self.gap_s(beat)
             then = beat.then
         if size:
-            self.transport.write(b"%x\r\n%b\r\n" % (size, b"".join(payloads)))
+            self._transport.write(b"%x\r\n%b\r\n" % (size, b"".join(payloads)))
         return then
 
     def gap_s(self, beat: Beat) -> float:
         if beat.gap_s is not None:
             return beat.gap_s
-        if not self.jitter or not self.pace_s:
-            return self.pace_s * self.slowness()
-        return self.pace_s * self.slowness() * (1 + self.jitter * (2 * self.draw.random() - 1))
+        if not self._jitter or not self._pace_s:
+            return self._pace_s * self._slowness()
+        return self._pace_s * self._slowness() * (1 + self._jitter * (2 * self._draw.random() - 1))
 
     def reset(self) -> None:
         """Close the connection so that the client sees a reset, not an end."""
-        connection = self.transport.get_extra_info("socket")
+        connection = self._transport.get_extra_info("socket")
         if connection is not None:
             # A twin of the descriptor: uvloop's stand-in for the socket refuses to set options.
             with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as twin:
                 twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        self.transport.abort()
+        self._transport.abort()

@@ -135,10 +135,10 @@ class Writer:
     """Writes about some topics without end and without saying the same thing twice in a row."""
 
     def __init__(self, topics: tuple[str, ...], draw: random.Random) -> None:
-        self.topics = topics
-        self.draw = draw
-        self.decks: dict[tuple[str, ...], list[str]] = {}
-        self.in_paragraph = True
+        self._topics = topics
+        self._draw = draw
+        self._decks: dict[tuple[str, ...], list[str]] = {}
+        self._in_paragraph = True
 
     def opening(self, earlier: list[str]) -> str:
         line = self.line(OPENINGS)
@@ -151,33 +151,33 @@ class Writer:
         """A block of at most `room` tokens, or else one more sentence."""
         block = self.block() if room > 0 else ""
         if block and len(PIECE.findall(block)) <= room:
-            self.in_paragraph = False
+            self._in_paragraph = False
             return "\n\n" + block
-        glue = " " if self.in_paragraph else "\n\n"
-        self.in_paragraph = True
+        glue = " " if self._in_paragraph else "\n\n"
+        self._in_paragraph = True
         return glue + self.line(SENTENCES)
 
     def block(self) -> str:
-        kind = self.draw.random()
+        kind = self._draw.random()
         if kind < 0.5:
-            return " ".join(self.line(SENTENCES) for _ in range(self.draw.randint(2, 4)))
+            return " ".join(self.line(SENTENCES) for _ in range(self._draw.randint(2, 4)))
         if kind < 0.85:
             mark = "{}. " if kind > 0.7 else "- "
-            items = [mark.format(number) + self.line(BULLETS) for number in range(1, self.draw.randint(4, 5))]
+            items = [mark.format(number) + self.line(BULLETS) for number in range(1, self._draw.randint(4, 5))]
             return self.line(HEADINGS) + "\n\n" + "\n".join(items)
         return "For instance:\n\n" + self.line(CODE_BLOCKS)
 
     def line(self, templates: tuple[str, ...]) -> str:
         """The next template of a shuffled deck, which is shuffled again when it is used up."""
-        deck = self.decks.setdefault(templates, [])
+        deck = self._decks.setdefault(templates, [])
         if not deck:
-            deck.extend(self.draw.sample(templates, len(templates)))
+            deck.extend(self._draw.sample(templates, len(templates)))
         return self.filled(deck.pop())
 
     def filled(self, template: str) -> str:
-        first = self.draw.randrange(len(self.topics))
-        a, b = self.topics[first], self.topics[(first + 1) % len(self.topics)]
-        for mark, word in (("{a}", a), ("{A}", a[0].upper() + a[1:]), ("{b}", b), ("{c}", self.topics[0].lower())):
+        first = self._draw.randrange(len(self._topics))
+        a, b = self._topics[first], self._topics[(first + 1) % len(self._topics)]
+        for mark, word in (("{a}", a), ("{A}", a[0].upper() + a[1:]), ("{b}", b), ("{c}", self._topics[0].lower())):
             template = template.replace(mark, word)
         return template
 

@@ -16,24 +16,24 @@ class RequestQuota:
     """Counts requests; None: any number, and no headers."""
 
     def __init__(self, quota: int | None) -> None:
-        self.quota = quota
-        self.used = 0
-        self.ends_s = 0.0
+        self._quota = quota
+        self._used = 0
+        self._ends_s = 0.0
 
     @property
     def exceeded(self) -> bool:
         """Whether the newest request was one too many."""
-        return self.quota is not None and self.used > self.quota
+        return self._quota is not None and self._used > self._quota
 
     def charged(self, now_s: float) -> dict[str, str]:
         """Count a request; the headers of its answer."""
-        if self.quota is None:
+        if self._quota is None:
             return {}
-        if now_s >= self.ends_s:
-            self.used, self.ends_s = 0, now_s + QUOTA_S
-        self.used += 1
+        if now_s >= self._ends_s:
+            self._used, self._ends_s = 0, now_s + QUOTA_S
+        self._used += 1
         return {
-            "x-ratelimit-limit-requests": str(self.quota),
-            "x-ratelimit-remaining-requests": str(max(0, self.quota - self.used)),
-            "x-ratelimit-reset-requests": f"{(self.ends_s - now_s) * 1_000:.0f}ms",
+            "x-ratelimit-limit-requests": str(self._quota),
+            "x-ratelimit-remaining-requests": str(max(0, self._quota - self._used)),
+            "x-ratelimit-reset-requests": f"{(self._ends_s - now_s) * 1_000:.0f}ms",
         }

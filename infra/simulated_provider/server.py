@@ -67,14 +67,14 @@ class SimulatedProvider:
         names: frozenset[str] = LOOPBACK_NAMES,
     ) -> None:
         self.port = port
-        self.names = names
+        self._names = names
         self.behaviour = behaviour or Behaviour()
-        self.api_key = api_key
+        self._api_key = api_key
         self.crowding = Crowding(concurrent_max, beyond)
         self.call_log = CallLog()
-        self.quota = RequestQuota(self.behaviour.quota)
-        self.runner: web.AppRunner | None = None
-        self.decoder = msgspec.json.Decoder(CompletionRequest)
+        self._quota = RequestQuota(self.behaviour.quota)
+        self._runner: web.AppRunner | None = None
+        self._decoder = msgspec.json.Decoder(CompletionRequest)
 
     @property
     def base_url(self) -> str:
@@ -83,27 +83,27 @@ class SimulatedProvider:
 
     async def start(self) -> None:
         """Listen. Raises OSError if the port is taken."""
-        application = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[only_asked_by(self.names)])
+        application = web.Application(client_max_size=REQUEST_BYTES_MAX, middlewares=[only_asked_by(self._names)])
         application.router.add_post("/v1/chat/completions", self.guarded(self.complete_chat))
         application.router.add_get("/v1/models", self.guarded(self.list_models))
         application.router.add_get("/calls", self.list_calls)
-        self.runner = web.AppRunner(
+        self._runner = web.AppRunner(
             application, handler_cancellation=True, access_log=None, shutdown_timeout=CLOSE_S, handle_signals=False
         )
-        await self.runner.setup()
-        site = web.TCPSite(self.runner, HOST, self.port, backlog=1_024)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, HOST, self.port, backlog=1_024)
         try:
             await site.start()
         except OSError:
-            await self.runner.cleanup()
+            await self._runner.cleanup()
             raise
-        self.port = int(self.runner.addresses[0][1])
+        self.port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
         """Stop listening and end every open answer. Safe to call twice."""
-        if self.runner is not None:
-            await self.runner.cleanup()
-            self.runner = None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
 
     async def __aenter__(self) -> SimulatedProvider:
         await self.start()
@@ -121,7 +121,7 @@ class SimulatedProvider:
         """Ask for the API key where one was set."""
 
         async def check_key(request: web.Request) -> web.StreamResponse:
-            if self.api_key and request.headers.get("Authorization") != f"Bearer {self.api_key}":
+            if self._api_key and request.headers.get("Authorization") != f"Bearer {self._api_key}":
                 return error_response(*STATUS_FAULTS["401"])
             return await handler(request)
 
@@ -137,13 +137,13 @@ class SimulatedProvider:
 
     async def complete_chat(self, request: web.Request) -> web.StreamResponse:
         try:
-            wanted = self.decoder.decode(await request.read())
+            wanted = self._decoder.decode(await request.read())
             await compose_long(wanted, self.behaviour)
             exchange = exchange_of(wanted, self.behaviour, self.call_log)
         except (msgspec.DecodeError, DirectiveError) as error:
             return error_response(400, str(error), "invalid_request_error", None)
         call = exchange.call
-        headers = self.quota.charged(time.monotonic())
+        headers = self._quota.charged(time.monotonic())
         with noting_end(call):
             early = self.overload_response()
             if early is not None:
@@ -158,7 +158,7 @@ class SimulatedProvider:
 
     def overload_response(self) -> web.Response | None:
         """A 429, where more calls run than may, or more have come than the quota holds; this one counts."""
-        if not self.crowding.refuses and not self.quota.exceeded:
+        if not self.crowding.refuses and not self._quota.exceeded:
             return None
         return error_response(*STATUS_FAULTS["429"])
 

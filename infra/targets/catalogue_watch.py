@@ -45,12 +45,12 @@ class CatalogueHolder:
         self, settings: Settings, environment: Mapping[str, str] | None = None, *, keys_needed: bool = True
     ) -> None:
         """Loads the catalogue, as `load_catalogue` does. Raises CatalogueError."""
-        self.settings = settings
-        self.keys_needed = keys_needed
-        self.environment = os.environ if environment is None else environment
-        self.loaded: LoadedCatalogue = load_catalogue(settings, self.environment, keys_needed=keys_needed)
+        self._settings = settings
+        self._keys_needed = keys_needed
+        self._environment = os.environ if environment is None else environment
+        self.loaded: LoadedCatalogue = load_catalogue(settings, self._environment, keys_needed=keys_needed)
         """With warnings and keys."""
-        self.server: ServerFacts | None = None
+        self._server: ServerFacts | None = None
 
     @property
     def current(self) -> ModelCatalogue:
@@ -69,10 +69,10 @@ class CatalogueHolder:
 
     def learn(self, server: ServerFacts) -> None:
         """Take in what the settings' one provider said of itself; beside a file it means nothing."""
-        self.server = server
+        self._server = server
         if self.loaded.source is None:
             self.loaded = load_catalogue(
-                self.settings, self.environment, keys_needed=self.keys_needed, server=self.server
+                self._settings, self._environment, keys_needed=self._keys_needed, server=self._server
             )
 
     def reload(self) -> ReloadOutcome:
@@ -81,10 +81,10 @@ class CatalogueHolder:
         try:
             if source is None:
                 loaded = load_catalogue(
-                    self.settings, self.environment, keys_needed=self.keys_needed, server=self.server
+                    self._settings, self._environment, keys_needed=self._keys_needed, server=self._server
                 )
             else:
-                loaded = load_file(source, self.settings, self.environment, keys_needed=self.keys_needed)
+                loaded = load_file(source, self._settings, self._environment, keys_needed=self._keys_needed)
         except CatalogueError as error:
             return Refused(tuple(error.faults))
         changed = changes_between(self.current, loaded.catalogue) + tier_changes(self.tiers, loaded.tiers)

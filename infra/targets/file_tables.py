@@ -31,17 +31,17 @@ class Findings:
     """What was found in one file: faults, for which it is refused, and warnings."""
 
     def __init__(self, file: str) -> None:
-        self.file = file
+        self._file = file
         self.faults: list[str] = []
         self.warnings: list[str] = []
 
     def fault(self, place: str, wrong: str, remedy: str) -> None:
         """Add a fault. The sentence reads: file, where, what is wrong, what to do."""
-        self.faults.append(f"{self.file}: {place} {wrong}; {remedy}")
+        self.faults.append(f"{self._file}: {place} {wrong}; {remedy}")
 
     def warn(self, place: str, what: str) -> None:
         """Add a warning."""
-        self.warnings.append(f"{self.file}: {place} {what}")
+        self.warnings.append(f"{self._file}: {place} {what}")
 
 
 @dataclass(frozen=True, slots=True)

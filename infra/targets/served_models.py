@@ -50,22 +50,22 @@ class ServedModels:
         self, tables: FileTables, findings: Findings, *, settings: Settings, environment: Mapping[str, str] | None
     ) -> None:
         """Without an environment (None) keys are not asked for."""
-        self.tables = tables
-        self.findings = findings
-        self.settings = settings
-        self.environment = environment
-        self.providers: dict[str, Provider | None] = {}
+        self._tables = tables
+        self._findings = findings
+        self._settings = settings
+        self._environment = environment
+        self._providers: dict[str, Provider | None] = {}
         """None = faulty, which has been said."""
-        self.targets_listed: set[str] = set()
+        self._targets_listed: set[str] = set()
 
     def build(self) -> dict[str, ServedModel]:
         """Every model that can be served, in the order of the file."""
-        for name, table in self.tables.providers.items():
-            self.providers[name] = self.provider_of_table(name, table)
+        for name, table in self._tables.providers.items():
+            self._providers[name] = self.provider_of_table(name, table)
         for name in PRESETS:
-            if name not in self.providers:
-                self.providers[name] = self.provider_from(name, name, {})
-        built = {name: self.model(name, table) for name, table in self.tables.models.items()}
+            if name not in self._providers:
+                self._providers[name] = self.provider_from(name, name, {})
+        built = {name: self.model(name, table) for name, table in self._tables.models.items()}
         self.warn_of_unused()
         return {name: model for name, model in built.items() if model is not None}
 
@@ -77,11 +77,11 @@ class ServedModels:
         preset_name = table.values.get("preset", name if name in PRESETS else "")
         if not preset_name and not table.states("base_url"):
             remedy = f"give it one of the two; presets are {', '.join(PRESETS)}"
-            self.findings.fault(table.place, "has neither a preset nor a base_url", remedy)
+            self._findings.fault(table.place, "has neither a preset nor a base_url", remedy)
             return None
         provider = self.provider_from(name, preset_name, table.values)
         if not table.states("key_env") and provider.key_env and host_of(provider) != host_of_preset(provider):
-            self.findings.fault(
+            self._findings.fault(
                 table.place,
                 f"would send the key of {provider.key_env} to another address than the preset's",
                 'name the variable of the right key with key_env, or write key_env = "" if none is needed',
@@ -95,7 +95,7 @@ class ServedModels:
         preset = PRESETS.get(preset_name, PLAIN)
         base_url = values.get("base_url") or preset.base_url
         if preset_name == SIMULATED and not values.get("base_url"):
-            base_url = f"http://127.0.0.1:{self.settings.provider_port}/v1"
+            base_url = f"http://127.0.0.1:{self._settings.provider_port}/v1"
         return Provider(
             name=name,
             preset_name=preset_name,
@@ -111,7 +111,7 @@ class ServedModels:
         entries = self.entries(table)
         if entries is None:
             return None
-        self.targets_listed.update(target for equals in entries for target in equals)
+        self._targets_listed.update(target for equals in entries for target in equals)
         if not self.providers_known(table, entries):
             return None
         listed = [self.target(target, rank, table) for rank, equals in enumerate(entries) for target in equals]
@@ -119,7 +119,7 @@ class ServedModels:
         allowed = [target for target in listed if table.values.get("substitute", True) or target.weights == weights]
         for target in listed:
             if target not in allowed:
-                self.findings.warn(
+                self._findings.warn(
                     table.place, f"never uses {target.name}: substitute = false, and it is another model than {weights}"
                 )
         self.check_cache(table)
@@ -132,7 +132,7 @@ class ServedModels:
             weights=weights,
             cache_s=table.values.get("cache_s"),
             cache_tenants=frozenset(table.values.get("cache_tenants", ())),
-            answer_tokens_max=table.values.get("answer_tokens_max", self.settings.answer_tokens_max),
+            answer_tokens_max=table.values.get("answer_tokens_max", self._settings.answer_tokens_max),
             **{flag: table.values[flag] for flag in MODEL_FLAGS if flag in table.values},
         )
 
@@ -142,15 +142,15 @@ class ServedModels:
             ("cache_tenants", "cache_s", "cache_s = 3600"),
         ):
             if key in table.values and not table.states(other):
-                self.findings.fault(table.place, f"has {key} without {other}", f"add {example}, or take {key} out")
+                self._findings.fault(table.place, f"has {key} without {other}", f"add {example}, or take {key} out")
 
     def entries(self, table: CheckedTable) -> tuple[tuple[str, ...], ...] | None:
         """The names of its targets by rank; None = that is faulty, which is then said."""
         if "targets" in table.values and "chain" in table.values:
-            self.findings.fault(table.place, "has both targets and a chain", "keep one of the two")
+            self._findings.fault(table.place, "has both targets and a chain", "keep one of the two")
         elif not table.states("targets") and not table.states("chain"):
             remedy = 'add targets = ["provider:model"], or chain = "llama"'
-            self.findings.fault(table.place, "has no targets", remedy)
+            self._findings.fault(table.place, "has no targets", remedy)
         elif "chain" in table.values:
             return CHAINS[table.values["chain"]]
         elif "targets" in table.values:
@@ -159,40 +159,40 @@ class ServedModels:
 
     def providers_known(self, table: CheckedTable, entries: tuple[tuple[str, ...], ...]) -> bool:
         names = dict.fromkeys(provider_and_model(target)[0] for equals in entries for target in equals)
-        for name in [name for name in names if name not in self.providers]:
-            self.findings.fault(
+        for name in [name for name in names if name not in self._providers]:
+            self._findings.fault(
                 f"{table.place} targets",
                 f"names the provider {shown(name)}, which is no preset and has no table",
-                f"add {place_of('providers', name)}, or {did_you_mean(name, sorted(self.providers))}",
+                f"add {place_of('providers', name)}, or {did_you_mean(name, sorted(self._providers))}",
             )
-        return all(self.providers.get(name) is not None for name in names)
+        return all(self._providers.get(name) is not None for name in names)
 
     def usable(self, table: CheckedTable, targets: list[Target]) -> list[Target]:
-        if self.environment is None:
+        if self._environment is None:
             return targets
         missing = [target for target in targets if target.key_env and not self.key(target.key_env)]
         if len(missing) == len(targets):
             variables = list(dict.fromkeys(target.key_env for target in missing))
             choice = variables[0] if len(variables) == 1 else f"one of {', '.join(variables)}"
-            self.findings.fault(table.place, "has no target that can be used", f"set {choice} and start again")
+            self._findings.fault(table.place, "has no target that can be used", f"set {choice} and start again")
             return []
         for target in missing:
-            self.findings.warn(
+            self._findings.warn(
                 table.place, f"goes without {target.name}: {target.key_env} is not set; set it and start again"
             )
         return [target for target in targets if target not in missing]
 
     def key(self, variable: str) -> str:
         """The key that a variable holds; empty where it is not set."""
-        return "" if self.environment is None else self.environment.get(variable, "").strip()
+        return "" if self._environment is None else self._environment.get(variable, "").strip()
 
     # ---- Targets
 
     def target(self, name: str, rank: int, model_table: CheckedTable) -> Target:
         provider_name, model = provider_and_model(name)
-        provider = self.providers[provider_name]
+        provider = self._providers[provider_name]
         assert provider is not None
-        own = self.tables.targets.get(name)
+        own = self._tables.targets.get(name)
         deadlines = {key: value for key, value in model_table.values.items() if key in DEADLINE_KEYS}
         said = ChainMap(
             {} if own is None else dict(own.values),
@@ -200,8 +200,8 @@ class ServedModels:
             dict(provider.values),
             stated(known_model(model)),
             stated(provider.preset),
-            {"context_tokens": self.settings.context_tokens, "price_ref": price_ref(provider, model)},
-            deadlines_stated(self.settings),
+            {"context_tokens": self._settings.context_tokens, "price_ref": price_ref(provider, model)},
+            deadlines_stated(self._settings),
         )
         abilities = frozenset(said["abilities"])
         return Target(
@@ -226,21 +226,21 @@ class ServedModels:
         )
 
     def warn_of_unused(self) -> None:
-        providers_listed = {provider_and_model(target)[0] for target in self.targets_listed}
-        for name, table in self.tables.providers.items():
+        providers_listed = {provider_and_model(target)[0] for target in self._targets_listed}
+        for name, table in self._tables.providers.items():
             if name not in providers_listed:
-                self.findings.warn(table.place, "is used by no model")
+                self._findings.warn(table.place, "is used by no model")
             else:
-                self.warn_of_open_key(table, self.providers[name])
-        for name, table in self.tables.targets.items():
-            if name not in self.targets_listed:
-                self.findings.warn(table.place, "is used by no model")
+                self.warn_of_open_key(table, self._providers[name])
+        for name, table in self._tables.targets.items():
+            if name not in self._targets_listed:
+                self._findings.warn(table.place, "is used by no model")
 
     def warn_of_open_key(self, table: CheckedTable, provider: Provider | None) -> None:
         if provider is None or not provider.key_env or not provider.base_url.startswith("http:"):
             return
         if not is_loopback(provider.base_url):
-            self.findings.warn(table.place, f"sends the key of {provider.key_env} unencrypted: its base_url is http")
+            self._findings.warn(table.place, f"sends the key of {provider.key_env} unencrypted: its base_url is http")
 
 
 def deadlines_of(said: Mapping[str, Any], known: KnownModel, preset: Preset | None) -> dict[str, Any]:

@@ -32,13 +32,13 @@ class ServerQuestions:
     """
 
     def __init__(self, base_url: str, key: str, on_facts: Callable[[ServerFacts], None]) -> None:
-        self.base_url = base_url
-        self.key = key
-        self.on_facts = on_facts
+        self._base_url = base_url
+        self._key = key
+        self._on_facts = on_facts
         self.known: ServerFacts | None = None
         self.calls_running = 0
-        self.not_before_s = -math.inf
-        self.asking = asyncio.Lock()
+        self._not_before_s = -math.inf
+        self._asking = asyncio.Lock()
 
     async def facts(self) -> ServerFacts | None:
         """What is known of the server, after asking it where that is due: at most ASK_S. None: nothing yet.
@@ -47,24 +47,24 @@ class ServerQuestions:
         """
         if not self.is_due():
             return self.known
-        async with self.asking:
+        async with self._asking:
             if self.is_due():  # nobody else has asked meanwhile
                 began_s = time.monotonic()
-                self.known = await ask_server(self.base_url, self.key)
+                self.known = await ask_server(self._base_url, self._key)
                 now_s = time.monotonic()
-                self.not_before_s = now_s + max(ASK_AGAIN_S, PATIENCE * (now_s - began_s))
+                self._not_before_s = now_s + max(ASK_AGAIN_S, PATIENCE * (now_s - began_s))
                 if self.known is not None:
-                    self.on_facts(self.known)
+                    self._on_facts(self.known)
         return self.known
 
     def is_due(self) -> bool:
         """Whether it is to be asked now."""
-        return self.known is None and not self.calls_running and time.monotonic() >= self.not_before_s
+        return self.known is None and not self.calls_running and time.monotonic() >= self._not_before_s
 
     def forget(self) -> None:
         """The server is not what it was: ask it anew, in a while."""
         self.known = None
-        self.not_before_s = time.monotonic() + ASK_AGAIN_S
+        self._not_before_s = time.monotonic() + ASK_AGAIN_S
 
 
 async def ask_server(base_url: str, key: str, *, ask_s: float = ASK_S) -> ServerFacts | None:

@@ -31,27 +31,27 @@ class Metrics:
     def __init__(self, catalogue: Iterable[Metric]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.built: dict[str, Counter | Gauge | Histogram] = {
+        self._built: dict[str, Counter | Gauge | Histogram] = {
             metric.name: build(metric, self.registry) for metric in catalogue
         }
 
     def counter(self, metric: Metric) -> Counter:
         """The counter of this name; with labels, call `.labels(...)` on it."""
-        found = self.built[metric.name]
+        found = self._built[metric.name]
         if not isinstance(found, Counter):
             raise TypeError(f"{metric.name} is a {metric.kind}")
         return found
 
     def gauge(self, metric: Metric) -> Gauge:
         """The gauge of this name."""
-        found = self.built[metric.name]
+        found = self._built[metric.name]
         if not isinstance(found, Gauge):
             raise TypeError(f"{metric.name} is a {metric.kind}")
         return found
 
     def histogram(self, metric: Metric) -> Histogram:
         """The histogram of this name."""
-        found = self.built[metric.name]
+        found = self._built[metric.name]
         if not isinstance(found, Histogram):
             raise TypeError(f"{metric.name} is a {metric.kind}")
         return found
@@ -75,46 +75,46 @@ class MetricsEndpoint:
         obstacle: Callable[[], str] | None = None,
     ) -> None:
         """`obstacle`: what keeps the process from its work, in a sentence for `/readyz`; empty where nothing does."""
-        self.metrics = metrics
-        self.obstacle = obstacle
-        self.names = names
-        self.host = host
-        self.port = port
+        self._metrics = metrics
+        self._obstacle = obstacle
+        self._names = names
+        self._host = host
+        self._port = port
         """The port asked for; after `start()` the one in use."""
-        self.runner: web.AppRunner | None = None
+        self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
         """Listen; returns the port. Raises PortTaken.
 
         Cancellation: call `stop()`; nothing is left listening afterwards.
         """
-        app = web.Application(middlewares=[only_asked_by(self.names)])
+        app = web.Application(middlewares=[only_asked_by(self._names)])
         app.router.add_get("/metrics", self.answer)
-        if self.obstacle is not None:
+        if self._obstacle is not None:
             app.router.add_get("/readyz", self.answer_ready)
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
-        await self.runner.setup()
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        await self._runner.setup()
         try:
-            await web.TCPSite(self.runner, self.host, self.port).start()
+            await web.TCPSite(self._runner, self._host, self._port).start()
         except OSError as error:
             await self.stop()
             if error.errno == errno.EADDRINUSE:
-                raise PortTaken(self.port, METRICS_PORT_SETTING) from error
+                raise PortTaken(self._port, METRICS_PORT_SETTING) from error
             raise
-        self.port = self.runner.addresses[0][1]
-        return self.port
+        self._port = self._runner.addresses[0][1]
+        return self._port
 
     async def stop(self) -> None:
         """Stop listening; a second call does nothing."""
-        runner, self.runner = self.runner, None
+        runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
 
     async def answer(self, _: web.Request) -> web.Response:
-        return web.Response(body=self.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
     async def answer_ready(self, _: web.Request) -> web.Response:
-        obstacle = self.obstacle() if self.obstacle else ""
+        obstacle = self._obstacle() if self._obstacle else ""
         return web.Response(text=f"{obstacle or 'ready'}\n", status=503 if obstacle else 200)
 
 

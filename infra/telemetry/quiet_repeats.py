@@ -22,21 +22,21 @@ class QuietRepeats(logging.Filter):
 
     def __init__(self, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self.monotonic_s = monotonic_s
-        self.said: dict[tuple[str, int, str], tuple[float, int]] = {}
+        self._monotonic_s = monotonic_s
+        self._said: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is shown."""
         if not isinstance(record.msg, str):  # an event of ours
             return True
-        key, now_s = (record.name, record.levelno, record.msg), self.monotonic_s()
-        said_s, left_out = self.said.get(key, (float("-inf"), 0))
+        key, now_s = (record.name, record.levelno, record.msg), self._monotonic_s()
+        said_s, left_out = self._said.get(key, (float("-inf"), 0))
         if now_s - said_s < REPEAT_S:
-            self.said[key] = (said_s, left_out + 1)
+            self._said[key] = (said_s, left_out + 1)
             return False
-        if len(self.said) >= REMEMBERED_MAX:
-            self.said.clear()
-        self.said[key] = (now_s, 0)
+        if len(self._said) >= REMEMBERED_MAX:
+            self._said.clear()
+        self._said[key] = (now_s, 0)
         if left_out:
             record.msg, record.args = f"{record.getMessage()} (and {left_out} more like it)", ()
         return True

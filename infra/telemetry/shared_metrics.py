@@ -54,12 +54,12 @@ class ProcessesCollector(Collector):
     """What some processes take together."""
 
     def __init__(self, pids: Iterable[int]) -> None:
-        self.pids = tuple(pids)
+        self._pids = tuple(pids)
 
     def collect(self) -> Iterator[Metric]:
         """See `Collector`."""
         together: dict[str, Metric] = {}
-        for pid in self.pids:
+        for pid in self._pids:
             for metric in ProcessCollector(registry=None, pid=partial(int, pid)).collect():
                 if metric.name not in ADDED:
                     continue

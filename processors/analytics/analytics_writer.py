@@ -98,27 +98,27 @@ class AnalyticsWriter:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        self.consumer = consumer
-        self.table = table
-        self.dead_letters = dead_letters
-        self.clock = clock
+        self._consumer = consumer
+        self._table = table
+        self._dead_letters = dead_letters
+        self._clock = clock
         self.marks: dict[int, int] = {}
-        self.rows = metrics.counter(ANALYTICS_ROWS).labels(table="turns")
-        self.lag = metrics.gauge(ANALYTICS_LAG_RECORDS)
-        self.insert_seconds = metrics.histogram(ANALYTICS_INSERT_SECONDS)
-        self.failures = metrics.counter(ANALYTICS_FAILURES)
-        self.blocked: Blocked | None = None
+        self._rows = metrics.counter(ANALYTICS_ROWS).labels(table="turns")
+        self._lag = metrics.gauge(ANALYTICS_LAG_RECORDS)
+        self._insert_seconds = metrics.histogram(ANALYTICS_INSERT_SECONDS)
+        self._failures = metrics.counter(ANALYTICS_FAILURES)
+        self._blocked: Blocked | None = None
         metrics.gauge(ANALYTICS_BLOCKED_SECONDS).set_function(self.blocked_s)
 
     def blocked_s(self) -> float:
         """For how long ClickHouse has taken nothing; 0 while it does."""
-        return self.clock.monotonic_s() - self.blocked.since_s if self.blocked else 0.0
+        return self._clock.monotonic_s() - self._blocked.since_s if self._blocked else 0.0
 
     def obstacle(self) -> str:
         """What keeps records from ClickHouse, in a sentence; empty where nothing does."""
-        if self.blocked is None:
+        if self._blocked is None:
             return ""
-        taken = f"ClickHouse has taken no rows for {self.blocked_s():.0f} s ({self.blocked.reason})"
+        taken = f"ClickHouse has taken no rows for {self.blocked_s():.0f} s ({self._blocked.reason})"
         return f"{taken}; records wait on their log"
 
     async def run(self) -> None:
@@ -130,30 +130,30 @@ class AnalyticsWriter:
             try:
                 await self.turn_over()
             except OwnershipLost as error:
-                self.blocked = None  # it may be another writer that waits now
+                self._blocked = None  # it may be another writer that waits now
                 log.info("records_reassigned", reason=str(error))
             except (KafkaError, AppendFailed, TimeoutError) as error:
                 log.warning("records_unavailable", error=type(error).__name__)
-                self.consumer.watch.fresh = {place.partition for place in self.consumer.consumer.assignment()}
+                self._consumer.watch.fresh = {place.partition for place in self._consumer.consumer.assignment()}
                 await asyncio.sleep(RECORDS_BACKOFF.pause_s())
 
     async def turn_over(self) -> None:
         """Place what was newly assigned, then write one batch of every partition that has records."""
-        epoch = self.consumer.epoch
-        for partition in self.consumer.take_fresh():
+        epoch = self._consumer.epoch
+        for partition in self._consumer.take_fresh():
             await self.adopt(partition, epoch)
-        batches = await self.consumer.poll()
-        while self.consumer.lost:
-            await self.dead_letters.write_lost(self.consumer.lost[0])
-            self.consumer.lost.popleft()
+        batches = await self._consumer.poll()
+        while self._consumer.lost:
+            await self._dead_letters.write_lost(self._consumer.lost[0])
+            self._consumer.lost.popleft()
         for batch in batches:
             await self.write(batch.partition, [read_record(record) for record in batch.records], epoch)
         self.show_lag()
 
     async def adopt(self, partition: int, epoch: int) -> None:
         """Start where the last writer left off; if it left a plan, carry out exactly that."""
-        mark = await self.consumer.place(partition)
-        self.consumer.require(epoch)
+        mark = await self._consumer.place(partition)
+        self._consumer.require(epoch)
         self.marks[partition] = mark.offset
         match decode_plan(mark.metadata):
             case NotAPlan():
@@ -164,7 +164,7 @@ class AnalyticsWriter:
                 log.warning("plan_misplaced", partition=partition, offset=mark.offset)
 
     async def repeat(self, partition: int, plan: Plan, epoch: int) -> None:
-        found = await self.consumer.read_range(partition, plan.first, plan.last)
+        found = await self._consumer.read_range(partition, plan.first, plan.last)
         records = [read_record(record) for record in found]
         kept = kept_records(plan, [record.planned for record in records])
         if token_of(self.place_of(partition), plan.first, plan.last, kept) != plan.token:
@@ -186,19 +186,19 @@ class AnalyticsWriter:
             head = left[: min(head_length(left), rows_max)]
             planned = [record.planned for record in head]
             identities = [each.identity for each in planned if each.identity is not None]
-            present = await self.patiently(lambda: self.table.present(identities), epoch) if identities else set()  # noqa: B023 - awaited before the next round
+            present = await self.patiently(lambda: self._table.present(identities), epoch) if identities else set()  # noqa: B023 - awaited before the next round
             plan = make_plan(planned, present, place=self.place_of(partition), first=self.marks[partition])
             taken = [record for record in head if record.offset <= plan.last]
             kept = [record.offset for record in kept_records(plan, planned)]
             if kept:
-                await self.consumer.commit(partition, plan.first, encode_plan(plan), epoch=epoch)
+                await self._consumer.commit(partition, plan.first, encode_plan(plan), epoch=epoch)
             try:
                 await self.carry_out(partition, plan, taken, epoch)
             except RowsRefused as refusal:
                 if len(kept) > 1:
                     rows_max = max(1, len(taken) // 2)
                 elif not probed:
-                    await self.patiently(self.table.probe, epoch)
+                    await self.patiently(self._table.probe, epoch)
                     probed = True
                 else:
                     log.warning("row_refused", partition=partition, offset=kept[0], code=refusal.code)
@@ -214,13 +214,13 @@ class AnalyticsWriter:
             if record.record is not None and record.offset in kept
         ]
         if rows:
-            started_s = self.clock.monotonic_s()
-            await self.patiently(lambda: self.table.insert(rows, token=plan.token), epoch)
-            self.insert_seconds.observe(self.clock.monotonic_s() - started_s)
+            started_s = self._clock.monotonic_s()
+            await self.patiently(lambda: self._table.insert(rows, token=plan.token), epoch)
+            self._insert_seconds.observe(self._clock.monotonic_s() - started_s)
         await self.bury(partition, records)
-        await self.consumer.commit(partition, plan.last + 1, "", epoch=epoch)
+        await self._consumer.commit(partition, plan.last + 1, "", epoch=epoch)
         self.marks[partition] = plan.last + 1
-        self.rows.inc(len(rows))
+        self._rows.inc(len(rows))
         log.debug("rows_inserted", table=TABLE, partition=partition, rows=len(rows), last=plan.last)
 
     async def patiently(self, call: Callable[[], Awaitable[Answer]], epoch: int) -> Answer:
@@ -229,24 +229,24 @@ class AnalyticsWriter:
         while True:
             failures += 1
             pause_s = CLICKHOUSE_BACKOFF.pause_s(failures)
-            self.consumer.require(epoch)
+            self._consumer.require(epoch)
             try:
                 answer = await call()
             except RowsRefused:
-                self.failures.labels(kind="rows").inc()
+                self._failures.labels(kind="rows").inc()
                 raise
             except ClickHouseError as error:
                 self.note_blocked(error)
                 log.warning("clickhouse_unavailable", error=type(error).__name__, code=error.code, again_in_s=pause_s)
             else:
-                self.blocked = None
+                self._blocked = None
                 return answer
             await asyncio.sleep(pause_s)
 
     def note_blocked(self, error: ClickHouseError) -> None:
-        self.failures.labels(kind="insert").inc()
+        self._failures.labels(kind="insert").inc()
         reason = f"code {error.code}" if error.code else "it does not answer"
-        self.blocked = Blocked(self.blocked.since_s if self.blocked else self.clock.monotonic_s(), reason)
+        self._blocked = Blocked(self._blocked.since_s if self._blocked else self._clock.monotonic_s(), reason)
         self.show_lag()
 
     async def bury(self, partition: int, records: Sequence[ReadRecord]) -> None:
@@ -254,11 +254,11 @@ class AnalyticsWriter:
             if record.record is not None:
                 continue
             if record.reason != ROW_REFUSED:
-                self.failures.labels(kind="decode").inc()
-            await self.dead_letters.write(
+                self._failures.labels(kind="decode").inc()
+            await self._dead_letters.write(
                 reason=record.reason,
                 message=record.message,
-                topic=self.consumer.topic,
+                topic=self._consumer.topic,
                 partition=partition,
                 offset=record.offset,
                 key=record.key,
@@ -266,10 +266,10 @@ class AnalyticsWriter:
             )
 
     def place_of(self, partition: int) -> str:
-        return f"{self.consumer.topic}/{partition}"
+        return f"{self._consumer.topic}/{partition}"
 
     def show_lag(self) -> None:
-        self.lag.set(self.consumer.backlog(self.marks))
+        self._lag.set(self._consumer.backlog(self.marks))
 
 
 def read_record(record: Any) -> ReadRecord:

@@ -78,7 +78,7 @@ class RecordsConsumer:
     def __init__(self, settings: Settings, limits: ConsumerLimits | None = None) -> None:
         names = settings.topic_names
         self.topic = names.records
-        self.limits = limits or ConsumerLimits()
+        self._limits = limits or ConsumerLimits()
         self.watch = AssignmentWatch()
         self.lost: deque[LostRange] = deque()
         """What was passed over because it can't be read, and nobody has told of yet; at most LOST_MAX."""
@@ -92,7 +92,7 @@ class RecordsConsumer:
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
             session_timeout_ms=int(settings.session_timeout_s * 1_000),
             heartbeat_interval_ms=int(settings.heartbeat_interval_s * 1_000),
-            fetch_max_wait_ms=int(self.limits.wait_s * 1_000),
+            fetch_max_wait_ms=int(self._limits.wait_s * 1_000),
             **aiokafka_options(settings),
         )
         without_creation(self.consumer._client)
@@ -146,14 +146,14 @@ class RecordsConsumer:
         epoch = self.epoch
         gathered: dict[Any, list[Any]] = {}
         loop = asyncio.get_running_loop()
-        count, ends_s = 0, loop.time() + self.limits.idle_s
-        while count < self.limits.rows_max and (left_s := ends_s - loop.time()) > 0:
+        count, ends_s = 0, loop.time() + self._limits.idle_s
+        while count < self._limits.rows_max and (left_s := ends_s - loop.time()) > 0:
             found = await self.consumer.getmany(
-                timeout_ms=int(left_s * 1_000) + 1, max_records=self.limits.rows_max - count
+                timeout_ms=int(left_s * 1_000) + 1, max_records=self._limits.rows_max - count
             )
             self.require(epoch)
             if found and count == 0:
-                ends_s = loop.time() + self.limits.wait_s
+                ends_s = loop.time() + self._limits.wait_s
             for place, records in found.items():
                 gathered.setdefault(place, []).extend(records)
                 count += len(records)

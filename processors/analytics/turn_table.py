@@ -38,7 +38,7 @@ class ClickHouseTurnTable:
     """`tokenwire.turn_parts` over a connection."""
 
     def __init__(self, connection: ClickHouseConnection) -> None:
-        self.connection = connection
+        self._connection = connection
 
     async def present(self, identities: Sequence[RowIdentity]) -> set[RowIdentity]:
         """Those of the rows that are there, asked for in pieces that fit a query's address."""
@@ -46,17 +46,17 @@ class ClickHouseTurnTable:
         for start in range(0, len(identities), IDENTITIES_PER_QUERY_MAX):
             wanted = list(identities[start : start + IDENTITIES_PER_QUERY_MAX])
             attempts = sorted({identity[:5] for identity in wanted})
-            rows = await self.connection.query(SELECT_PRESENT, {"attempts": attempts, "identities": wanted})
+            rows = await self._connection.query(SELECT_PRESENT, {"attempts": attempts, "identities": wanted})
             found.update((row[0], row[1], row[2], row[3], row[4], row[5]) for row in rows)
         return found
 
     async def insert(self, rows: Sequence[Row], *, token: str) -> None:
         """Insert the rows under their token."""
-        await self.connection.insert(TABLE, COLUMNS, rows, token=token)
+        await self._connection.insert(TABLE, COLUMNS, rows, token=token)
 
     async def probe(self) -> None:
         """Insert PROBE. Under its one token it is there once however often it is tried, but is checked each time."""
         try:
-            await self.connection.insert(TABLE, COLUMNS, [PROBE], token=PROBE_TOKEN)
+            await self._connection.insert(TABLE, COLUMNS, [PROBE], token=PROBE_TOKEN)
         except RowsRefused as refusal:
             raise ClickHouseRefused(f"{TABLE} takes no row at all ({refusal})", code=refusal.code) from refusal

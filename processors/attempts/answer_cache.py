@@ -82,9 +82,9 @@ class AnswerCache:
     """The answers that one worker remembers."""
 
     def __init__(self, *, bytes_max: int, clock: Clock, metrics: Metrics) -> None:
-        self.bytes_max = bytes_max
-        self.clock = clock
-        self.counted = metrics.counter(WORKER_ANSWER_CACHE)
+        self._bytes_max = bytes_max
+        self._clock = clock
+        self._counted = metrics.counter(WORKER_ANSWER_CACHE)
         self.kept: OrderedDict[bytes, CachedAnswer] = OrderedDict()
         self.size_bytes = 0
 
@@ -98,7 +98,7 @@ class AnswerCache:
         answer = self.kept.get(key)
         if answer is None:
             return None
-        if not is_fresh(answer.kept_s, cache_s=served.cache_s, now_s=self.clock.monotonic_s()):
+        if not is_fresh(answer.kept_s, cache_s=served.cache_s, now_s=self._clock.monotonic_s()):
             self.forget(key)
             return None
         self.kept.move_to_end(key)
@@ -115,22 +115,22 @@ class AnswerCache:
         text: str,
     ) -> None:
         """Remember a whole answer, if it may be: `messages` are what was sent for it, `model` who said it."""
-        answer = CachedAnswer(model, text, self.clock.monotonic_s())
-        if not text or not self.takes(prompt, served) or answer.size_bytes > min(ANSWER_BYTES_MAX, self.bytes_max):
+        answer = CachedAnswer(model, text, self._clock.monotonic_s())
+        if not text or not self.takes(prompt, served) or answer.size_bytes > min(ANSWER_BYTES_MAX, self._bytes_max):
             return
         key = key_of(prompt, served, messages, max_tokens)
         self.forget(key)
         self.kept[key] = answer
         self.size_bytes += answer.size_bytes
-        while self.size_bytes > self.bytes_max:
+        while self.size_bytes > self._bytes_max:
             self.forget(next(iter(self.kept)))
 
     def count(self, prompt: PromptSubmitted, call: Call) -> None:
         """Count a call that is about to be made, if it could have been spared, or was."""
         if is_cached(call):
-            self.counted.labels(outcome="hit").inc()
+            self._counted.labels(outcome="hit").inc()
         elif self.takes(prompt, call.served):
-            self.counted.labels(outcome="miss").inc()
+            self._counted.labels(outcome="miss").inc()
 
     def takes(self, prompt: PromptSubmitted, served: ServedModel) -> bool:
         return may_be_cached(prompt, cache_s=served.cache_s, tenants=served.cache_tenants)

@@ -35,12 +35,12 @@ class AttemptCalls:
     """The calls of one worker's attempts."""
 
     def __init__(self, *, appender: LogAppender, calls: TurnCalls, metrics: Metrics, part_limits: PartLimits) -> None:
-        self.appender = appender
-        self.part_limits = part_limits
+        self._appender = appender
+        self._part_limits = part_limits
         self.calls = calls
         self.first_tokens: dict[str, FirstTokenTimes] = {}
         """By target."""
-        self.running = metrics.gauge(WORKER_TURNS_RUNNING)
+        self._running = metrics.gauge(WORKER_TURNS_RUNNING)
 
     def attempt_of(
         self,
@@ -59,14 +59,14 @@ class AttemptCalls:
         if isinstance(start, GoOn):
             failed, from_seq, answer_tokens = turn.failed, start.from_seq, start.answer_tokens
         recorder = AttemptRecorder(
-            self.appender,
+            self._appender,
             lane.key,
             turn.entry,
             attempt=number,
             run=run,
             from_seq=from_seq,
             before=failed.attempt.recorder if failed else None,
-            limits=self.part_limits,
+            limits=self._part_limits,
         )
         return Attempt(
             number=number,
@@ -139,7 +139,7 @@ class AttemptCalls:
         Cancellation: the call is closed, and nothing more is written.
         """
         self.calls.answers.count(turn.prompt, attempt.call)
-        self.running.inc()
+        self._running.inc()
         error, used = None, 0
         try:
             request = attempt.request(usual_s=usual_first_token_s(self.first_tokens.get(attempt.target.name, ())))
@@ -148,7 +148,7 @@ class AttemptCalls:
             if result.ttft_us is not None:
                 self.spoke_after(attempt, result.ttft_us / 1e6)
         finally:
-            self.running.dec()
+            self._running.dec()
             if stream.beaten:  # it was asked, if in vain
                 used = attempt.input_usage.input_tokens
                 self.spoke_after(attempt, self.calls.clock.monotonic_s() - stream.requested_s)

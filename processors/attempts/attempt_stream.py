@@ -73,35 +73,35 @@ class AttemptStream:
     """Asked while the first token is late: whether somebody else takes the call."""
     leads: bool = True
     """A cancel of the turn ends this call."""
-    tell_from_s: float = field(default=0.0, init=False)
-    is_held_back: bool = field(default=False, init=False)
+    _tell_from_s: float = field(default=0.0, init=False)
+    _is_held_back: bool = field(default=False, init=False)
     """Whether a reader's pace may hold the answer back."""
     beaten: bool = field(default=False, init=False)
     """Another call of the turn has spoken first."""
-    scope: asyncio.Timeout | None = field(default=None, init=False)
-    told: WaitsFor | None = field(default=None, init=False)
-    telling: set[asyncio.Task[None]] = field(default_factory=set, init=False)
-    answer: AnswerText = field(default_factory=AnswerText, init=False)
-    finish_reason: str | None = field(default=None, init=False)
-    failure: ProviderError | None = field(default=None, init=False)
-    usage: Usage | None = field(default=None, init=False)
-    is_usage_early: bool = field(default=False, init=False)
+    _scope: asyncio.Timeout | None = field(default=None, init=False)
+    _told: WaitsFor | None = field(default=None, init=False)
+    _telling: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _answer: AnswerText = field(default_factory=AnswerText, init=False)
+    _finish_reason: str | None = field(default=None, init=False)
+    _failure: ProviderError | None = field(default=None, init=False)
+    _usage: Usage | None = field(default=None, init=False)
+    _is_usage_early: bool = field(default=False, init=False)
     """Text has come after it."""
     requested_at_us: int = field(default=0, init=False)
     requested_s: float = field(default=0.0, init=False)
-    first_chunk_at_us: int = field(default=0, init=False)
-    first_s: float = field(default=0.0, init=False)
-    last_s: float = field(default=0.0, init=False)
+    _first_chunk_at_us: int = field(default=0, init=False)
+    _first_s: float = field(default=0.0, init=False)
+    _last_s: float = field(default=0.0, init=False)
 
     @property
     def chunks(self) -> int:
         """How many it has said."""
-        return self.answer.chunks
+        return self._answer.chunks
 
     @property
     def paced_chunks(self) -> int:
         """How many have come at the provider's own pace: none where a reader's may hold them back."""
-        return 0 if self.is_held_back else self.chunks
+        return 0 if self._is_held_back else self.chunks
 
     async def run(self, turn: OpenTurn, request: ChatRequest, *, attempt: int, run: str) -> StreamResult:
         """Call the provider and publish until it ends, fails or is stopped. Raises RunVoided, AppendFailed.
@@ -119,7 +119,7 @@ class AttemptStream:
             brake=turn.brake,
             on_logged=self.recorder.add,
         )
-        self.is_held_back = turn.brake is not None
+        self._is_held_back = turn.brake is not None
         request = replace(
             request,
             may_leave=self.may_leave,
@@ -127,7 +127,7 @@ class AttemptStream:
             held_s=turn.brake.held_s if turn.brake else request.held_s,
         )
         self.requested_at_us = self.clock.now_us()
-        self.requested_s = self.last_s = self.clock.monotonic_s()
+        self.requested_s = self._last_s = self.clock.monotonic_s()
         async with publisher:
             ending = await self.streamed(turn, request, publisher)
             await publisher.finish()
@@ -135,16 +135,16 @@ class AttemptStream:
 
     async def streamed(self, turn: OpenTurn, request: ChatRequest, publisher: TokenPublisher) -> Ending:
         try:
-            async with asyncio.timeout(None) as self.scope:
+            async with asyncio.timeout(None) as self._scope:
                 if self.leads:
-                    turn.scope = self.scope
+                    turn.scope = self._scope
                 if turn.entry.cancel_requested:
                     return ending_of_stop(turn.entry.stop)
                 async with self.provider.stream(request) as batches:
                     await self.publish_all(batches, publisher)
-            return ending_of_finish(self.finish_reason)
+            return ending_of_finish(self._finish_reason)
         except ProviderError as error:
-            self.failure = error
+            self._failure = error
             shown = TurnError(
                 code=error.code, message=str(error), temporary=error.temporary, retry_after_s=error.retry_after_s
             )
@@ -154,18 +154,18 @@ class AttemptStream:
                 return ending_of_stop(turn.entry.stop)
             raise
         finally:
-            if turn.scope is self.scope:
+            if turn.scope is self._scope:
                 turn.scope = None
-            await end_tasks(*self.telling)
+            await end_tasks(*self._telling)
 
     def on_wait(self, turn: OpenTurn, waits_for: WaitsFor) -> None:
         """Tell the session what the turn waits for, if that is new. The stream owns the task."""
-        if waits_for == self.told or not self.leads:
+        if waits_for == self._told or not self.leads:
             return
-        self.told = waits_for
+        self._told = waits_for
         telling = asyncio.create_task(self.tell(turn, waits_for), name=f"wait-{turn.turn}")
-        self.telling.add(telling)
-        telling.add_done_callback(self.telling.discard)
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
 
     async def tell(self, turn: OpenTurn, waits_for: WaitsFor) -> None:
         waiting = TurnWaiting(turn=turn.turn, waits_for=waits_for, at_us=self.clock.now_us())
@@ -177,8 +177,8 @@ class AttemptStream:
     def lead(self, turn: OpenTurn) -> None:
         """From now on a cancel of the turn ends this call."""
         self.leads = True
-        if self.scope is not None:
-            turn.scope = self.scope
+        if self._scope is not None:
+            turn.scope = self._scope
             if turn.entry.cancel_requested:
                 turn.stop_waiting()
 
@@ -188,12 +188,12 @@ class AttemptStream:
             if not texts:
                 continue
             gaps_us = self.gaps_of(texts)
-            if self.last_s >= self.tell_from_s:
-                self.tell_from_s = self.last_s + REVIEW_S
-                self.on_heard(0 if self.is_held_back else self.chunks + len(texts))
+            if self._last_s >= self._tell_from_s:
+                self._tell_from_s = self._last_s + REVIEW_S
+                self.on_heard(0 if self._is_held_back else self.chunks + len(texts))
             if self.before_first is not None and not self.chunks:
                 await self.before_first()
-            self.answer.add(texts)
+            self._answer.add(texts)
             await publisher.offer(texts, gaps_us)
             await self.recorder.send_full()
             self.look_at(texts)
@@ -213,12 +213,12 @@ class AttemptStream:
         for item in batch:
             match item:
                 case TextChunk(text):
-                    self.is_usage_early = self.usage is not None
+                    self._is_usage_early = self._usage is not None
                     yield from (text[at : at + CHUNK_CHARS_MAX] for at in range(0, len(text), CHUNK_CHARS_MAX))
                 case FinishChunk(reason):
-                    self.finish_reason = reason
-                case UsageChunk(usage) if self.usage is None or is_full(usage):
-                    self.usage, self.is_usage_early = usage, False
+                    self._finish_reason = reason
+                case UsageChunk(usage) if self._usage is None or is_full(usage):
+                    self._usage, self._is_usage_early = usage, False
                 case UsageChunk():
                     pass  # a part, after the whole
                 case LimitsChunk(seen):
@@ -227,41 +227,41 @@ class AttemptStream:
     def gaps_of(self, texts: Sequence[str]) -> list[int]:
         """The first text of a batch waited since the one before it; the rest came with it."""
         now_s = self.clock.monotonic_s()
-        gap_us = max(0, round((now_s - self.last_s) * 1e6))
-        if not self.first_chunk_at_us:
-            self.first_chunk_at_us = self.clock.now_us()
-            self.first_s = now_s
-        self.last_s = now_s
+        gap_us = max(0, round((now_s - self._last_s) * 1e6))
+        if not self._first_chunk_at_us:
+            self._first_chunk_at_us = self.clock.now_us()
+            self._first_s = now_s
+        self._last_s = now_s
         return [gap_us] + [0] * (len(texts) - 1)
 
     def result(self, ending: Ending, request: ChatRequest, published_at_us: int) -> StreamResult:
-        usage = self.usage or Usage(estimated=True)
+        usage = self._usage or Usage(estimated=True)
         if self.chunks and not is_full(usage):
             usage = estimated_usage(request.messages, "", request.model)
-            stated = self.usage.stated_cost_nano_usd if self.usage else None
-            output_tokens = self.answer.tokens(request.model)
+            stated = self._usage.stated_cost_nano_usd if self._usage else None
+            output_tokens = self._answer.tokens(request.model)
             usage = msgspec.structs.replace(usage, output_tokens=output_tokens, stated_cost_nano_usd=stated)
-        elif self.is_usage_early and (counted := self.answer.tokens(request.model)) > usage.output_tokens:
+        elif self._is_usage_early and (counted := self._answer.tokens(request.model)) > usage.output_tokens:
             usage = msgspec.structs.replace(usage, output_tokens=counted, estimated=True)
         return StreamResult(
             ending=ending,
             usage=usage,
-            failure=self.failure,
+            failure=self._failure,
             chunks=self.chunks,
             from_seq=self.from_seq,
-            text=self.answer.text,
+            text=self._answer.text,
             requested_at_us=self.requested_at_us,
-            first_chunk_at_us=self.first_chunk_at_us,
+            first_chunk_at_us=self._first_chunk_at_us,
             published_at_us=published_at_us,
             ended_at_us=self.clock.now_us(),
-            ttft_us=round((self.first_s - self.requested_s) * 1e6) if self.first_chunk_at_us else None,
+            ttft_us=round((self._first_s - self.requested_s) * 1e6) if self._first_chunk_at_us else None,
             tpot_us=self.time_per_token_us(usage),
         )
 
     def time_per_token_us(self, usage: Usage) -> int | None:
-        if not self.first_chunk_at_us or usage.output_tokens < 2:
+        if not self._first_chunk_at_us or usage.output_tokens < 2:
             return None
-        return round((self.last_s - self.first_s) * 1e6 / (usage.output_tokens - 1))
+        return round((self._last_s - self._first_s) * 1e6 / (usage.output_tokens - 1))
 
 
 def is_full(usage: Usage) -> bool:

@@ -71,9 +71,9 @@ class HedgedCall:
     lane: SessionLane
     turn: OpenTurn
     route: TurnRoute
-    contenders: list[Contender] = field(default_factory=list, init=False)
-    winner: Contender | None = field(default=None, init=False)
-    changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _contenders: list[Contender] = field(default_factory=list, init=False)
+    _winner: Contender | None = field(default=None, init=False)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
     def calls(self) -> TurnCalls:
@@ -90,13 +90,13 @@ class HedgedCall:
             if await self.is_silent_for(delay_s):
                 await self.ask_second()
             await self.until(self.is_decided)
-            winner = self.winner or self.contenders[0]
-            for other in self.contenders:
+            winner = self._winner or self._contenders[0]
+            for other in self._contenders:
                 if other is not winner:
                     await self.drop(other, winner)
             return winner.attempt, await winner.task
         finally:
-            await end_tasks(*(contender.task for contender in self.contenders))
+            await end_tasks(*(contender.task for contender in self._contenders))
 
     def begin(self, attempt: Attempt, *, started: bool) -> None:
         """Make a call. The first to be made is the one that a cancel of the turn ends."""
@@ -112,15 +112,15 @@ class HedgedCall:
             self.attempts.run_call(self.turn, attempt, stream), name=f"call-{self.turn.turn}-{attempt.number}"
         )
         contender = Contender(attempt, stream, task, started)
-        task.add_done_callback(lambda _: self.changed.set())
-        self.contenders.append(contender)
+        task.add_done_callback(lambda _: self._changed.set())
+        self._contenders.append(contender)
 
     async def claim(self, contender: Contender) -> None:
         """A call is about to speak. Raises Outpaced where the other one has, RunVoided where its start is void."""
-        if self.winner is not None:
+        if self._winner is not None:
             raise Outpaced
-        self.winner = contender  # before the append: the other one may be about to speak, and has to find it is late
-        self.changed.set()
+        self._winner = contender  # before the append: the other one may be about to speak, and has to find it is late
+        self._changed.set()
         if contender.started:
             return
         turn, attempt = self.turn, contender.attempt
@@ -131,11 +131,11 @@ class HedgedCall:
         turn.note(TurnEvent.BEGAN, attempt=attempt.number, run=attempt.run)
         contender.started = True
         contender.stream.lead(turn)
-        self.changed.set()
+        self._changed.set()
 
     def may_leave(self, contender: Contender) -> bool:
         """Whether a call whose first token is late may end: another one goes on, or somebody else will be asked."""
-        others = [each for each in self.contenders if each is not contender]
+        others = [each for each in self._contenders if each is not contender]
         contender.is_left = any(not each.is_left and not each.task.done() for each in others) or (
             self.route.has_stand_in(contender.attempt.call, *(each.attempt.call for each in others))
         )
@@ -144,31 +144,31 @@ class HedgedCall:
     async def is_silent_for(self, delay_s: float) -> bool:
         try:
             async with asyncio.timeout(delay_s):
-                await self.until(lambda: self.winner is not None or self.contenders[0].task.done())
+                await self.until(lambda: self._winner is not None or self._contenders[0].task.done())
         except TimeoutError:
             return True
         return False
 
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():
-            self.changed.clear()
-            await self.changed.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
     def is_decided(self) -> bool:
         """Whether one has spoken, or nobody will."""
-        first, *others = self.contenders
-        if self.winner is not None or not others:
+        first, *others = self._contenders
+        if self._winner is not None or not others:
             return True
         if first.task.done() and (self.turn.entry.cancel_requested or not has_failed(first.task)):
             return True
-        running = [contender for contender in self.contenders if not contender.task.done()]
+        running = [contender for contender in self._contenders if not contender.task.done()]
         if running and self.turn.scope is None:
             running[0].stream.lead(self.turn)
         return not running
 
     async def ask_second(self) -> None:
         """Begin the second call, if another target has room at once and the first is silent still."""
-        call = self.route.reserve_beside(self.contenders[0].attempt.call)
+        call = self.route.reserve_beside(self._contenders[0].attempt.call)
         if call is None:
             return
         made = False
@@ -176,7 +176,7 @@ class HedgedCall:
             attempt = await self.announced(call)  # before the call: what may be paid for is on the log first
             if attempt is None:
                 return
-            if self.winner is None and not self.contenders[0].task.done():
+            if self._winner is None and not self._contenders[0].task.done():
                 self.begin(attempt, started=False)
                 made = True
                 log.info("turn_hedged", turn=self.turn.turn, attempt=attempt.number, target=call.target.name)

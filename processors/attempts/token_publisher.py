@@ -46,15 +46,15 @@ class TokenPublisher:
     """Hears of every append, and holds `offer` back while the answer's readers are behind."""
     on_logged: Callable[[Sequence[str], Sequence[int]], None] = lambda *_: None
     """Told of chunks and their gaps, in order, once the log has acknowledged them."""
-    chunks: list[str] = field(default_factory=list, init=False)
-    gaps_us: list[int] = field(default_factory=list, init=False)
-    sizes: list[int] = field(default_factory=list, init=False)
+    _chunks: list[str] = field(default_factory=list, init=False)
+    _gaps_us: list[int] = field(default_factory=list, init=False)
+    _sizes: list[int] = field(default_factory=list, init=False)
     pending_bytes: int = field(default=0, init=False)
     published_at_us: int = field(default=0, init=False)
     """When the first record was acknowledged; 0 before."""
-    closing: bool = field(default=False, init=False)
-    wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    room: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _closing: bool = field(default=False, init=False)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _room: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     pump: asyncio.Task[None] | None = field(default=None, init=False)
 
     async def __aenter__(self) -> TokenPublisher:
@@ -71,15 +71,15 @@ class TokenPublisher:
         """
         for chunk in chunks:
             size = len(chunk.encode(errors="replace")) + CHUNK_OVERHEAD_BYTES
-            self.sizes.append(size)
+            self._sizes.append(size)
             self.pending_bytes += size
-        self.chunks += chunks
-        self.gaps_us += gaps_us
-        self.wake.set()
+        self._chunks += chunks
+        self._gaps_us += gaps_us
+        self._wake.set()
         self.raise_failure()
         if self.pending_bytes > PENDING_BYTES_MAX:
-            self.room.clear()
-            await self.room.wait()
+            self._room.clear()
+            await self._room.wait()
             self.raise_failure()
         if self.brake is not None:
             await self.brake.passage()
@@ -87,8 +87,8 @@ class TokenPublisher:
 
     async def finish(self) -> None:
         """Wait until everything offered is acknowledged. Raises RunVoided, AppendFailed."""
-        self.closing = True
-        self.wake.set()
+        self._closing = True
+        self._wake.set()
         if self.pump is not None:
             await self.pump
 
@@ -99,14 +99,14 @@ class TokenPublisher:
 
     async def publish_what_waits(self) -> None:
         try:
-            while self.chunks or not self.closing:
-                if not self.chunks:
-                    self.wake.clear()
-                    await self.wake.wait()
+            while self._chunks or not self._closing:
+                if not self._chunks:
+                    self._wake.clear()
+                    await self._wake.wait()
                     continue
                 await self.publish(self.take_record())
         finally:
-            self.room.set()
+            self._room.set()
             if self.brake is not None:
                 self.brake.let_go()
 
@@ -119,11 +119,11 @@ class TokenPublisher:
             self.brake.appended(offset, sum(map(len, record.chunks)))
         self.published_at_us = self.published_at_us or self.clock.now_us()
         if self.pending_bytes <= PENDING_BYTES_MAX:
-            self.room.set()
+            self._room.set()
 
     def take_record(self) -> TokensEmitted:
         count, size = 0, 0
-        for chunk_size in self.sizes:
+        for chunk_size in self._sizes:
             if count and size + chunk_size > RECORD_TEXT_BYTES_MAX:
                 break
             count, size = count + 1, size + chunk_size
@@ -132,11 +132,11 @@ class TokenPublisher:
             attempt=self.attempt,
             run=self.run,
             seq=self.next_seq,
-            chunks=tuple(self.chunks[:count]),
-            gaps_us=tuple(self.gaps_us[:count]),
+            chunks=tuple(self._chunks[:count]),
+            gaps_us=tuple(self._gaps_us[:count]),
             at_us=self.clock.now_us(),
         )
-        del self.chunks[:count], self.gaps_us[:count], self.sizes[:count]
+        del self._chunks[:count], self._gaps_us[:count], self._sizes[:count]
         self.pending_bytes -= size
         self.next_seq += count
         return record

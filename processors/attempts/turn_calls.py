@@ -41,7 +41,7 @@ class TurnCalls:
     answers: AnswerCache
     clock: Clock
     line_wait_s: float
-    preparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PREPARING_MAX), init=False)
+    _preparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PREPARING_MAX), init=False)
 
     async def history_of(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> CutHistory:
         """What is sent to the model; without a call, what the largest context of the turn's targets takes."""
@@ -62,7 +62,7 @@ class TurnCalls:
     async def route_of(self, lane: SessionLane, turn: OpenTurn) -> TurnRoute:
         """The search for a target, from its beginning. Raises LogError."""
         served = self.served_of(turn)
-        async with self.preparing:
+        async with self._preparing:
             history = await self.history_of(lane, turn, None)
         answer_tokens = self.answer_tokens(turn, served)
         least = tokens_of_prompt(turn.prompt) + min(answer_tokens, ANSWER_TOKENS_LEAST)

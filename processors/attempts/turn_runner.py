@@ -73,7 +73,7 @@ class TurnRunner:
     ) -> None:
         part_limits = part_limits or PartLimits()
         self.conversations = conversations
-        self.clock = clock
+        self._clock = clock
         self.pool = pool
         self.answers = AnswerCache(bytes_max=answer_cache_bytes_max, clock=clock, metrics=metrics)
         self.calls = TurnCalls(
@@ -86,16 +86,16 @@ class TurnRunner:
         )
         self.attempts = AttemptCalls(appender=appender, calls=self.calls, metrics=metrics, part_limits=part_limits)
         self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock, part_limits=part_limits)
-        self.turns = metrics.counter(WORKER_TURNS)
-        self.tokens = metrics.counter(WORKER_TOKENS)
-        self.ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)
-        self.call_limit = metrics.gauge(WORKER_CALL_LIMIT)
+        self._turns = metrics.counter(WORKER_TURNS)
+        self._tokens = metrics.counter(WORKER_TOKENS)
+        self._ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)
+        self._call_limit = metrics.gauge(WORKER_CALL_LIMIT)
         pool.targets.on_new = self.show_limit
 
     def show_limit(self, state: TargetState) -> None:
         """Have a target's learned limit among the metrics."""
         limit = state.limit
-        self.call_limit.labels(target=state.target.name).set_function(
+        self._call_limit.labels(target=state.target.name).set_function(
             lambda: math.inf if limit.limit is None else limit.limit
         )
 
@@ -116,10 +116,10 @@ class TurnRunner:
         for _ in range(APPEND_TRIES_MAX):
             folded = lane.log().folded(turn.turn)
             if folded is None and queued is None:  # the log was lost: tell the turn anew
-                queued = turn.queued(position=0, at_us=self.clock.now_us())
+                queued = turn.queued(position=0, at_us=self._clock.now_us())
             leading: list[SessionEvent] = [queued] if queued else []
             number, run = turn.next_run(folded)
-            now_us = self.clock.now_us()
+            now_us = self._clock.now_us()
             entry = after(turn.life, TurnEvent.BEGAN, attempt=number, run=run, updated_at_us=now_us).entry
             attempt = self.attempts.attempt_of(
                 lane, turn, call, start, history=history, number=number, run=run, cause=turn.life.cause
@@ -193,7 +193,7 @@ class TurnRunner:
             text_chars=recorder.whole_chars,
             forgotten=result.ending.forgotten,
             metadata=turn.prompt.metadata,
-            at_us=self.clock.now_us(),
+            at_us=self._clock.now_us(),
         )
         verdict = await self.append_end(lane, turn, ended)
         if verdict is Verdict.AFTER_END:
@@ -223,12 +223,12 @@ class TurnRunner:
             ended = await self.ending_of_folded(lane, turn, ending)
             verdict = await self.append_end(lane, turn, ended, queued=queued)
             if verdict is Verdict.EFFECTIVE:
-                self.turns.labels(reason=ended.reason).inc()
+                self._turns.labels(reason=ended.reason).inc()
             if verdict in (Verdict.EFFECTIVE, Verdict.AFTER_END):
                 await self.records.close(lane, turn)
                 return
             if lane.log().folded(turn.turn) is None:  # the log was lost: tell the turn anew
-                queued = queued or turn.queued(position=0, at_us=self.clock.now_us())
+                queued = queued or turn.queued(position=0, at_us=self._clock.now_us())
         raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} endings did not count")
 
     async def ending_of_folded(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> TurnEnded:
@@ -257,7 +257,7 @@ class TurnRunner:
             error=ending.error,
             forgotten=ending.forgotten,
             metadata=turn.prompt.metadata,
-            at_us=self.clock.now_us(),
+            at_us=self._clock.now_us(),
         )
 
     async def append_end(
@@ -291,11 +291,11 @@ class TurnRunner:
         )
 
     def count(self, ended: TurnEnded, provider_ttft_us: int | None) -> None:
-        self.turns.labels(reason=ended.reason).inc()
-        self.tokens.labels(kind="input").inc(ended.usage.input_tokens)
-        self.tokens.labels(kind="output").inc(ended.usage.output_tokens)
+        self._turns.labels(reason=ended.reason).inc()
+        self._tokens.labels(kind="input").inc(ended.usage.input_tokens)
+        self._tokens.labels(kind="output").inc(ended.usage.output_tokens)
         if provider_ttft_us is not None:
-            self.ttft.observe(provider_ttft_us / 1e6)
+            self._ttft.observe(provider_ttft_us / 1e6)
 
 
 def goes_on_from_own(turn: OpenTurn, folded: FoldedTurn | None) -> bool:

@@ -109,7 +109,7 @@ class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not ty
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.finished: dict[TP, int] = {}
+        self._finished: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> PromptsConsumerThread:
         return PromptsConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -121,7 +121,7 @@ class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not ty
     def mark_finished(self, partition: int, next_offset: int, generation: int) -> None:
         """Everything below `next_offset` is finished; ignored if the generation is over."""
         if generation == self.app.consumer_generation_id:
-            self.finished[TP(self.topic, partition)] = next_offset
+            self._finished[TP(self.topic, partition)] = next_offset
 
     def ack(self, message: Any) -> bool:
         """Release the message; what is committed is decided by `mark_finished`."""
@@ -130,10 +130,10 @@ class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not ty
         return True
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
-        return iter(list(self.finished))
+        return iter(list(self._finished))
 
     def _new_offset(self, tp: TP) -> int | None:
-        return self.finished.get(tp)
+        return self._finished.get(tp)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek, and tell the owners where their partitions read on."""
@@ -146,10 +146,10 @@ class OrderedCommitsConsumer(Consumer):  # type: ignore[misc]  # faust is not ty
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)
         await self.listener.on_leaving()
-        self.finished.clear()  # a new owner, or we ourselves, will be handed from the committed offset on
+        self._finished.clear()  # a new owner, or we ourselves, will be handed from the committed offset on
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self.finished.clear()
+        self._finished.clear()
         owned = {tp.partition for tp in assigned if tp.topic == self.topic}
         await self.listener.on_owned(owned, generation_id, self._thread.member())
         await super().on_partitions_assigned(assigned, generation_id)

@@ -38,14 +38,14 @@ class Ownership:
     """The owners of this worker's partitions."""
 
     def __init__(self, parts: WorkerParts) -> None:
-        self.parts = parts
+        self._parts = parts
         self.owners: dict[int, PartitionOwner] = {}
         self.generation = -1
-        self.member = ""
+        self._member = ""
         """Who we are to the group; it gives another name to whom it has left behind."""
         self.mark_finished: Callable[[int, int, int], None] = lambda *_: None
         """Set to the consumer's; see `processors.group.ordered_commits`."""
-        self.draining = False
+        self._draining = False
         self.retired: set[PartitionOwner] = set()
         """Owners of lost partitions whose running turns are ending."""
 
@@ -60,17 +60,17 @@ class Ownership:
 
     async def on_owned(self, partitions: set[int], generation: int, member: str) -> None:
         """Own these partitions from now on, and only these."""
-        is_next, stayed = generation == self.generation + 1, member == self.member
+        is_next, stayed = generation == self.generation + 1, member == self._member
         kept = {partition for partition in self.owners if is_next and partition in partitions}
         lost = [self.owners.pop(partition) for partition in list(self.owners) if partition not in kept]
         log.info("partitions_owned", owned=sorted(partitions), kept=len(kept), lost=len(lost), generation=generation)
-        self.generation, self.member = generation, member
-        self.parts.pool.set_share(frozenset(partitions), USER_PARTITIONS)
+        self.generation, self._member = generation, member
+        self._parts.pool.set_share(frozenset(partitions), USER_PARTITIONS)
         await asyncio.gather(*(self.give_up(owner, leased=stayed or is_next) for owner in lost))
         for partition in kept:
             self.owners[partition].kept(generation)
-        for partition in partitions - kept if not self.draining else ():
-            owner = PartitionOwner(partition, self.parts, self.mark_finished, generation)
+        for partition in partitions - kept if not self._draining else ():
+            owner = PartitionOwner(partition, self._parts, self.mark_finished, generation)
             self.owners[partition] = owner
             owner.start()
 
@@ -78,7 +78,7 @@ class Ownership:
         """The consumer passed over what can't be read: tell of it, where the partition is still ours."""
         owner = self.owners.get(lost.partition)
         if owner is not None:
-            work = owner.tasks.until_done("unreadable", partial(self.parts.dead_letters.write_lost, lost))
+            work = owner.tasks.until_done("unreadable", partial(self._parts.dead_letters.write_lost, lost))
             owner.tasks.spawn(work, name=f"unreadable-{lost.partition}-{lost.start}")
 
     def on_sought(self, positions: Mapping[int, int]) -> None:
@@ -100,11 +100,11 @@ class Ownership:
     async def deliver(self, message: Any) -> None:
         """Hand a consumed message to its partition's owner; one of a past generation comes again to its owner."""
         owner = self.owners.get(message.partition)
-        if owner is None or message.generation_id != self.generation or self.draining:
+        if owner is None or message.generation_id != self.generation or self._draining:
             return
         await owner.inbox.deliver(
             Delivery(
-                message.offset, int(message.timestamp * 1_000), message.key, message.value, self.parts.clock.now_us()
+                message.offset, int(message.timestamp * 1_000), message.key, message.value, self._parts.clock.now_us()
             )
         )
 
@@ -114,9 +114,9 @@ class Ownership:
         Turns handed over are journalled, so that the next owner does not count them as crashes; those of partitions
         that were lost before are not: their new owner has the word.
         """
-        self.draining = True
-        until_s = self.parts.clock.monotonic_s() + deadline_s
-        while self.running_turns() and self.parts.clock.monotonic_s() < until_s:  # noqa: ASYNC110  # once per process
+        self._draining = True
+        until_s = self._parts.clock.monotonic_s() + deadline_s
+        while self.running_turns() and self._parts.clock.monotonic_s() < until_s:  # noqa: ASYNC110  # once per process
             await asyncio.sleep(DRAIN_POLL_S)
         owners, self.owners = list(self.owners.values()), {}
         left = [(owner, turn) for owner in owners for turn in owner.sessions.running_turns()]

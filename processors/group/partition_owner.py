@@ -53,7 +53,7 @@ class PartitionOwner:
         self.ready = asyncio.Event()
         """Set once the journal is loaded and the predecessor's turns are in line."""
         self.tasks = tasks = PartitionTasks(partition)
-        self.gate = gate = BeginGate()
+        self._gate = gate = BeginGate()
         self.journal = journal = TurnJournal(partition, appender=parts.appender, reader=parts.reader, clock=parts.clock)
         self.queue = queue = DeliveryQueue(parts.limits.inbox_bytes_max)
         unlogged = UnloggedEndings(parts=parts, tasks=tasks)
@@ -74,7 +74,7 @@ class PartitionOwner:
         self.recovery = recovery = TurnRecovery(
             parts=parts, tasks=tasks, sessions=sessions, lines=lines, loop=loop, unlogged=unlogged
         )
-        self.repair = JournalRepair(parts=parts, journal=journal)
+        self._repair = JournalRepair(parts=parts, journal=journal)
         prompts = PromptIntake(parts=parts, lines=lines, stops=stops, recovery=recovery)
         self.intake = CommandIntake(
             parts=parts,
@@ -116,7 +116,7 @@ class PartitionOwner:
     async def retire(self) -> None:
         """Take nothing more in, start no further attempt, and let the running ones end on their own."""
         self.tasks.stopping = True
-        self.gate.shut()
+        self._gate.shut()
         self.queue.clear()
         await self.tasks.end(self.tasks.running - {turn.task for turn in self.sessions.running_turns()})
 
@@ -125,7 +125,7 @@ class PartitionOwner:
 
         No attempt begins from here on until the partition is known to be kept.
         """
-        await self.gate.close()
+        await self._gate.close()
         lease_until_us = self.parts.clock.now_us() + self.parts.limits.lease_us
         await asyncio.gather(*(self.lease(turn, lease_until_us) for turn in self.sessions.running_turns()))
 
@@ -148,13 +148,13 @@ class PartitionOwner:
 
     def kept(self, generation: int) -> None:
         """The group was shuffled and the partition came back: what was not finished is delivered again."""
-        self.gate.open()
+        self._gate.open()
         self.tasks.spawn(self.tasks.until_done("lease", self.end_leases), name=f"leases-{self.partition}")
         self.inbox.begin_anew(generation)
 
     async def work(self) -> None:
         await self.tasks.until_done("journal", self.journal.load)
-        await self.tasks.until_done("journal", self.repair.repair)
+        await self.tasks.until_done("journal", self._repair.repair)
         await self.recovery.recover_all()
         self.ready.set()
         self.tasks.spawn(self.sweep_now_and_then(), name=f"sweep-{self.partition}")

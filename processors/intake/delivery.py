@@ -33,42 +33,42 @@ class DeliveryQueue:
     """The deliveries of one partition, in order. One consumer puts, one task takes."""
 
     def __init__(self, bytes_max: int) -> None:
-        self.bytes_max = bytes_max
+        self._bytes_max = bytes_max
         self.waiting: deque[Delivery] = deque()
-        self.size_bytes = 0
-        self.arrived = asyncio.Event()
-        self.room = asyncio.Event()
-        self.room.set()
-        self.end: int | None = None
+        self._size_bytes = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._end: int | None = None
         """One past the newest record that the consumer has handed over; None: it has handed over none."""
 
     async def put(self, delivery: Delivery) -> None:
         """Add one; waits while there are too many bytes."""
-        self.end = delivery.offset + 1
+        self._end = delivery.offset + 1
         self.waiting.append(delivery)
-        self.size_bytes += delivery.size_bytes
-        self.arrived.set()
-        if self.size_bytes > self.bytes_max:
-            self.room.clear()
-            await self.room.wait()
+        self._size_bytes += delivery.size_bytes
+        self._arrived.set()
+        if self._size_bytes > self._bytes_max:
+            self._room.clear()
+            await self._room.wait()
 
     async def take(self) -> Delivery:
         """The next one, waited for. Cancellation: nothing is taken."""
         while not self.waiting:
-            self.arrived.clear()
-            await self.arrived.wait()
+            self._arrived.clear()
+            await self._arrived.wait()
         delivery = self.waiting.popleft()
-        self.size_bytes -= delivery.size_bytes
-        self.room.set()
+        self._size_bytes -= delivery.size_bytes
+        self._room.set()
         return delivery
 
     def clear(self) -> None:
         """Forget what waits, and let the consumer go."""
         self.waiting.clear()
-        self.size_bytes = 0
-        self.room.set()
+        self._size_bytes = 0
+        self._room.set()
 
     def has_heard(self, end: int) -> bool:
         """Whether every command before this offset has been looked at. A consumer that brings nothing has nothing."""
-        heard = self.waiting[0].offset if self.waiting else self.end
+        heard = self.waiting[0].offset if self.waiting else self._end
         return heard is None or heard >= end

@@ -68,8 +68,8 @@ class JournalRepair:
 
     parts: WorkerParts
     journal: TurnJournal
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SESSIONS_SIDE_BY_SIDE_MAX), init=False)
-    repaired: int = field(default=0, init=False)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SESSIONS_SIDE_BY_SIDE_MAX), init=False)
+    _repaired: int = field(default=0, init=False)
 
     async def repair(self) -> None:
         """Journal what the journal has lost, if anything. Raises AppendFailed, LogError, SessionTopicsUnavailable; it
@@ -86,7 +86,7 @@ class JournalRepair:
                 if (entry.user, entry.session) in sessions:
                     sessions[entry.user, entry.session].open.append(entry)
             await every(self.repair_session(session) for session in sessions.values())
-        log.warning("journal_repaired", partition=partition, entries=self.repaired)
+        log.warning("journal_repaired", partition=partition, entries=self._repaired)
 
     async def bounds_of(self, window: LostWindow) -> tuple[int, int]:
         place = self.parts.names.prompts, self.journal.partition
@@ -112,7 +112,7 @@ class JournalRepair:
         return sessions
 
     async def repair_session(self, session: SessionCommands) -> None:
-        async with self.slots:
+        async with self._slots:
             try:
                 await self.repair_alone(session)
             except ClusterUnavailable:
@@ -165,7 +165,7 @@ class JournalRepair:
 
     async def write(self, entry: JournalEntry) -> None:
         await self.journal.write(entry)
-        self.repaired += 1
+        self._repaired += 1
 
     async def shown(self, session: SessionCommands) -> dict[str, FoldedTurn]:
         """The turns of these commands that the journal does not know and the session's log shows."""

@@ -78,22 +78,22 @@ class BoundedStream(httpx2.AsyncByteStream):
     """A body in plain bytes, up to so many; None: all of them, as they are read."""
 
     def __init__(self, inner: httpx2.AsyncByteStream, encoding: str, bytes_max: int | None) -> None:
-        self.inner = inner
-        self.inflater = inflater_of(encoding)
-        self.bytes_max = bytes_max
+        self._inner = inner
+        self._inflater = inflater_of(encoding)
+        self._bytes_max = bytes_max
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         given_bytes = 0
-        async for received in self.inner:
+        async for received in self._inner:
             try:
-                for piece in (received,) if self.inflater is None else self.inflater.feed(received):
-                    left = piece if self.bytes_max is None else piece[: self.bytes_max - given_bytes]
+                for piece in (received,) if self._inflater is None else self._inflater.feed(received):
+                    left = piece if self._bytes_max is None else piece[: self._bytes_max - given_bytes]
                     given_bytes += len(left)
                     yield left
-                    if given_bytes == self.bytes_max:
+                    if given_bytes == self._bytes_max:
                         return
             except zlib.error as error:
                 raise httpx2.DecodingError("the body is not compressed as it says") from error
 
     async def aclose(self) -> None:
-        await self.inner.aclose()
+        await self._inner.aclose()

@@ -46,10 +46,10 @@ class OpenAIEndpoint:
         self.on_sent_again = on_sent_again
         self.calls_running = 0
         speaks_newest = urlsplit(url).hostname == urlsplit(OPENAI_BASE_URL).hostname
-        self.usual_field: MaxTokensField = "max_completion_tokens" if speaks_newest else "max_tokens"
-        self.learned_field: MaxTokensField | None = None
+        self._usual_field: MaxTokensField = "max_completion_tokens" if speaks_newest else "max_tokens"
+        self._learned_field: MaxTokensField | None = None
         """What a refusal has taught: it goes before what the request says."""
-        self.asks_for_usage = True  # until a refusal says that it knows no such field: tokens are then counted here
+        self._asks_for_usage = True  # until a refusal says that it knows no such field: tokens are then counted here
         limits = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
         self.client = openai.AsyncOpenAI(
             api_key=api_key or "none",  # the client insists on one; local servers take any
@@ -89,7 +89,7 @@ class OpenAIEndpoint:
             "stream": True,
             self.field_of(request): request.max_tokens,
         }
-        if self.asks_for_usage:
+        if self._asks_for_usage:
             body["stream_options"] = {"include_usage": True}
         if request.temperature is not None:
             body["temperature"] = request.temperature
@@ -98,15 +98,15 @@ class OpenAIEndpoint:
     def field_of(self, request: ChatRequest) -> MaxTokensField:
         """What the target calls the longest answer: OpenAI's newest models know only `max_completion_tokens`, others
         only `max_tokens`."""
-        return self.learned_field or request.max_tokens_field or self.usual_field
+        return self._learned_field or request.max_tokens_field or self._usual_field
 
     def learn(self, concerns: Concern, sent: MaxTokensField) -> bool:
         """A request was refused for a field: from now on it is made without it, or with its other name."""
         match concerns:
             case "max_tokens":
-                self.learned_field = "max_tokens" if sent == "max_completion_tokens" else "max_completion_tokens"
+                self._learned_field = "max_tokens" if sent == "max_completion_tokens" else "max_completion_tokens"
             case "stream_options":
-                self.asks_for_usage = False
+                self._asks_for_usage = False
             case _:
                 return False
         return True

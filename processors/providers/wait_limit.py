@@ -27,18 +27,18 @@ EXCUSED_S_MAX: Final = 1.0
 class WaitLimit:
     """`with limit.until(moment_s): await …`, by one task, one wait at a time. `close` when done."""
 
-    __slots__ = ("cancelling", "due_s", "ends_s", "excused", "expired", "later", "loop", "task", "timer")
+    __slots__ = ("_cancelling", "_due_s", "_later", "_loop", "_task", "ends_s", "excused", "expired", "timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, later: Callable[[], float | None] = lambda: None) -> None:
         """`later` is asked when a wait has outlasted its moment: another moment to go on until, or None to end it."""
-        self.loop = loop
-        self.later = later
+        self._loop = loop
+        self._later = later
         self.timer: asyncio.TimerHandle | None = None
-        self.task: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[object] | None = None
         self.ends_s = 0.0
-        self.due_s = 0.0
+        self._due_s = 0.0
         """When the timer was to fire."""
-        self.cancelling = 0
+        self._cancelling = 0
         self.expired = False
         self.excused = False
 
@@ -51,8 +51,8 @@ class WaitLimit:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a wait can be limited in a task only")
-        self.task = task
-        self.cancelling = task.cancelling()
+        self._task = task
+        self._cancelling = task.cancelling()
         self.expired = self.excused = False
         if self.timer is None or self.ends_s < self.timer.when():
             self.set_timer()
@@ -60,10 +60,10 @@ class WaitLimit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        task, self.task = self.task, None
+        task, self._task = self._task, None
         if not self.expired or task is None:
             return
-        if task.uncancel() <= self.cancelling and kind is asyncio.CancelledError:
+        if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def close(self) -> None:
@@ -74,15 +74,15 @@ class WaitLimit:
 
     def set_timer(self) -> None:
         self.close()
-        self.due_s = max(self.ends_s, self.loop.time())
-        self.timer = self.loop.call_at(self.ends_s, self.look)
+        self._due_s = max(self.ends_s, self._loop.time())
+        self.timer = self._loop.call_at(self.ends_s, self.look)
 
     def look(self) -> None:
         self.timer = None
-        if self.task is None:
+        if self._task is None:
             return  # nobody waits; the next wait sets the timer
-        now_s = self.loop.time()
-        late_s = now_s - self.due_s
+        now_s = self._loop.time()
+        late_s = now_s - self._due_s
         if late_s > LATE_S and not self.excused and now_s >= self.ends_s:
             self.excused = True
             self.ends_s = now_s + min(late_s, EXCUSED_S_MAX)
@@ -91,11 +91,11 @@ class WaitLimit:
             return
         later_s = None
         try:
-            later_s = self.later()
+            later_s = self._later()
         finally:  # a wait whose end cannot be told ends
             if later_s is None:
                 self.expired = True
-                self.task.cancel()
+                self._task.cancel()
             else:
                 self.ends_s = later_s
                 self.set_timer()

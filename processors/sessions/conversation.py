@@ -72,7 +72,7 @@ class Conversations:
         self.bytes_max = bytes_max
         self.kept: OrderedDict[bytes, Conversation] = OrderedDict()
         self.size_bytes = 0
-        self.readings: dict[bytes, list[Reading]] = {}
+        self._readings: dict[bytes, list[Reading]] = {}
 
     async def prepare(
         self, writer: SessionWriter, prompt: PromptSubmitted, *, read_from: int, context_tokens: int, answer_tokens: int
@@ -111,7 +111,7 @@ class Conversations:
             self.size_bytes -= conversation.size_bytes
 
     def outdate(self, key: bytes) -> None:
-        for reading in self.readings.get(key, ()):
+        for reading in self._readings.get(key, ()):
             reading.outdated = True
 
     async def find(self, writer: SessionWriter, *, read_from: int) -> Conversation:
@@ -134,13 +134,13 @@ class Conversations:
         """Read the conversation, and keep it if it is not outdated by then."""
         for _ in range(READS_MAX):
             reading = Reading()
-            self.readings.setdefault(writer.key, []).append(reading)
+            self._readings.setdefault(writer.key, []).append(reading)
             try:
                 conversation = await self.rebuild(writer, read_from)
             finally:
-                self.readings[writer.key].remove(reading)
-                if not self.readings[writer.key]:
-                    del self.readings[writer.key]
+                self._readings[writer.key].remove(reading)
+                if not self._readings[writer.key]:
+                    del self._readings[writer.key]
             if not reading.outdated:
                 self.keep(writer.key, conversation)
                 break

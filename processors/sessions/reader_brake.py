@@ -17,42 +17,42 @@ class ReaderBrake:
     """Hears of appends and of readers; whoever reads from the provider asks for passage."""
 
     def __init__(self, presence: SessionPresence, clock: Clock, limits: PaceLimits) -> None:
-        self.presence = presence
-        self.clock = clock
-        self.pace = ReaderPace(limits, clock.monotonic_s())
-        self.heard = asyncio.Event()
-        self.released = False
-        self.held_before_s = 0.0
-        self.holding_since_s: float | None = None
+        self._presence = presence
+        self._clock = clock
+        self._pace = ReaderPace(limits, clock.monotonic_s())
+        self._heard = asyncio.Event()
+        self._released = False
+        self._held_before_s = 0.0
+        self._holding_since_s: float | None = None
 
     def held_s(self) -> float:
         """Seconds for which it has held so far."""
-        since_s = self.holding_since_s
-        return self.held_before_s + (self.clock.monotonic_s() - since_s if since_s is not None else 0.0)
+        since_s = self._holding_since_s
+        return self._held_before_s + (self._clock.monotonic_s() - since_s if since_s is not None else 0.0)
 
     def appended(self, offset: int, size_bytes: int) -> None:
         """So much was appended at this offset of the session's log."""
-        self.pace.append(offset, size_bytes)
+        self._pace.append(offset, size_bytes)
 
     def hear(self) -> None:
         """A gateway has told something about the readers."""
-        self.heard.set()
+        self._heard.set()
 
     def let_go(self) -> None:
         """Nothing more is appended: there is nothing to wait for."""
-        self.released = True
-        self.heard.set()
+        self._released = True
+        self._heard.set()
 
     async def passage(self) -> None:
         """Return when the next batch may be read: at once, as a rule.
 
         Cancellation: changes nothing.
         """
-        self.released = False
-        while not self.released:
-            now_s = self.clock.monotonic_s()
-            attended, read_offset = self.presence.attended(now_s), self.presence.fastest(now_s)
-            match self.pace.look(read_offset=read_offset, attended=attended, now_s=now_s):
+        self._released = False
+        while not self._released:
+            now_s = self._clock.monotonic_s()
+            attended, read_offset = self._presence.attended(now_s), self._presence.fastest(now_s)
+            match self._pace.look(read_offset=read_offset, attended=attended, now_s=now_s):
                 case GoOn():
                     return
                 case Wait(look_at_s):
@@ -61,9 +61,9 @@ class ReaderBrake:
                     assert_never(unreachable)
 
     async def hold(self, limit_s: float) -> None:
-        self.heard.clear()
-        self.holding_since_s = self.clock.monotonic_s()
+        self._heard.clear()
+        self._holding_since_s = self._clock.monotonic_s()
         try:
-            await set_within(self.heard, limit_s)
+            await set_within(self._heard, limit_s)
         finally:
-            self.held_before_s, self.holding_since_s = self.held_s(), None
+            self._held_before_s, self._holding_since_s = self.held_s(), None

@@ -35,13 +35,13 @@ class SessionLane:
         self.journal = journal
         self.settle = settle
         """Asked about a turn whose records are written, before its journal entry is closed; False: leave it open."""
-        self.joined = joined
+        self._joined = joined
         """Told of each turn that joins."""
         self.settling = asyncio.Lock()
         """Held while a comparison is settled; never while waiting for `lock`."""
         self.lock = asyncio.Lock()
         """Held while events are appended, in the order of the prompts."""
-        self.claims = 0
+        self._claims = 0
         """Those who hold the lock or wait for it."""
         self.used_s = 0.0
         """When its last command came, on the monotonic clock."""
@@ -72,7 +72,7 @@ class SessionLane:
     @property
     def idle(self) -> bool:
         """Whether the lane can be forgotten."""
-        return not self.turns and not self.claims
+        return not self.turns and not self._claims
 
     def join(self, turn: OpenTurn) -> None:
         """Put a turn into the line: behind the others of its prompt, else at the end."""
@@ -81,7 +81,7 @@ class SessionLane:
         prompts = [known.prompt.prompt_id for known in self.turns]
         behind = [place for place, prompt_id in enumerate(prompts) if prompt_id == turn.prompt.prompt_id]
         self.turns.insert(behind[-1] + 1 if behind else len(prompts), turn)
-        self.joined(self, turn)
+        self._joined(self, turn)
 
     def note_lost(self, turn: OpenTurn) -> None:
         """Stop a turn whose comparison, as the log says, another model has won meanwhile."""
@@ -113,12 +113,12 @@ class SessionLane:
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """Hold the lock; whoever waits for it keeps the lane from being forgotten."""
-        self.claims += 1
+        self._claims += 1
         try:
             async with self.lock:  # what is done under it ends by the appender's own deadline
                 yield
         finally:
-            self.claims -= 1
+            self._claims -= 1
 
     def find(self, turn: str) -> OpenTurn | None:
         """The open turn of this id."""

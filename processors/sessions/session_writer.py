@@ -56,19 +56,19 @@ class SessionWriter:
         is_gone: IsGone,
         activity: ActivityTeller | None = None,
     ) -> None:
-        self.is_gone = is_gone
-        self.activity = None if session_log.place.shared else activity
-        self.told_at_s = 0.0
+        self._is_gone = is_gone
+        self._activity = None if session_log.place.shared else activity
+        self._told_at_s = 0.0
         """When gateways were last told that something happens here."""
         self.key = key.encode()
         self.place = session_log.place
-        self.appender = appender
+        self._appender = appender
         self.reader = reader
         self.fold = SessionFold()
-        self.synced = False
+        self._synced = False
         """Whether the fold covers the log from where it began up to `fold.next_offset`."""
-        self.folding = asyncio.Lock()
-        self.appending = 0
+        self._folding = asyncio.Lock()
+        self._appending = 0
         """Appends under way that will want to know how their records were read."""
         self.read_verdicts: dict[int, Verdict] = {}
         """Verdicts on records that were read back meanwhile, for an append that is acknowledged before it folds."""
@@ -85,41 +85,41 @@ class SessionWriter:
         Raises AppendFailed, AppendRefused, LogReplaced, LogError. Cancellation: the events may be on the log.
         """
         wanted = certain or not self.place.shared
-        self.appending += wanted
+        self._appending += wanted
         try:
             return await self.append_and_fold(events, since_ms=since_ms, wanted=wanted)
         finally:
-            self.appending -= wanted
-            if not self.appending:
+            self._appending -= wanted
+            if not self._appending:
                 self.read_verdicts.clear()
 
     async def append_and_fold(
         self, events: Sequence[SessionEvent], *, since_ms: int, wanted: bool
     ) -> tuple[list[Verdict], int]:
         try:
-            offsets = await self.appender.append_all(
+            offsets = await self._appender.append_all(
                 self.place.topic,
                 self.place.partition,
                 [encode(event) for event in events],
                 key=self.key if self.place.shared else None,
-                is_gone=self.is_gone,
+                is_gone=self._is_gone,
             )
         except LogGone as error:
             raise self.replaced() from error
-        if self.activity is not None:
-            self.tell(self.activity, events, offsets)
+        if self._activity is not None:
+            self.tell(self._activity, events, offsets)
         if not wanted:
             return [Verdict.EFFECTIVE] * len(events), offsets[0]
-        async with self.folding:
+        async with self._folding:
             return await self.verdicts_of(events, offsets, since_ms=since_ms), offsets[0]
 
     def tell(self, activity: ActivityTeller, events: Sequence[SessionEvent], offsets: list[int]) -> None:
         """Tell gateways that these events are on the log, if that is news to those who do not read it."""
         kind: ActivityKind = next((LIFECYCLE[type(event)] for event in events if type(event) in LIFECYCLE), "running")
         now_s = activity.clock.monotonic_s()
-        if kind == "running" and now_s < self.told_at_s + RUNNING_EVERY_S:
+        if kind == "running" and now_s < self._told_at_s + RUNNING_EVERY_S:
             return
-        self.told_at_s = now_s
+        self._told_at_s = now_s
         first = min((turn.first_offset for turn in self.fold.open_turns()), default=-1)
         activity.tell(self.key.decode(), kind, newest_offset=offsets[-1], first_offset=first)
 
@@ -128,10 +128,10 @@ class SessionWriter:
         try:
             end = await self.reader.end(self.place.topic, self.place.partition)
         except UnknownLog as error:
-            if await self.is_gone():
+            if await self._is_gone():
                 raise self.replaced() from error
             raise LogUnavailable(f"{self.place.topic} is there, and its broker does not know it yet") from error
-        async with self.folding:
+        async with self._folding:
             await self.read_to(end, since_ms=since_ms)
 
     def folded(self, turn: str) -> FoldedTurn | None:
@@ -157,7 +157,7 @@ class SessionWriter:
 
     async def verdicts_of(self, events: Sequence[SessionEvent], offsets: list[int], *, since_ms: int) -> list[Verdict]:
         if not self.place.shared and self.nothing_between(offsets):
-            self.synced = True
+            self._synced = True
             return [self.fold.apply(event, offset) for event, offset in zip(events, offsets, strict=True)]
         await self.read_to(offsets[-1] + 1, since_ms=since_ms)
         if not all(offset in self.read_verdicts for offset in offsets):  # folded up to there, but not these records
@@ -187,19 +187,19 @@ class SessionWriter:
         return LogReplaced(f"{self.place.topic} was deleted or created anew")
 
     def nothing_between(self, offsets: list[int]) -> bool:
-        expected = self.fold.next_offset if self.synced else 0
+        expected = self.fold.next_offset if self._synced else 0
         return offsets == list(range(expected, expected + len(offsets)))
 
     async def read_to(self, end: int, *, since_ms: int) -> None:
-        if not self.synced:
+        if not self._synced:
             timestamp_ms = max(0, since_ms - CLOCK_SLACK_MS)
             start = await self.reader.offset_at(self.place.topic, self.place.partition, timestamp_ms)
             self.fold.next_offset = max(self.fold.next_offset, min(start, end))
-            self.synced = True
+            self._synced = True
         async for records in self.reader.read(self.place.topic, self.place.partition, self.fold.next_offset, end):
             for record in records:
                 verdict = self.take(record, self.fold)
-                if verdict is not None and self.appending:
+                if verdict is not None and self._appending:
                     self.read_verdicts[record.offset] = verdict
         self.fold.next_offset = max(self.fold.next_offset, end)
 

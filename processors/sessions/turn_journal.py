@@ -41,11 +41,11 @@ class TurnJournal:
     """The entries of one partition."""
 
     def __init__(self, partition: int, *, appender: LogAppender, reader: LogClient, clock: Clock) -> None:
-        self.topic = appender.names.turns
+        self._topic = appender.names.turns
         self.partition = partition
-        self.appender = appender
-        self.reader = reader
-        self.clock = clock
+        self._appender = appender
+        self._reader = reader
+        self._clock = clock
         self.open: dict[str, JournalEntry] = {}
         """Turns that have not ended."""
         self.ended: dict[str, bytes] = {}
@@ -57,9 +57,9 @@ class TurnJournal:
 
     async def load(self) -> None:
         """Read the whole partition. Raises LogError."""
-        bounds = await self.reader.bounds(self.topic, self.partition)
+        bounds = await self._reader.bounds(self._topic, self.partition)
         self.lost = LostEntries()
-        async for piece in self.reader.pieces(self.topic, self.partition, bounds.start, bounds.end):
+        async for piece in self._reader.pieces(self._topic, self.partition, bounds.start, bounds.end):
             if piece.lost is not None:
                 self.lost.lose()
             for record in piece.records:
@@ -91,19 +91,19 @@ class TurnJournal:
 
         Cancellation: the entry may be on the topic and not in memory; the next owner reads it.
         """
-        await self.appender.append(self.topic, self.partition, encode(entry), key=entry.turn.encode())
+        await self._appender.append(self._topic, self.partition, encode(entry), key=entry.turn.encode())
         self.remember(newer_entry(self.get(entry.turn), entry))
 
     async def sweep(self) -> int:
         """Forget up to SWEEP_BATCH_MAX turns that ended more than ENDED_KEPT_S ago; returns how many those were."""
         old = list(islice(self.old_turns(), SWEEP_BATCH_MAX))
         for turn in old:
-            await self.appender.append(self.topic, self.partition, None, key=turn.encode())
+            await self._appender.append(self._topic, self.partition, None, key=turn.encode())
             self.forget(turn)
         return len(old)
 
     def old_turns(self) -> Iterator[str]:
-        horizon_us = self.clock.now_us() - ENDED_KEPT_S * SECOND_US
+        horizon_us = self._clock.now_us() - ENDED_KEPT_S * SECOND_US
         for turn, packed in self.ended.items():
             if unpacked(turn, packed).updated_at_us >= horizon_us:
                 return  # what follows was written later

@@ -50,24 +50,24 @@ class PermitAsks:
     """Asks, repeats itself, and gives back."""
 
     def __init__(self, carry: CarryPermit, clock: Clock, reply_partition: Callable[[], int | None]) -> None:
-        self.carry = carry
-        self.clock = clock
-        self.reply_partition = reply_partition
+        self._carry = carry
+        self._clock = clock
+        self._reply_partition = reply_partition
         """A partition that this worker owns at the moment, if any."""
-        self.worker = uuid4().hex[:12]
-        self.count = 0
+        self._worker = uuid4().hex[:12]
+        self._count = 0
         self.open: dict[str, Ask] = {}
 
     def ask(
         self, target: str, holders: tuple[int, ...], *, tokens: int, priority: Priority, patient: bool, arrived_s: float
     ) -> Ask:
         """Ask for a permit; where the limits are held in several parts, each time the next one's holder."""
-        self.count += 1
-        now_s = self.clock.monotonic_s()
+        self._count += 1
+        now_s = self._clock.monotonic_s()
         ask = Ask(
-            permit=f"{self.worker}-{self.count}",
+            permit=f"{self._worker}-{self._count}",
             target=target,
-            holder=holders[self.count % len(holders)],
+            holder=holders[self._count % len(holders)],
             tokens=tokens,
             priority=priority,
             patient=patient,
@@ -90,7 +90,7 @@ class PermitAsks:
                 first_token_s=ask.first_token_s,
                 input_tokens=ask.input_tokens,
             )
-            self.carry(ask.holder, returned)
+            self._carry(ask.holder, returned)
 
     def on_granted(self, command: PermitGranted) -> bool:
         """True where somebody waited for it.
@@ -102,8 +102,8 @@ class PermitAsks:
         if ask is not None and ask.phase == "pending":
             ask.phase = "granted"
             return True
-        if ask is None and command.permit.startswith(f"{self.worker}-"):
-            self.carry(command.holder, PermitReturned(permit=command.permit, target=command.target))
+        if ask is None and command.permit.startswith(f"{self._worker}-"):
+            self._carry(command.holder, PermitReturned(permit=command.permit, target=command.target))
         return False
 
     def on_refused(self, command: PermitRefused) -> Ask | None:
@@ -116,7 +116,7 @@ class PermitAsks:
 
     def renew(self) -> None:
         """Repeat what is due."""
-        now_s = self.clock.monotonic_s()
+        now_s = self._clock.monotonic_s()
         for ask in self.open.values():
             if ask.renew_at_s <= now_s:
                 self.say(ask, now_s)
@@ -128,7 +128,7 @@ class PermitAsks:
 
     def say(self, ask: Ask, now_s: float) -> None:
         ask.renew_at_s = now_s + RENEW_S
-        partition = self.reply_partition()
+        partition = self._reply_partition()
         if partition is None and ask.phase == "pending":
             return  # nothing is ours, so no answer would come; the next time there may be something
         asked = PermitAsked(
@@ -141,4 +141,4 @@ class PermitAsks:
             patient=ask.patient,
             held=ask.phase != "pending",
         )
-        self.carry(ask.holder, asked)
+        self._carry(ask.holder, asked)

@@ -36,17 +36,17 @@ class PermitDesk:
         self, send: SendPermit, states: TargetStates, next_number: Callable[[], int], on_change: Callable[[], None]
     ) -> None:
         """`next_number`: for places in line; `on_change` is called when somebody may be to be served."""
-        self.send = send
-        self.states = states
-        self.next_number = next_number
-        self.on_change = on_change
-        self.words: WordQueue[tuple[int, PermitCommand]] = WordQueue(self.send_all, name="permit-words")
+        self._send = send
+        self._states = states
+        self._next_number = next_number
+        self._on_change = on_change
+        self._words: WordQueue[tuple[int, PermitCommand]] = WordQueue(self.send_all, name="permit-words")
         self.asks = PermitAsks(self.carry, states.clock, self.own_partition)
         self.grants = PermitGrants(self.carry, states.clock)
 
     def carry(self, partition: int, command: PermitCommand) -> None:
         """Send a word to the owner of a partition soon."""
-        self.words.say((partition, command))
+        self._words.say((partition, command))
 
     def take(self, command: PermitCommand, partition: int) -> None:
         """Hear a word that came on a partition of this worker's. Nothing changes when it comes twice."""
@@ -59,13 +59,13 @@ class PermitDesk:
                 self.asks.on_granted(command)
             case PermitRefused():
                 self.take_refusal(command)
-        self.on_change()
+        self._on_change()
 
     def ask(self, target: Target, waiter: Waiter, *, patient: bool) -> Ask:
         """Ask a holder of the target's limits to let a call through."""
         return self.asks.ask(
             target.name,
-            self.states.holders_of(target),
+            self._states.holders_of(target),
             tokens=waiter.tokens,
             priority=waiter.priority,
             patient=patient,
@@ -98,30 +98,30 @@ class PermitDesk:
 
     async def aclose(self) -> None:
         """See `WordQueue.aclose`."""
-        await self.words.aclose()
+        await self._words.aclose()
 
     async def send_all(self, words: list[tuple[int, PermitCommand]]) -> None:
         """Asks are said again, grants when asked again, and a lease ends on its own: a word that is lost is let go."""
         for partition, command in words:
             try:
-                await self.send(partition, command)
+                await self._send(partition, command)
             except ClusterUnavailable as error:
                 log.warning("permit_word_lost", word=type(command).__name__, partition=partition, reason=str(error))
 
     def take_ask(self, asked: PermitAsked, partition: int) -> None:
-        target = self.states.find_target(asked.target)
-        state = self.states.of(target) if target is not None else None
+        target = self._states.find_target(asked.target)
+        state = self._states.of(target) if target is not None else None
         if state is not None and state.is_held:
-            self.grants.on_asked(asked, state, partition, self.next_number())
+            self.grants.on_asked(asked, state, partition, self._next_number())
         elif not asked.held:  # another file is in force there, or was
             refused = PermitRefused(permit=asked.permit, target=asked.target, retry_after_s=NOT_HERE_S)
             self.carry(asked.reply_partition, refused)
 
     def take_refusal(self, refused: PermitRefused) -> None:
         ask = self.asks.on_refused(refused)
-        state = self.states.by_name.get(refused.target) if ask is not None else None
+        state = self._states.by_name.get(refused.target) if ask is not None else None
         if state is not None:
-            state.refused_until_s = self.states.clock.monotonic_s() + max(REFUSED_S_MIN, refused.retry_after_s)
+            state.refused_until_s = self._states.clock.monotonic_s() + max(REFUSED_S_MIN, refused.retry_after_s)
 
     def own_partition(self) -> int | None:
-        return min(self.states.share.owned, default=None)
+        return min(self._states.share.owned, default=None)

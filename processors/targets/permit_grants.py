@@ -76,18 +76,18 @@ class PermitGrants:
     """Other workers' permits, by their names."""
 
     def __init__(self, carry: CarryPermit, clock: Clock) -> None:
-        self.carry = carry
-        self.clock = clock
+        self._carry = carry
+        self._clock = clock
         self.calls: dict[str, ForeignCall] = {}
         self.lines: dict[str, PermitLine] = {}
-        self.seen: dict[tuple[str, str], float] = {}
+        self._seen: dict[tuple[str, str], float] = {}
         """When each worker was last given a permit, by target and worker; forgotten after SEEN_S."""
 
     def on_asked(self, asked: PermitAsked, state: TargetState, partition: int, number: int) -> ForeignCall:
         """Take an ask in that came on a partition of ours. `number`: for its place in line."""
         known = self.calls.get(asked.permit)
         act = on_asked(known.phase if known else None, held=asked.held)
-        now_s = self.clock.monotonic_s()
+        now_s = self._clock.monotonic_s()
         call = known or ForeignCall(
             asked.permit, state, asked.tokens, partition, asked.reply_partition, asked.patient, now_s, asked.priority
         )
@@ -119,12 +119,12 @@ class PermitGrants:
         """It takes a place from now on."""
         call.phase = "granted"
         call.state.in_flight += 1
-        now_s, limit = self.clock.monotonic_s(), call.state.limit
+        now_s, limit = self._clock.monotonic_s(), call.state.limit
         worker = (call.target, call.permit.rpartition("-")[0])
-        if worker not in self.seen:
-            self.seen = {one: at_s for one, at_s in self.seen.items() if now_s - at_s <= SEEN_S}
+        if worker not in self._seen:
+            self._seen = {one: at_s for one, at_s in self._seen.items() if now_s - at_s <= SEEN_S}
             limit.see_more()
-        self.seen[worker] = now_s
+        self._seen[worker] = now_s
         call.seen = limit.begin(now_s, batch=call.priority == "batch", foreign=True)
 
     def refuse(self, call: ForeignCall, retry_after_s: float) -> None:
@@ -132,7 +132,7 @@ class PermitGrants:
         self.step_out(call)
         del self.calls[call.permit]
         refused = PermitRefused(permit=call.permit, target=call.target, retry_after_s=retry_after_s)
-        self.carry(call.reply_partition, refused)
+        self._carry(call.reply_partition, refused)
 
     def on_returned(self, returned: PermitReturned) -> bool:
         """The call has ended or is not wanted any more; True where a place came back or the line moved."""
@@ -144,7 +144,7 @@ class PermitGrants:
 
     def expire(self) -> None:
         """Forget those that nobody speaks of any more."""
-        now_s = self.clock.monotonic_s()
+        now_s = self._clock.monotonic_s()
         for call in [call for call in self.calls.values() if call.until_s <= now_s]:
             self.forget(call, used=None)
 
@@ -155,7 +155,7 @@ class PermitGrants:
 
     def extend(self) -> None:
         """The group was shuffled, and nobody could be heard meanwhile: every lease begins anew."""
-        until_s = self.clock.monotonic_s() + LEASE_S
+        until_s = self._clock.monotonic_s() + LEASE_S
         for call in self.calls.values():
             call.until_s = until_s
 
@@ -173,12 +173,12 @@ class PermitGrants:
         call.state.in_flight -= 1
         self.settle_limit(call, returned)
         if call.charges and used is not None:
-            now_s = self.clock.monotonic_s()
+            now_s = self._clock.monotonic_s()
             call.state.tokens = settle(call.state.tokens, call.charges[1], used, now_s)
 
     def settle_limit(self, call: ForeignCall, returned: PermitReturned | None) -> None:
         """Give the place back to the target's limit, and what its call has shown."""
-        now_s, limit = self.clock.monotonic_s(), call.state.limit
+        now_s, limit = self._clock.monotonic_s(), call.state.limit
         if call.seen is None:
             return
         if returned is None:
@@ -197,4 +197,4 @@ class PermitGrants:
 
     def tell_granted(self, call: ForeignCall) -> None:
         granted = PermitGranted(permit=call.permit, target=call.target, holder=call.holder)
-        self.carry(call.reply_partition, granted)
+        self._carry(call.reply_partition, granted)

@@ -65,7 +65,7 @@ class PlaceDispatch:
     ) -> None:
         """`send_permit`: None where no other worker is asked."""
         self.make_provider = make_provider
-        self.clock = clock
+        self._clock = clock
         self.calls_max = calls_max
         self.targets = TargetStates(lambda target: self.make_provider(target), clock, find_target)
         self.desk: PermitDesk | None = None
@@ -75,8 +75,8 @@ class PlaceDispatch:
         self.lines: dict[str, ModelLine] = {}
         self.calls = 0
         """Calls reserved and not finished."""
-        self.arrivals = 0
-        self.timer: asyncio.TimerHandle | None = None
+        self._arrivals = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def states(self) -> dict[str, TargetState]:
@@ -92,8 +92,8 @@ class PlaceDispatch:
         return self.lines.setdefault(served.name, ModelLine())
 
     def next_number(self) -> int:
-        self.arrivals += 1
-        return self.arrivals
+        self._arrivals += 1
+        return self._arrivals
 
     def dispatch(self) -> None:
         """Give every place that is free to whoever is first in line for it."""
@@ -137,7 +137,7 @@ class PlaceDispatch:
                 return self.asked(line, waiter, name, kept, patient=patient)
             case WaitUntil(at_s, reason):
                 self.withdraw(line, waiter)
-                waiter.patience = waiter.patience.at(self.clock.monotonic_s())
+                waiter.patience = waiter.patience.at(self._clock.monotonic_s())
                 if at_s > waiter.patience.deadline_s:
                     self.serve(line, waiter, NoTarget(reason))
                     return None
@@ -152,7 +152,7 @@ class PlaceDispatch:
 
     def held_up(self, line: ModelLine, waiter: Waiter, at_s: float, reason: str) -> float:
         line.reason = reason
-        waiter.patience = waiter.patience.waiting(self.clock.monotonic_s(), in_line=reason != "breaker_open")
+        waiter.patience = waiter.patience.waiting(self._clock.monotonic_s(), in_line=reason != "breaker_open")
         line.not_before_s = at_s if reason == "rate_limited" else -math.inf
         if not waiter.was_next:
             waiter.was_next = True
@@ -161,7 +161,7 @@ class PlaceDispatch:
 
     def asked(self, line: ModelLine, waiter: Waiter, name: str, kept: set[str], *, patient: bool) -> float | None:
         """See to it that the holder of a target's limits is asked; where it does not answer in time, go elsewhere."""
-        now_s, ask = self.clock.monotonic_s(), waiter.ask
+        now_s, ask = self._clock.monotonic_s(), waiter.ask
         if self.desk is None or not waiter.may_ask:
             return self.held_up(line, waiter, math.inf, "no_permit")
         if ask is not None and (ask.target != name or ask.phase == "over"):
@@ -193,7 +193,7 @@ class PlaceDispatch:
         call = line.first
         if call is None or self.desk is None:
             return math.inf
-        state, now_s = call.state, self.clock.monotonic_s()
+        state, now_s = call.state, self._clock.monotonic_s()
         name, places = state.target.name, state.limits.concurrent_max
         learned = state.limit.places(now_s, batch=call.priority == "batch")
         at_s = now_s + LOOK_AGAIN_S
@@ -225,7 +225,7 @@ class PlaceDispatch:
         kept: Set[str] = frozenset(),
     ) -> RouteDecision:
         views = self.views(served, tokens, waiter=waiter, kept=kept)
-        return choose_target(views, needs, tried=tried, now_s=self.clock.monotonic_s())
+        return choose_target(views, needs, tried=tried, now_s=self._clock.monotonic_s())
 
     def views(self, served: ServedModel, tokens: int, *, waiter: Waiter | None, kept: Set[str]) -> list[TargetView]:
         permitted = waiter.permitted if waiter is not None else ""
@@ -237,11 +237,11 @@ class PlaceDispatch:
 
     def waited_for(self, waiter: Waiter, kept: Set[str]) -> frozenset[str]:
         views = self.views(waiter.served, waiter.tokens, waiter=waiter, kept=kept)
-        return waited_for(views, waiter.needs, tried=waiter.tried, now_s=self.clock.monotonic_s())
+        return waited_for(views, waiter.needs, tried=waiter.tried, now_s=self._clock.monotonic_s())
 
     def taken(self, waiter: Waiter, name: str, reason: str) -> Call:
         target = target_named(waiter.served, name)
-        state, now_s = self.targets.of(target), self.clock.monotonic_s()
+        state, now_s = self.targets.of(target), self._clock.monotonic_s()
         permit: Ask | None = None
         seen: SeenCall | None = None
         charges: tuple[Charge, ...] = ()
@@ -261,12 +261,12 @@ class PlaceDispatch:
 
     def set_timer(self, at_s: float) -> None:
         """Look again at a moment."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if at_s < math.inf:
-            delay_s = max(TIMER_S_MIN, at_s - self.clock.monotonic_s())
-            self.timer = asyncio.get_running_loop().call_later(delay_s, self.dispatch)
+            delay_s = max(TIMER_S_MIN, at_s - self._clock.monotonic_s())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self.dispatch)
 
 
 def target_named(served: ServedModel, name: str) -> Target:

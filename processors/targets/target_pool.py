@@ -64,7 +64,7 @@ class TargetPool(PlaceDispatch):
         priority: Priority = "interactive",
     ) -> Call | None:
         """Reserve a call now if it is nobody else's turn and a target can take it."""
-        ever = Patience(math.inf, math.inf, self.clock.monotonic_s())
+        ever = Patience(math.inf, math.inf, self._clock.monotonic_s())
         waiter = self.joined(served, needs, tokens, tried, priority=priority, patience=ever, may_ask=False)
         self.step_out(waiter)
         return waiter.outcome if isinstance(waiter.outcome, Call) else None
@@ -90,7 +90,7 @@ class TargetPool(PlaceDispatch):
         waiter = self.joined(served, needs, tokens, tried, priority=priority, patience=patience)
         try:
             call = await self.waited(waiter, on_wait)
-            call.patience = waiter.patience.waiting(self.clock.monotonic_s(), in_line=False)
+            call.patience = waiter.patience.waiting(self._clock.monotonic_s(), in_line=False)
             return call
         except BaseException:  # a cancel too: it may come when the place is given and not taken yet
             if isinstance(waiter.outcome, Call):
@@ -107,7 +107,7 @@ class TargetPool(PlaceDispatch):
         """Honour what a call's answer says is left of its target's limits: this worker's share of it."""
         if call.permit is not None:
             return  # the limit is another worker's, which hears of it with its own answers
-        state, now_s = call.state, self.clock.monotonic_s()
+        state, now_s = call.state, self._clock.monotonic_s()
         share = held_share(limits_of(state.target), self.targets.share, target=state.target.name)
         requests, tokens = call.charges
         if seen.requests is not None:
@@ -119,7 +119,7 @@ class TargetPool(PlaceDispatch):
     def heard(self, call: Call, *, sent_s: float, chunks: int, input_tokens: int) -> None:
         """A call's first text has come, or more of it: about every REVIEW_S. `sent_s`: when it was made, monotonic;
         `chunks`: all so far, 0 where they come at another pace than the target's."""
-        now_s, limit = self.clock.monotonic_s(), call.state.limit
+        now_s, limit = self._clock.monotonic_s(), call.state.limit
         if call.seen is not None:
             before = limit.limit
             limit.heard(call.seen, now_s, sent_s=sent_s, chunks=chunks, input_tokens=input_tokens)
@@ -138,7 +138,7 @@ class TargetPool(PlaceDispatch):
         if error is not None and error.limits is not None:
             self.headers_seen(call, error.limits)
         call.finished = True
-        state, now_s = call.state, self.clock.monotonic_s()
+        state, now_s = call.state, self._clock.monotonic_s()
         self.calls -= 1
         state.in_flight -= 1
         self.tell_limit(call, outcome_of(error, spoke=spoke), chunks)
@@ -158,7 +158,7 @@ class TargetPool(PlaceDispatch):
 
     def tell_limit(self, call: Call, outcome: CallOutcome, chunks: int) -> None:
         """The end of a call, to whoever learns how many the target takes."""
-        now_s, limit = self.clock.monotonic_s(), call.state.limit
+        now_s, limit = self._clock.monotonic_s(), call.state.limit
         call.stood_in_queue = outcome == "timed_out" and limit.heard_lately(now_s)
         if call.permit is not None:
             call.permit.outcome = outcome
@@ -174,8 +174,8 @@ class TargetPool(PlaceDispatch):
 
     async def aclose(self) -> None:
         """Close every provider's connections."""
-        if self.timer is not None:
-            self.timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self.desk is not None:
             await self.desk.aclose()
         await self.targets.aclose()
@@ -193,7 +193,7 @@ class TargetPool(PlaceDispatch):
     ) -> Waiter:
         """Stand in line, and be served at once where that can be."""
         line = self.line_of(served)
-        now_s = self.clock.monotonic_s()
+        now_s = self._clock.monotonic_s()
         patience = patience.waiting(now_s, in_line=True)
         waiter = Waiter(served, needs, tokens, tried, priority, now_s, patience, may_ask)
         line.join(waiter, self.next_number())
@@ -219,7 +219,7 @@ class TargetPool(PlaceDispatch):
         told: Told | None = None
         while waiter.outcome is None:
             waiter.stirred.clear()
-            now_s = self.clock.monotonic_s()
+            now_s = self._clock.monotonic_s()
             waiter.patience = waiter.patience.at(now_s)
             if waiter.patience.over:
                 raise NoTarget(line.reason)
@@ -243,7 +243,7 @@ class TargetPool(PlaceDispatch):
             line.before(waiter),
             pace.capacity,
             line.durations_s,
-            not_before_s=line.not_before_s - self.clock.monotonic_s(),
+            not_before_s=line.not_before_s - self._clock.monotonic_s(),
             spacing_s=pace.spacing_s,
         )
 

@@ -72,7 +72,7 @@ class TargetStates:
     """The targets of this worker."""
 
     def __init__(self, make_provider: Callable[[Target], ChatProvider], clock: Clock, find_target: FindTarget) -> None:
-        self.make_provider = make_provider
+        self._make_provider = make_provider
         self.clock = clock
         self.find_target = find_target
         """The target as the catalogue in force has it: calls that wait since before a reload know an older one."""
@@ -102,7 +102,7 @@ class TargetStates:
             limits, now_s = self.part_of(target), self.clock.monotonic_s()
             state = self.by_name[target.name] = TargetState(
                 target,
-                self.make_provider(target),
+                self._make_provider(target),
                 limits,
                 initial_state(limits.requests_per_minute, now_s),
                 initial_state(limits.tokens_per_minute, now_s),

@@ -39,7 +39,7 @@ class AnswerScorer:
 
     def __init__(self, scorer: Scorer | None = None, *, limit_s: float = SCORING_S) -> None:
         self.scorer = scorer
-        self.limit_s = limit_s
+        self._limit_s = limit_s
 
     async def scores(self, question: str, answers: Sequence[str]) -> list[float]:
         """A score for each answer.
@@ -48,7 +48,7 @@ class AnswerScorer:
         """
         if self.scorer is not None:
             try:
-                async with asyncio.timeout(self.limit_s):
+                async with asyncio.timeout(self._limit_s):
                     return checked(await asyncio.to_thread(self.scorer, question, list(answers)), len(answers))
             except Exception as error:  # noqa: BLE001  # code of the operator's; its message may hold prompt text
                 log.error("scorer_failed", error=type(error).__name__)

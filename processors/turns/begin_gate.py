@@ -17,38 +17,38 @@ class BeginGate:
     """Open: attempts may begin. Closing waits for those that are just beginning. Shut: none ever will."""
 
     def __init__(self) -> None:
-        self.opened = asyncio.Event()
-        self.opened.set()
-        self.empty = asyncio.Event()
-        self.empty.set()
-        self.inside = 0
-        self.shut_for_good = False
+        self._opened = asyncio.Event()
+        self._opened.set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._inside = 0
+        self._shut_for_good = False
 
     @asynccontextmanager
     async def beginning(self) -> AsyncIterator[None]:
         """Pass the gate, as soon as it is open, and stay inside for the length of the block. Raises GateShut."""
-        await self.opened.wait()
-        if self.shut_for_good:
+        await self._opened.wait()
+        if self._shut_for_good:
             raise GateShut
-        self.inside += 1
-        self.empty.clear()
+        self._inside += 1
+        self._empty.clear()
         try:
             yield
         finally:
-            self.inside -= 1
-            if not self.inside:
-                self.empty.set()
+            self._inside -= 1
+            if not self._inside:
+                self._empty.set()
 
     async def close(self) -> None:
         """Let nobody in any more, and wait until nobody is inside."""
-        self.opened.clear()
-        await self.empty.wait()
+        self._opened.clear()
+        await self._empty.wait()
 
     def open(self) -> None:
         """Let everybody in."""
-        self.opened.set()
+        self._opened.set()
 
     def shut(self) -> None:
         """Turn everybody away, those who wait included."""
-        self.shut_for_good = True
-        self.opened.set()
+        self._shut_for_good = True
+        self._opened.set()

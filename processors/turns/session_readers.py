@@ -59,7 +59,7 @@ class SessionReaders:
     """Whether every command before an offset of the partition has been taken in."""
     sessions: dict[SessionKey, WatchedSession] = field(default_factory=dict, init=False)
     looking: asyncio.Task[None] | None = field(default=None, init=False)
-    end_before: int | None = field(default=None, init=False)
+    _end_before: int | None = field(default=None, init=False)
     """Where the partition ended a look ago; None: it was not looked."""
 
     def heed(self, lane: SessionLane, turn: OpenTurn) -> None:
@@ -115,7 +115,7 @@ class SessionReaders:
 
     def heard_enough(self) -> bool:
         """Somebody is at every session: how well the worker hears does not matter now."""
-        self.end_before = None
+        self._end_before = None
         return True
 
     async def hears(self) -> bool:
@@ -126,9 +126,9 @@ class SessionReaders:
                 end = await self.parts.reader.end(self.parts.names.prompts, self.tasks.partition)
         except (LogError, TimeoutError) as error:
             log.info("watchers_deaf", partition=self.tasks.partition, reason=repr(error))
-            self.end_before = None
+            self._end_before = None
             return False
-        before, self.end_before = self.end_before, end
+        before, self._end_before = self._end_before, end
         slow = self.parts.clock.monotonic_s() - begun_s > HEARING_S
         return not slow and before is not None and self.has_heard(before)
 

@@ -47,17 +47,17 @@ class SuspectLine:
 
     def __init__(self) -> None:
         self.running: set[OpenTurn] = set()
-        self.left = asyncio.Event()
+        self._left = asyncio.Event()
         self.line = asyncio.Lock()
         self.first: OpenTurn | None = None
         """The suspect that holds the line."""
-        self.in_line = 0
+        self._in_line = 0
         """Suspects in line, the first included."""
         self.closers: set[object] = set()
         """Whoever keeps the door closed."""
-        self.waiting: dict[OpenTurn, asyncio.Future[None]] = {}
+        self._waiting: dict[OpenTurn, asyncio.Future[None]] = {}
         """Those who wait at the door."""
-        self.hold: asyncio.Task[None] | None = None
+        self._hold: asyncio.Task[None] | None = None
         """Ends the first suspect's time; cancelled when it leaves before."""
 
     def expect(self, entries: Iterable[JournalEntry], *, attempts_max: int) -> None:
@@ -80,14 +80,14 @@ class SuspectLine:
         """
         if not is_suspect(turn.entry.crashes, attempts_max=attempts_max):
             return
-        before, self.in_line = self.in_line, self.in_line + 1
+        before, self._in_line = self._in_line, self._in_line + 1
         try:
             if before:
                 await on_wait(before, None)
             await unless_stopped(turn, lambda: self.take_line(turn))
         finally:
             if self.first is not turn:
-                self.in_line -= 1
+                self._in_line -= 1
 
     async def enter(self, lane: SessionLane, turn: OpenTurn, *, attempts_max: int) -> None:
         """Wait until the turn may begin, or is cancelled. A suspect must have lined up.
@@ -102,12 +102,12 @@ class SuspectLine:
         self.close(turn)
         await unless_stopped(turn, lambda: self.find_solitude(turn, hold_s))
         log.info("suspect_begins", turn=turn.turn, crashes=turn.entry.crashes, alone=turn.entry.alone, hold_s=hold_s)
-        self.hold = asyncio.create_task(self.end_hold(lane, turn, hold_s), name=f"hold-{turn.turn}")
+        self._hold = asyncio.create_task(self.end_hold(lane, turn, hold_s), name=f"hold-{turn.turn}")
 
     def leave(self, turn: OpenTurn) -> None:
         """The attempt is over, or never began."""
         self.running.discard(turn)
-        self.left.set()
+        self._left.set()
         self.release(turn)
 
     async def leaving(self, lane: SessionLane, turn: OpenTurn, attempt: Coroutine[Any, Any, Done]) -> Done:
@@ -133,19 +133,19 @@ class SuspectLine:
     async def pass_door(self, turn: OpenTurn) -> None:
         if self.enter_now(turn):
             return
-        self.waiting[turn] = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = asyncio.get_running_loop().create_future()
         try:
-            await self.waiting[turn]
+            await self._waiting[turn]
         finally:
-            del self.waiting[turn]
+            del self._waiting[turn]
 
     async def find_solitude(self, turn: OpenTurn, patience_s: float) -> None:
         """Wait for the running turns to end; if that takes too long, begin beside them, with the door open."""
         try:
             async with asyncio.timeout(patience_s):
                 while self.running:
-                    self.left.clear()
-                    await self.left.wait()
+                    self._left.clear()
+                    await self._left.wait()
             turn.note(TurnEvent.ISOLATED, alone=True)
         except TimeoutError:
             self.open(turn)
@@ -179,8 +179,8 @@ class SuspectLine:
         if self.first is not turn:
             return
         self.first = None
-        self.in_line -= 1
-        hold, self.hold = self.hold, None
+        self._in_line -= 1
+        hold, self._hold = self._hold, None
         if hold is not None and hold is not asyncio.current_task():
             hold.cancel()
         self.open(turn)
@@ -192,7 +192,7 @@ class SuspectLine:
     def open(self, closer: object) -> None:
         """Let everybody in who waits, this instant: whoever closes the door next finds them running."""
         self.closers.discard(closer)
-        for turn, let_in in self.waiting.items():
+        for turn, let_in in self._waiting.items():
             if not self.closers and not let_in.done():
                 self.running.add(turn)
                 let_in.set_result(None)

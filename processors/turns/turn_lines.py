@@ -41,7 +41,7 @@ class TurnLines:
     loop: AttemptLoop
     unlogged: UnloggedEndings
     gate: BeginGate
-    typical_turn_s: float | None = field(default=None, init=False)
+    _typical_turn_s: float | None = field(default=None, init=False)
     """How long turns have taken of late, from their place to their end; None: none has ended yet."""
 
     async def start_now(self, lane: SessionLane, turn: OpenTurn) -> bool:
@@ -115,7 +115,7 @@ class TurnLines:
         if call is not None:  # first of all: whom `wake` starts may need this place
             self.parts.pool.give_back(call)
         if turn.over and turn.started_s is not None:
-            self.typical_turn_s = smoothed(self.typical_turn_s, self.parts.clock.monotonic_s() - turn.started_s)
+            self._typical_turn_s = smoothed(self._typical_turn_s, self.parts.clock.monotonic_s() - turn.started_s)
         self.parts.suspects.leave(turn)
         turn.task = None
         # before the line is looked at: it says there whether the turn was put back or is done with
@@ -153,4 +153,4 @@ class TurnLines:
 
     def eta_s(self, lane: SessionLane) -> float | None:
         """Seconds until a new turn of the session may start, as far as it is known."""
-        return eta_s(lane.elapsed_s(self.parts.clock.monotonic_s()), self.typical_turn_s)
+        return eta_s(lane.elapsed_s(self.parts.clock.monotonic_s()), self._typical_turn_s)

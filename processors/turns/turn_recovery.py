@@ -45,7 +45,7 @@ class TurnRecovery:
     lines: TurnLines
     loop: AttemptLoop
     unlogged: UnloggedEndings
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SESSIONS_SIDE_BY_SIDE_MAX), init=False)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SESSIONS_SIDE_BY_SIDE_MAX), init=False)
 
     async def recover_all(self) -> None:
         """Put every open turn in line, or end it; sessions side by side, turns of one in order."""
@@ -61,7 +61,7 @@ class TurnRecovery:
                 group.create_task(self.recover_session(of_session))
 
     async def recover_session(self, entries: list[JournalEntry]) -> None:
-        async with self.slots:
+        async with self._slots:
             try:
                 ordered = await self.tasks.until_done("recovery", lambda: self.in_log_order(entries))
             except SessionTopicRefused as refusal:

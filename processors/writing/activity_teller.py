@@ -33,20 +33,20 @@ class ActivityTeller:
     """Says each word once what it speaks of is on the log."""
 
     def __init__(self, appender: LogAppender, clock: Clock) -> None:
-        self.appender = appender
+        self._appender = appender
         self.clock = clock
-        self.words: WordQueue[SessionActivity] = WordQueue(self.deliver_all, name="activity-teller")
+        self._words: WordQueue[SessionActivity] = WordQueue(self.deliver_all, name="activity-teller")
 
     def tell(self, key: str, kind: ActivityKind, *, newest_offset: int, first_offset: int = -1) -> None:
         """Say it soon."""
         now_us = self.clock.now_us()
-        self.words.say(
+        self._words.say(
             SessionActivity(key=key, kind=kind, newest_offset=newest_offset, first_offset=first_offset, at_us=now_us)
         )
 
     def refuse(self, key: str, prompt_id: str, *, retry_after_s: float) -> None:
         """Say soon that a session has no log, and that this prompt of it is not answered for that."""
-        self.words.say(
+        self._words.say(
             SessionActivity(
                 key=key,
                 kind="refused",
@@ -59,7 +59,7 @@ class ActivityTeller:
 
     async def aclose(self) -> None:
         """See `WordQueue.aclose`."""
-        await self.words.aclose()
+        await self._words.aclose()
 
     async def deliver_all(self, words: list[SessionActivity]) -> None:
         """Send what has gathered, all at once."""
@@ -74,8 +74,8 @@ class ActivityTeller:
     async def deliver(self, word: SessionActivity) -> bool:
         key = SessionKey(word.key)
         try:
-            topic = self.appender.names.activity
-            await self.appender.append(topic, record_partition(key), encode(word), key=key.encode())
+            topic = self._appender.names.activity
+            await self._appender.append(topic, record_partition(key), encode(word), key=key.encode())
         except (AppendFailed, AppendRefused):
             return False
         return True

@@ -63,9 +63,9 @@ class AttemptRecorder:
         limits: PartLimits = PartLimits(),
     ) -> None:
         """`before`: the recorder of the attempt that this one goes on from, where this worker has it."""
-        self.appender = appender
-        self.key = key
-        self.identity = TurnRecord(
+        self._appender = appender
+        self._key = key
+        self._identity = TurnRecord(
             user=entry.user,
             tenant=entry.prompt.tenant if entry.prompt else "",
             session=entry.session,
@@ -74,55 +74,55 @@ class AttemptRecorder:
             run=run,
             prompt_id=entry.prompt_id,
         )
-        self.text_bytes_max = limits.text_bytes_max
-        self.json_bytes_max = limits.chunks_bytes_max(entry.prompt.metadata if entry.prompt else {})
-        self.parts = 0
+        self._text_bytes_max = limits.text_bytes_max
+        self._json_bytes_max = limits.chunks_bytes_max(entry.prompt.metadata if entry.prompt else {})
+        self._parts = 0
         """Cut so far; the number of the one that grows."""
-        self.full: deque[TurnRecord] = deque()
+        self._full: deque[TurnRecord] = deque()
         """Cut and not acknowledged yet, in order."""
-        self.from_seq = from_seq
-        self.seq = from_seq
-        self.texts: list[str] = []
-        self.gaps_us: list[int] = []
-        self.text_bytes = 0
-        self.json_bytes = 0
-        self.chars = 0
-        self.hash = hashlib.sha256()
-        self.before_chars = before.whole_chars if before else 0
-        self.whole_hash: hashlib._Hash = before.whole_hash.copy() if before else self.hash
+        self._from_seq = from_seq
+        self._seq = from_seq
+        self._texts: list[str] = []
+        self._gaps_us: list[int] = []
+        self._text_bytes = 0
+        self._json_bytes = 0
+        self._chars = 0
+        self._hash = hashlib.sha256()
+        self._before_chars = before.whole_chars if before else 0
+        self.whole_hash: hashlib._Hash = before.whole_hash.copy() if before else self._hash
         """Of the whole visible text: what this attempt goes on from, and its own."""
 
     @property
     def whole_chars(self) -> int:
         """Characters of the whole visible text."""
-        return self.before_chars + self.chars
+        return self._before_chars + self._chars
 
     def add(self, texts: Sequence[str], gaps_us: Sequence[int]) -> None:
         """Take in the next chunks that are on the session's log. `send_full` sends what that fills."""
         for text, gap_us in zip(texts, gaps_us, strict=True):
             raw = text.encode(errors="replace")
             json_bytes = len(msgspec.json.encode(text)) + CHUNK_OVERHEAD_BYTES
-            if self.texts and self.json_bytes + json_bytes > self.json_bytes_max:
-                self.full.append(self.cut(None))
-            self.hash.update(raw)
-            if self.whole_hash is not self.hash:
+            if self._texts and self._json_bytes + json_bytes > self._json_bytes_max:
+                self._full.append(self.cut(None))
+            self._hash.update(raw)
+            if self.whole_hash is not self._hash:
                 self.whole_hash.update(raw)
-            self.text_bytes += len(raw)
-            self.json_bytes += json_bytes
-            self.chars += len(text)
-            self.texts.append(text)
-            self.gaps_us.append(gap_us)
-            if self.text_bytes > self.text_bytes_max:
-                self.full.append(self.cut(None))
+            self._text_bytes += len(raw)
+            self._json_bytes += json_bytes
+            self._chars += len(text)
+            self._texts.append(text)
+            self._gaps_us.append(gap_us)
+            if self._text_bytes > self._text_bytes_max:
+                self._full.append(self.cut(None))
 
     async def send_full(self) -> None:
         """Send the parts that are full. Raises AppendFailed.
 
         Cancellation: a part may have been sent and is sent again by the next call, which changes nothing.
         """
-        while self.full:
-            await self.send(self.full[0])
-            self.full.popleft()
+        while self._full:
+            await self.send(self._full[0])
+            self._full.popleft()
 
     async def finish(self, outcome: AttemptOutcome) -> None:
         """Send what is left, the outcome with the last part. Raises AppendFailed.
@@ -132,26 +132,26 @@ class AttemptRecorder:
         await self.send_full()
         whole = msgspec.structs.replace(
             outcome,
-            text_sha256=self.hash.hexdigest(),
-            text_chars=self.chars,
-            chunks=self.seq + len(self.texts) - self.from_seq,
+            text_sha256=self._hash.hexdigest(),
+            text_chars=self._chars,
+            chunks=self._seq + len(self._texts) - self._from_seq,
         )
         await self.send(self.cut(whole))
 
     def cut(self, outcome: AttemptOutcome | None) -> TurnRecord:
         record = msgspec.structs.replace(
-            self.identity,
-            part=self.parts,
-            seq=self.seq,
-            texts=tuple(self.texts),
-            gaps_us=tuple(self.gaps_us),
+            self._identity,
+            part=self._parts,
+            seq=self._seq,
+            texts=tuple(self._texts),
+            gaps_us=tuple(self._gaps_us),
             outcome=outcome,
         )
-        self.parts += 1
-        self.seq += len(self.texts)
-        self.texts, self.gaps_us, self.text_bytes, self.json_bytes = [], [], 0, 0
+        self._parts += 1
+        self._seq += len(self._texts)
+        self._texts, self._gaps_us, self._text_bytes, self._json_bytes = [], [], 0, 0
         return record
 
     async def send(self, record: TurnRecord) -> None:
-        topic = self.appender.names.records
-        await self.appender.append(topic, record_partition(self.key), encode(record), key=self.key.encode())
+        topic = self._appender.names.records
+        await self._appender.append(topic, record_partition(self._key), encode(record), key=self._key.encode())

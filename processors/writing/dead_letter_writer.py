@@ -25,17 +25,17 @@ class DeadLetterWriter:
     """Appends to `tokenwire.deadletters`."""
 
     def __init__(self, appender: LogAppender, clock: Clock, metrics: Metrics) -> None:
-        self.appender = appender
-        self.clock = clock
-        self.counted = metrics.counter(WORKER_DEAD_LETTERS)
-        self.lost_known = KnownRanges()
-        self.telling_of_lost = asyncio.Lock()
+        self._appender = appender
+        self._clock = clock
+        self._counted = metrics.counter(WORKER_DEAD_LETTERS)
+        self._lost_known = KnownRanges()
+        self._telling_of_lost = asyncio.Lock()
         """Two readers may meet the same range at once."""
 
     async def write_lost(self, lost: LostRange) -> None:
         """Tell of offsets that cannot be read, once. Raises AppendFailed."""
-        async with self.telling_of_lost:
-            if lost in self.lost_known:
+        async with self._telling_of_lost:
+            if lost in self._lost_known:
                 return
             await self.write(
                 reason="unreadable",
@@ -46,14 +46,14 @@ class DeadLetterWriter:
                 key=None,
                 value=None,
             )
-            self.lost_known.add(lost)
+            self._lost_known.add(lost)
 
     async def keep_prompt(self, prompt: PromptSubmitted, partition: int, *, reason: str, message: str) -> None:
         """Keep a prompt of this partition that was taken in and cannot be answered. Raises AppendFailed."""
         await self.write(
             reason=reason,
             message=message,
-            topic=self.appender.names.prompts,
+            topic=self._appender.names.prompts,
             partition=partition,
             offset=-1,
             key=prompt.user.encode(),
@@ -94,8 +94,8 @@ class DeadLetterWriter:
             user=user,
             session=session,
             prompt_id=prompt_id,
-            at_us=self.clock.now_us(),
+            at_us=self._clock.now_us(),
         )
-        await self.appender.append(self.appender.names.dead_letters, 0, encode(letter))
-        self.counted.labels(reason=reason).inc()
+        await self._appender.append(self._appender.names.dead_letters, 0, encode(letter))
+        self._counted.labels(reason=reason).inc()
         log.warning("dead_letter", reason=reason, topic=topic, partition=partition, offset=offset)

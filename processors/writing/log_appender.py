@@ -71,13 +71,13 @@ class LogAppender:
     """One producer, replaced when it breaks."""
 
     def __init__(self, settings: Settings, clock: Clock, *, role: str = "worker") -> None:
-        self.options = aiokafka_options(settings)
-        self.clock = clock
+        self._options = aiokafka_options(settings)
+        self._clock = clock
         self.names = settings.topic_names
         """What the topics of this line are called."""
-        self.client_id = self.names.member(role)
+        self._client_id = self.names.member(role)
         self.producer: Any = None
-        self.replacing = asyncio.Lock()
+        self._replacing = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect. Raises aiokafka's KafkaConnectionError where no broker answers."""
@@ -110,7 +110,7 @@ class LogAppender:
         for value in values:
             if value is not None and len(value) > PROMPT_CARRIER_BYTES_MAX:
                 raise AppendRefused(f"a record of {len(value)} bytes; at most {PROMPT_CARRIER_BYTES_MAX} are allowed")
-        begun_s = self.clock.monotonic_s()
+        begun_s = self._clock.monotonic_s()
         while True:
             producer = self.producer
             if producer is None:
@@ -120,7 +120,7 @@ class LogAppender:
             except MessageSizeTooLargeError as error:
                 raise AppendRefused(str(error)) from error
             except KafkaError as error:
-                tried_s = self.clock.monotonic_s() - begun_s
+                tried_s = self._clock.monotonic_s() - begun_s
                 is_unknown = isinstance(error, UnknownTopicOrPartitionError)
                 if is_unknown and tried_s > GONE_AFTER_S and await is_gone():
                     raise LogGone(f"{topic}: there is no such topic") from error
@@ -139,7 +139,7 @@ class LogAppender:
 
     async def replace(self, broken: Any) -> None:
         """Put a new producer in the place of a broken one, once, however many appends it failed."""
-        async with self.replacing:
+        async with self._replacing:
             if self.producer is not broken:
                 return
             await asyncio.sleep(APPEND_BACKOFF.pause_s())
@@ -158,8 +158,8 @@ class LogAppender:
             max_batch_size=BATCH_BYTES_MAX,
             max_request_size=REQUEST_BYTES_MAX,
             request_timeout_ms=int(DELIVERY_S * 1000),
-            client_id=self.client_id,
-            **self.options,
+            client_id=self._client_id,
+            **self._options,
         )
         without_creation(producer.client)
         try:

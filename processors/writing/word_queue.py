@@ -26,23 +26,23 @@ class WordQueue(Generic[Word]):
 
     def __init__(self, send_all: Callable[[list[Word]], Awaitable[None]], *, name: str) -> None:
         """`send_all` sends what has gathered, in order; it raises nothing. `name`: the task's."""
-        self.send_all = send_all
-        self.name = name
+        self._send_all = send_all
+        self._name = name
         self.words: deque[Word] = deque(maxlen=QUEUE_MAX)
         self.task: asyncio.Task[None] | None = None
-        self.closed = False
+        self._closed = False
 
     def say(self, word: Word) -> None:
         """Send it soon."""
-        if self.closed:
+        if self._closed:
             return
         self.words.append(word)
         if self.task is None or self.task.done():
-            self.task = asyncio.create_task(self.send_what_gathers(), name=self.name)  # owned: see aclose
+            self.task = asyncio.create_task(self.send_what_gathers(), name=self._name)  # owned: see aclose
 
     async def aclose(self) -> None:
         """Send nothing more. Cancellation: the words under way may or may not arrive."""
-        self.closed = True
+        self._closed = True
         self.words.clear()
         await end_tasks(self.task)
 
@@ -50,4 +50,4 @@ class WordQueue(Generic[Word]):
         while self.words:
             words = list(self.words)
             self.words.clear()
-            await self.send_all(words)
+            await self._send_all(words)

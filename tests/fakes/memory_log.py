@@ -192,7 +192,7 @@ class MemoryReader(LogClient):
     ) -> None:
         self.memory = log
         self.weather = weather
-        self.on_lost = on_lost
+        self._on_lost = on_lost
         self.batch_max = 1_000
 
     async def start(self) -> None:
@@ -212,8 +212,8 @@ class MemoryReader(LogClient):
         damaged = next((each for each in self.memory.damaged[topic, partition] if each.stop > offset), range(0))
         if offset in damaged:
             lost = LostRange(topic, partition, offset, damaged.stop, "its checksum is wrong", end_is_known=True)
-            if self.on_lost is not None:
-                await self.on_lost(lost)
+            if self._on_lost is not None:
+                await self._on_lost(lost)
             return Fetched([], len(records), damaged.stop, lost)
         stop = min(offset + self.batch_max, damaged.start or len(records))
         return Fetched(records[offset:stop], len(records), min(stop, len(records)))

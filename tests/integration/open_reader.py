@@ -39,7 +39,7 @@ class OpenReader(EmbeddedReader):
 
     def __init__(self, files: EngineFiles, limits: ReaderLimits, bring_up: Callable[[], None]) -> None:
         super().__init__(files, limits, bring_up)
-        self.address = self.control_address
+        self._address = self._control_address
 
     def verdict(self, session: Any, canonical: str, request: ReadRequest) -> Allowed:
         return Allowed(streams=False, format=None)

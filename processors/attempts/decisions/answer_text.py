@@ -23,43 +23,43 @@ JOINED_CHUNKS: Final = 1_024
 class AnswerText:
     """One attempt's own text."""
 
-    __slots__ = ("chars", "chunks", "joined", "loose", "sample_chars", "sample_tokens")
+    __slots__ = ("_joined", "_loose", "_sample_chars", "_sample_tokens", "chars", "chunks")
 
     def __init__(self) -> None:
         self.chunks = 0
         self.chars = 0
-        self.joined: list[str] = []
-        self.loose: list[str] = []
-        self.sample_chars = 0
+        self._joined: list[str] = []
+        self._loose: list[str] = []
+        self._sample_chars = 0
         """Characters of the text that was let go, as far as it was counted."""
-        self.sample_tokens = 0
+        self._sample_tokens = 0
 
     def add(self, texts: Sequence[str], model: str = "") -> None:
         """Take in the next chunks."""
         self.chunks += len(texts)
         self.chars += sum(map(len, texts))
-        if self.sample_chars:
+        if self._sample_chars:
             return
-        self.loose += texts
-        if len(self.loose) >= JOINED_CHUNKS:
-            self.joined.append("".join(self.loose))
-            self.loose.clear()
+        self._loose += texts
+        if len(self._loose) >= JOINED_CHUNKS:
+            self._joined.append("".join(self._loose))
+            self._loose.clear()
         if self.chars > KEPT_TEXT_CHARS_MAX:
             self.let_go(model)
 
     @property
     def text(self) -> str:
         """All of it; empty once it was let go."""
-        return "".join((*self.joined, *self.loose))
+        return "".join((*self._joined, *self._loose))
 
     def tokens(self, model: str = "") -> int:
         """By our own count."""
-        if self.sample_chars:
-            return round(self.sample_tokens * self.chars / self.sample_chars)
+        if self._sample_chars:
+            return round(self._sample_tokens * self.chars / self._sample_chars)
         return count_tokens(self.text, model)
 
     def let_go(self, model: str) -> None:
-        self.sample_chars = self.chars
-        self.sample_tokens = count_tokens(self.text, model)
-        self.joined.clear()
-        self.loose.clear()
+        self._sample_chars = self.chars
+        self._sample_tokens = count_tokens(self.text, model)
+        self._joined.clear()
+        self._loose.clear()

@@ -42,18 +42,18 @@ class Suspicion:
 class AnswerWatch:
     """Watches one answer, from its first character."""
 
-    __slots__ = ("blocks", "gibberish", "is_on", "repetition", "suspicion")
+    __slots__ = ("_gibberish", "_is_on", "_repetition", "blocks", "suspicion")
 
     def __init__(self, limits: AnswerWatchLimits) -> None:
-        self.repetition = None if limits.repetition is None else RepetitionWatch(limits.repetition)
-        self.gibberish = None if limits.gibberish is None else GibberishWatch(limits.gibberish)
-        self.is_on = self.repetition is not None or self.gibberish is not None
+        self._repetition = None if limits.repetition is None else RepetitionWatch(limits.repetition)
+        self._gibberish = None if limits.gibberish is None else GibberishWatch(limits.gibberish)
+        self._is_on = self._repetition is not None or self._gibberish is not None
         self.blocks = TextBlocks(BLOCK_CHARS)
         self.suspicion: Suspicion | None = None
 
     def add(self, text: str) -> Suspicion | None:
         """Take the answer's next characters; what is suspicious about it, if anything is."""
-        if self.is_on and self.suspicion is None:
+        if self._is_on and self.suspicion is None:
             for block in self.blocks.add(text):
                 self.suspicion = self.judged(block)
                 if self.suspicion is not None:
@@ -61,10 +61,10 @@ class AnswerWatch:
         return self.suspicion
 
     def judged(self, block: str) -> Suspicion | None:
-        repeating = None if self.repetition is None else self.repetition.add(block)
+        repeating = None if self._repetition is None else self._repetition.add(block)
         if repeating is not None:
             return Suspicion("repetition", repetition_detail(repeating), repeating.at_chars)
-        gibberish = None if self.gibberish is None else self.gibberish.add(block)
+        gibberish = None if self._gibberish is None else self._gibberish.add(block)
         return None if gibberish is None else Suspicion("gibberish", gibberish_detail(gibberish), gibberish.at_chars)
 
 

@@ -22,19 +22,19 @@ NO_FENCE: Final = "x"
 class CodeFence:
     """Fed with the text in order, in pieces of any length."""
 
-    __slots__ = ("head", "is_open")
+    __slots__ = ("_head", "is_open")
 
     def __init__(self) -> None:
         self.is_open = False
-        self.head = ""
+        self._head = ""
         """How the current line begins, as long as it may still become a fence."""
 
     def add(self, text: str) -> bool:
         """Whether any of this text lies in a fence (the fence itself counts)."""
-        read = self.head + text
+        read = self._head + text
         fences = len(FENCE.findall(read)) if "```" in read or "~~~" in read else 0
         touched = self.is_open or fences > 0
         self.is_open ^= fences % 2 == 1
         line = read[read.rfind("\n") + 1 :]
-        self.head = line if len(line) < FENCE_CHARS_MAX and not FENCE.match(line) else NO_FENCE
+        self._head = line if len(line) < FENCE_CHARS_MAX and not FENCE.match(line) else NO_FENCE
         return touched

@@ -69,52 +69,52 @@ class Gibberish:
 class GibberishWatch(BlockWatch[Gibberish]):
     """Watches one answer. Once it has spoken it stays with its verdict."""
 
-    __slots__ = ("evidence", "fence", "limits", "soup_windows", "window")
+    __slots__ = ("_evidence", "_fence", "_limits", "_soup_windows", "_window")
 
     def __init__(self, limits: GibberishLimits) -> None:
         super().__init__(BLOCK_CHARS)
-        self.limits = limits
-        self.fence = CodeFence()
-        self.evidence = 0
-        self.soup_windows = 0
-        self.window: str | None = ""
+        self._limits = limits
+        self._fence = CodeFence()
+        self._evidence = 0
+        self._soup_windows = 0
+        self._window: str | None = ""
         """The blocks of the current window so far; None once one of them lies in code."""
 
     def judged(self, block: str) -> Gibberish | None:
-        in_code = self.fence.add(block)
-        sign = noise_sign(block, self.limits.noise, in_code=in_code)
+        in_code = self._fence.add(block)
+        sign = noise_sign(block, self._limits.noise, in_code=in_code)
         if not self.is_proven(sign):
             sign = self.soup_sign(block, in_code)
-        return None if sign is None else Gibberish(sign.sign, round(sign.strength, 3), self.read_chars)
+        return None if sign is None else Gibberish(sign.sign, round(sign.strength, 3), self._read_chars)
 
     def is_proven(self, sign: NoiseSign | None) -> bool:
         if sign is None:
-            self.evidence = max(0, self.evidence - share_of_proof(self.limits.letter_blocks))
+            self._evidence = max(0, self._evidence - share_of_proof(self._limits.letter_blocks))
             return False
-        self.evidence += share_of_proof(self.blocks_needed(sign.sign))
-        return self.evidence >= PROOF
+        self._evidence += share_of_proof(self.blocks_needed(sign.sign))
+        return self._evidence >= PROOF
 
     def blocks_needed(self, sign: Sign) -> int:
         match sign:
             case "letters":
-                return self.limits.letter_blocks
+                return self._limits.letter_blocks
             case "blob":
-                return self.limits.blob_blocks
+                return self._limits.blob_blocks
             case _:
-                return self.limits.sure_blocks
+                return self._limits.sure_blocks
 
     def soup_sign(self, block: str, in_code: bool) -> NoiseSign | None:
         """Judge a window when it is full; one with code in it ends a row of soup."""
-        self.window = None if in_code or self.window is None else self.window + block
-        if self.read_chars % (WINDOW_BLOCKS * BLOCK_CHARS):
+        self._window = None if in_code or self._window is None else self._window + block
+        if self._read_chars % (WINDOW_BLOCKS * BLOCK_CHARS):
             return None
-        share = self.soup_share(self.window) if self.window else 0.0
-        self.window = ""
-        self.soup_windows = self.soup_windows + 1 if share >= self.limits.soup_packed_share_min else 0
-        return NoiseSign("soup", share) if self.soup_windows >= self.limits.soup_windows else None
+        share = self.soup_share(self._window) if self._window else 0.0
+        self._window = ""
+        self._soup_windows = self._soup_windows + 1 if share >= self._limits.soup_packed_share_min else 0
+        return NoiseSign("soup", share) if self._soup_windows >= self._limits.soup_windows else None
 
     def soup_share(self, window: str) -> float:
-        is_ascii = len(window.encode("ascii", "ignore")) >= self.limits.soup_ascii_share_min * len(window)
+        is_ascii = len(window.encode("ascii", "ignore")) >= self._limits.soup_ascii_share_min * len(window)
         return packed_share(window) if is_ascii else 0.0
 
 

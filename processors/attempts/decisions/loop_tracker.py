@@ -16,10 +16,10 @@ __all__ = ["LoopTracker"]
 class LoopTracker:
     """Follows one text. `period_chars` is 0 while its tail does not repeat."""
 
-    __slots__ = ("period_chars", "period_chars_max", "run_chars", "tail")
+    __slots__ = ("_period_chars_max", "period_chars", "run_chars", "tail")
 
     def __init__(self, period_chars_max: int) -> None:
-        self.period_chars_max = period_chars_max
+        self._period_chars_max = period_chars_max
         self.period_chars = 0
         self.run_chars = 0
         self.tail = ""
@@ -34,7 +34,7 @@ class LoopTracker:
             found_at = text.rfind(block, 0, length - 1)
             self.period_chars = 0 if found_at < 0 else length - len(block) - found_at
             self.run_chars = 0 if found_at < 0 else length - found_at
-        self.tail = text[-self.period_chars_max :]
+        self.tail = text[-self._period_chars_max :]
 
     @property
     def repeats(self) -> int:

@@ -78,47 +78,47 @@ class Repeating:
 class RepetitionWatch(BlockWatch[Repeating]):
     """Watches one answer. Once it has spoken it stays with its verdict."""
 
-    __slots__ = ("fence", "limits", "mask", "masked", "masked_blocks", "plain")
+    __slots__ = ("_fence", "_limits", "_mask", "_masked", "_masked_blocks", "_plain")
 
     def __init__(self, limits: RepetitionLimits) -> None:
         super().__init__(BLOCK_CHARS)
-        self.limits = limits
-        self.fence = CodeFence()
-        self.plain = LoopTracker(limits.period_chars_max)
-        self.mask = NumberMask()
-        self.masked_blocks = TextBlocks(BLOCK_CHARS)
-        self.masked = LoopTracker(limits.running_period_chars_max)
+        self._limits = limits
+        self._fence = CodeFence()
+        self._plain = LoopTracker(limits.period_chars_max)
+        self._mask = NumberMask()
+        self._masked_blocks = TextBlocks(BLOCK_CHARS)
+        self._masked = LoopTracker(limits.running_period_chars_max)
 
     def judged(self, block: str) -> Repeating | None:
-        is_code = self.fence.add(block)
-        self.plain.add(block)
-        for masked_block in self.masked_blocks.add(self.mask.add(block)):
-            self.masked.add(masked_block)
+        is_code = self._fence.add(block)
+        self._plain.add(block)
+        for masked_block in self._masked_blocks.add(self._mask.add(block)):
+            self._masked.add(masked_block)
         if self.is_loop(is_code):
-            return Repeating(self.plain.period_chars, self.plain.repeats, self.read_chars)
+            return Repeating(self._plain.period_chars, self._plain.repeats, self._read_chars)
         if self.is_running_loop(is_code):
-            return Repeating(self.masked.period_chars, self.masked.repeats, self.read_chars, running_number=True)
+            return Repeating(self._masked.period_chars, self._masked.repeats, self._read_chars, running_number=True)
         return None
 
     def is_loop(self, is_code: bool) -> bool:
-        limits = self.limits
-        run_chars, repeats = self.plain.run_chars, self.plain.repeats
+        limits = self._limits
+        run_chars, repeats = self._plain.run_chars, self._plain.repeats
         if run_chars < limits.run_chars_min or repeats < limits.repeats_min:
             return False
         factor = limits.data_factor
         if run_chars >= factor * limits.run_chars_min and repeats >= factor * limits.repeats_min:
             return True
-        return not is_code and not is_data(self.plain.period_text)
+        return not is_code and not is_data(self._plain.period_text)
 
     def is_running_loop(self, is_code: bool) -> bool:
-        limits, masked = self.limits, self.masked
+        limits, masked = self._limits, self._masked
         if is_code or masked.run_chars < limits.running_run_chars_min or masked.repeats < limits.running_repeats_min:
             return False
         said = masked.period_text
         letters = sum(
             sign.isalpha() or not sign.isascii() for sign in said
         )  # vowel signs of Indic scripts are no alpha
-        return letters >= limits.running_letters_min and not is_data(said) and self.mask.runs(said.count(MARK))
+        return letters >= limits.running_letters_min and not is_data(said) and self._mask.runs(said.count(MARK))
 
 
 def is_data(said: str) -> bool:

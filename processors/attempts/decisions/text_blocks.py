@@ -19,15 +19,15 @@ NO_BLOCKS: Final[tuple[str, ...]] = ()
 class TextBlocks:
     """Cuts what is added into blocks of `size_chars`; keeps less than one block."""
 
-    __slots__ = ("pending", "size_chars")
+    __slots__ = ("_size_chars", "pending")
 
     def __init__(self, size_chars: int) -> None:
-        self.size_chars = size_chars
+        self._size_chars = size_chars
         self.pending = ""
 
     def add(self, text: str) -> tuple[str, ...]:
         """The blocks that this text completes, oldest first."""
-        size = self.size_chars
+        size = self._size_chars
         pending = self.pending + text
         if len(pending) < size:
             self.pending = pending
@@ -41,11 +41,11 @@ class BlockWatch(Generic[Verdict]):
     """Watches one answer, block by block: whoever derives from it judges each. Once it has spoken it stays with its
     verdict."""
 
-    __slots__ = ("blocks", "read_chars", "verdict")
+    __slots__ = ("_blocks", "_read_chars", "verdict")
 
     def __init__(self, block_chars: int) -> None:
-        self.blocks = TextBlocks(block_chars)
-        self.read_chars = 0
+        self._blocks = TextBlocks(block_chars)
+        self._read_chars = 0
         self.verdict: Verdict | None = None
 
     def judged(self, block: str) -> Verdict | None:
@@ -55,8 +55,8 @@ class BlockWatch(Generic[Verdict]):
     def add(self, text: str) -> Verdict | None:
         """Take the answer's next characters."""
         if self.verdict is None:
-            for block in self.blocks.add(text):
-                self.read_chars += len(block)
+            for block in self._blocks.add(text):
+                self._read_chars += len(block)
                 self.verdict = self.judged(block)
                 if self.verdict is not None:
                     break

@@ -60,20 +60,20 @@ SETTLED_KEPT_MAX: Final = 64
 class Account:
     """One user's. Owned by one task; the only one to change it."""
 
-    __slots__ = ("at_us", "blocked", "commands_to", "forgotten_at_us", "runs", "settled", "usage", "user")
+    __slots__ = ("_blocked", "_commands_to", "_forgotten_at_us", "_user", "at_us", "runs", "settled", "usage")
 
     def __init__(self, snapshot: LedgerSnapshot) -> None:
         """As it was when the snapshot was taken; for a new user, an empty one."""
-        self.user = snapshot.user
+        self._user = snapshot.user
         self.at_us = snapshot.at_us
         """Ledger time of the newest change."""
         self.usage = Usage(snapshot)
         self.runs = OpenRuns()
         self.settled: dict[RunKey, int] = {(run.turn, run.run): run.at_us for run in snapshot.settled}
         """When each was reserved; the one settled last at the end."""
-        self.forgotten_at_us = snapshot.forgotten_at_us
-        self.blocked = snapshot.blocked
-        self.commands_to = snapshot.commands_to
+        self._forgotten_at_us = snapshot.forgotten_at_us
+        self._blocked = snapshot.blocked
+        self._commands_to = snapshot.commands_to
         for run in snapshot.open:
             self.runs.put(run)
 
@@ -235,15 +235,15 @@ class Account:
 
     def is_settled(self, run: RunAccount) -> bool:
         """Whether a run that is not open was settled; one without a time was reserved by nobody here."""
-        return (run.turn, run.run) in self.settled or 0 < run.at_us <= self.forgotten_at_us
+        return (run.turn, run.run) in self.settled or 0 < run.at_us <= self._forgotten_at_us
 
     # ---- An operator's words
 
     def command(self, offset: int, act: Callable[[Account], None]) -> bool:
         """Do what an operator's command says, once; False: it was done before."""
-        if offset <= self.commands_to:
+        if offset <= self._commands_to:
             return False
-        self.commands_to = offset
+        self._commands_to = offset
         act(self)
         return True
 
@@ -253,13 +253,13 @@ class Account:
 
     def block(self, *, blocked: bool) -> None:
         """Take nothing in, or take in again. What runs goes on."""
-        self.blocked = blocked
+        self._blocked = blocked
 
     def reset(self) -> None:
         """As if nothing had been used; what runs keeps its reservation."""
         self.usage = Usage(
             LedgerSnapshot(
-                user=self.user, at_us=self.at_us, day=self.usage.day, month=self.usage.month, bucket_at_us=self.at_us
+                user=self._user, at_us=self.at_us, day=self.usage.day, month=self.usage.month, bucket_at_us=self.at_us
             )
         )
 
@@ -269,7 +269,7 @@ class Account:
         """All of it, up to `at_us`."""
         usage = self.usage
         return LedgerSnapshot(
-            user=self.user,
+            user=self._user,
             at_us=self.at_us,
             requests=usage.requests.slots(),
             input_tokens=usage.input_tokens.slots(),
@@ -284,9 +284,9 @@ class Account:
             sessions=dict(usage.sessions),
             open=tuple(self.open.values()),
             settled=tuple(SettledRun(turn, run, at_us) for (turn, run), at_us in self.settled.items()),
-            forgotten_at_us=self.forgotten_at_us,
-            blocked=self.blocked,
-            commands_to=self.commands_to,
+            forgotten_at_us=self._forgotten_at_us,
+            blocked=self._blocked,
+            commands_to=self._commands_to,
         )
 
     def take_open(self, tier: Tier, run: RunAccount) -> None:
@@ -303,7 +303,7 @@ class Account:
     def decide(self, tier: Tier, asked: Asked, now_us: int) -> Refusal | tuple[Refusal, ...]:
         """A refusal, or what limits in shadow would have refused."""
         now_us = self.come_to(tier, now_us)
-        if self.blocked and (asked.requests or asked.turns):
+        if self._blocked and (asked.requests or asked.turns):
             return BLOCKED
         met: list[Judged] = []
         shadowed: list[Refusal] = []
@@ -375,4 +375,4 @@ class Account:
     def forget(self, kept_max: int = SETTLED_KEPT_MAX) -> None:
         while len(self.settled) > kept_max:
             oldest = next(iter(self.settled))
-            self.forgotten_at_us = max(self.forgotten_at_us, self.settled.pop(oldest))
+            self._forgotten_at_us = max(self._forgotten_at_us, self.settled.pop(oldest))

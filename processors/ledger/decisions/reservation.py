@@ -46,15 +46,15 @@ class AnswerLengths:
     """Of one model's newest answers, in output tokens."""
 
     def __init__(self) -> None:
-        self.newest: deque[int] = deque()
+        self._newest: deque[int] = deque()
         self.ascending: list[int] = []
 
     def add(self, output_tokens: int) -> None:
         """An answer was whole."""
-        self.newest.append(output_tokens)
+        self._newest.append(output_tokens)
         insort(self.ascending, output_tokens)
-        if len(self.newest) > SAMPLES_KEPT_MAX:
-            del self.ascending[bisect_left(self.ascending, self.newest.popleft())]
+        if len(self._newest) > SAMPLES_KEPT_MAX:
+            del self.ascending[bisect_left(self.ascending, self._newest.popleft())]
 
     def expected(self, input_tokens: int, asked_tokens: int | None) -> int:
         """Output tokens to reserve for an answer to so much input; `asked_tokens`: the most that the prompt allows."""

@@ -23,17 +23,17 @@ KEPT_S: Final = 61
 class RollingMinute:
     """Amounts by second. Owned by one account."""
 
-    __slots__ = ("seconds", "total")
+    __slots__ = ("_seconds", "total")
 
     def __init__(self, slots: Iterable[tuple[int, int]] = ()) -> None:
-        self.seconds = deque([second, amount] for second, amount in slots)
-        self.total = sum(amount for _, amount in self.seconds)
+        self._seconds = deque([second, amount] for second, amount in slots)
+        self.total = sum(amount for _, amount in self._seconds)
 
     def at(self, now_us: int) -> int:
         """What counts at this time."""
         oldest = now_us // SECOND_US - KEPT_S
-        while self.seconds and self.seconds[0][0] <= oldest:
-            self.total -= self.seconds.popleft()[1]
+        while self._seconds and self._seconds[0][0] <= oldest:
+            self.total -= self._seconds.popleft()[1]
         return self.total
 
     def add(self, amount: int, at_us: int) -> None:
@@ -41,16 +41,16 @@ class RollingMinute:
         if not amount:
             return
         second = at_us // SECOND_US
-        if self.seconds and self.seconds[-1][0] >= second:
-            self.seconds[-1][1] += amount
+        if self._seconds and self._seconds[-1][0] >= second:
+            self._seconds[-1][1] += amount
         else:
-            self.seconds.append([second, amount])
+            self._seconds.append([second, amount])
         self.total += amount
 
     def undo(self, amount: int, at_us: int) -> None:
         """Take back what was added at this time, if it still counts."""
         second = at_us // SECOND_US
-        for slot in self.seconds:
+        for slot in self._seconds:
             if slot[0] == second:
                 taken = min(amount, slot[1])
                 slot[1] -= taken
@@ -59,7 +59,7 @@ class RollingMinute:
     def falls_to(self, most: int) -> int:
         """When no more than `most` (0 or more) counts, in microseconds, if nothing is added."""
         left, gone_us = self.total, 0
-        for second, amount in self.seconds:
+        for second, amount in self._seconds:
             if left <= most:
                 break
             left -= amount
@@ -68,4 +68,4 @@ class RollingMinute:
 
     def slots(self) -> tuple[tuple[int, int], ...]:
         """For a snapshot."""
-        return tuple((second, amount) for second, amount in self.seconds if amount)
+        return tuple((second, amount) for second, amount in self._seconds if amount)

@@ -26,43 +26,43 @@ REPLACEMENT: Final = "\ufffd"
 class SurrogateJoiner:
     """Texts as they come in, texts without halves of characters out."""
 
-    __slots__ = ("half",)
+    __slots__ = ("_half",)
 
     def __init__(self) -> None:
-        self.half = ""
+        self._half = ""
         """The first half of a pair whose second one may come."""
 
     def join(self, text: str) -> str:
         """The text, with the half from before it, and without one that is its last."""
-        if not self.half and (text.isascii() or not SURROGATE.search(text)):
+        if not self._half and (text.isascii() or not SURROGATE.search(text)):
             return text
-        text, self.half = self.half + text, ""
+        text, self._half = self._half + text, ""
         if "\ud800" <= text[-1:] <= "\udbff":
-            text, self.half = text[:-1], text[-1]
+            text, self._half = text[:-1], text[-1]
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
     def rest(self) -> str:
         """What the end of the text leaves of a half."""
-        half, self.half = self.half, ""
+        half, self._half = self._half, ""
         return REPLACEMENT if half else ""
 
 
 class AnswerReading:
     """One answer as far as it has been read."""
 
-    __slots__ = ("acts", "has_deltas", "has_text", "is_doubtful", "is_finished", "joiner", "reason", "text_since")
+    __slots__ = ("_has_deltas", "_has_text", "_joiner", "_text_since", "acts", "is_doubtful", "is_finished", "reason")
 
     def __init__(self) -> None:
-        self.joiner = SurrogateJoiner()
+        self._joiner = SurrogateJoiner()
         self.reason = ""
         """The finish reason that counts, if there was one."""
         self.is_finished = False
         """Nothing but repetitions came after a finish reason."""
         self.is_doubtful = False
         """The reason came beside a sign of life, or one came after an earlier one."""
-        self.text_since = False
-        self.has_text = False
-        self.has_deltas = False
+        self._text_since = False
+        self._has_text = False
+        self._has_deltas = False
         """Text has come piece by piece."""
         self.acts = False
         """The model has called a tool."""
@@ -70,7 +70,7 @@ class AnswerReading:
     @property
     def is_wordless(self) -> bool:
         """Whether the model has ended its answer and neither said nor done anything."""
-        return not self.has_text and not self.acts and meaning_of(self.reason) is FinishMeaning.WHOLE
+        return not self._has_text and not self.acts and meaning_of(self.reason) is FinishMeaning.WHOLE
 
     def take(self, decoded: Decoded) -> list[ProviderChunk]:
         """What counts of an event."""
@@ -87,19 +87,19 @@ class AnswerReading:
         return items
 
     def text(self, item: TextChunk, *, in_message: bool) -> tuple[TextChunk, ...]:
-        if in_message and self.has_deltas:
+        if in_message and self._has_deltas:
             return ()
-        self.text_since = self.has_text = True
-        self.has_deltas = not in_message
-        text = self.joiner.join(item.text)
+        self._text_since = self._has_text = True
+        self._has_deltas = not in_message
+        text = self._joiner.join(item.text)
         if text is item.text:
             return (item,)
         return (TextChunk(text),) if text else ()
 
     def finish(self, item: FinishChunk, *, beside_life: bool) -> bool:
         """Note a finish reason; whether it counts."""
-        counts = not self.reason or replaces(item.reason, self.reason, text_between=self.text_since)
-        self.is_finished, self.text_since = True, False
+        counts = not self.reason or replaces(item.reason, self.reason, text_between=self._text_since)
+        self.is_finished, self._text_since = True, False
         self.is_doubtful = self.is_doubtful or beside_life
         if counts:
             self.reason = item.reason
@@ -107,5 +107,5 @@ class AnswerReading:
 
     def rest(self) -> list[ProviderChunk]:
         """What the end of the answer leaves to be given."""
-        text = self.joiner.rest()
+        text = self._joiner.rest()
         return [TextChunk(text)] if text else []

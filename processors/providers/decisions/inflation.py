@@ -26,36 +26,36 @@ class Inflater:
     """One body: compressed in one piece or several, one after the other, and perhaps not as it says."""
 
     def __init__(self, encoding: str) -> None:
-        self.encoding = encoding
-        self.stream: Any = None
+        self._encoding = encoding
+        self._stream: Any = None
         """What reads the piece that has begun."""
-        self.is_plain = False
+        self._is_plain = False
 
     def feed(self, received: bytes) -> Iterator[bytes]:
         """The plain pieces of these bytes. Raises zlib.error."""
         while received:
-            if self.stream is None and not self.is_plain and not (received := received.lstrip(PADDING)):
+            if self._stream is None and not self._is_plain and not (received := received.lstrip(PADDING)):
                 return
-            if self.stream is None:
+            if self._stream is None:
                 self.begin(received[0])
-            if self.is_plain:
+            if self._is_plain:
                 yield received
                 return
-            piece = self.stream.decompress(received, PIECE_BYTES_MAX)
-            received = self.stream.unconsumed_tail or self.stream.unused_data
-            if self.stream.eof:
-                self.stream = None
+            piece = self._stream.decompress(received, PIECE_BYTES_MAX)
+            received = self._stream.unconsumed_tail or self._stream.unused_data
+            if self._stream.eof:
+                self._stream = None
             if piece:
                 yield piece
 
     def begin(self, first: int) -> None:
         """The first byte says what follows: gzip and zlib have a header, plain text has none of their bytes there."""
         if first == GZIP_FIRST or first & 0x0F == ZLIB_METHOD:
-            self.stream = zlib.decompressobj(ANY_HEADER)
-        elif self.encoding == "deflate":
-            self.stream = zlib.decompressobj(NO_HEADER)
+            self._stream = zlib.decompressobj(ANY_HEADER)
+        elif self._encoding == "deflate":
+            self._stream = zlib.decompressobj(NO_HEADER)
         else:
-            self.is_plain = True
+            self._is_plain = True
 
 
 def inflater_of(content_encoding: str) -> Inflater | None:

@@ -43,29 +43,29 @@ class SseSplitter:
     event_bytes_max: int = EVENT_BYTES_MAX
     fault: SseFault | None = field(default=None, init=False)
     rest: bytes = field(default=b"", init=False)
-    data_lines: list[bytes] = field(default_factory=list, init=False)
+    _data_lines: list[bytes] = field(default_factory=list, init=False)
     data_bytes: int = field(default=0, init=False)
-    last_said: bytes = field(default=b"", init=False)
+    _last_said: bytes = field(default=b"", init=False)
     """The last line of the data so far that is not empty: a value may have ended with it, or has not. Kept, not
     looked for: a stream may have a million empty lines, and then one after the other that asks for it."""
-    skip_line_feed: bool = field(default=False, init=False)
-    started: bool = field(default=False, init=False)
-    is_error: bool = field(default=False, init=False)
+    _skip_line_feed: bool = field(default=False, init=False)
+    _started: bool = field(default=False, init=False)
+    _is_error: bool = field(default=False, init=False)
     """The event that has begun is called `error`."""
     is_json: bool = field(default=False, init=False)
     """There was JSON without a frame."""
-    is_unframed: bool = field(default=False, init=False)
+    _is_unframed: bool = field(default=False, init=False)
     """The data so far is some."""
 
     def feed(self, received: bytes) -> list[bytes]:
         """The data of every event that these bytes complete."""
         if self.fault is not None:
             return []
-        if not self.started or self.skip_line_feed:
+        if not self._started or self._skip_line_feed:
             received = self.without_leading_marks(received)
         if not received:
             return []
-        if not self.rest and not self.data_lines and not self.is_error and received.endswith(b"\n\n"):
+        if not self.rest and not self._data_lines and not self._is_error and received.endswith(b"\n\n"):
             plain = self.plain_events(received)
             if plain is not None:
                 return plain
@@ -77,7 +77,7 @@ class SseSplitter:
             return []
         last, self.rest = self.rest, b""
         events: list[bytes] = []
-        if last or self.is_unframed:
+        if last or self._is_unframed:
             self.take_line(last, events)
         self.end_event(events)
         return events
@@ -94,7 +94,7 @@ class SseSplitter:
 
     def take_lines(self, buffer: bytes) -> list[bytes]:
         lines = buffer.splitlines()
-        self.skip_line_feed = buffer.endswith(b"\r")
+        self._skip_line_feed = buffer.endswith(b"\r")
         self.rest = b"" if buffer.endswith(LINE_ENDS) else lines.pop()
         events: list[bytes] = []
         for line in lines:
@@ -103,7 +103,7 @@ class SseSplitter:
                 return events
         if len(self.rest) > self.event_bytes_max:
             self.fail("oversized_line")
-        elif not self.data_lines and self.rest.startswith(PAGE_BEGINS):
+        elif not self._data_lines and self.rest.startswith(PAGE_BEGINS):
             self.fail("foreign_line")  # at once: its line may never end
         return events
 
@@ -119,27 +119,27 @@ class SseSplitter:
             self.take_data(DONE, events)
         elif not line.strip():
             self.take_blank(line, events)
-        elif self.last_said and not self.last_said.endswith(JSON_ENDS):
+        elif self._last_said and not self._last_said.endswith(JSON_ENDS):
             self.keep(line)
         elif field == b"error" and colon:
             self.end_event(events)
-            self.is_error = True
+            self._is_error = True
             self.keep(value.removeprefix(b" "))
         elif field == b"event":
             self.end_event(events)
-            self.is_error = value.strip() == b"error"
+            self._is_error = value.strip() == b"error"
         elif field not in KNOWN_FIELDS and not (colon and NAME.match(field)):
             self.take_unframed(line, events)
 
     def take_data(self, value: bytes, events: list[bytes]) -> None:
-        if self.is_unframed or self.begins_next(value):
+        if self._is_unframed or self.begins_next(value):
             self.end_event(events)
         self.keep(value)
-        if value.strip() == DONE and len(self.data_lines) == 1:
+        if value.strip() == DONE and len(self._data_lines) == 1:
             self.end_event(events)
 
     def take_blank(self, line: bytes, events: list[bytes]) -> None:
-        if self.is_unframed:
+        if self._is_unframed:
             self.keep(line)
         elif not line:
             self.end_event(events)
@@ -148,51 +148,51 @@ class SseSplitter:
         """A line that is no field: it goes on with the data before it, or begins JSON, or is a fault."""
         if self.begins_next(line):
             self.end_event(events)
-        if not self.data_lines:
+        if not self._data_lines:
             if not line.lstrip().startswith(JSON_BEGINS):
                 self.fail("foreign_line")
                 return
-            self.is_json = self.is_unframed = True
+            self.is_json = self._is_unframed = True
         self.keep(line)
 
     def begins_next(self, line: bytes) -> bool:
         """Whether this is the beginning of another value than that of the data so far."""
         begins = line.lstrip()
-        return (begins.startswith(b"{") or begins.rstrip() == DONE) and self.last_said.endswith(JSON_ENDS)
+        return (begins.startswith(b"{") or begins.rstrip() == DONE) and self._last_said.endswith(JSON_ENDS)
 
     def keep(self, line: bytes) -> None:
-        self.data_lines.append(line)
+        self._data_lines.append(line)
         self.data_bytes += len(line) + 1
-        self.last_said = line.rstrip() or self.last_said
+        self._last_said = line.rstrip() or self._last_said
         if self.data_bytes > self.event_bytes_max:
             self.fail("oversized_line")
 
     def end_event(self, events: list[bytes]) -> None:
-        data = b"\n".join(self.data_lines)
+        data = b"\n".join(self._data_lines)
         if data:
-            events.append(error_of(data) if self.is_error and data.strip() != DONE else data)
-        self.data_lines.clear()
+            events.append(error_of(data) if self._is_error and data.strip() != DONE else data)
+        self._data_lines.clear()
         self.data_bytes = 0
-        self.last_said = b""
-        self.is_error = self.is_unframed = False
+        self._last_said = b""
+        self._is_error = self._is_unframed = False
 
     def fail(self, fault: SseFault) -> None:
         self.fault = fault
         self.rest = b""
-        self.data_lines.clear()
+        self._data_lines.clear()
         self.data_bytes = 0
-        self.last_said = b""
+        self._last_said = b""
 
     def without_leading_marks(self, received: bytes) -> bytes:
         """Drop the line feed of a CRLF that was cut in two, and the byte order mark that a stream may begin with."""
-        if self.skip_line_feed and received:
-            self.skip_line_feed = False
+        if self._skip_line_feed and received:
+            self._skip_line_feed = False
             received = received.removeprefix(b"\n")
-        if not self.started:
+        if not self._started:
             self.rest += received
             if BYTE_ORDER_MARK.startswith(self.rest) and self.rest != BYTE_ORDER_MARK:
                 return b""
-            self.started = True
+            self._started = True
             received, self.rest = self.rest.removeprefix(BYTE_ORDER_MARK), b""
         return received
 

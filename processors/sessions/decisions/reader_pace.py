@@ -59,12 +59,12 @@ class ReaderPace:
     """One turn's pace."""
 
     def __init__(self, limits: PaceLimits, now_s: float) -> None:
-        self.limits = limits
+        self._limits = limits
         self.beyond: deque[tuple[int, int]] = deque()
         """(offset, bytes) of every append that no reader is known to have, oldest first."""
         self.beyond_bytes = 0
-        self.paused = False
-        self.read_offset = -1
+        self._paused = False
+        self._read_offset = -1
         self.moved_s = now_s
         """When the fastest reader came further, or this turn began."""
         self.attended_s = now_s
@@ -82,18 +82,18 @@ class ReaderPace:
         """Whether to read on. `read_offset`: the fastest reader's, -1 where none is known."""
         if attended:
             self.attended_s = now_s
-        if read_offset > self.read_offset:
-            self.read_offset, self.moved_s = read_offset, now_s
+        if read_offset > self._read_offset:
+            self._read_offset, self.moved_s = read_offset, now_s
             self.drop_read()
-        if not self.paused and self.beyond_bytes > self.limits.pause_bytes:
-            self.paused, self.moved_s = True, now_s  # a reader with nothing to read could not come further
-        if self.paused and self.beyond_bytes <= self.limits.resume_bytes:
-            self.paused = False
+        if not self._paused and self.beyond_bytes > self._limits.pause_bytes:
+            self._paused, self.moved_s = True, now_s  # a reader with nothing to read could not come further
+        if self._paused and self.beyond_bytes <= self._limits.resume_bytes:
+            self._paused = False
         gives_up_s = min(self.attended_s + ABSENT_S, self.moved_s + STALLED_S)
-        return Wait(gives_up_s) if self.paused and now_s < gives_up_s else GoOn()
+        return Wait(gives_up_s) if self._paused and now_s < gives_up_s else GoOn()
 
     def drop_read(self) -> None:
-        while self.beyond and self.beyond[0][0] < self.read_offset:
+        while self.beyond and self.beyond[0][0] < self._read_offset:
             self.beyond_bytes -= self.beyond.popleft()[1]
 
     def join_pairs(self) -> None:

@@ -116,33 +116,33 @@ class CallLimit:
 
     def __init__(self, start: int | None = None) -> None:
         self.limit: int | None = start
-        self.confirmed: int | None = start
+        self._confirmed: int | None = start
         """The limit before a raise that has not been seen to be right."""
-        self.start = start
+        self._start = start
         """Calls at once to begin with; None: no limit until there is evidence for one."""
         self.has_neighbours = False
         """Whether other workers may call the target, of which one can be asked."""
-        self.usual = UsualFirstToken()
+        self._usual = UsualFirstToken()
         self.running = 0
         self.silent: dict[SeenCall, None] = {}
-        self.area = 0.0
+        self._area = 0.0
         """Calls under way times seconds, up to `area_s`."""
-        self.area_s = 0.0
+        self._area_s = 0.0
         self.heard_s = -math.inf
-        self.woke_s = -math.inf
+        self._woke_s = -math.inf
         """When it spoke for the first time after a long silence."""
-        self.waking_took_s = math.inf
+        self._waking_took_s = math.inf
         """How long that took: a first token and, perhaps, the loading of a model."""
-        self.released_s: deque[float] = deque([-math.inf], maxlen=RELEASES_MAX)
+        self._released_s: deque[float] = deque([-math.inf], maxlen=RELEASES_MAX)
         """When calls that had spoken ended, the last one last."""
-        self.interactive_s = -math.inf
+        self._interactive_s = -math.inf
         self.shared_until_s = -math.inf
         self.forget()
 
     def start_with(self, start: int | None) -> None:
         """Another start from now on, since more is known of the server; what was learned stands."""
-        if start != self.start:
-            learned, self.start = self.limit != self.start, start
+        if start != self._start:
+            learned, self._start = self.limit != self._start, start
             if not learned:
                 self.forget()
 
@@ -151,33 +151,33 @@ class CallLimit:
         beside them is wrong."""
         if self.limit is not None:
             self.forget()
-            self.limit = self.confirmed = 1
-            self.usual = UsualFirstToken()
+            self.limit = self._confirmed = 1
+            self._usual = UsualFirstToken()
             for call in self.silent:
                 call.cold = True  # whatever they wait for, it is no sample
 
     def forget(self) -> None:
         """Begin anew with the limit."""
-        self.limit = self.confirmed = self.start
-        self.pace = PaceLevels()
-        self.proven: deque[tuple[float, int]] = deque(maxlen=PROVEN_MAX)
+        self.limit = self._confirmed = self._start
+        self._pace = PaceLevels()
+        self._proven: deque[tuple[float, int]] = deque(maxlen=PROVEN_MAX)
         """When calls in time began, and which load they were."""
-        self.step = 1
-        self.hold_s = HOLD_S_MIN
-        self.raise_from_s = -math.inf
-        self.changed_s = -math.inf
-        self.lowered_s = -math.inf
-        self.was_raised = False
-        self.lates = self.slows = self.lone_lates = 0
+        self._step = 1
+        self._hold_s = HOLD_S_MIN
+        self._raise_from_s = -math.inf
+        self._changed_s = -math.inf
+        self._lowered_s = -math.inf
+        self._was_raised = False
+        self._lates = self._slows = self._lone_lates = 0
 
     # ---- What follows for those who wait
 
     def places(self, now_s: float, *, batch: bool = False) -> int | None:
         """Calls that may be under way at once; None: any number."""
-        if self.limit is None or self.confirmed is None:
+        if self.limit is None or self._confirmed is None:
             return self.limit
-        is_mixed = batch and now_s - min(self.interactive_s, self.lowered_s) < MIXED_S
-        return min(self.limit, self.confirmed) if is_mixed else self.limit
+        is_mixed = batch and now_s - min(self._interactive_s, self._lowered_s) < MIXED_S
+        return min(self.limit, self._confirmed) if is_mixed else self.limit
 
     def asks_another(self, now_s: float) -> bool:
         """Whether one of the other workers is to be asked for each call."""
@@ -195,7 +195,7 @@ class CallLimit:
         if is_cold and not self.running:
             self.forget()
         if not batch:
-            self.interactive_s = now_s
+            self._interactive_s = now_s
         self.pass_time(now_s)
         self.running += 1
         call = SeenCall(now_s, self.running, is_cold, foreign)
@@ -207,15 +207,17 @@ class CallLimit:
         so far, 0 where their pace is not the target's."""
         self.pass_time(now_s)
         if now_s - self.heard_s > IDLE_S:
-            self.woke_s, self.waking_took_s = now_s, now_s - sent_s
+            self._woke_s, self._waking_took_s = now_s, now_s - sent_s
         self.heard_s = now_s
         if call.spoke:
             self.review(call, now_s, chunks)
             return
         self.silent.pop(call, None)
         call.spoke = True
-        waited_from_s = max(sent_s, self.woke_s) if call.cold else sent_s
-        self.first_token(call, now_s, now_s - waited_from_s, input_tokens, hindered=self.released_s[-1] > waited_from_s)
+        waited_from_s = max(sent_s, self._woke_s) if call.cold else sent_s
+        self.first_token(
+            call, now_s, now_s - waited_from_s, input_tokens, hindered=self._released_s[-1] > waited_from_s
+        )
         self.look_again_after(call, now_s, chunks)
 
     def end(self, call: SeenCall, now_s: float, outcome: CallOutcome = "ended", *, chunks: int = 0) -> None:
@@ -224,7 +226,7 @@ class CallLimit:
         self.running -= 1
         self.silent.pop(call, None)
         if call.spoke:
-            self.released_s.append(now_s)
+            self._released_s.append(now_s)
             self.review(call, now_s, chunks)
         elif outcome == "overloaded" and call.load > 1:
             self.lower(max(self.proven_since(call.began_s), min(call.load - 1, self.running)), now_s)
@@ -247,23 +249,23 @@ class CallLimit:
 
     def first_token(self, call: SeenCall, now_s: float, waited_s: float, input_tokens: int, *, hindered: bool) -> None:
         """Judge a first token. `hindered`: a call of ours ended while this one waited."""
-        usual_s = self.usual.of(input_tokens)
+        usual_s = self._usual.of(input_tokens)
         if usual_s is not None:
             due_s = LATE_FACTOR * usual_s + SLACK_S
         else:
-            due_s = 0.0 if self.limit is not None else LATE_FACTOR * self.waking_took_s + SLACK_S
+            due_s = 0.0 if self.limit is not None else LATE_FACTOR * self._waking_took_s + SLACK_S
         is_late = waited_s > due_s and (usual_s is not None or hindered)
         is_sample = not call.cold and not hindered
         if is_sample and (not is_late or (call.load == 1 and not self.has_neighbours)):
-            self.usual.add(input_tokens, waited_s)
+            self._usual.add(input_tokens, waited_s)
         if is_late:
             self.note_late(call, now_s, due_s)
         else:
             call.in_time = True
             call.load = self.answered_beside(call)
-            self.lone_lates = 0
-            self.lates = 0
-            self.proven.append((call.began_s, call.load))
+            self._lone_lates = 0
+            self._lates = 0
+            self._proven.append((call.began_s, call.load))
 
     def answered_beside(self, call: SeenCall) -> int:
         """How many calls are known to be answered at once, now that this one has spoken in time: it may have passed
@@ -274,19 +276,19 @@ class CallLimit:
     def note_late(self, call: SeenCall, now_s: float, due_s: float) -> None:
         found = max(call.load, 2) if self.running > 1 else call.load
         if found <= 1:
-            self.lone_lates += 1
-            if self.limit == 1 and self.lone_lates >= LONE_LATES:
+            self._lone_lates += 1
+            if self.limit == 1 and self._lone_lates >= LONE_LATES:
                 self.shared_until_s = now_s + SHARED_S
             return
         if self.limit is None:
-            if now_s - self.released_s[-1] > due_s:
+            if now_s - self._released_s[-1] > due_s:
                 return
-            self.lates += 1
-            if self.lates < EVIDENCE_CALLS:
+            self._lates += 1
+            if self._lates < EVIDENCE_CALLS:
                 return
         answered = self.running - sum(other.began_s < now_s - due_s and not other.foreign for other in self.silent)
-        being_read_s = max(due_s - SLACK_S, LATE_FACTOR * self.waking_took_s if due_s == 0 else 0.0)
-        let_in = sum(released_s >= now_s - being_read_s for released_s in self.released_s)
+        being_read_s = max(due_s - SLACK_S, LATE_FACTOR * self._waking_took_s if due_s == 0 else 0.0)
+        let_in = sum(released_s >= now_s - being_read_s for released_s in self._released_s)
         answered += max(0, let_in - 1)  # one of them let this call in
         self.lower(max(self.proven_since(call.began_s), min(found - 1, answered)), now_s)
 
@@ -296,43 +298,43 @@ class CallLimit:
             return
         flowed_s, new = now_s - call.looked_s, chunks - call.looked_chunks
         if new >= CHUNKS_MIN and flowed_s >= CHUNKS_S_MIN:
-            calls = (self.area - call.looked_area) / flowed_s
-            enough = self.pace.enough(calls, flowed_s / new, now_s, fresh_s=FRESH_S)
+            calls = (self._area - call.looked_area) / flowed_s
+            enough = self._pace.enough(calls, flowed_s / new, now_s, fresh_s=FRESH_S)
             self.look_again_after(call, now_s, chunks)
-            self.slows = self.slows + 1 if enough is not None and enough < self.limit else 0
-            if enough is not None and self.slows >= SLOW_CALLS:
+            self._slows = self._slows + 1 if enough is not None and enough < self.limit else 0
+            if enough is not None and self._slows >= SLOW_CALLS:
                 self.lower(enough, now_s)
-        if self.slows or now_s < self.raise_from_s:
+        if self._slows or now_s < self._raise_from_s:
             return
-        if call.in_time and call.load >= self.limit and call.began_s >= self.changed_s:
+        if call.in_time and call.load >= self.limit and call.began_s >= self._changed_s:
             self.raise_limit(self.limit, now_s)
 
     def raise_limit(self, limit: int, now_s: float) -> None:
-        self.confirmed, self.limit = limit, limit + min(self.step, limit)
-        if self.step > 2:
-            self.hold_s = HOLD_S_MIN  # it grows indeed
-        self.step *= 2
-        self.changed_s, self.was_raised = now_s, True
+        self._confirmed, self.limit = limit, limit + min(self._step, limit)
+        if self._step > 2:
+            self._hold_s = HOLD_S_MIN  # it grows indeed
+        self._step *= 2
+        self._changed_s, self._was_raised = now_s, True
 
     def lower(self, limit: int, now_s: float) -> None:
         limit = max(1, limit)
-        self.slows = self.lates = 0
+        self._slows = self._lates = 0
         if self.limit is not None and limit >= self.limit:
             return
-        if self.was_raised:
-            self.hold_s = min(HOLD_S_MAX, 2 * self.hold_s)
-        self.limit = self.confirmed = limit
-        self.step, self.was_raised = 1, False
-        self.changed_s = self.lowered_s = now_s
-        self.raise_from_s = now_s + self.hold_s
+        if self._was_raised:
+            self._hold_s = min(HOLD_S_MAX, 2 * self._hold_s)
+        self.limit = self._confirmed = limit
+        self._step, self._was_raised = 1, False
+        self._changed_s = self._lowered_s = now_s
+        self._raise_from_s = now_s + self._hold_s
 
     def proven_since(self, moment_s: float) -> int:
         """The largest load of the calls in time that began since then."""
-        return max((load for began_s, load in self.proven if began_s >= moment_s), default=1)
+        return max((load for began_s, load in self._proven if began_s >= moment_s), default=1)
 
     def pass_time(self, now_s: float) -> None:
-        self.area += self.running * (now_s - self.area_s)
-        self.area_s = now_s
+        self._area += self.running * (now_s - self._area_s)
+        self._area_s = now_s
 
     def look_again_after(self, call: SeenCall, now_s: float, chunks: int) -> None:
-        call.looked_s, call.looked_area, call.looked_chunks = now_s, self.area, chunks
+        call.looked_s, call.looked_area, call.looked_chunks = now_s, self._area, chunks

@@ -44,17 +44,17 @@ class Level:
 class PaceLevels:
     """One target's."""
 
-    __slots__ = ("levels",)
+    __slots__ = ("_levels",)
 
     def __init__(self) -> None:
-        self.levels: dict[int, Level] = {}
+        self._levels: dict[int, Level] = {}
 
     def add(self, calls: float, chunk_s: float, now_s: float) -> Level:
         """Note the time per chunk of a call, and how many calls ran at once meanwhile, on average."""
         key = math.floor(math.log(max(1.0, calls)) / math.log(LEVEL_RATIO))
-        known = self.levels.get(key)
+        known = self._levels.get(key)
         if known is None:
-            known = self.levels[key] = Level(calls, chunk_s, now_s)
+            known = self._levels[key] = Level(calls, chunk_s, now_s)
         known.calls += (calls - known.calls) * NEWEST_SHARE
         known.chunk_s += (chunk_s - known.chunk_s) * NEWEST_SHARE
         known.at_s = now_s
@@ -66,7 +66,7 @@ class PaceLevels:
         below = max(
             (
                 level
-                for level in self.levels.values()
+                for level in self._levels.values()
                 if level.calls * RATIO_MIN <= here.calls and now_s - level.at_s <= fresh_s
             ),
             key=lambda level: level.calls,

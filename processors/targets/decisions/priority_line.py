@@ -33,33 +33,33 @@ class Standing(NamedTuple):
 class PriorityLine:
     """Those who wait, in order."""
 
-    __slots__ = ("standings",)
+    __slots__ = ("_standings",)
 
     def __init__(self) -> None:
-        self.standings: list[Standing] = []
+        self._standings: list[Standing] = []
 
     def __len__(self) -> int:
-        return len(self.standings)
+        return len(self._standings)
 
     def join(self, priority: Priority, arrived_s: float, number: int) -> Standing:
         """Stand in line; `number` is nobody else's."""
         standing = Standing(RANKS[priority], arrived_s, number)
-        insort(self.standings, standing)
+        insort(self._standings, standing)
         return standing
 
     def leave(self, standing: Standing) -> bool:
         """Step out, from wherever in line; False: it did not stand there."""
-        at = bisect_left(self.standings, standing)
-        if at == len(self.standings) or self.standings[at] != standing:
+        at = bisect_left(self._standings, standing)
+        if at == len(self._standings) or self._standings[at] != standing:
             return False
-        del self.standings[at]
+        del self._standings[at]
         return True
 
     def before(self, standing: Standing) -> int:
         """How many go first."""
-        return bisect_left(self.standings, standing)
+        return bisect_left(self._standings, standing)
 
     @property
     def first(self) -> Standing | None:
         """Who is next."""
-        return self.standings[0] if self.standings else None
+        return self._standings[0] if self._standings else None

@@ -29,29 +29,29 @@ CLASS_BITS: Final = 2
 class UsualFirstToken:
     """One target's."""
 
-    __slots__ = ("medians_s", "samples_s")
+    __slots__ = ("_medians_s", "_samples_s")
 
     def __init__(self) -> None:
-        self.samples_s: dict[int, deque[float]] = {}
-        self.medians_s: dict[int, float] = {}
+        self._samples_s: dict[int, deque[float]] = {}
+        self._medians_s: dict[int, float] = {}
 
     def add(self, input_tokens: int, first_token_s: float) -> None:
         """Note the first token of a call that had nobody in its way."""
         size = class_of(input_tokens)
-        samples_s = self.samples_s.setdefault(size, deque(maxlen=SAMPLES_MAX))
+        samples_s = self._samples_s.setdefault(size, deque(maxlen=SAMPLES_MAX))
         samples_s.append(first_token_s)
-        self.medians_s[size] = statistics.median_low(samples_s)
+        self._medians_s[size] = statistics.median_low(samples_s)
 
     def of(self, input_tokens: int) -> float | None:
         """The usual time for a prompt of this size, in seconds; None: nothing is known of the target."""
         size = class_of(input_tokens)
-        known = self.medians_s.get(size)
-        if known is not None or not self.medians_s:
+        known = self._medians_s.get(size)
+        if known is not None or not self._medians_s:
             return known
-        nearest = max((other for other in self.medians_s if other < size), default=None)
+        nearest = max((other for other in self._medians_s if other < size), default=None)
         if nearest is None:
-            return self.medians_s[min(self.medians_s)]
-        return self.medians_s[nearest] * float(2 ** (CLASS_BITS * (size - nearest)))
+            return self._medians_s[min(self._medians_s)]
+        return self._medians_s[nearest] * float(2 ** (CLASS_BITS * (size - nearest)))
 
 
 def class_of(input_tokens: int) -> int:

@@ -44,7 +44,7 @@ class ScriptedTopics(SessionTopics):
 
     async def start(self) -> None:
         """No client: everything that would use it is answered here."""
-        self.asker = asyncio.create_task(self.create_what_waits())
+        self._asker = asyncio.create_task(self.create_what_waits())
 
     def create(self, specs: list[TopicSpec]) -> dict[str, KafkaError]:
         """Remember them."""
