@@ -138,7 +138,7 @@ class AccessDesk:
     """Logouts of ours that were not read back yet."""
     untold: dict[UserId, UserLoggedOut] = field(default_factory=dict, init=False)
     """What the other gateways must hear of and have not: users whose tokens this one has seen."""
-    telling: asyncio.Task[None] | None = field(default=None, init=False)
+    _telling: asyncio.Task[None] | None = field(default=None, init=False)
     look_at_s: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -148,7 +148,7 @@ class AccessDesk:
 
     async def close(self) -> None:
         """Tell nobody anything more."""
-        await end_tasks(self.telling)
+        await end_tasks(self._telling)
 
     def admit(self, who: str, rates: RequestRates) -> None:
         """Count one more request of an address or a user. Raises TooOften."""
@@ -260,8 +260,8 @@ class AccessDesk:
 
     def tell(self) -> None:
         """See to it that the other gateways hear what they must."""
-        if self.untold and (self.telling is None or self.telling.done()):
-            self.telling = asyncio.create_task(self.tell_all(), name="access-telling")
+        if self.untold and (self._telling is None or self._telling.done()):
+            self._telling = asyncio.create_task(self.tell_all(), name="access-telling")
 
     async def tell_all(self) -> None:
         while self.untold:

@@ -63,8 +63,8 @@ class Answer:
     def __init__(self, line: AnswerLine, prompt: Prompt, *, cancel_on_exit: bool, unread_chars_max: int) -> None:
         self.line = line
         self.prompt = prompt
-        self.cancel_on_exit = cancel_on_exit
-        self.unread_chars_max = unread_chars_max
+        self._cancel_on_exit = cancel_on_exit
+        self._unread_chars_max = unread_chars_max
         self.fold = AnswerFold(prompt.session, prompt.prompt_id)
         self.unread: list[str] = []
         self.unread_chars = 0
@@ -178,7 +178,7 @@ class Answer:
         """Nobody reads it any more."""
         if self.line.answers.get(self.prompt_id) is self:
             del self.line.answers[self.prompt_id]
-            if self.cancel_on_exit and self.line.fault is None:
+            if self._cancel_on_exit and self.line.fault is None:
                 self.cancel()
         self.unread.clear()
         self.unread_chars = 0
@@ -199,7 +199,7 @@ class Answer:
             self.unread.append(piece)
             self.unread_chars += len(piece)
         self.changed.set()
-        while self.unread_chars > self.unread_chars_max and self.line.fault is None:
+        while self.unread_chars > self._unread_chars_max and self.line.fault is None:
             self.changed.clear()
             await self.changed.wait()
         return self.fold.owns(message)

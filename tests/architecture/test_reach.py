@@ -4,6 +4,9 @@ A hop is a name after the object that a piece of code was given: what it holds i
 own variable. After two of them (`turn.entry.stop`) it would be about the insides of what somebody else holds, and every
 change there would be a change here: the one that holds it is asked instead. Modules and classes are where names live,
 no objects that hold others; Python's own names (`__name__`) are a part of the object that has them.
+
+What an object sets on itself and nobody else looks at is its own affair, and its name says so by an underscore. It is
+found by name: one that is asked for at any object counts as asked for.
 """
 
 from __future__ import annotations
@@ -80,10 +83,40 @@ def break_ins(source: SourceFile) -> Iterator[tuple[str, str]]:
         if not isinstance(node, ast.Attribute) or not is_private(node.attr):
             continue
         holder = node.value
-        own = isinstance(holder, ast.Name) and holder.id in OWN
         inherited = isinstance(holder, ast.Call) and ast.unparse(holder.func) == "super"
-        if not own and not inherited:
+        if not is_own(holder) and not inherited:
             yield f"{source.path}:{node.lineno} touches what is private: {ast.unparse(node)}", node.attr
+
+
+def unasked_state(sources: Iterable[SourceFile], others: Iterable[SourceFile] = ()) -> list[str]:
+    """What objects of `sources` set on themselves under a public name that is asked for nowhere, nor in `others`.
+
+    A base that is not ours may be what asks: exceptions and what is made for a library are left out.
+    """
+    sources = list(sources)
+    nodes = [node for source in (*sources, *others) for node in ast.walk(source.tree)]
+    asked = {node.attr for node in nodes if isinstance(node, ast.Attribute) and not is_own(node.value)}
+    asked |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    ours = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+    return [
+        f"{source.path}:{node.lineno} is read by its own class only: {ast.unparse(node)}"
+        for source in sources
+        for holder in ast.walk(source.tree)
+        if isinstance(holder, ast.ClassDef) and {ast.unparse(base) for base in holder.bases} <= ours
+        for node in ast.walk(holder)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_own(node.value)
+        if not node.attr.startswith("_") and node.attr not in asked | arguments_of(holder)
+    ]
+
+
+def arguments_of(holder: ast.ClassDef) -> set[str]:
+    """The fields of a dataclass that its constructor takes: names that whoever makes one says."""
+    fields = [node for node in holder.body if isinstance(node, ast.AnnAssign)]
+    return {ast.unparse(node.target) for node in fields if node.value is None or "init=False" not in ast.unparse(node)}
+
+
+def is_own(holder: ast.expr) -> bool:
+    return isinstance(holder, ast.Name) and holder.id in OWN
 
 
 def is_private(name: str) -> bool:
@@ -111,6 +144,11 @@ def test_objects_ask_those_they_hold() -> None:
     assert faults_of(product()) == []
 
 
+def test_state_that_nobody_asks_for_is_private() -> None:
+    """What only its own class reads begins with an underscore."""
+    assert unasked_state(product(), [source for source in source_files() if source.package not in PACKAGES]) == []
+
+
 def test_exceptions_are_needed() -> None:
     """What is listed as touched inside others is touched."""
     touched = {source.module: {name for _, name in break_ins(source)} for source in product()}
@@ -131,4 +169,17 @@ def test_rules_see_what_they_are_for() -> None:
         "gateway/far.py:2 reaches too far: self.parts.runner.pool.full",
         "gateway/far.py:3 reaches too far: turn.failed.attempt.run",
         "gateway/far.py:4 touches what is private: turn.log()._fold",
+    ]
+
+
+def test_own_state_is_seen() -> None:
+    """The rule on an example: a name that a neighbour asks for is public, one that only its class reads is not."""
+    holder = (
+        "class Line(Plain):\n    def f(self):\n        self.asked = self.unasked = 1\n        return self.unasked\n"
+        "class Ours(Foreign):\n    def f(self):\n        self.foreign = 1\nclass Plain: pass\n"
+    )
+    neighbour = source_of("gateway/neighbour.py", "def g(line):\n    return line.asked\n")
+
+    assert unasked_state([source_of("gateway/holder.py", holder)], [neighbour]) == [
+        "gateway/holder.py:3 is read by its own class only: self.unasked"
     ]

@@ -71,18 +71,18 @@ class DirectClient:
 
     def __init__(self, path: DirectPath) -> None:
         self.path = path
-        self.exchanges: list[tuple[str, str]] = []
+        self._exchanges: list[tuple[str, str]] = []
 
     async def ask(self, prompt: str) -> ObservedAnswer:
         """See `BenchClient.ask`."""
-        messages = self.path.method.conversation(self.exchanges, prompt)
+        messages = self.path.method.conversation(self._exchanges, prompt)
         body = msgspec.json.encode({"model": self.path.model, "messages": messages, "stream": True})
         answer = ObservedAnswer()
         try:
             await self.read(body, answer)
         except (TimeoutError, aiohttp.ClientError, msgspec.DecodeError) as error:
             answer.fault = f"{type(error).__name__}: {error}"
-        self.exchanges.append((prompt, answer.text))
+        self._exchanges.append((prompt, answer.text))
         return answer
 
     async def read(self, body: bytes, answer: ObservedAnswer) -> None:

@@ -36,7 +36,7 @@ class CpuWatch:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.ticks_per_s = os.sysconf("SC_CLK_TCK")
+        self._ticks_per_s = os.sysconf("SC_CLK_TCK")
         self.started_s = time.perf_counter()
         self.before: dict[str, float] = {}
 
@@ -62,8 +62,8 @@ class CpuWatch:
         for pid in (self.pid, *descendants(self.pid)):
             name = name_of(pid)
             if name:
-                found[name] += busy_ticks(pid) / self.ticks_per_s
-        found[MACHINE] = machine_busy_ticks() / self.ticks_per_s
+                found[name] += busy_ticks(pid) / self._ticks_per_s
+        found[MACHINE] = machine_busy_ticks() / self._ticks_per_s
         return found
 
 
