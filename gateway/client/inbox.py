@@ -36,7 +36,7 @@ class Inbox(Generic[Item]):
         self.fault = self.fault or fault
         self.changed()
 
-    async def take(self) -> Item:
+    async def get(self) -> Item:
         """The next one. Raises what `end` was told. Cancellation: nothing is taken."""
         while not self._items:
             if self.fault is not None:

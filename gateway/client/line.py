@@ -177,7 +177,7 @@ class Line:
 
         Cancellation: nothing is lost.
         """
-        return await self.inbox.take()
+        return await self.inbox.get()
 
     @property
     def fault(self) -> Exception | None:

@@ -150,9 +150,9 @@ class ClientConnection:
     def may_speak(self) -> bool:
         """Whether one more message is within the rates; else the client is closed."""
         now_s = self._services.clock.monotonic_s()
-        refusal = self._bucket.take(1, now_s=now_s)
+        refusal = self._bucket.admit(1, now_s=now_s)
         if isinstance(refusal, Admit) and self.requests is not None:
-            refusal = self._services.sockets.take(self.requests.user, 1, now_s=now_s)
+            refusal = self._services.sockets.admit_messages(self.requests.user, 1, now_s=now_s)
         if isinstance(refusal, Refuse):
             self.close(refusal.code, retry_after_s=refusal.retry_after_s)
             return False

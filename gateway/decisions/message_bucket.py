@@ -39,7 +39,7 @@ class MessageBucket:
         self.available = float(burst)
         self._refilled_at_s = now_s
 
-    def take(self, messages: int, *, now_s: float) -> Admission:
+    def admit(self, messages: int, *, now_s: float) -> Admission:
         """Spend one token per message, or none; a clock that steps back refills nothing."""
         self.refill(now_s)
         if messages > self.available:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.fetching.decisions.resume_cursor import SignedPosition
-from gateway.hubs.decisions.watch_reports import BETWEEN_S, NOT_KNOWN, PUBLISH_S, SessionWatch, WatchReports
+from gateway.hubs.decisions.follower_reports import BETWEEN_S, NOT_KNOWN, PUBLISH_S, FollowerReports, Followers
 from gateway.hubs.session_hub import SessionHub
 from gateway.hubs.session_hubs import SessionHubs
 from infra.clock import Clock
@@ -23,7 +23,7 @@ from producers.errors import ProducerError
 from schemas.identifiers import SessionKey, UserId
 from schemas.prompts import SessionWatched
 
-__all__ = ["ReaderReports", "WatchPublisher"]
+__all__ = ["ReaderReports", "ReportPublisher"]
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ UNDER_WAY_MAX: Final = 1_024
 """Reports without an acknowledgement; what is due beyond that is dropped."""
 
 
-class WatchPublisher(Protocol):
+class ReportPublisher(Protocol):
     """The way to the worker (`producers.prompt_producer.PromptProducer`)."""
 
     async def watched(self, command: SessionWatched, *, deadline_s: float | None = None) -> None:
@@ -39,29 +39,29 @@ class WatchPublisher(Protocol):
 
 
 @dataclass(slots=True)
-class Watched:
+class ReportedSession:
     """One session that is looked at."""
 
     user: UserId
     session: str
-    reports: WatchReports = field(default_factory=WatchReports)
+    reports: FollowerReports = field(default_factory=FollowerReports)
 
 
 class ReaderReports:
     """All of them. `gateway` names this process to the workers."""
 
-    def __init__(self, publisher: WatchPublisher, clock: Clock, *, gateway: str) -> None:
+    def __init__(self, publisher: ReportPublisher, clock: Clock, *, gateway: str) -> None:
         self._publisher = publisher
         self._clock = clock
         self._gateway = gateway
-        self.watched: dict[SessionKey, Watched] = {}
+        self.watched: dict[SessionKey, ReportedSession] = {}
         self._wanted = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
 
     def heed(self, hub: SessionHub) -> None:
         """A turn of the session wants word (said again while one does)."""
         if hub.key not in self.watched:
-            self.watched[hub.key] = Watched(hub.user, hub.session)
+            self.watched[hub.key] = ReportedSession(hub.user, hub.session)
             self._wanted.set()
 
     async def run(self, hubs: SessionHubs) -> None:
@@ -112,7 +112,7 @@ class ReaderReports:
                 yield self.command(watched, word)
         self.watched.clear()
 
-    def command(self, watched: Watched, word: SessionWatch) -> SessionWatched:
+    def command(self, watched: ReportedSession, word: Followers) -> SessionWatched:
         return SessionWatched(
             user=watched.user,
             session=watched.session,
@@ -128,10 +128,10 @@ class ReaderReports:
             log.info("watch_report_dropped", error=error.code)
 
 
-def seen_at(hub: SessionHub, *, read: bool) -> SessionWatch:
+def seen_at(hub: SessionHub, *, read: bool) -> Followers:
     """Who follows the session now; `read`: and how far the fastest of them has been written."""
     if not read or not hub.holders:
-        return SessionWatch(len(hub.holders))
+        return Followers(len(hub.holders))
     positions = (hub.read(holder.written_cursor) for holder in hub.holders)
     offsets = (said.position.offset for said in positions if isinstance(said, SignedPosition))
-    return SessionWatch(len(hub.holders), max(offsets, default=NOT_KNOWN))
+    return Followers(len(hub.holders), max(offsets, default=NOT_KNOWN))

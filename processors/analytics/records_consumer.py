@@ -79,7 +79,7 @@ class RecordsConsumer:
         names = settings.topic_names
         self.topic = names.records
         self._limits = limits or ConsumerLimits()
-        self.watch = AssignmentWatch()
+        self.watch = AssignmentListener()
         self.lost: deque[LostRange] = deque()
         """What was passed over because it can't be read, and nobody has told of yet; at most LOST_MAX."""
         self.consumer: Any = AIOKafkaConsumer(
@@ -211,7 +211,7 @@ class RecordsConsumer:
             return await call
 
 
-class AssignmentWatch(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+class AssignmentListener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     """Counts assignments and remembers what came with the newest."""
 
     def __init__(self) -> None:

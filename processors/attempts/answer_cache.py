@@ -25,7 +25,7 @@ from processors.attempts.decisions.answer_cache_key import answer_key, is_fresh,
 from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, TextChunk, UsageChunk
 from processors.targets.decisions.rate_shares import RateLimits
 from processors.targets.decisions.rate_window import initial_state
-from processors.targets.model_lines import Call
+from processors.targets.model_queues import Call
 from processors.targets.target_states import TargetState
 from schemas.prompts import ChatMessage, PromptSubmitted
 from schemas.session_events import Usage

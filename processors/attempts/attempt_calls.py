@@ -13,10 +13,10 @@ from infra.telemetry.metric_names import WORKER_TURNS_RUNNING
 from infra.telemetry.metrics import Metrics
 from processors.attempts.answer_cache import is_cached
 from processors.attempts.attempt_stream import AttemptStream
-from processors.attempts.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
-from processors.attempts.decisions.gibberish_watch import GibberishLimits
+from processors.attempts.decisions.answer_watchdog import AnswerWatchdog, AnswerWatchdogLimits
+from processors.attempts.decisions.gibberish_watchdog import GibberishLimits
 from processors.attempts.decisions.hedge_delay import FirstTokenTimes, hedge_delay_s, observed, usual_first_token_s
-from processors.attempts.decisions.repetition_watch import RepetitionLimits
+from processors.attempts.decisions.repetition_watchdog import RepetitionLimits
 from processors.attempts.turn_calls import TurnCalls
 from processors.sessions.attempt import Attempt, StreamResult
 from processors.sessions.decisions.continuation import GoOn, StartDecision
@@ -123,7 +123,7 @@ class AttemptCalls:
             writer=lane.log(),
             clock=self.calls.clock,
             recorder=attempt.recorder,
-            watch=watch_of(call.served),
+            watchdog=watchdog_of(call.served),
             from_seq=attempt.from_seq,
             on_limits=lambda seen: pool.headers_seen(call, seen),
             on_heard=heard,
@@ -162,10 +162,10 @@ class AttemptCalls:
         self.first_tokens[name] = observed(self.first_tokens.get(name, ()), first_token_s)
 
 
-def watch_of(served: ServedModel) -> AnswerWatch:
+def watchdog_of(served: ServedModel) -> AnswerWatchdog:
     """What an answer of this model is watched for."""
-    return AnswerWatch(
-        AnswerWatchLimits(
+    return AnswerWatchdog(
+        AnswerWatchdogLimits(
             repetition=RepetitionLimits() if served.watch_repetition else None,
             gibberish=GibberishLimits() if served.watch_gibberish else None,
         )

@@ -21,7 +21,7 @@ from infra.async_waits import end_tasks
 from infra.clock import Clock
 from infra.kafka.cluster_errors import ClusterUnavailable
 from processors.attempts.decisions.answer_text import AnswerText
-from processors.attempts.decisions.answer_watch import AnswerWatch
+from processors.attempts.decisions.answer_watchdog import AnswerWatchdog
 from processors.attempts.token_publisher import TokenPublisher
 from processors.providers.decisions.rate_headers import RateHeaders
 from processors.providers.provider import (
@@ -61,7 +61,7 @@ class AttemptStream:
     writer: SessionWriter
     clock: Clock
     recorder: AttemptRecorder
-    watch: AnswerWatch
+    watchdog: AnswerWatchdog
     from_seq: int = 0
     on_limits: Callable[[RateHeaders], None] = lambda _: None
     """Told what the provider's headers say is left of its limits."""
@@ -201,7 +201,7 @@ class AttemptStream:
     def look_at(self, texts: Sequence[str]) -> None:
         """Raise ProviderBabbled where the answer is not worth reading on."""
         for text in texts:
-            suspicion = self.watch.add(text)
+            suspicion = self.watchdog.add(text)
             if suspicion is not None:
                 raise ProviderBabbled(
                     f"the answer {STRAYED[suspicion.code]} and was stopped after {suspicion.at_chars} characters "

@@ -29,8 +29,8 @@ from processors.turns.attempt_loop import AttemptLoop
 from processors.turns.begin_gate import BeginGate
 from processors.turns.comparisons import Comparisons
 from processors.turns.session_readers import SessionReaders
-from processors.turns.turn_lines import TurnLines
 from processors.turns.turn_recovery import TurnRecovery
+from processors.turns.turn_starter import TurnStarter
 from processors.turns.turn_stops import TurnStops
 from processors.turns.unlogged_endings import UnloggedEndings
 from processors.turns.worker_parts import WorkerParts
@@ -58,9 +58,9 @@ class PartitionOwner:
         self.queue = queue = DeliveryQueue(parts.limits.inbox_bytes_max)
         unlogged = UnloggedEndings(parts=parts, tasks=tasks)
         loop = AttemptLoop(parts=parts, tasks=tasks, gate=gate)
-        self.lines = lines = TurnLines(parts=parts, tasks=tasks, loop=loop, unlogged=unlogged, gate=gate)
-        stops = TurnStops(tasks=tasks, clock=parts.clock, launch=lines.launch)
-        self.comparisons = Comparisons(parts=parts, tasks=tasks, stops=stops, wake=lines.wake)
+        self.starter = starter = TurnStarter(parts=parts, tasks=tasks, loop=loop, unlogged=unlogged, gate=gate)
+        stops = TurnStops(tasks=tasks, clock=parts.clock, launch=starter.launch)
+        self.comparisons = Comparisons(parts=parts, tasks=tasks, stops=stops, wake=starter.wake)
         self.readers = readers = SessionReaders(parts=parts, tasks=tasks, stops=stops, has_heard=queue.has_heard)
         self.sessions = sessions = PartitionSessions(
             journal=journal,
@@ -72,10 +72,10 @@ class PartitionOwner:
             joined=readers.heed,
         )
         self.recovery = recovery = TurnRecovery(
-            parts=parts, tasks=tasks, sessions=sessions, lines=lines, loop=loop, unlogged=unlogged
+            parts=parts, tasks=tasks, sessions=sessions, starter=starter, loop=loop, unlogged=unlogged
         )
         self._repair = JournalRepair(parts=parts, journal=journal)
-        prompts = PromptIntake(parts=parts, lines=lines, stops=stops, recovery=recovery)
+        prompts = PromptIntake(parts=parts, starter=starter, stops=stops, recovery=recovery)
         self.intake = CommandIntake(
             parts=parts,
             tasks=tasks,

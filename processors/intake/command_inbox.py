@@ -60,7 +60,7 @@ class CommandInbox:
     async def work(self) -> None:
         """Take in what is delivered, for as long as the partition is owned."""
         while True:
-            delivery = await self.queue.take()
+            delivery = await self.queue.get()
             window = self.window  # of this generation, even if the partition is shuffled while there is no slot
             hole = window.hole_before(delivery.offset)
             if hole is not None:

@@ -1,4 +1,4 @@
-"""What the consumer of the prompts hands over, and the bounded line in which it waits to be taken in."""
+"""What the consumer of the prompts hands over, and the bounded queue in which it waits to be taken in."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DeliveryQueue:
             self._room.clear()
             await self._room.wait()
 
-    async def take(self) -> Delivery:
+    async def get(self) -> Delivery:
         """The next one, waited for. Cancellation: nothing is taken."""
         while not self.waiting:
             self._arrived.clear()

@@ -1,4 +1,4 @@
-"""Takes one prompt in: decides on it, journals its turns, tells the session, and starts them or puts them in line.
+"""Takes one prompt in: decides on it, journals its turns, tells the session, and starts them or puts them in a lane.
 
 A prompt has one turn, or one for each model that it names. Its first turn's journal entry stands for all of them: it
 is written before the others when the prompt is taken in, and last when it is turned away. So whoever finds it knows
@@ -29,8 +29,8 @@ from processors.sessions.decisions.turn_life import TurnEvent, TurnLife
 from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.session_lane import SessionLane
 from processors.sessions.side_by_side import both, every
-from processors.turns.turn_lines import TurnLines
 from processors.turns.turn_recovery import TurnRecovery
+from processors.turns.turn_starter import TurnStarter
 from processors.turns.turn_stops import TurnStops
 from processors.turns.worker_parts import WorkerParts
 from schemas.errors import InvalidField
@@ -52,7 +52,7 @@ class PromptIntake:
     """Takes prompts in for one partition's owner. Everything is called with the lane's lock."""
 
     parts: WorkerParts
-    lines: TurnLines
+    starter: TurnStarter
     stops: TurnStops
     recovery: TurnRecovery
 
@@ -85,28 +85,28 @@ class PromptIntake:
                 await self.admit(lane, turns)
 
     async def admit(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
-        """Do to the session's open turns what the prompt asks for, then start its own or put them in line."""
+        """Do to the session's open turns what the prompt asks for, then start its own or put them in the lane."""
         prompt = turns[0].prompt
         try:
             check_prompt(prompt, self.parts.prompt_limits())
         except InvalidField as error:
             await self.turn_away(lane, turns, Ending("rejected", TurnError(code=error.code, message=str(error))))
             return
-        match decide_busy(prompt.on_busy, lane.line()):
+        match decide_busy(prompt.on_busy, lane.in_order()):
             case Refuse():
-                await self.turn_away(lane, turns, busy_ending(self.lines.eta_s(lane) or RETRY_BUSY_S))
+                await self.turn_away(lane, turns, busy_ending(self.starter.eta_s(lane) or RETRY_BUSY_S))
                 return
             case Supersede(stop):
                 await self.stops.stop(lane, list(lane.turns), stop)
             case Join():
                 pass
-        started = len(turns) == 1 and await self.lines.start_now(lane, turns[0])
+        started = len(turns) == 1 and await self.starter.start_now(lane, turns[0])
         if not started:
             await self.enqueue(lane, turns)
 
     async def enqueue(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
         """Journal the turns and tell the session of them, all at once; then whoever may start is started."""
-        position, eta_s = lane.position, self.lines.eta_s(lane)
+        position, eta_s = lane.position, self.starter.eta_s(lane)
         now_us = self.parts.clock.now_us()
         queued = [turn.queued(position=position, at_us=now_us, eta_s=eta_s) for turn in turns]
         await both(self.journal(lane, turns), lane.log().append(queued, since_ms=turns[0].since_ms))
@@ -114,7 +114,7 @@ class PromptIntake:
             first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
             turn.note(TurnEvent.LOCATED, first_offset=first_offset)
             lane.join(turn)
-        self.lines.wake(lane)
+        self.starter.wake(lane)
 
     async def journal(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
         first, *others = turns
@@ -189,7 +189,7 @@ class PromptIntake:
 
 def prompts_before(lane: SessionLane, prompt: PromptSubmitted) -> int:
     """How many prompts of the session a new one finds that it has to wait for."""
-    match decide_busy(prompt.on_busy, lane.line()):
+    match decide_busy(prompt.on_busy, lane.in_order()):
         case Join():
             return lane.open_prompts
         case Supersede():  # those that were stopped before and have not ended yet

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from processors.sessions.attempt import FailedCall
-from processors.sessions.decisions.busy_session import LineTurn
+from processors.sessions.decisions.busy_session import LaneTurn
 from processors.sessions.decisions.turn_life import TurnEvent, TurnLife, TurnState, after
 from processors.sessions.reader_brake import ReaderBrake
 from schemas.journal import JournalEntry
@@ -104,9 +104,9 @@ class OpenTurn:
             self.started_s = now_s
         self.note(TurnEvent.PLACED)
 
-    def as_line_turn(self) -> LineTurn:
-        """What the decisions about its session's line need of it."""
-        return LineTurn(self.prompt.prompt_id, self.prompt.on_busy == "parallel", self.life.claimed, self.over)
+    def as_lane_turn(self) -> LaneTurn:
+        """What the decisions about its session's lane need of it."""
+        return LaneTurn(self.prompt.prompt_id, self.prompt.on_busy == "parallel", self.life.claimed, self.over)
 
     def stop_waiting(self) -> None:
         """End the call to the provider, or whatever the turn waits for, if it is under way."""

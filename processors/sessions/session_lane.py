@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from processors.sessions.decisions.busy_session import LineTurn, may_start
+from processors.sessions.decisions.busy_session import LaneTurn, may_start
 from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_writer import SessionWriter
@@ -47,11 +47,11 @@ class SessionLane:
         """When its last command came, on the monotonic clock."""
         self.writer: SessionWriter | None = None
         self.turns: list[OpenTurn] = []
-        """Every open turn, in the order of the line."""
+        """Every open turn, in the order of the lane."""
 
     @property
     def open_turns(self) -> int:
-        """Turns running or in line."""
+        """Turns running or waiting."""
         return len(self.turns)
 
     @property
@@ -61,7 +61,7 @@ class SessionLane:
 
     @property
     def position(self) -> int:
-        """Turns that a new one at the end of the line finds before it; those that are ending don't count."""
+        """Turns that a new one at the end of the lane finds before it; those that are ending don't count."""
         return sum(not turn.over and not turn.entry.cancel_requested for turn in self.turns)
 
     @property
@@ -75,7 +75,7 @@ class SessionLane:
         return not self.turns and not self._claims
 
     def join(self, turn: OpenTurn) -> None:
-        """Put a turn into the line: behind the others of its prompt, else at the end."""
+        """Put a turn into the lane: behind the others of its prompt, else at the end."""
         self.note_lost(turn)
         turn.note(TurnEvent.JOINED)
         prompts = [known.prompt.prompt_id for known in self.turns]
@@ -96,9 +96,9 @@ class SessionLane:
         if turn in self.turns:
             self.turns.remove(turn)
 
-    def line(self) -> list[LineTurn]:
-        """The line as decisions see it."""
-        return [turn.as_line_turn() for turn in self.turns]
+    def in_order(self) -> list[LaneTurn]:
+        """Its turns as decisions see them."""
+        return [turn.as_lane_turn() for turn in self.turns]
 
     def elapsed_s(self, now_s: float) -> list[float | None]:
         """Of each turn that a new one would wait for, how long it has run; None: it has not begun."""
@@ -107,7 +107,7 @@ class SessionLane:
 
     def startable(self, *, prompts_max: int) -> list[OpenTurn]:
         """The turns whose time to start has come."""
-        places = may_start(self.line(), prompts_max=prompts_max)
+        places = may_start(self.in_order(), prompts_max=prompts_max)
         return [self.turns[place] for place in places]
 
     @asynccontextmanager

@@ -9,9 +9,9 @@ import structlog
 
 from infra.kafka.cluster_errors import ClusterUnavailable
 from infra.targets.model_catalogue import Target
-from processors.targets.model_lines import Waiter
+from processors.targets.model_queues import Waiter
 from processors.targets.permit_asks import Ask, PermitAsks
-from processors.targets.permit_grants import PermitGrants, PermitLine
+from processors.targets.permit_grants import PermitGrants, PermitQueue
 from processors.targets.target_states import TargetState, TargetStates
 from processors.writing.word_queue import WordQueue
 from schemas.permits import PermitAsked, PermitCommand, PermitGranted, PermitRefused, PermitReturned
@@ -35,7 +35,7 @@ class PermitDesk:
     def __init__(
         self, send: SendPermit, states: TargetStates, next_number: Callable[[], int], on_change: Callable[[], None]
     ) -> None:
-        """`next_number`: for places in line; `on_change` is called when somebody may be to be served."""
+        """`next_number`: for positions in queues; `on_change` is called when somebody may be to be served."""
         self._send = send
         self._states = states
         self._next_number = next_number
@@ -76,9 +76,9 @@ class PermitDesk:
         """Return a permit, used or not."""
         self.asks.end(ask, tokens_used)
 
-    def lines(self) -> list[PermitLine]:
+    def queues(self) -> list[PermitQueue]:
         """Those who wait elsewhere, by target."""
-        return list(self.grants.lines.values())
+        return list(self.grants.queues.values())
 
     def on_share(self, lost: list[TargetState]) -> None:
         """This worker owns other partitions than before; of `lost` it holds no part any more."""

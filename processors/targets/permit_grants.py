@@ -1,6 +1,6 @@
 """The permits that other workers have asked this one for, because a part of a target's limits is here.
 
-They wait in a line of their own for each target, which the pool serves beside those of its models, in one order; what
+They wait in a queue of their own for each target, which the pool serves beside those of its models, in one order; what
 is granted takes a place and is charged as a call of our own. Nothing of this is kept anywhere else: after a move of the
 part the next holder hears of the permits from those who hold them.
 """
@@ -14,14 +14,14 @@ from typing import Final
 from infra.clock import Clock
 from processors.targets.decisions.call_limit import SeenCall
 from processors.targets.decisions.permit_rules import LEASE_S, PermitPhase, on_asked
-from processors.targets.decisions.priority_line import PriorityLine, Standing
+from processors.targets.decisions.priority_queue import PriorityQueue, Standing
 from processors.targets.decisions.rate_window import Charge, settle
 from processors.targets.permit_asks import CarryPermit
 from processors.targets.target_states import TargetState
 from schemas.permits import PermitAsked, PermitGranted, PermitRefused, PermitReturned
 from schemas.prompts import Priority
 
-__all__ = ["ForeignCall", "PermitGrants", "PermitLine"]
+__all__ = ["ForeignCall", "PermitGrants", "PermitQueue"]
 
 SEEN_S: Final = 600.0
 """How long a worker that asks for nothing is remembered: longer than one that asks goes without asking (`SHARED_S`)."""
@@ -54,10 +54,10 @@ class ForeignCall:
 
 
 @dataclass(slots=True, eq=False)
-class PermitLine:
+class PermitQueue:
     """Those who wait elsewhere for one target."""
 
-    order: PriorityLine = field(default_factory=PriorityLine)
+    order: PriorityQueue = field(default_factory=PriorityQueue)
     calls: dict[Standing, ForeignCall] = field(default_factory=dict)
 
     def leave(self, call: ForeignCall) -> None:
@@ -79,12 +79,12 @@ class PermitGrants:
         self._carry = carry
         self._clock = clock
         self.calls: dict[str, ForeignCall] = {}
-        self.lines: dict[str, PermitLine] = {}
+        self.queues: dict[str, PermitQueue] = {}
         self._seen: dict[tuple[str, str], float] = {}
         """When each worker was last given a permit, by target and worker; forgotten after SEEN_S."""
 
     def on_asked(self, asked: PermitAsked, state: TargetState, partition: int, number: int) -> ForeignCall:
-        """Take an ask in that came on a partition of ours. `number`: for its place in line."""
+        """Take an ask in that came on a partition of ours. `number`: for its position in the queue."""
         known = self.calls.get(asked.permit)
         act = on_asked(known.phase if known else None, held=asked.held)
         now_s = self._clock.monotonic_s()
@@ -95,10 +95,10 @@ class PermitGrants:
         call.until_s = now_s + LEASE_S
         call.reply_partition = asked.reply_partition
         match act:
-            case "stand_in_line":
-                line = self.lines.setdefault(asked.target, PermitLine())
-                call.standing = line.order.join(asked.priority, now_s - asked.waited_s, number)
-                line.calls[call.standing] = call
+            case "queue":
+                queue = self.queues.setdefault(asked.target, PermitQueue())
+                call.standing = queue.order.join(asked.priority, now_s - asked.waited_s, number)
+                queue.calls[call.standing] = call
             case "grant_again":
                 self.tell_granted(call)
             case "adopt":
@@ -109,7 +109,7 @@ class PermitGrants:
         return call
 
     def grant(self, call: ForeignCall, charges: tuple[Charge, ...]) -> None:
-        """Let the first in line through: it was charged, and takes a place from now on."""
+        """Let the first in the queue through: it was charged, and takes a place from now on."""
         self.step_out(call)
         call.charges = charges
         self.place(call)
@@ -135,7 +135,7 @@ class PermitGrants:
         self._carry(call.reply_partition, refused)
 
     def on_returned(self, returned: PermitReturned) -> bool:
-        """The call has ended or is not wanted any more; True where a place came back or the line moved."""
+        """The call has ended or is not wanted any more; True where a place came back or the queue moved."""
         call = self.calls.get(returned.permit)
         if call is None:
             return False
@@ -189,11 +189,11 @@ class PermitGrants:
         )
 
     def step_out(self, call: ForeignCall) -> None:
-        line = self.lines.get(call.target)
-        if line is not None:
-            line.leave(call)
-            if not line.calls:
-                del self.lines[call.target]
+        queue = self.queues.get(call.target)
+        if queue is not None:
+            queue.leave(call)
+            if not queue.calls:
+                del self.queues[call.target]
 
     def tell_granted(self, call: ForeignCall) -> None:
         granted = PermitGranted(permit=call.permit, target=call.target, holder=call.holder)

@@ -1,12 +1,12 @@
-"""Gives the places at this worker's targets to those who are first in line for them.
+"""Gives the places at this worker's targets to those who are first in the queue for them.
 
-Each model has a line of its own, and so has each target that other workers need our permit for; `dispatch` goes through
-the first of every line, the earliest first, until none can be served. Nobody wakes up to look for itself, so the end of
-a call costs as much as there are lines, however many stand in them.
+Each model has a queue of its own, and so has each target that other workers need our permit for; `dispatch` goes
+through the first of every queue, the earliest first, until none can be served. Nobody wakes up to look for itself, so
+the end of a call costs as much as there are queues, however many stand in them.
 
-A place is a call at a target and a call of this worker: `calls_max` bounds what runs here at once, and holds the lines
+A place is a call at a target and a call of this worker: `calls_max` bounds what runs here at once, and holds the queues
 of all models up alike. Who is held up keeps what it waits for free of those who came later. The decisions are pure
-(`decisions/provider_router.py`, `priority_line.py`, `rate_window.py`, `permit_rules.py`).
+(`decisions/provider_router.py`, `priority_queue.py`, `rate_window.py`, `permit_rules.py`).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from processors.targets.decisions.provider_router import (
     waited_for,
 )
 from processors.targets.decisions.rate_window import Charge, NeverFits, RetryAt
-from processors.targets.model_lines import Call, ModelLine, NoTarget, Waiter
+from processors.targets.model_queues import Call, ModelQueue, NoTarget, Waiter
 from processors.targets.permit_asks import Ask
 from processors.targets.permit_desk import PermitDesk, SendPermit
-from processors.targets.permit_grants import PermitLine
+from processors.targets.permit_grants import PermitQueue
 from processors.targets.target_states import FindTarget, TargetState, TargetStates
 
 __all__ = ["CALLS_MAX", "TIMER_S_MIN", "PlaceDispatch"]
@@ -52,7 +52,7 @@ REFUSED_FOR_GOOD_S: Final = 60.0
 
 
 class PlaceDispatch:
-    """The lines, and what they stand for."""
+    """The queues, and what they stand for."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class PlaceDispatch:
         if send_permit is not None:
             self.desk = PermitDesk(send_permit, self.targets, self.next_number, self.dispatch)
         self.targets.asks_permits = self.desk is not None
-        self.lines: dict[str, ModelLine] = {}
+        self.queues: dict[str, ModelQueue] = {}
         self.calls = 0
         """Calls reserved and not finished."""
         self._arrivals = 0
@@ -88,109 +88,109 @@ class PlaceDispatch:
         """Whether as many calls run here as may."""
         return self.calls >= self.calls_max
 
-    def line_of(self, served: ServedModel) -> ModelLine:
-        return self.lines.setdefault(served.name, ModelLine())
+    def queue_of(self, served: ServedModel) -> ModelQueue:
+        return self.queues.setdefault(served.name, ModelQueue())
 
     def next_number(self) -> int:
         self._arrivals += 1
         return self._arrivals
 
     def dispatch(self) -> None:
-        """Give every place that is free to whoever is first in line for it."""
+        """Give every place that is free to whoever is first in the queue for it."""
         if self.desk is not None:
             self.desk.tidy()
         look_at_s = math.inf
-        foreign = self.desk.lines() if self.desk is not None else []
-        lines: list[ModelLine | PermitLine] = [*self.lines.values(), *foreign]
-        heads = [(line.order.first, line) for line in lines if line.order.first is not None]
+        foreign = self.desk.queues() if self.desk is not None else []
+        queues: list[ModelQueue | PermitQueue] = [*self.queues.values(), *foreign]
+        heads = [(queue.order.first, queue) for queue in queues if queue.order.first is not None]
         heapify(heads)
         kept: set[str] = set()
         while heads:
-            _, line = heappop(heads)
-            at_s = self.serve_own(line, kept) if isinstance(line, ModelLine) else self.serve_foreign(line, kept)
+            _, queue = heappop(heads)
+            at_s = self.serve_own(queue, kept) if isinstance(queue, ModelQueue) else self.serve_foreign(queue, kept)
             if at_s is not None:
                 look_at_s = min(look_at_s, at_s)
-            elif line.order.first is not None:
-                heappush(heads, (line.order.first, line))
+            elif queue.order.first is not None:
+                heappush(heads, (queue.order.first, queue))
         self.set_timer(min(look_at_s, self.desk.due_at_s if self.desk is not None else math.inf))
 
-    def serve_own(self, line: ModelLine, kept: set[str]) -> float | None:
-        """Serve the first of a model's line. None: it has its outcome; else when it is worth looking again."""
-        waiter = line.first
+    def serve_own(self, queue: ModelQueue, kept: set[str]) -> float | None:
+        """Serve the first of a model's queue. None: it has its outcome; else when it is worth looking again."""
+        waiter = queue.first
         if waiter is None:
             return math.inf
-        if line.asking is not None and line.asking is not waiter:
-            self.withdraw(line, line.asking)  # overtaken by a better class
+        if queue.asking is not None and queue.asking is not waiter:
+            self.withdraw(queue, queue.asking)  # overtaken by a better class
         if self.full:
-            self.withdraw(line, waiter)
-            return self.held_up(line, waiter, math.inf, "worker_busy")
+            self.withdraw(queue, waiter)
+            return self.held_up(queue, waiter, math.inf, "worker_busy")
         match self.chosen(
             waiter.served, waiter.needs, tokens=waiter.tokens, tried=waiter.tried, waiter=waiter, kept=kept
         ):
             case UseTarget(name, reason):
-                self.serve(line, waiter, self.taken(waiter, name, reason))
+                self.serve(queue, waiter, self.taken(waiter, name, reason))
                 return None
             case GiveUp(reason):
-                self.serve(line, waiter, NoTarget(reason))
+                self.serve(queue, waiter, NoTarget(reason))
                 return None
             case AskPermit(name, patient):
-                return self.asked(line, waiter, name, kept, patient=patient)
+                return self.asked(queue, waiter, name, kept, patient=patient)
             case WaitUntil(at_s, reason):
-                self.withdraw(line, waiter)
+                self.withdraw(queue, waiter)
                 waiter.patience = waiter.patience.at(self._clock.monotonic_s())
                 if at_s > waiter.patience.deadline_s:
-                    self.serve(line, waiter, NoTarget(reason))
+                    self.serve(queue, waiter, NoTarget(reason))
                     return None
                 kept |= self.waited_for(waiter, kept)
-                return self.held_up(line, waiter, at_s, reason)
+                return self.held_up(queue, waiter, at_s, reason)
 
-    def serve(self, line: ModelLine, waiter: Waiter, outcome: Call | NoTarget) -> None:
+    def serve(self, queue: ModelQueue, waiter: Waiter, outcome: Call | NoTarget) -> None:
         waiter.outcome = outcome
         waiter.stirred.set()
-        line.leave(waiter)
-        self.withdraw(line, waiter)
+        queue.leave(waiter)
+        self.withdraw(queue, waiter)
 
-    def held_up(self, line: ModelLine, waiter: Waiter, at_s: float, reason: str) -> float:
-        line.reason = reason
-        waiter.patience = waiter.patience.waiting(self._clock.monotonic_s(), in_line=reason != "breaker_open")
-        line.not_before_s = at_s if reason == "rate_limited" else -math.inf
+    def held_up(self, queue: ModelQueue, waiter: Waiter, at_s: float, reason: str) -> float:
+        queue.reason = reason
+        waiter.patience = waiter.patience.waiting(self._clock.monotonic_s(), is_queued=reason != "breaker_open")
+        queue.not_before_s = at_s if reason == "rate_limited" else -math.inf
         if not waiter.was_next:
             waiter.was_next = True
             waiter.stirred.set()
         return at_s
 
-    def asked(self, line: ModelLine, waiter: Waiter, name: str, kept: set[str], *, patient: bool) -> float | None:
+    def asked(self, queue: ModelQueue, waiter: Waiter, name: str, kept: set[str], *, patient: bool) -> float | None:
         """See to it that the holder of a target's limits is asked; where it does not answer in time, go elsewhere."""
         now_s, ask = self._clock.monotonic_s(), waiter.ask
         if self.desk is None or not waiter.may_ask:
-            return self.held_up(line, waiter, math.inf, "no_permit")
+            return self.held_up(queue, waiter, math.inf, "no_permit")
         if ask is not None and (ask.target != name or ask.phase == "over"):
-            self.withdraw(line, waiter)
+            self.withdraw(queue, waiter)
             ask = None
         if ask is None:
             target = target_named(waiter.served, name)
             ask = waiter.ask = self.desk.ask(target, waiter, patient=patient)
-            line.asking = waiter
+            queue.asking = waiter
         if patient:
-            return self.held_up(line, waiter, math.inf, "no_permit")
+            return self.held_up(queue, waiter, math.inf, "no_permit")
         answer_by_s = ask.asked_at_s + ANSWER_S
         if now_s < answer_by_s:
-            return self.held_up(line, waiter, answer_by_s, "no_permit")
+            return self.held_up(queue, waiter, answer_by_s, "no_permit")
         self.targets.by_name[name].refused_until_s = now_s + UNANSWERED_PAUSE_S
-        self.withdraw(line, waiter)
-        return self.serve_own(line, kept)
+        self.withdraw(queue, waiter)
+        return self.serve_own(queue, kept)
 
-    def withdraw(self, line: ModelLine, waiter: Waiter) -> None:
+    def withdraw(self, queue: ModelQueue, waiter: Waiter) -> None:
         """Give back what the waiter has asked another worker for."""
         if waiter.ask is not None and self.desk is not None:
             self.desk.end(waiter.ask)
         waiter.ask = None
-        if line.asking is waiter:
-            line.asking = None
+        if queue.asking is waiter:
+            queue.asking = None
 
-    def serve_foreign(self, line: PermitLine, kept: set[str]) -> float | None:
+    def serve_foreign(self, queue: PermitQueue, kept: set[str]) -> float | None:
         """Serve the first of those who wait elsewhere for a target, as `serve_own`."""
-        call = line.first
+        call = queue.first
         if call is None or self.desk is None:
             return math.inf
         state, now_s = call.state, self._clock.monotonic_s()

@@ -1,8 +1,8 @@
 """The places at this worker's targets: reserved before a call begins, given back when it has ended.
 
 A call is reserved before it begins and finished, whatever became of it, by `finish`: limits are charged before and
-settled after, breakers hear how it went, and what came free is given at once to whoever is first in line for it
-(`processors.targets.place_dispatch`). Whoever waits is told its place in line as it moves.
+settled after, breakers hear how it went, and what came free is given at once to whoever is first in the queue for it
+(`processors.targets.place_dispatch`). Whoever waits is told its position in the queue as it moves.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from processors.providers.provider import ProviderError, ProviderOverloaded, Pro
 from processors.targets.decisions.circuit_breaker import BreakerEvent, after
 from processors.targets.decisions.patience import Patience
 from processors.targets.decisions.provider_router import CallNeeds, GiveUp
+from processors.targets.decisions.queue_wait import (
+    TELL_EVERY_S,
+    QueuePosition,
+    Told,
+    pace_of,
+    position_in_queue,
+    worth_telling,
+)
 from processors.targets.decisions.rate_shares import held_share
 from processors.targets.decisions.rate_window import Charge, RateState, headers_seen, settle
 from processors.targets.decisions.retry_policy import BLAMELESS_CODES, may_fail_over
-from processors.targets.decisions.waiting_line import (
-    TELL_EVERY_S,
-    LinePlace,
-    Told,
-    pace_of,
-    place_in_line,
-    worth_telling,
-)
-from processors.targets.model_lines import Call, ModelLine, NoTarget, Waiter
+from processors.targets.model_queues import Call, ModelQueue, NoTarget, Waiter
 from processors.targets.place_dispatch import CALLS_MAX, TIMER_S_MIN, PlaceDispatch
 from processors.targets.target_states import limits_of
 from schemas.permits import CallOutcome
@@ -41,7 +41,7 @@ __all__ = ["CALLS_MAX", "Call", "NoTarget", "OnWait", "TargetPool"]
 log = structlog.get_logger(__name__)
 
 OnWait = Callable[[int, float | None], Awaitable[None]]
-"""Told the position in line (0: next) and the expected wait in seconds, where it is known."""
+"""Told the position in the queue (0: next) and the expected wait in seconds, where it is known."""
 
 
 class TargetPool(PlaceDispatch):
@@ -80,9 +80,9 @@ class TargetPool(PlaceDispatch):
         on_wait: OnWait,
         priority: Priority = "interactive",
     ) -> Call:
-        """Reserve a call, waiting in line for it. Its `patience` is what the wait has left of it. Raises NoTarget.
+        """Reserve a call, waiting in the queue for it. Its `patience` is what the wait has left of it. Raises NoTarget.
 
-        Cancellation: leaves the line; nothing stays reserved.
+        Cancellation: leaves the queue; nothing stays reserved.
         """
         hopeless = self.chosen(served, needs, tokens=tokens, tried=tried)
         if isinstance(hopeless, GiveUp):
@@ -90,7 +90,7 @@ class TargetPool(PlaceDispatch):
         waiter = self.joined(served, needs, tokens, tried, priority=priority, patience=patience)
         try:
             call = await self.waited(waiter, on_wait)
-            call.patience = waiter.patience.waiting(self._clock.monotonic_s(), in_line=False)
+            call.patience = waiter.patience.waiting(self._clock.monotonic_s(), is_queued=False)
             return call
         except BaseException:  # a cancel too: it may come when the place is given and not taken yet
             if isinstance(waiter.outcome, Call):
@@ -147,7 +147,7 @@ class TargetPool(PlaceDispatch):
         else:
             state.tokens = settle(state.tokens, call.charges[1], tokens_used, now_s)
         if spoke:
-            self.line_of(call.served).durations_s.append(now_s - call.started_s)
+            self.queue_of(call.served).durations_s.append(now_s - call.started_s)
         event = verdict(call, error, spoke=spoke)
         if event is not None:
             before, breaker = state.breaker, after(state.breaker, event, now_s)
@@ -191,22 +191,22 @@ class TargetPool(PlaceDispatch):
         patience: Patience,
         may_ask: bool = True,
     ) -> Waiter:
-        """Stand in line, and be served at once where that can be."""
-        line = self.line_of(served)
+        """Join the queue, and be served at once where that can be."""
+        queue = self.queue_of(served)
         now_s = self._clock.monotonic_s()
-        patience = patience.waiting(now_s, in_line=True)
+        patience = patience.waiting(now_s, is_queued=True)
         waiter = Waiter(served, needs, tokens, tried, priority, now_s, patience, may_ask)
-        line.join(waiter, self.next_number())
-        if line.first is waiter:
+        queue.join(waiter, self.next_number())
+        if queue.first is waiter:
             self.dispatch()
         return waiter
 
     def step_out(self, waiter: Waiter) -> None:
-        """Leave the line, if it still stands there; whoever is behind may be served now."""
-        line = self.line_of(waiter.served)
-        was_first = line.first is waiter
-        line.leave(waiter)
-        self.withdraw(line, waiter)
+        """Leave the queue, if it still stands there; whoever is behind may be served now."""
+        queue = self.queue_of(waiter.served)
+        was_first = queue.first is waiter
+        queue.leave(waiter)
+        self.withdraw(queue, waiter)
         if was_first:
             self.dispatch()
 
@@ -215,16 +215,16 @@ class TargetPool(PlaceDispatch):
 
         Its place is told as it moves; the last thing told, if anything, is that it is the next one.
         """
-        line = self.line_of(waiter.served)
+        queue = self.queue_of(waiter.served)
         told: Told | None = None
         while waiter.outcome is None:
             waiter.stirred.clear()
             now_s = self._clock.monotonic_s()
             waiter.patience = waiter.patience.at(now_s)
             if waiter.patience.over:
-                raise NoTarget(line.reason)
-            if worth_telling(told, line.before(waiter), now_s):
-                place = self.place_of(line, waiter)
+                raise NoTarget(queue.reason)
+            if worth_telling(told, queue.before(waiter), now_s):
+                place = self.place_of(queue, waiter)
                 told = Told(place.position, now_s, was_next=place.position == 0 or (told is not None and told.was_next))
                 await on_wait(place.position, place.eta_s)
             else:
@@ -236,14 +236,14 @@ class TargetPool(PlaceDispatch):
             await on_wait(0, 0.0)
         return waiter.outcome
 
-    def place_of(self, line: ModelLine, waiter: Waiter) -> LinePlace:
+    def place_of(self, queue: ModelQueue, waiter: Waiter) -> QueuePosition:
         limits = [self.targets.usable_limits(target) for target in waiter.served.targets]
         pace = pace_of(limits, waiter.tokens, calls_max=self.calls_max)
-        return place_in_line(
-            line.before(waiter),
+        return position_in_queue(
+            queue.before(waiter),
             pace.capacity,
-            line.durations_s,
-            not_before_s=line.not_before_s - self._clock.monotonic_s(),
+            queue.durations_s,
+            not_before_s=queue.not_before_s - self._clock.monotonic_s(),
             spacing_s=pace.spacing_s,
         )
 

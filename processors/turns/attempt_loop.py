@@ -146,7 +146,7 @@ class AttemptLoop:
         waiting = TurnWaiting(turn=turn.turn, position=position, eta_s=eta_s, at_us=self.parts.clock.now_us())
         try:
             await lane.log().append([waiting], since_ms=turn.since_ms, certain=False)
-        except ClusterUnavailable as error:  # for information only: not worth the turn's place in line
+        except ClusterUnavailable as error:  # for information only: not worth the turn's place in the queue
             log.warning("place_not_told", turn=turn.turn, reason=str(error))
 
     async def failed(self, lane: SessionLane, turn: OpenTurn, error: Exception) -> bool:
@@ -163,7 +163,7 @@ class AttemptLoop:
         """As `give_up`, however often the cluster fails meanwhile; what else fails is left to the next owner."""
         try:
             await self.tasks.until_done("give_up", lambda: self.give_up(lane, turn, code=code, message=message))
-        except Exception as error:  # one turn's fault must not close its session's line
+        except Exception as error:  # one turn's fault must not close its session's lane
             log.error("turn_not_given_up", turn=turn.turn, exc_info=error)
 
     async def give_up(self, lane: SessionLane, turn: OpenTurn, *, code: str, message: str) -> None:

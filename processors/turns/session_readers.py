@@ -37,7 +37,7 @@ HEARING_S: Final = 3.0
 
 
 @dataclass(slots=True)
-class WatchedSession:
+class FollowedSession:
     """A session with open turns that ask who follows it."""
 
     lane: SessionLane
@@ -57,19 +57,19 @@ class SessionReaders:
     stops: TurnStops
     has_heard: Callable[[int], bool]
     """Whether every command before an offset of the partition has been taken in."""
-    sessions: dict[SessionKey, WatchedSession] = field(default_factory=dict, init=False)
+    sessions: dict[SessionKey, FollowedSession] = field(default_factory=dict, init=False)
     looking: asyncio.Task[None] | None = field(default=None, init=False)
     _end_before: int | None = field(default=None, init=False)
     """Where the partition ended a look ago; None: it was not looked."""
 
     def heed(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """A turn has joined the session's line."""
+        """A turn has joined the session's lane."""
         prompt = turn.prompt
         if prompt.on_leave != "cancel" and prompt.pace != "reader":
             return
         session = self.sessions.get(lane.key)
         if session is None or session.lane is not lane:
-            session = self.sessions[lane.key] = WatchedSession(lane)
+            session = self.sessions[lane.key] = FollowedSession(lane)
         session.since_s.setdefault(turn, self.parts.clock.monotonic_s())
         if prompt.pace == "reader" and turn.brake is None:
             limits = PaceLimits(self.parts.limits.reader_behind_bytes_max)
@@ -132,7 +132,7 @@ class SessionReaders:
         slow = self.parts.clock.monotonic_s() - begun_s > HEARING_S
         return not slow and before is not None and self.has_heard(before)
 
-    def left_turns(self, session: WatchedSession) -> list[OpenTurn]:
+    def left_turns(self, session: FollowedSession) -> list[OpenTurn]:
         """The turns that have been left and are not stopped yet."""
         now_s, grace_s = self.parts.clock.monotonic_s(), self.parts.limits.leave_grace_s
         return [
@@ -144,7 +144,7 @@ class SessionReaders:
             and isinstance(session.presence.decide(since_s=since_s, grace_s=grace_s, now_s=now_s), Left)
         ]
 
-    async def leave(self, session: WatchedSession) -> None:
+    async def leave(self, session: FollowedSession) -> None:
         """Stop what has been left, unless somebody came back meanwhile.
 
         Cancellation: a turn may be journalled as left; the next owner ends it.
@@ -155,7 +155,7 @@ class SessionReaders:
         finally:
             session.leaving = False
 
-    async def stop_left(self, session: WatchedSession) -> None:
+    async def stop_left(self, session: FollowedSession) -> None:
         turns = self.left_turns(session)
         log.info("turns_left", session=session.lane.key, turns=len(turns))
         await self.parts.logs.open(session.lane)

@@ -21,7 +21,7 @@ from processors.sessions.partition_sessions import PartitionSessions
 from processors.sessions.partition_tasks import PartitionTasks
 from processors.sessions.session_lane import SessionLane
 from processors.turns.attempt_loop import AttemptLoop
-from processors.turns.turn_lines import TurnLines
+from processors.turns.turn_starter import TurnStarter
 from processors.turns.unlogged_endings import UnloggedEndings
 from processors.turns.worker_parts import WorkerParts
 from schemas.journal import JournalEntry
@@ -42,13 +42,13 @@ class TurnRecovery:
     parts: WorkerParts
     tasks: PartitionTasks
     sessions: PartitionSessions
-    lines: TurnLines
+    starter: TurnStarter
     loop: AttemptLoop
     unlogged: UnloggedEndings
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SESSIONS_SIDE_BY_SIDE_MAX), init=False)
 
     async def recover_all(self) -> None:
-        """Put every open turn in line, or end it; sessions side by side, turns of one in order."""
+        """Put every open turn in its lane, or end it; sessions side by side, turns of one in order."""
         entries = sorted(self.sessions.journal.open_entries(), key=lambda entry: entry.accepted_at_us)
         sessions: dict[tuple[str, str], list[JournalEntry]] = {}
         for entry in entries:
@@ -142,7 +142,7 @@ class TurnRecovery:
             case Expire():
                 await self.expire(lane, turn)
             case Watch():
-                self.lines.watch(lane, turn)
+                self.starter.watch(lane, turn)
             case GiveUp(crashes):
                 await self.queue_if_new(lane, turn, known=folded is not None)
                 message = f"its worker died {crashes} times, the last time with nothing but this prompt"
@@ -150,10 +150,10 @@ class TurnRecovery:
             case Resume(queued, crashes, cause):
                 await self.queue_if_new(lane, turn, known=queued)
                 turn.note(TurnEvent.RESUMED, cause=cause, crashes=crashes)
-                self.put_in_line(lane, turn)
+                self.put_in_lane(lane, turn)
 
     async def take_up(self, lane: SessionLane, entry: JournalEntry) -> None:
-        """Put a turn in line that the journal knows and nobody is at work on: its taking-in broke off in between.
+        """Put a turn in its lane that the journal knows and nobody is at work on: its taking-in broke off in between.
 
         To be called with the lane's lock. Raises AppendFailed, LogError, RunVoided.
         """
@@ -169,11 +169,11 @@ class TurnRecovery:
         await self.queue_if_new(lane, turn, known=folded is not None)
         if folded is not None and folded.attempt:
             turn.note(TurnEvent.TAKEN_UP, cause="append_lost")
-        self.put_in_line(lane, turn)
+        self.put_in_lane(lane, turn)
 
-    def put_in_line(self, lane: SessionLane, turn: OpenTurn) -> None:
+    def put_in_lane(self, lane: SessionLane, turn: OpenTurn) -> None:
         lane.join(turn)
-        self.lines.wake(lane)
+        self.starter.wake(lane)
 
     async def expire(self, lane: SessionLane, turn: OpenTurn) -> None:
         queued = turn.queued(position=0, at_us=self.parts.clock.now_us())

@@ -60,7 +60,7 @@ class TurnStops:
         prompts = {turn.prompt.prompt_id: turn for turn in turns if turn.prompt.models}
         found: list[OpenTurn] = []
         for turn in (turn for turn in prompts.values() if turn.prompt.compare == "merge"):
-            async with lane.settling:  # a merge that is just being queued is found in the line
+            async with lane.settling:  # a merge that is just being queued is found in the lane
                 entry = merge_entry(turn, self.clock.now_us())
                 merging = lane.find(entry.turn)
                 if merging is not None:

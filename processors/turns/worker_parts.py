@@ -17,7 +17,7 @@ from processors.sessions.decisions.recovery import LEASE_US
 from processors.sessions.session_logs import SessionLogs
 from processors.targets.target_pool import TargetPool
 from processors.turns.answer_scorer import AnswerScorer
-from processors.turns.suspect_line import SuspectLine
+from processors.turns.suspect_queue import SuspectQueue
 from processors.writing.activity_teller import ActivityTeller
 from processors.writing.dead_letter_writer import DeadLetterWriter
 from processors.writing.log_appender import LogAppender
@@ -73,7 +73,7 @@ class WorkerParts:
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
-    suspects: SuspectLine = field(default_factory=SuspectLine)
+    suspects: SuspectQueue = field(default_factory=SuspectQueue)
     scorer: AnswerScorer = field(default_factory=AnswerScorer)
     """Chooses among the answers of a comparison with `best`."""
     broken: asyncio.Event = field(default_factory=asyncio.Event)

@@ -16,7 +16,7 @@ def test_deadline_moves_by_the_time_in_line(left_s: int, room_s: int, spans: lis
     patience = Patience(deadline_s=left_s, latest_s=left_s + room_s, looked_s=0.0)
     now_s, in_line_s = 0, 0
     for in_line, span_s in spans:
-        patience = patience.waiting(now_s, in_line=in_line)
+        patience = patience.waiting(now_s, is_queued=in_line)
         now_s += span_s
         in_line_s += span_s if in_line else 0
         before_s = patience.deadline_s

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from infra.targets.model_catalogue import ServedModel
 from processors.providers.provider import ProviderError, ProviderOverloaded, ProviderTimedOut
 from processors.targets.decisions.permit_rules import LEASE_S
-from processors.targets.decisions.priority_line import PriorityLine, Standing
+from processors.targets.decisions.priority_queue import PriorityQueue, Standing
 from processors.targets.decisions.rate_window import WINDOW_S
 from processors.targets.target_pool import NoTarget
 from schemas.prompts import Priority
@@ -83,7 +83,7 @@ class Scene:
         return max(self.bus.under_way, placed) + len(granted | in_use)
 
     async def nothing_is_left(self) -> None:
-        """Once leases are over, every place is free, every line empty and every permit forgotten."""
+        """Once leases are over, every place is free, every queue empty and every permit forgotten."""
         await asyncio.sleep(2 * LEASE_S)
         for worker in self.bus.workers:
             worker.pool.dispatch()
@@ -91,8 +91,8 @@ class Scene:
             assert worker.pool.calls == 0
             assert worker.desk.asks.open == {}
             assert worker.desk.grants.calls == {}
-            assert worker.desk.grants.lines == {}
-            assert all(len(line.order) == len(line.waiters) == 0 for line in worker.pool.lines.values())
+            assert worker.desk.grants.queues == {}
+            assert all(len(queue.order) == len(queue.waiters) == 0 for queue in worker.pool.queues.values())
             assert all(state.in_flight == 0 for state in worker.pool.states.values())
 
 
@@ -324,8 +324,8 @@ def test_order(arrivals: list[tuple[float, Priority]]) -> None:
 
         def came_at_once(number: int) -> bool:
             """No interactive prompt waits, but those of this very instant: the place was given before they came."""
-            line, now_s = worker.pool.line_of(served), clock.monotonic_s()
-            return not any(w.priority == "interactive" and w.arrived_s < now_s for w in line.waiters.values())
+            queue, now_s = worker.pool.queue_of(served), clock.monotonic_s()
+            return not any(w.priority == "interactive" and w.arrived_s < now_s for w in queue.waiters.values())
 
         async with asyncio.TaskGroup() as group:
             for number, (gap_s, priority) in enumerate(arrivals):
@@ -339,20 +339,20 @@ def test_order(arrivals: list[tuple[float, Priority]]) -> None:
 @given(st.lists(st.tuples(priorities, st.floats(0, 9), st.booleans()), max_size=40))
 def test_line(acts: list[tuple[Priority, float, bool]]) -> None:
     """Beside a sorted list that is made anew each time: the same order, the same places."""
-    line = PriorityLine()
+    queue = PriorityQueue()
     model: list[tuple[Priority, float, int]] = []
     rank: Callable[[Any], tuple[bool, float, int]] = lambda one: (one[0] == "batch", one[1], one[2])  # noqa: E731  # a key
     standings: dict[tuple[Priority, float, int], Standing] = {}
     for number, (priority, arrived_s, leaves) in enumerate(acts):
         if leaves and model:
             gone = model.pop(number % len(model))
-            assert line.leave(standings[gone])
+            assert queue.leave(standings[gone])
             continue
         member = (priority, arrived_s, number)
-        standings[member] = line.join(priority, arrived_s, number)
+        standings[member] = queue.join(priority, arrived_s, number)
         model.append(member)
         model.sort(key=rank)
 
-        assert [line.before(standings[member]) for member in model] == list(range(len(model)))
-        assert line.first == standings[model[0]]
-    assert len(line) == len(model)
+        assert [queue.before(standings[member]) for member in model] == list(range(len(model)))
+        assert queue.first == standings[model[0]]
+    assert len(queue) == len(model)

@@ -81,7 +81,7 @@ class PartsRoom:
         self.held = held
         self.total = 0
 
-    def take(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Count so many more bytes; False: there is no room for them."""
         if self.total + size > self.bytes_max or self.held.is_full():
             return False
@@ -169,7 +169,7 @@ class PromptParts:
         if crowded or self.assembling_bytes + size > self.bytes_max:
             message = "other prompts of this connection are on their way in parts; finish them first"
             return PartsRefused("busy", message, "text", temporary=True, retry_after_s=RETRY_S)
-        if not self.room.take(size):
+        if not self.room.reserve(size):
             message = "too many long prompts are on their way; send it again shortly"
             return PartsRefused("busy", message, "text", temporary=True, retry_after_s=RETRY_S)
         return None

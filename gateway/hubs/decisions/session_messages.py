@@ -22,7 +22,7 @@ import msgspec
 
 from gateway.fetching.decisions.resume_cursor import CursorSigner, LogPosition
 from gateway.hubs.decisions.event_messages import message_of
-from gateway.hubs.decisions.watch_reports import WatchWish, wish_of, wishes_word
+from gateway.hubs.decisions.follower_reports import ReportWish, wish_of, wishes_word
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.gateway_messages import Delta
@@ -145,7 +145,7 @@ class SessionReading:
         self.stamped_us = 0
         """When the newest effective record was stamped by its writer."""
         self._counts = ReadingCounts()
-        self.wish: WatchWish | None = None
+        self.wish: ReportWish | None = None
         """What the worker of its open turns wants to hear of those who follow them."""
 
     def cursor(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.hubs.decisions.watch_reports import PUBLISH_S
+from gateway.hubs.decisions.follower_reports import PUBLISH_S
 
 __all__ = ["CLOSING_S", "ENDING_S", "FAREWELLS_S", "PARTS_S", "gateway_leave_s", "gateway_stop_s"]
 

@@ -97,9 +97,9 @@ class SocketCounts:
         self.total += 1
         return ADMIT
 
-    def take(self, user: str, messages: int, *, now_s: float) -> Admission:
+    def admit_messages(self, user: str, messages: int, *, now_s: float) -> Admission:
         """Messages of a user who is in."""
-        return self._by_user[user].bucket.take(messages, now_s=now_s)
+        return self._by_user[user].bucket.admit(messages, now_s=now_s)
 
     def leave(self, user: str) -> None:
         """A socket that was admitted has gone."""

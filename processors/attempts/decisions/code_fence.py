@@ -1,8 +1,8 @@
 """Whether a stream of Markdown is inside a fenced block of code.
 
-Code and data in a fence may repeat and may look like noise: the watches are milder there. A fence is a line that
+Code and data in a fence may repeat and may look like noise: the watchdogs are milder there. A fence is a line that
 begins, after at most seven spaces, with three backticks or tildes; each one toggles. That is less than CommonMark
-asks, on purpose: a fence read wrongly makes the watches milder for the rest of the answer, never stricter than they
+asks, on purpose: a fence read wrongly makes the watchdogs milder for the rest of the answer, never stricter than they
 are for prose.
 """
 

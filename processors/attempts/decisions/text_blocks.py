@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Generic, TypeVar
 
-__all__ = ["BlockWatch", "TextBlocks"]
+__all__ = ["BlockWatchdog", "TextBlocks"]
 
 Verdict = TypeVar("Verdict")
 
@@ -37,7 +37,7 @@ class TextBlocks:
         return tuple(pending[at : at + size] for at in range(0, whole, size))
 
 
-class BlockWatch(Generic[Verdict]):
+class BlockWatchdog(Generic[Verdict]):
     """Watches one answer, block by block: whoever derives from it judges each. Once it has spoken it stays with its
     verdict."""
 

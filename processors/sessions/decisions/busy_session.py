@@ -1,16 +1,16 @@
 """What a session does about several prompts at once: who may start, and what a new prompt does to the open ones.
 
-The turns of a session stand in one line, in the order of their `TurnQueued`, those that run among them. A turn may
+The turns of a session stand in one lane, in the order of their `TurnQueued`, those that run among them. A turn may
 start once every turn before it is of its own prompt (the turns of a comparison run side by side), or at once where
 its prompt asked to run in parallel; never more than `prompts_max` prompts of a session run at a time, whatever they
-asked for, and places are given from the head of the line, so that nobody is overtaken for ever.
+asked for, and places are given from the head of the lane, so that nobody is overtaken for ever.
 
-Invariants: the head of the line may always start where nothing runs; a prompt that waits for others (`enqueue`) never
+Invariants: the head of the lane may always start where nothing runs; a prompt that waits for others (`enqueue`) never
 runs while a turn before it is open; a turn that somebody is at work on is never started again. Cost: one pass over
-the line, which is bounded.
+the lane, which is bounded.
 
-Not a queue for each prompt and a semaphore between them: after a crash the line is rebuilt from the log in its order,
-and who may start follows from the line alone.
+Not a queue for each prompt and a semaphore between them: after a crash the lane is rebuilt from the log in its order,
+and who may start follows from the lane alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "WHILE_BUSY",
     "BusyDecision",
     "Join",
-    "LineTurn",
+    "LaneTurn",
     "Refuse",
     "Supersede",
     "decide_busy",
@@ -38,8 +38,8 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class LineTurn:
-    """A turn in its session's line."""
+class LaneTurn:
+    """A turn in its session's lane."""
 
     prompt_id: str
     beside: bool = False
@@ -52,7 +52,7 @@ class LineTurn:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """It takes its place in the line."""
+    """It takes its place in the lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Supersede:
-    """Every open turn is stopped, then it takes its place in the line."""
+    """Every open turn is stopped, then it takes its place in the lane."""
 
     stop: StopKind
 
@@ -87,17 +87,17 @@ STOP_RANK: Final[Mapping[StopKind, int]] = {
 }
 
 
-def decide_busy(on_busy: OnBusy, line: Sequence[LineTurn]) -> BusyDecision:
+def decide_busy(on_busy: OnBusy, lane: Sequence[LaneTurn]) -> BusyDecision:
     """What a new prompt does in a session with these turns."""
-    return WHILE_BUSY[on_busy] if any(not turn.over for turn in line) else Join()
+    return WHILE_BUSY[on_busy] if any(not turn.over for turn in lane) else Join()
 
 
-def may_start(line: Sequence[LineTurn], *, prompts_max: int) -> tuple[int, ...]:
-    """The places in the line of the turns that start now."""
-    running = {turn.prompt_id for turn in line if turn.claimed}
+def may_start(lane: Sequence[LaneTurn], *, prompts_max: int) -> tuple[int, ...]:
+    """The places in the lane of the turns that start now."""
+    running = {turn.prompt_id for turn in lane if turn.claimed}
     before: set[str] = set()
     starting: list[int] = []
-    for place, turn in enumerate(line):
+    for place, turn in enumerate(lane):
         its_turn = turn.beside or before <= {turn.prompt_id}
         has_room = turn.prompt_id in running or len(running) < prompts_max
         if its_turn and has_room and not turn.claimed:
@@ -113,7 +113,7 @@ def stronger_stop(known: StopKind | None, asked: StopKind) -> StopKind:
 
 
 def eta_s(elapsed_s: Sequence[float | None], typical_s: float | None) -> float | None:
-    """Seconds until a turn at the end of the line may start, where it is known how long turns take.
+    """Seconds until a turn at the end of the lane may start, where it is known how long turns take.
 
     `elapsed_s`: of each turn before it, how long it has run; None: it has not begun.
     """

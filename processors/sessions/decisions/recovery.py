@@ -7,7 +7,7 @@ older than the memory of ended turns, of which no log knows anything, may be a l
 
 **Poison.** Whatever ran when a worker died may have killed it, so a count of crashes alone would give up bystanders
 together with the prompt that did it. From its second crash on (its first, if fewer than three are allowed) a turn is a
-*suspect*: it is run again while nothing else runs (`processors/turns/suspect_line.py`), which the journal notes before
+*suspect*: it is run again while nothing else runs (`processors/turns/suspect_queue.py`), which the journal notes before
 the work. Only a crash of a turn that ran *alone* gives it up, in `error` and with a dead letter, once `attempts_max`
 crashes are counted.
 

@@ -2,7 +2,7 @@
 
 Nobody tells us how many calls a model server answers at once. One that gets more lets them wait unseen, in an order of
 its own, until our deadlines run out; or makes all of them slow; or refuses them with 429. Calls that wait should wait
-with us: in the order of `priority_line`, their place told, and free to go elsewhere.
+with us: in the order of `priority_queue`, their place told, and free to go elsewhere.
 
 What is looked at, for each call of ours:
 
@@ -35,7 +35,7 @@ taken for the usual time: too long, if a model was loaded, and no worse.
 
 Trying out costs whoever comes next. Where interactive prompts came within MIXED_S, and more was too many within
 MIXED_S, the place that is tried out is for them alone: an interactive prompt in it waits at the target instead of in
-our line, no longer; a batch prompt in it would let those after it wait for one more answer.
+our queue, no longer; a batch prompt in it would let those after it wait for one more answer.
 
 Other workers. Each learns for its own calls. One whose limit is 1, and whose calls are late although nothing of its own
 runs there, shares the target with others that it cannot see: for SHARED_S it asks one of them for each call

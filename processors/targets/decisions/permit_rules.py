@@ -1,7 +1,7 @@
 """What the holder of a limit does about an ask, by what it knows of the permit.
 
     known      the ask says  │ does
-    nothing    waiting       │ stand_in_line
+    nothing    waiting       │ queue
     nothing    held          │ adopt          granted by a former holder: it counts here from now on
     waiting    waiting       │ renew          and answer where it now wants to be answered
     waiting    held          │ adopt          as above; a former holder's word came between
@@ -36,10 +36,10 @@ ANSWER_S: Final = 1.0
 """How long an ask that could be answered elsewhere is waited for."""
 
 PermitPhase: TypeAlias = Literal["waiting", "granted"]
-PermitAct: TypeAlias = Literal["stand_in_line", "renew", "grant_again", "adopt"]
+PermitAct: TypeAlias = Literal["queue", "renew", "grant_again", "adopt"]
 
 ACTS: Final[dict[tuple[PermitPhase | None, bool], PermitAct]] = {
-    (None, False): "stand_in_line",
+    (None, False): "queue",
     (None, True): "adopt",
     ("waiting", False): "renew",
     ("waiting", True): "adopt",

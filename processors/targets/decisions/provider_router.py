@@ -16,7 +16,7 @@ the first named among the same. A target is passed over for the first of these r
 
 The last five pass with time. A permit is asked for a target that goes before everything that could be used at once
 (not patiently: where the holder has no room, the next one is used), or where nothing else can be used (patiently: in
-the holder's line). Where nothing can be used now but something can later, the call waits for it rather than
+the holder's queue). Where nothing can be used now but something can later, the call waits for it rather than
 burn a 429; an open breaker is waited for only by a call that has tried nothing yet in this round, since one that has
 is the retry policy's to pace. Slots of concurrency come free unannounced: whoever waits is woken by the end of any
 call, and looks again after LOOK_AGAIN_S at the latest.
@@ -25,8 +25,8 @@ A crowded target is waited for: that it answers so many at once and no more was 
 who lists targets in an order wants the first of them. So what is over it goes to its equals, if they cost no money
 where it costs none, and to lower ranks only where the model says so (`overflow`).
 
-What the first in line waits for is kept for it (`waited_for`), so that a smaller call of another line does not take it
-away for ever.
+What the first in the queue waits for is kept for it (`waited_for`), so that a smaller call of another queue does not
+take it away for ever.
 
 A turn that has text prefers targets that can go on from it (`preferred`), whatever their rank: a restart pays for the
 whole answer again and takes from its reader what stands there already. It never waits for one, and never passes over
@@ -122,7 +122,7 @@ class UseTarget:
 
 @dataclass(frozen=True, slots=True)
 class AskPermit:
-    """Ask the holder of this one's limit. `patient`: wait in the holder's line; else another can be used at once."""
+    """Ask the holder of this one's limit. `patient`: wait in the holder's queue; else another can be used at once."""
 
     name: str
     patient: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gateway.hubs.decisions.watch_reports import BETWEEN_S
+from gateway.hubs.decisions.follower_reports import BETWEEN_S
 from gateway.hubs.reader_reports import ReaderReports
 from gateway.hubs.session_hubs import IDLE_GRACE_S
 from producers.errors import PublishTimedOut
@@ -26,7 +26,7 @@ class RecordedReports:
         self.fails = False
 
     async def watched(self, command: SessionWatched, *, deadline_s: float | None = None) -> None:
-        """See `WatchPublisher.watched`."""
+        """See `ReportPublisher.watched`."""
         if self.fails:
             raise PublishTimedOut("the test has taken Kafka away")
         self.told.append(command)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from processors.attempts.attempt_stream import AttemptStream
-from processors.attempts.decisions.answer_watch import AnswerWatch, AnswerWatchLimits
+from processors.attempts.decisions.answer_watchdog import AnswerWatchdog, AnswerWatchdogLimits
 from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, TextChunk
 from processors.sessions.attempt import StreamResult
 from processors.sessions.decisions.token_count import count_tokens
@@ -69,7 +69,7 @@ def test_memory_of_one_call() -> None:
             writer=sink,
             clock=clock,
             recorder=AttemptRecorder(sink, SessionKey("k" * 32), ENTRY, attempt=1, run="r"),
-            watch=AnswerWatch(AnswerWatchLimits(repetition=None, gibberish=None)),
+            watchdog=AnswerWatchdog(AnswerWatchdogLimits(repetition=None, gibberish=None)),
         )
         turn = OpenTurn(TurnLife(ENTRY), PromptSubmitted(user="u", session="s", prompt_id="p"), 0)
         request = ChatRequest(model="m", messages=(ChatMessage(role="user", content="count"),), max_tokens=1_000_000)

@@ -75,7 +75,7 @@ async def test_return_lost(bus: PermitBus) -> None:
 
 @on_virtual_loop
 async def test_asker_dies(bus: PermitBus) -> None:
-    """In line or with a permit: the place comes back within a lease."""
+    """In the queue or with a permit: the place comes back within a lease."""
     holder, asker = two_workers(bus)
     await asker.reserve(SERVED)
     other = bus.add(*OTHERS[:3], targets=(ONE,))
@@ -91,7 +91,7 @@ async def test_asker_dies(bus: PermitBus) -> None:
     await asyncio.sleep(LEASE_S)
     holder.pool.dispatch()
     assert holder.desk.grants.calls == {}
-    assert holder.desk.grants.lines == {}
+    assert holder.desk.grants.queues == {}
 
 
 @on_virtual_loop

@@ -210,7 +210,7 @@ class ServerForOne:
         self.waited_s: list[float] = []
 
     async def call(self, worker: PoolWorker, served: ServedModel, length_s: float) -> None:
-        """One answer, from the place in line to its end."""
+        """One answer, from the position in the queue to its end."""
         call = await worker.reserve(served)
         sent_s = self.bus.clock.monotonic_s()
         async with self.place:

@@ -1,6 +1,6 @@
 """Places at targets: who waits, in which order, and what they are told.
 
-Covers: processors.targets.model_lines.
+Covers: processors.targets.model_queues.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from infra.targets.model_catalogue import ServedModel
 from processors.providers.provider import ProviderError, ProviderUnreachable
 from processors.targets.decisions.circuit_breaker import BreakerLimits, BreakerPhase
 from processors.targets.decisions.provider_router import CallNeeds
-from processors.targets.decisions.waiting_line import TELL_EVERY_S
+from processors.targets.decisions.queue_wait import TELL_EVERY_S
 from processors.targets.target_pool import Call, NoTarget
 from schemas.prompts import Priority
 from tests.fakes.permit_bus import PermitBus, PoolWorker, limited, model_of, on_virtual_loop
@@ -153,7 +153,7 @@ async def test_estimate_comes_true(bus: PermitBus) -> None:
 
 @on_virtual_loop
 async def test_told_no_more_often_than_it_is_worth(bus: PermitBus) -> None:
-    """A long line moves in every second, and a turn is told once in a few of them."""
+    """A long queue moves in every second, and a turn is told once in a few of them."""
     worker, served = bus.add(*EVERYTHING), model_of(limited(concurrent_max=1))
     ear = Told()
     async with asyncio.TaskGroup() as group:
@@ -200,7 +200,7 @@ async def test_end_of_a_call_wakes_no_crowd(bus: PermitBus) -> None:
         for _ in range(500):
             spawn(group, worker, served, length_s=0.001)
         await settled()
-        waiters = list(worker.pool.line_of(served).waiters.values())
+        waiters = list(worker.pool.queue_of(served).waiters.values())
         for waiter in waiters:
             waiter.stirred.clear()
         worker.pool.views = counted  # type: ignore[method-assign]  # only counts
@@ -212,8 +212,8 @@ async def test_end_of_a_call_wakes_no_crowd(bus: PermitBus) -> None:
 
 
 @on_virtual_loop
-async def test_cancelled_in_line(bus: PermitBus) -> None:
-    """The line closes up; nothing stays reserved."""
+async def test_cancelled_in_queue(bus: PermitBus) -> None:
+    """The queue closes up; nothing stays reserved."""
     worker, served = bus.add(*EVERYTHING), model_of(limited(concurrent_max=1))
     first = await worker.reserve(served)
     waiting = [asyncio.ensure_future(worker.reserve(served)) for _ in range(3)]
@@ -227,11 +227,11 @@ async def test_cancelled_in_line(bus: PermitBus) -> None:
     worker.finish(second)
     assert worker.pool.calls == 0
     assert worker.pool.states["groq:llama"].in_flight == 0
-    assert len(worker.pool.line_of(served).order) == 0
+    assert len(worker.pool.queue_of(served).order) == 0
 
 
 @on_virtual_loop
-async def test_deadline_in_line(bus: PermitBus) -> None:
+async def test_deadline_in_queue(bus: PermitBus) -> None:
     """Whoever can't be served in time is told why, wherever it stands."""
     worker, served = bus.add(*EVERYTHING), model_of(limited(concurrent_max=1))
     first = await worker.reserve(served)
@@ -311,7 +311,7 @@ async def test_reserving_at_once_overtakes_nobody(bus: PermitBus) -> None:
 
 @on_virtual_loop
 async def test_large_call_is_not_starved(bus: PermitBus) -> None:
-    """What the first in line waits for is kept for it, though smaller calls of another model would fit."""
+    """What the first in the queue waits for is kept for it, though smaller calls of another model would fit."""
     worker = bus.add(*EVERYTHING)
     target = limited(tokens_per_minute=12_000)
     large, small = model_of(target, name="large"), model_of(target, name="small")

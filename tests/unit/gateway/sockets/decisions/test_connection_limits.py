@@ -55,22 +55,22 @@ def test_messages_of_one_user_over_all_sockets() -> None:
     counts = SocketCounts(LIMITS)
     for user in ("a", "a", "b"):
         admitted(counts, user)
-    spent = [isinstance(counts.take("a", 1, now_s=0.0), Admit) for _ in range(11)]
+    spent = [isinstance(counts.admit_messages("a", 1, now_s=0.0), Admit) for _ in range(11)]
     counts.leave("a")
     counts.leave("a")
     admitted(counts, "a")
 
     assert spent == [True] * 10 + [False]
-    assert isinstance(counts.take("b", 1, now_s=0.0), Admit)
-    assert isinstance(counts.take("a", 1, now_s=0.0), Admit)
+    assert isinstance(counts.admit_messages("b", 1, now_s=0.0), Admit)
+    assert isinstance(counts.admit_messages("a", 1, now_s=0.0), Admit)
 
 
 def test_idle_bucket_holds_the_burst_not_more() -> None:
     """An hour of silence refills to the burst and stops there."""
     idle = bucket()
 
-    assert isinstance(idle.take(10, now_s=3_600.0), Admit)
-    refusal = idle.take(1, now_s=3_600.0)
+    assert isinstance(idle.admit(10, now_s=3_600.0), Admit)
+    refusal = idle.admit(1, now_s=3_600.0)
     assert isinstance(refusal, Refuse)
     assert refusal.code is FLOOD
     assert refusal.retry_after_s > 0
@@ -83,7 +83,7 @@ def test_rate_is_never_exceeded(takes: list[tuple[int, float]]) -> None:
     for messages, step_s in takes:
         now_s += step_s
         passed_s += max(0.0, step_s)
-        taken += messages if isinstance(metered.take(messages, now_s=now_s), Admit) else 0
+        taken += messages if isinstance(metered.admit(messages, now_s=now_s), Admit) else 0
 
         assert taken <= metered.burst + metered.per_s * passed_s + 1e-6
 

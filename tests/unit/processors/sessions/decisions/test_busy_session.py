@@ -7,7 +7,7 @@ import pytest
 from processors.sessions.decisions.busy_session import (
     BusyDecision,
     Join,
-    LineTurn,
+    LaneTurn,
     Refuse,
     Supersede,
     decide_busy,
@@ -21,10 +21,10 @@ from schemas.prompts import OnBusy
 
 __all__: list[str] = []
 
-RUNS = LineTurn("p1", claimed=True)
-OVER = LineTurn("p1", claimed=True, over=True)
-WAITS = LineTurn("p2")
-BESIDE = LineTurn("p3", beside=True)
+RUNS = LaneTurn("p1", claimed=True)
+OVER = LaneTurn("p1", claimed=True, over=True)
+WAITS = LaneTurn("p2")
+BESIDE = LaneTurn("p3", beside=True)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_prompt_in_a_busy_session(on_busy: OnBusy, busy: BusyDecision) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "starting"),
+    ("lane", "starting"),
     [
         ([], ()),
         ([WAITS], (0,)),
@@ -53,15 +53,15 @@ def test_prompt_in_a_busy_session(on_busy: OnBusy, busy: BusyDecision) -> None:
         ([OVER, WAITS], ()),
         ([RUNS, WAITS, BESIDE], (2,)),
         ([BESIDE, WAITS], (0,)),
-        ([RUNS, BESIDE, LineTurn("p4", beside=True)], (1,)),
-        ([WAITS, WAITS, WAITS, LineTurn("p4")], (0, 1, 2)),
-        ([RUNS, LineTurn("p1")], (1,)),
-        ([RUNS, WAITS, LineTurn("p1")], ()),
+        ([RUNS, BESIDE, LaneTurn("p4", beside=True)], (1,)),
+        ([WAITS, WAITS, WAITS, LaneTurn("p4")], (0, 1, 2)),
+        ([RUNS, LaneTurn("p1")], (1,)),
+        ([RUNS, WAITS, LaneTurn("p1")], ()),
     ],
 )
-def test_line(line: list[LineTurn], starting: tuple[int, ...]) -> None:
+def test_line(lane: list[LaneTurn], starting: tuple[int, ...]) -> None:
     """The head and its prompt's other turns, and whoever runs beside them, two prompts at a time."""
-    assert may_start(line, prompts_max=2) == starting
+    assert may_start(lane, prompts_max=2) == starting
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from processors.targets.decisions.permit_rules import ANSWER_S, LEASE_S, RENEW_S, PermitAct, PermitPhase, on_asked
 
 LEADS_TO: dict[PermitAct, PermitPhase] = {
-    "stand_in_line": "waiting",
+    "queue": "waiting",
     "renew": "waiting",
     "grant_again": "granted",
     "adopt": "granted",
@@ -17,7 +17,7 @@ LEADS_TO: dict[PermitAct, PermitPhase] = {
 @pytest.mark.parametrize(
     ("known", "held", "act"),
     [
-        (None, False, "stand_in_line"),
+        (None, False, "queue"),
         (None, True, "adopt"),
         ("waiting", False, "renew"),
         ("waiting", True, "adopt"),
@@ -33,7 +33,7 @@ def test_every_row(known: PermitPhase | None, held: bool, act: PermitAct) -> Non
 @pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize("known", [None, "waiting", "granted"])
 def test_twice_changes_nothing(known: PermitPhase | None, held: bool) -> None:
-    """What is asked again after it was acted on adds neither a place in line nor a place at the provider."""
+    """What is asked again after it was acted on adds neither a position in the queue nor a place at the provider."""
     act = on_asked(known, held=held)
     then = "granted" if known == "granted" else LEADS_TO[act]
 

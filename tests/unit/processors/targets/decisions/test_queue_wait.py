@@ -1,20 +1,20 @@
-"""How long a prompt in line will wait."""
+"""How long a prompt in the queue will wait."""
 
 from __future__ import annotations
 
 import pytest
 
-from processors.targets.decisions.rate_shares import RateLimits
-from processors.targets.decisions.waiting_line import (
+from processors.targets.decisions.queue_wait import (
     TELL_EVERY_S,
-    LinePace,
-    LinePlace,
+    QueuePace,
+    QueuePosition,
     Told,
     estimate_wait,
     pace_of,
-    place_in_line,
+    position_in_queue,
     worth_telling,
 )
+from processors.targets.decisions.rate_shares import RateLimits
 
 
 @pytest.mark.parametrize(
@@ -34,23 +34,23 @@ def test_nothing_to_go_by(capacity: int, durations_s: list[float]) -> None:
 
 def test_place() -> None:
     """The next to start has position 0; a rate limit holds everybody up, and then lets one start after the other."""
-    assert place_in_line(0, 2, [4.0]) == LinePlace(0, 2.0)
-    assert place_in_line(4, 2, [4.0], not_before_s=30) == LinePlace(4, 30)
-    assert place_in_line(4, 2, [], not_before_s=30) == LinePlace(4, 30)
-    assert place_in_line(4, 2, [1.0], not_before_s=30, spacing_s=2) == LinePlace(4, 38)
-    assert place_in_line(4, 2, [], not_before_s=-1) == LinePlace(4, None)
-    assert place_in_line(-3, 2, [4.0]) == LinePlace(0, 2.0)
+    assert position_in_queue(0, 2, [4.0]) == QueuePosition(0, 2.0)
+    assert position_in_queue(4, 2, [4.0], not_before_s=30) == QueuePosition(4, 30)
+    assert position_in_queue(4, 2, [], not_before_s=30) == QueuePosition(4, 30)
+    assert position_in_queue(4, 2, [1.0], not_before_s=30, spacing_s=2) == QueuePosition(4, 38)
+    assert position_in_queue(4, 2, [], not_before_s=-1) == QueuePosition(4, None)
+    assert position_in_queue(-3, 2, [4.0]) == QueuePosition(0, 2.0)
 
 
 def test_pace() -> None:
     """Places add up to what the worker makes at most; rates add up, the stricter of two limits of one target counts."""
     groq = RateLimits(requests_per_minute=30, tokens_per_minute=12_000, concurrent_max=8)
 
-    assert pace_of([groq], 1_000, calls_max=512) == LinePace(8, 5.0)
-    assert pace_of([groq], 100, calls_max=512) == LinePace(8, 2.0)
-    assert pace_of([groq, groq], 1_000, calls_max=12) == LinePace(12, 2.5)
-    assert pace_of([groq, RateLimits()], 1_000, calls_max=512) == LinePace(512, 0.0)
-    assert pace_of([], 1_000, calls_max=512) == LinePace(0, 0.0)
+    assert pace_of([groq], 1_000, calls_max=512) == QueuePace(8, 5.0)
+    assert pace_of([groq], 100, calls_max=512) == QueuePace(8, 2.0)
+    assert pace_of([groq, groq], 1_000, calls_max=12) == QueuePace(12, 2.5)
+    assert pace_of([groq, RateLimits()], 1_000, calls_max=512) == QueuePace(512, 0.0)
+    assert pace_of([], 1_000, calls_max=512) == QueuePace(0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -69,5 +69,5 @@ def test_pace() -> None:
     ],
 )
 def test_worth_telling(told: Told | None, position: int, now_s: float, worth: bool) -> None:
-    """The beginning, the front of the line, and between them what moved noticeably, now and then."""
+    """The beginning, the front of the queue, and between them what moved noticeably, now and then."""
     assert worth_telling(told, position, now_s) == worth

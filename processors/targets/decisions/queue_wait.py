@@ -1,13 +1,13 @@
-"""How long a prompt in line will wait, as far as the calls before it tell, and when that is worth telling.
+"""How long a prompt in the queue will wait, as far as the calls before it tell, and when that is worth telling.
 
 Position 0 is the next to start, everywhere. With every one of `capacity` places taken, a place comes free every mean
 duration / capacity (Little's law), and a prompt with `before` others in front of it starts with the (before + 1)th of
-them. The mean, not the median: a line's pace is set by the sum of what the calls take, and a few long answers hold many
-places for long. A limit per minute holds a line up in another way: nobody starts before `not_before_s`, and then one
-every `spacing_s`. The slower of the two is the estimate.
+them. The mean, not the median: a queue's pace is set by the sum of what the calls take, and a few long answers hold
+many places for long. A limit per minute holds a queue up in another way: nobody starts before `not_before_s`, and then
+one every `spacing_s`. The slower of the two is the estimate.
 
 A place is told when the wait begins, when the prompt becomes the next one, and otherwise once in TELL_EVERY_S at most,
-if it has moved by TELL_SHARE of what was told: a long line costs its log a few records a minute.
+if it has moved by TELL_SHARE of what was told: a long queue costs its log a few records a minute.
 
 Invariants: never negative; more before it never shortens the wait, more capacity never lengthens it. Without anything
 to go by there is no estimate, which is better than one made up.
@@ -25,12 +25,12 @@ from processors.targets.decisions.rate_window import WINDOW_S
 __all__ = [
     "RECENT_DURATIONS_MAX",
     "TELL_EVERY_S",
-    "LinePace",
-    "LinePlace",
+    "QueuePace",
+    "QueuePosition",
     "Told",
     "estimate_wait",
     "pace_of",
-    "place_in_line",
+    "position_in_queue",
     "worth_telling",
 ]
 
@@ -43,7 +43,7 @@ TELL_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class LinePlace:
+class QueuePosition:
     """What a client is told of its prompt."""
 
     position: int
@@ -62,8 +62,8 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class LinePace:
-    """How fast a line moves at most."""
+class QueuePace:
+    """How fast a queue moves at most."""
 
     capacity: int
     """Places for calls at once."""
@@ -71,14 +71,14 @@ class LinePace:
     """Time between two starts that limits per minute let through; 0: they let all through."""
 
 
-def pace_of(limits: Sequence[RateLimits], tokens: int, *, calls_max: int) -> LinePace:
-    """The pace of a line for targets with these limits, for calls of so many tokens; a worker makes `calls_max`."""
+def pace_of(limits: Sequence[RateLimits], tokens: int, *, calls_max: int) -> QueuePace:
+    """The pace of a queue for targets with these limits, for calls of so many tokens; a worker makes `calls_max`."""
     places = [limit.concurrent_max for limit in limits]
     capacity = calls_max if None in places else min(calls_max, sum(place or 0 for place in places))
     spacings_s = [spacing_of(limit, tokens) for limit in limits]
     if not spacings_s or 0.0 in spacings_s:
-        return LinePace(capacity, 0.0)
-    return LinePace(capacity, 1 / sum(1 / spacing_s for spacing_s in spacings_s))
+        return QueuePace(capacity, 0.0)
+    return QueuePace(capacity, 1 / sum(1 / spacing_s for spacing_s in spacings_s))
 
 
 def spacing_of(limits: RateLimits, tokens: int) -> float:
@@ -95,22 +95,22 @@ def estimate_wait(before: int, capacity: int, recent_durations_s: Sequence[float
     return (max(0, before) + 1) * mean_s / capacity
 
 
-def place_in_line(
+def position_in_queue(
     before: int,
     capacity: int,
     recent_durations_s: Sequence[float],
     *,
     not_before_s: float = 0.0,
     spacing_s: float = 0.0,
-) -> LinePlace:
+) -> QueuePosition:
     """Position and estimate. `not_before_s`: the time from now before which a rate limit lets nobody start;
     `spacing_s`: how far apart it lets starts be from then on."""
     before = max(0, before)
     by_rate_s = max(0.0, not_before_s) + before * max(0.0, spacing_s)
     by_places_s = estimate_wait(before, capacity, recent_durations_s)
     if by_places_s is None:
-        return LinePlace(before, by_rate_s or None)
-    return LinePlace(before, max(by_places_s, by_rate_s))
+        return QueuePosition(before, by_rate_s or None)
+    return QueuePosition(before, max(by_places_s, by_rate_s))
 
 
 def worth_telling(told: Told | None, position: int, now_s: float) -> bool:

@@ -27,9 +27,9 @@ from typing import Final
 
 from processors.attempts.decisions.code_fence import CodeFence
 from processors.attempts.decisions.noise_signs import NoiseLimits, NoiseSign, Sign, noise_sign, packed_share
-from processors.attempts.decisions.text_blocks import BlockWatch
+from processors.attempts.decisions.text_blocks import BlockWatchdog
 
-__all__ = ["Gibberish", "GibberishLimits", "GibberishWatch"]
+__all__ = ["Gibberish", "GibberishLimits", "GibberishWatchdog"]
 
 BLOCK_CHARS: Final = 256
 WINDOW_BLOCKS: Final = 8
@@ -66,7 +66,7 @@ class Gibberish:
     at_chars: int
 
 
-class GibberishWatch(BlockWatch[Gibberish]):
+class GibberishWatchdog(BlockWatchdog[Gibberish]):
     """Watches one answer. Once it has spoken it stays with its verdict."""
 
     __slots__ = ("_evidence", "_fence", "_limits", "_soup_windows", "_window")

@@ -3,7 +3,7 @@
 `sessions/decisions/recovery.py` says who is a suspect, for how long it is left alone, and what a crash then means. The
 order, and what a death between two lines leaves behind:
 
-1. the suspect has the line to itself, and waits for a place at a provider like any other turn;
+1. the suspect is the head of the queue, and waits for a place at a provider like any other turn;
 2. ordinary turns wait at the door, and the suspect for those that run: a death here is theirs, it has not begun;
 3. nothing else runs: `alone` goes into its entry, journalled with the phase `running` before the work; a death from
    here on is the suspect's own. If others outlast its patience, it runs beside them and is not blamed;
@@ -32,7 +32,7 @@ from processors.targets.target_pool import OnWait
 from processors.turns.begin_gate import GateShut
 from schemas.journal import JournalEntry
 
-__all__ = ["QUIET_START_S", "SuspectLine"]
+__all__ = ["QUIET_START_S", "SuspectQueue"]
 
 log = structlog.get_logger(__name__)
 
@@ -42,17 +42,17 @@ QUIET_START_S: Final = 3.0
 """How long the door stays closed where a journal that was just loaded holds suspects: they begin first."""
 
 
-class SuspectLine:
+class SuspectQueue:
     """Every attempt of the worker enters before it begins and leaves once it is over."""
 
     def __init__(self) -> None:
         self.running: set[OpenTurn] = set()
         self._left = asyncio.Event()
-        self.line = asyncio.Lock()
+        self.head = asyncio.Lock()
         self.first: OpenTurn | None = None
-        """The suspect that holds the line."""
-        self._in_line = 0
-        """Suspects in line, the first included."""
+        """The suspect at its head."""
+        self._queued = 0
+        """Suspects in the queue, the first included."""
         self.closers: set[object] = set()
         """Whoever keeps the door closed."""
         self._waiting: dict[OpenTurn, asyncio.Future[None]] = {}
@@ -76,18 +76,18 @@ class SuspectLine:
     async def line_up(self, turn: OpenTurn, *, attempts_max: int, on_wait: OnWait) -> None:
         """Wait for the suspects before this one, or for its cancel; anybody else passes. Raises what `on_wait` does.
 
-        Cancellation: leaves the line.
+        Cancellation: leaves the queue.
         """
         if not is_suspect(turn.entry.crashes, attempts_max=attempts_max):
             return
-        before, self._in_line = self._in_line, self._in_line + 1
+        before, self._queued = self._queued, self._queued + 1
         try:
             if before:
                 await on_wait(before, None)
-            await unless_stopped(turn, lambda: self.take_line(turn))
+            await unless_stopped(turn, lambda: self.take_head(turn))
         finally:
             if self.first is not turn:
-                self._in_line -= 1
+                self._queued -= 1
 
     async def enter(self, lane: SessionLane, turn: OpenTurn, *, attempts_max: int) -> None:
         """Wait until the turn may begin, or is cancelled. A suspect must have lined up.
@@ -126,8 +126,8 @@ class SuspectLine:
                 await self.take_back(lane, turn)
             self.leave(turn)
 
-    async def take_line(self, turn: OpenTurn) -> None:
-        await self.line.acquire()
+    async def take_head(self, turn: OpenTurn) -> None:
+        await self.head.acquire()
         self.first = turn
 
     async def pass_door(self, turn: OpenTurn) -> None:
@@ -179,12 +179,12 @@ class SuspectLine:
         if self.first is not turn:
             return
         self.first = None
-        self._in_line -= 1
+        self._queued -= 1
         hold, self._hold = self._hold, None
         if hold is not None and hold is not asyncio.current_task():
             hold.cancel()
         self.open(turn)
-        self.line.release()
+        self.head.release()
 
     def close(self, closer: object) -> None:
         self.closers.add(closer)

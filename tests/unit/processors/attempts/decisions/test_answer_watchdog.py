@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from processors.attempts.decisions.answer_watch import AnswerWatch, AnswerWatchLimits, Suspicion
-from processors.attempts.decisions.gibberish_watch import GibberishLimits
-from processors.attempts.decisions.repetition_watch import RepetitionLimits
+from processors.attempts.decisions.answer_watchdog import AnswerWatchdog, AnswerWatchdogLimits, Suspicion
+from processors.attempts.decisions.gibberish_watchdog import GibberishLimits
+from processors.attempts.decisions.repetition_watchdog import RepetitionLimits
 
 LOOP = "I should look at the log again before I answer. " * 60
 COUNT = "".join(f"{at}. I should look at the log again before I answer. " for at in range(200))
@@ -16,18 +16,20 @@ MEMORY_BYTES_MAX = 16_384
 
 def test_both_watches_answer_through_one_front() -> None:
     """With a code for programs and figures for people, never with the text itself."""
-    assert AnswerWatch(AnswerWatchLimits()).add(LOOP) == Suspicion(
+    assert AnswerWatchdog(AnswerWatchdogLimits()).add(LOOP) == Suspicion(
         "repetition", "the same 48 characters 33 times over", 1_664
     )
-    counted = AnswerWatch(AnswerWatchLimits()).add(COUNT)
+    counted = AnswerWatchdog(AnswerWatchdogLimits()).add(COUNT)
     assert counted is not None
     assert counted.detail.endswith("over, but for a running number")
-    assert AnswerWatch(AnswerWatchLimits()).add(NOISE) == Suspicion("gibberish", "replacement characters (1.0)", 768)
+    assert AnswerWatchdog(AnswerWatchdogLimits()).add(NOISE) == Suspicion(
+        "gibberish", "replacement characters (1.0)", 768
+    )
 
 
 def test_suspicion_stays() -> None:
     """Whatever comes later."""
-    watch = AnswerWatch(AnswerWatchLimits())
+    watch = AnswerWatchdog(AnswerWatchdogLimits())
     suspicion = watch.add(LOOP)
 
     assert suspicion is not None
@@ -37,21 +39,21 @@ def test_suspicion_stays() -> None:
 @pytest.mark.parametrize(
     ("limits", "codes"),
     [
-        (AnswerWatchLimits(repetition=None), [None, "gibberish"]),
-        (AnswerWatchLimits(gibberish=None), ["repetition", "repetition"]),
-        (AnswerWatchLimits(repetition=None, gibberish=None), [None, None]),
+        (AnswerWatchdogLimits(repetition=None), [None, "gibberish"]),
+        (AnswerWatchdogLimits(gibberish=None), ["repetition", "repetition"]),
+        (AnswerWatchdogLimits(repetition=None, gibberish=None), [None, None]),
     ],
 )
-def test_parts_can_be_switched_off(limits: AnswerWatchLimits, codes: list[str | None]) -> None:
+def test_parts_can_be_switched_off(limits: AnswerWatchdogLimits, codes: list[str | None]) -> None:
     """What is off neither judges nor keeps anything. (A thousand equal signs are a loop, too.)"""
-    found = [AnswerWatch(limits).add(text) for text in (LOOP, NOISE * 2)]
+    found = [AnswerWatchdog(limits).add(text) for text in (LOOP, NOISE * 2)]
 
     assert [suspicion and suspicion.code for suspicion in found] == codes
 
 
 def test_front_keeps_nothing_when_all_is_off() -> None:
     """No block is cut for nobody."""
-    watch = AnswerWatch(AnswerWatchLimits(repetition=None, gibberish=None))
+    watch = AnswerWatchdog(AnswerWatchdogLimits(repetition=None, gibberish=None))
     watch.add("abc")
 
     assert watch.blocks.pending == ""
@@ -60,7 +62,9 @@ def test_front_keeps_nothing_when_all_is_off() -> None:
 @pytest.mark.parametrize("letters", ["abcdefgh ", "是的不了在人有我他这", "😀😁😂🤣😃😄😅"])
 def test_memory_is_bounded(letters: str) -> None:
     """At most 16 KiB an answer, whatever its script and length."""
-    watch = AnswerWatch(AnswerWatchLimits(repetition=RepetitionLimits(), gibberish=GibberishLimits(sure_blocks=16)))
+    watch = AnswerWatchdog(
+        AnswerWatchdogLimits(repetition=RepetitionLimits(), gibberish=GibberishLimits(sure_blocks=16))
+    )
     for at in range(40_000):
         watch.add(letters[at * at * 7 % 1_009 % len(letters)] + str(at)[-1])
 

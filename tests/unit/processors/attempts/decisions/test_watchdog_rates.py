@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from processors.attempts.decisions.answer_watch import AnswerWatch, AnswerWatchLimits, Suspicion
+from processors.attempts.decisions.answer_watchdog import AnswerWatchdog, AnswerWatchdogLimits, Suspicion
 from tests.data.broken_texts import LOOPS, NOISES, BrokenText, broken_texts
 from tests.data.ordinary_texts.catalogue import ordinary_texts
 
@@ -40,7 +40,7 @@ class Score:
 
 
 def watched(text: str) -> Suspicion | None:
-    return AnswerWatch(AnswerWatchLimits()).add(text)
+    return AnswerWatchdog(AnswerWatchdogLimits()).add(text)
 
 
 def alarms(texts: Iterable[tuple[str, str]]) -> tuple[int, int, list[str]]:

@@ -1,11 +1,11 @@
-"""The estimate over any line."""
+"""The estimate over any queue."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.targets.decisions.waiting_line import estimate_wait, place_in_line
+from processors.targets.decisions.queue_wait import estimate_wait, position_in_queue
 
 durations = st.lists(st.floats(-1, 1e4), max_size=20)
 
@@ -31,7 +31,7 @@ def test_any_slower_calls(before: int, capacity: int, durations_s: list[float], 
     """Longer calls never shorten the wait, and a rate limit is a floor."""
     wait_s = estimate_wait(before, capacity, durations_s)
     slower_wait_s = estimate_wait(before, capacity, [duration_s + slower_s for duration_s in durations_s])
-    place = place_in_line(before, capacity, durations_s, not_before_s=slower_s)
+    place = position_in_queue(before, capacity, durations_s, not_before_s=slower_s)
 
     assert wait_s is not None
     assert slower_wait_s is not None

@@ -34,9 +34,9 @@ __all__ = [
     "BETWEEN_S",
     "NOT_KNOWN",
     "PUBLISH_S",
-    "SessionWatch",
-    "WatchReports",
-    "WatchWish",
+    "FollowerReports",
+    "Followers",
+    "ReportWish",
     "wish_of",
     "wishes_word",
 ]
@@ -51,14 +51,14 @@ PUBLISH_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class WatchWish:
+class ReportWish:
     """What the open turns of a session want to hear of: devices in any case, and how far they have read."""
 
     pace: bool
 
 
 @dataclass(frozen=True, slots=True)
-class SessionWatch:
+class Followers:
     """Who follows a session on this gateway."""
 
     devices: int
@@ -66,32 +66,32 @@ class SessionWatch:
     """The fastest has been written everything before it."""
 
 
-class WatchReports:
+class FollowerReports:
     """What one session's worker has been told."""
 
     __slots__ = ("_asked_at_s", "_told_at_s", "told")
 
     def __init__(self) -> None:
-        self.told: SessionWatch | None = None
+        self.told: Followers | None = None
         self._told_at_s = 0.0
         self._asked_at_s: float | None = None
         """When it was first asked whether anything is due."""
 
-    def due(self, seen: SessionWatch, wish: WatchWish, now_s: float) -> SessionWatch | None:
+    def due(self, seen: Followers, wish: ReportWish, now_s: float) -> Followers | None:
         """What is to be told now, and counts as told; None: nothing yet."""
         if not self.is_due(seen, wish, now_s):
             return None
         self.told, self._told_at_s = seen, now_s
         return seen
 
-    def farewell(self) -> SessionWatch | None:
+    def farewell(self) -> Followers | None:
         """The word of a gateway that looks no longer; None where it is said already."""
         if self.told is None or not self.told.devices:
             return None
-        self.told = SessionWatch(0)
+        self.told = Followers(0)
         return self.told
 
-    def is_due(self, seen: SessionWatch, wish: WatchWish, now_s: float) -> bool:
+    def is_due(self, seen: Followers, wish: ReportWish, now_s: float) -> bool:
         told, since_s = self.told, now_s - self._told_at_s
         if told is None:
             self._asked_at_s = now_s if self._asked_at_s is None else self._asked_at_s
@@ -113,7 +113,7 @@ def wishes_word(queued: TurnQueued) -> bool:
     return queued.on_leave == "cancel" or queued.pace == "reader"
 
 
-def wish_of(open_turns: Iterable[TurnQueued]) -> WatchWish | None:
+def wish_of(open_turns: Iterable[TurnQueued]) -> ReportWish | None:
     """What the open turns together want to hear; None: nothing."""
     wishes = [queued for queued in open_turns if wishes_word(queued)]
-    return WatchWish(any(queued.pace == "reader" for queued in wishes)) if wishes else None
+    return ReportWish(any(queued.pace == "reader" for queued in wishes)) if wishes else None

@@ -10,15 +10,15 @@ from infra.targets.model_catalogue import ServedModel, Target
 from processors.providers.provider import ChatProvider
 from processors.targets.decisions.call_limit import SeenCall
 from processors.targets.decisions.patience import Patience
-from processors.targets.decisions.priority_line import PriorityLine, Standing
+from processors.targets.decisions.priority_queue import PriorityQueue, Standing
 from processors.targets.decisions.provider_router import CallNeeds
+from processors.targets.decisions.queue_wait import RECENT_DURATIONS_MAX
 from processors.targets.decisions.rate_window import Charge
-from processors.targets.decisions.waiting_line import RECENT_DURATIONS_MAX
 from processors.targets.permit_asks import Ask
 from processors.targets.target_states import TargetState
 from schemas.prompts import Priority
 
-__all__ = ["Call", "ModelLine", "NoTarget", "Waiter"]
+__all__ = ["Call", "ModelQueue", "NoTarget", "Waiter"]
 
 
 class NoTarget(Exception):
@@ -85,10 +85,10 @@ class Waiter:
 
 
 @dataclass(slots=True, eq=False)
-class ModelLine:
+class ModelQueue:
     """Those who wait for one model."""
 
-    order: PriorityLine = field(default_factory=PriorityLine)
+    order: PriorityQueue = field(default_factory=PriorityQueue)
     waiters: dict[Standing, Waiter] = field(default_factory=dict)
     durations_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_DURATIONS_MAX))
     """How long the model's last calls took."""
@@ -100,7 +100,7 @@ class ModelLine:
     """Who has asked another worker for a permit."""
 
     def join(self, waiter: Waiter, number: int) -> None:
-        """Stand in line."""
+        """Join it."""
         waiter.standing = self.order.join(waiter.priority, waiter.arrived_s, number)
         self.waiters[waiter.standing] = waiter
 

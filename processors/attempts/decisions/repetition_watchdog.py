@@ -8,7 +8,7 @@ them, and data (fenced code, tables, rows, lists of numbers) gets four times the
 
 Sources of the figures: our own measurement over the ordinary and the broken texts in tests/data, and over 9,400 files
 of source code and message catalogues (docs/watchdogs.md has the results; tests/unit/processors/attempts/
-decisions/test_watch_rates.py repeats the first part).
+decisions/test_watchdog_rates.py repeats the first part).
 
     period 768          paragraphs and short lists: twice the 400 characters asked for, and what the memory allows
     1,536 and 8         above the longest exact repetition outside data in any of these texts: 1,476 characters in a
@@ -19,7 +19,7 @@ decisions/test_watch_rates.py repeats the first part).
     12 letters          short items ("Item 12: open") are left alone, and so are counting songs, where two numbers move
 
 What it can't see: loops that change a word each time. Who asks a model for a thousand equal lines is stopped: from the
-text alone that is a loop. Switch the watch off for a model that is used so.
+text alone that is a loop. Switch the watchdog off for a model that is used so.
 
 Deterministic, and independent of how the text was cut into chunks: verdicts fall at multiples of 128 characters.
 Memory: tails of 768 and 512 characters and two pending blocks: 3 KiB in Latin script, 7 KiB where one character is an
@@ -35,9 +35,9 @@ from typing import Final
 from processors.attempts.decisions.code_fence import CodeFence
 from processors.attempts.decisions.loop_tracker import LoopTracker
 from processors.attempts.decisions.number_mask import MARK, NumberMask
-from processors.attempts.decisions.text_blocks import BlockWatch, TextBlocks
+from processors.attempts.decisions.text_blocks import BlockWatchdog, TextBlocks
 
-__all__ = ["Repeating", "RepetitionLimits", "RepetitionWatch"]
+__all__ = ["Repeating", "RepetitionLimits", "RepetitionWatchdog"]
 
 BLOCK_CHARS: Final = 128
 DATA_MARKS: Final = re.compile(r"[|{}<>=;\t]|,\S|\d[:/-]\d+[:/-]\d")
@@ -75,7 +75,7 @@ class Repeating:
     """The repeats differ in one number, which runs. The period is then counted with one character per number."""
 
 
-class RepetitionWatch(BlockWatch[Repeating]):
+class RepetitionWatchdog(BlockWatchdog[Repeating]):
     """Watches one answer. Once it has spoken it stays with its verdict."""
 
     __slots__ = ("_fence", "_limits", "_mask", "_masked", "_masked_blocks", "_plain")

@@ -1,7 +1,7 @@
 """Whether what a model says is still worth reading: loops and gibberish, behind one question.
 
 The front that the shell asks. It cuts the stream once, into blocks that both watches judge whole, so a chunk costs
-one concatenation and a block two calls; a watch that is switched off does not exist and costs nothing, and with both
+one concatenation and a block two calls; a watchdog that is switched off does not exist and costs nothing, and with both
 off a chunk costs one comparison. Verdicts fall at multiples of 128 (repetition) and 256 (gibberish) characters,
 however the text was cut into chunks. The first verdict stays.
 
@@ -13,17 +13,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from processors.attempts.decisions.gibberish_watch import Gibberish, GibberishLimits, GibberishWatch
-from processors.attempts.decisions.repetition_watch import Repeating, RepetitionLimits, RepetitionWatch
+from processors.attempts.decisions.gibberish_watchdog import Gibberish, GibberishLimits, GibberishWatchdog
+from processors.attempts.decisions.repetition_watchdog import Repeating, RepetitionLimits, RepetitionWatchdog
 from processors.attempts.decisions.text_blocks import TextBlocks
 
-__all__ = ["AnswerWatch", "AnswerWatchLimits", "Suspicion"]
+__all__ = ["AnswerWatchdog", "AnswerWatchdogLimits", "Suspicion"]
 
 BLOCK_CHARS: Final = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerWatchLimits:
+class AnswerWatchdogLimits:
     """What is watched, per model. None switches a part off."""
 
     repetition: RepetitionLimits | None = field(default_factory=RepetitionLimits)
@@ -39,14 +39,14 @@ class Suspicion:
     at_chars: int
 
 
-class AnswerWatch:
+class AnswerWatchdog:
     """Watches one answer, from its first character."""
 
     __slots__ = ("_gibberish", "_is_on", "_repetition", "blocks", "suspicion")
 
-    def __init__(self, limits: AnswerWatchLimits) -> None:
-        self._repetition = None if limits.repetition is None else RepetitionWatch(limits.repetition)
-        self._gibberish = None if limits.gibberish is None else GibberishWatch(limits.gibberish)
+    def __init__(self, limits: AnswerWatchdogLimits) -> None:
+        self._repetition = None if limits.repetition is None else RepetitionWatchdog(limits.repetition)
+        self._gibberish = None if limits.gibberish is None else GibberishWatchdog(limits.gibberish)
         self._is_on = self._repetition is not None or self._gibberish is not None
         self.blocks = TextBlocks(BLOCK_CHARS)
         self.suspicion: Suspicion | None = None

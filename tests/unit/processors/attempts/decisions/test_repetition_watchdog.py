@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from processors.attempts.decisions.repetition_watch import Repeating, RepetitionLimits, RepetitionWatch
+from processors.attempts.decisions.repetition_watchdog import Repeating, RepetitionLimits, RepetitionWatchdog
 
 SENTENCE = "I should look at the log again before I answer. "
 
 
 def verdict(text: str, limits: RepetitionLimits | None = None) -> Repeating | None:
-    return RepetitionWatch(limits or RepetitionLimits()).add(text)
+    return RepetitionWatchdog(limits or RepetitionLimits()).add(text)
 
 
 def test_repeated_sentence_is_a_loop() -> None:
@@ -69,7 +69,7 @@ def test_numbered_lines_in_code_may_count() -> None:
 
 def test_verdict_stays() -> None:
     """Whatever comes later."""
-    watch = RepetitionWatch(RepetitionLimits())
+    watch = RepetitionWatchdog(RepetitionLimits())
     found = watch.add(SENTENCE * 60)
 
     assert found is not None

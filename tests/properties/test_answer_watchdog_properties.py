@@ -7,17 +7,17 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.attempts.decisions.answer_watch import AnswerWatch, AnswerWatchLimits, Suspicion
+from processors.attempts.decisions.answer_watchdog import AnswerWatchdog, AnswerWatchdogLimits, Suspicion
 from processors.attempts.decisions.code_fence import CodeFence
-from processors.attempts.decisions.gibberish_watch import GibberishLimits, GibberishWatch
+from processors.attempts.decisions.gibberish_watchdog import GibberishLimits, GibberishWatchdog
 from processors.attempts.decisions.number_mask import NumberMask
-from processors.attempts.decisions.repetition_watch import RepetitionLimits, RepetitionWatch
+from processors.attempts.decisions.repetition_watchdog import RepetitionLimits, RepetitionWatchdog
 
 pieces = st.sampled_from(
     ("a", "word ", "Step ", "12", "3", "\n", "```", "`", "~~~\n", "\n```\n", "你", "\ufffd", "Ã©", "😀")
 )
 markdown = st.lists(pieces, max_size=60).map("".join)
-STRICT = AnswerWatchLimits(
+STRICT = AnswerWatchdogLimits(
     repetition=RepetitionLimits(
         run_chars_min=256, repeats_min=3, running_run_chars_min=384, running_repeats_min=4, running_letters_min=4
     ),
@@ -58,9 +58,9 @@ def cut(text: str, draw: random.Random, longest: int) -> list[str]:
 @given(text=answers(), seed=st.integers(), longest=st.sampled_from((1, 3, 9, 127, 1_000)), strict=st.booleans())
 def test_verdict_does_not_depend_on_the_chunks(text: str, seed: int, longest: int, strict: bool) -> None:
     """Any cut gives the same verdict at the same place, and it comes with the chunk that completes its block."""
-    limits = STRICT if strict else AnswerWatchLimits()
-    whole = AnswerWatch(limits).add(text)
-    watch = AnswerWatch(limits)
+    limits = STRICT if strict else AnswerWatchdogLimits()
+    whole = AnswerWatchdog(limits).add(text)
+    watch = AnswerWatchdog(limits)
     found: Suspicion | None = None
     read_chars = 0
     for chunk in cut(text, random.Random(seed), longest):
@@ -77,12 +77,12 @@ def test_verdict_does_not_depend_on_the_chunks(text: str, seed: int, longest: in
 @given(text=answers(), seed=st.integers())
 def test_front_and_watches_agree(text: str, seed: int) -> None:
     """Alone, fed chunk by chunk, each watch says what the front says."""
-    repetition, gibberish = RepetitionWatch(RepetitionLimits()), GibberishWatch(GibberishLimits())
+    repetition, gibberish = RepetitionWatchdog(RepetitionLimits()), GibberishWatchdog(GibberishLimits())
     for chunk in cut(text, random.Random(seed), 9):
         repetition.add(chunk)
         gibberish.add(chunk)
     verdicts = [verdict for verdict in (repetition.verdict, gibberish.verdict) if verdict is not None]
-    suspicion = AnswerWatch(AnswerWatchLimits()).add(text)
+    suspicion = AnswerWatchdog(AnswerWatchdogLimits()).add(text)
 
     assert (suspicion is None) == (not verdicts)
     assert suspicion is None or suspicion.at_chars == min(verdict.at_chars for verdict in verdicts)

@@ -1,7 +1,7 @@
-"""Who is next in a line of two classes: every interactive prompt before every batch one, in order of arrival within.
+"""Who is next in a queue of two classes: every interactive prompt before every batch one, in order of arrival within.
 
-A place in line is a value that sorts: class, moment of arrival, number. So lines can be compared with each other (the
-first of several lines is the least of their firsts), and somebody who began to wait elsewhere can be put in where its
+A position is a value that sorts: class, moment of arrival, number. So queues can be compared with each other (the
+first of several queues is the least of their firsts), and somebody who began to wait elsewhere can be put in where its
 wait began, not behind everybody who came meanwhile. Numbers tell apart what arrived in one instant.
 
 Invariants: nobody is overtaken but by a better class, or by an earlier arrival; `before` counts exactly those that go
@@ -17,20 +17,20 @@ from typing import Final, NamedTuple
 
 from schemas.prompts import Priority
 
-__all__ = ["PriorityLine", "Standing"]
+__all__ = ["PriorityQueue", "Standing"]
 
 RANKS: Final[dict[Priority, int]] = {"interactive": 0, "batch": 1}
 
 
 class Standing(NamedTuple):
-    """A place in line; the lesser goes first."""
+    """A position in the queue; the lesser goes first."""
 
     rank: int
     arrived_s: float
     number: int
 
 
-class PriorityLine:
+class PriorityQueue:
     """Those who wait, in order."""
 
     __slots__ = ("_standings",)
@@ -42,13 +42,13 @@ class PriorityLine:
         return len(self._standings)
 
     def join(self, priority: Priority, arrived_s: float, number: int) -> Standing:
-        """Stand in line; `number` is nobody else's."""
+        """Join the queue; `number` is nobody else's."""
         standing = Standing(RANKS[priority], arrived_s, number)
         insort(self._standings, standing)
         return standing
 
     def leave(self, standing: Standing) -> bool:
-        """Step out, from wherever in line; False: it did not stand there."""
+        """Step out, from wherever in it; False: it did not stand there."""
         at = bisect_left(self._standings, standing)
         if at == len(self._standings) or self._standings[at] != standing:
             return False

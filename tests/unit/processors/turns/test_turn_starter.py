@@ -172,7 +172,7 @@ async def test_prompt_that_our_own_code_fails_on(worker: OneWorker) -> None:
 
 @on_virtual_time
 async def test_turn_that_cannot_even_be_given_up(worker: OneWorker) -> None:
-    """Its session's line goes on without it, and nothing of the partition's ends."""
+    """Its session's lane goes on without it, and nothing of the partition's ends."""
 
     async def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
@@ -215,7 +215,7 @@ def test_call_that_does_not_come_to_its_end(script: Script, reason: str, code: s
 
 @pytest.mark.parametrize("by_another", [False, True])
 def test_session_log_deleted_under_a_running_turn(*, by_another: bool) -> None:
-    """R19: a log is created anew, and both the running turn and the one in line end on it."""
+    """R19: a log is created anew, and both the running turn and the one in its lane end on it."""
     on_virtual_time(lambda worker: log_deleted(worker, by_another=by_another))()
 
 
@@ -237,14 +237,14 @@ def test_task_stopped_before_its_first_step(after: str) -> None:
     """Spawned and cancelled in one tick, at a rebalance: its place here and at the target are given back."""
 
     async def scene(worker: OneWorker) -> None:
-        lines, pool = worker.owner.lines, worker.parts.runner.pool
-        begin = getattr(lines, after)
+        starter, pool = worker.owner.starter, worker.parts.runner.pool
+        begin = getattr(starter, after)
 
         def begun_and_cancelled(*arguments: Any) -> None:
             begin(*arguments)
             arguments[1].task.cancel()
 
-        setattr(lines, after, begun_and_cancelled)
+        setattr(starter, after, begun_and_cancelled)
         await worker.send(prompt("p2", models=("a", "b") if after == "launch" else ()))
         await worker.until(
             lambda: worker.entry("p2") is not None and not worker.owner.sessions.lane_of(USER, SESSION).turns

@@ -1,6 +1,6 @@
-"""Starts the turns of each session, as many at once as their line lets start.
+"""Starts the turns of each session, as many at once as their lane lets start.
 
-Each turn runs in a task of its own (`attempt_loop`). When the task is done, however it ended, the turn leaves the line,
+Each turn runs in a task of its own (`attempt_loop`). When the task is done, however it ended, the turn leaves the lane,
 its place goes back, and whoever may start now is started.
 """
 
@@ -27,14 +27,14 @@ from processors.turns.begin_gate import BeginGate
 from processors.turns.unlogged_endings import UnloggedEndings
 from processors.turns.worker_parts import WorkerParts
 
-__all__ = ["TurnLines"]
+__all__ = ["TurnStarter"]
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False, kw_only=True)
-class TurnLines:
-    """The lines of one partition's sessions."""
+class TurnStarter:
+    """The one that starts the turns of a partition's sessions."""
 
     parts: WorkerParts
     tasks: PartitionTasks
@@ -45,10 +45,10 @@ class TurnLines:
     """How long turns have taken of late, from their place to their end; None: none has ended yet."""
 
     async def start_now(self, lane: SessionLane, turn: OpenTurn) -> bool:
-        """Start a turn that is not in the line yet and need not wait for anything; False: it has to."""
-        line = [*lane.line(), turn.as_line_turn()]
-        starting = may_start(line, prompts_max=self.parts.limits.session_parallel_max)
-        if len(line) - 1 not in starting or self.parts.pool.full:
+        """Start a turn that is not in the lane yet and need not wait for anything; False: it has to."""
+        turns = [*lane.in_order(), turn.as_lane_turn()]
+        starting = may_start(turns, prompts_max=self.parts.limits.session_parallel_max)
+        if len(turns) - 1 not in starting or self.parts.pool.full:
             return False
         route = await self.parts.calls.route_of(lane, turn)
         call = route.reserve_now() if self.parts.suspects.enter_now(turn) else None
@@ -72,7 +72,7 @@ class TurnLines:
             log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
             self.watch_another(lane, turn)
             return
-        except BaseException:  # a cancel too: neither its place nor its line would be free again
+        except BaseException:  # a cancel too: neither its place nor its lane would be free again
             self.drop(lane, turn, call)
             raise
         self.start(lane, turn, attempt, route, call)
@@ -85,7 +85,7 @@ class TurnLines:
         turn.note(TurnEvent.DROPPED)
 
     def start(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute, call: Call) -> None:
-        """Carry a turn on that has begun (None: it turned out to be over). Its place is the line's to give back."""
+        """Carry a turn on that has begun (None: it turned out to be over). Its place is the lane's to give back."""
         if attempt is None:
             self.left(lane, turn, call)
         else:
@@ -98,7 +98,7 @@ class TurnLines:
                 self.launch(lane, turn)
 
     def launch(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Start a turn of the line, or end it where it was stopped meanwhile."""
+        """Start a turn of the lane, or end it where it was stopped meanwhile."""
         turn.note(TurnEvent.CLAIMED)
         self.spawn(lane, turn, self.run(lane, turn, None, None))
 
@@ -111,14 +111,14 @@ class TurnLines:
         turn.task.add_done_callback(lambda _: self.left(lane, turn, call))
 
     def left(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> None:
-        """A turn's task is done: it is over, or another owner's, or it has put itself back into the line."""
+        """A turn's task is done: it is over, or another owner's, or it has put itself back into the lane."""
         if call is not None:  # first of all: whom `wake` starts may need this place
             self.parts.pool.give_back(call)
         if turn.over and turn.started_s is not None:
             self._typical_turn_s = smoothed(self._typical_turn_s, self.parts.clock.monotonic_s() - turn.started_s)
         self.parts.suspects.leave(turn)
         turn.task = None
-        # before the line is looked at: it says there whether the turn was put back or is done with
+        # before the lane is looked at: it says there whether the turn was put back or is done with
         turn.note(TurnEvent.TASK_DONE)
         if turn.life.claimed:
             lane.leave(turn)
@@ -137,7 +137,7 @@ class TurnLines:
         turn.note(TurnEvent.LEASED, lease_until_us=self.loop.lease_until_us())
 
     def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Keep the line closed while another worker ends a turn that it began."""
+        """Keep the lane closed while another worker ends a turn that it began."""
         lane.join(turn)
         turn.note(TurnEvent.VOIDED)
         self.spawn(lane, turn, self.run_watched(lane, turn))
@@ -149,7 +149,7 @@ class TurnLines:
             await self.unlogged.end(lane, turn, refusal)
             return
         if not ended:
-            turn.note(TurnEvent.RETURNED)  # back in line, where it stood
+            turn.note(TurnEvent.RETURNED)  # back in its lane, where it stood
 
     def eta_s(self, lane: SessionLane) -> float | None:
         """Seconds until a new turn of the session may start, as far as it is known."""

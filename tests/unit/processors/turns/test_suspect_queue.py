@@ -9,7 +9,7 @@ import msgspec
 from processors.providers.provider import ChatRequest, ProviderUnreachable
 from processors.sessions.decisions.admission import body_hash_of
 from processors.sessions.decisions.recovery import HOLD_S, newer_entry
-from processors.turns.suspect_line import QUIET_START_S
+from processors.turns.suspect_queue import QUIET_START_S
 from schemas.codec import decode_journal_entry, decode_session_event
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.journal import JournalEntry
@@ -256,7 +256,7 @@ def test_partition_lost_while_a_suspect_runs_or_waits() -> None:
         await worker.owner.stop()
         suspects = worker.parts.suspects
 
-        assert (suspects.running, suspects.first, suspects.line.locked()) == (set(), None, False)
+        assert (suspects.running, suspects.first, suspects.head.locked()) == (set(), None, False)
         assert watched.journalled("one").alone, "whoever comes next counts a crash of a turn that was alone"
         await asyncio.sleep(QUIET_START_S)
         assert not suspects.closers

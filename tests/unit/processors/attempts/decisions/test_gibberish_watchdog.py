@@ -3,13 +3,13 @@ from __future__ import annotations
 import random
 import string
 
-from processors.attempts.decisions.gibberish_watch import Gibberish, GibberishLimits, GibberishWatch
+from processors.attempts.decisions.gibberish_watchdog import Gibberish, GibberishLimits, GibberishWatchdog
 
 PROSE = "It was a quiet day by the river, and nobody had yet thought of lunch or of the long way home again. " * 3
 
 
 def verdict(text: str, limits: GibberishLimits | None = None) -> Gibberish | None:
-    return GibberishWatch(limits or GibberishLimits()).add(text)
+    return GibberishWatchdog(limits or GibberishLimits()).add(text)
 
 
 def drawn(letters: str, chars: int) -> str:
@@ -71,7 +71,7 @@ def test_noise_in_code_is_ordinary() -> None:
 
 def test_verdict_stays() -> None:
     """Whatever comes later."""
-    watch = GibberishWatch(GibberishLimits())
+    watch = GibberishWatchdog(GibberishLimits())
     found = watch.add("\ufffd" * 768)
 
     assert found == Gibberish("replacement", 1.0, 768)
