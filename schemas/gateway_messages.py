@@ -101,6 +101,9 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True, tag="queued", kw_o
     compare: CompareMode = "all"
     metadata: dict[str, str] = {}
     """The prompt's own, as it was sent."""
+    try_offset: int = -1
+    """Which sending of the prompt it is: a later one has a higher number; -1: not known. Of a turn that was refused for
+    now, a `queued` with a higher one, or with none, begins it anew."""
     at_us: int = 0
     c: str = ""
 
@@ -191,6 +194,11 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end", kw_only=Tr
     """Seconds from taking the prompt in to the first text that stands, by the worker's clock; absent where unknown."""
     metadata: dict[str, str] = {}
     """The prompt's own, as it was sent."""
+    prompt_id: str = ""
+    """Of a prompt that was refused for now; else absent."""
+    try_offset: int = -1
+    """Where the prompt was refused for now, which sending of it: it ends that one and those before, may be told with no
+    `queued` before it, and the prompt may be sent again with its id."""
     at_us: int = 0
     c: str = ""
 

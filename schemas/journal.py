@@ -43,6 +43,8 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="journal
     cancel_requested: bool = False
     """It is to end as soon as can be; `stop` says why."""
     stop: StopKind = "cancelled"
+    try_offset: int = -1
+    """Which sending of the prompt it answers: the offset of its record on `tokenwire.prompts`; -1: not known."""
     index: int = 0
     """Which of the prompt's models it asks."""
     attempt: int = 0

@@ -12,10 +12,20 @@ import msgspec
 
 from schemas.session_events import EndReason, StartCause, Usage
 
-__all__ = ["RECORD_PART_TEXT_BYTES_MAX", "AttemptOutcome", "AttemptReason", "TurnRecord"]
+__all__ = [
+    "RECORD_PART_TEXT_BYTES_MAX",
+    "REFUSED_RUN",
+    "AttemptOutcome",
+    "AttemptReason",
+    "TurnRecord",
+    "refused_run",
+]
 
 RECORD_PART_TEXT_BYTES_MAX: Final = 32_768
 """Text in one part; even if every byte needs a JSON escape of six, a part stays below 256 KiB."""
+
+REFUSED_RUN: Final = "refused-"
+"""How the run of a sending that was refused for now begins; no attempt's does."""
 
 AttemptReason: TypeAlias = EndReason | Literal["void", "continued"]
 """How an attempt ended; `void`: a later attempt took its place; `continued`: the next attempt went on from its text,
@@ -69,3 +79,8 @@ class TurnRecord(msgspec.Struct, frozen=True, omit_defaults=True, tag="record.tu
     texts: tuple[str, ...] = ()
     gaps_us: tuple[int, ...] = ()
     outcome: AttemptOutcome | None = None
+
+
+def refused_run(try_offset: int) -> str:
+    """The run under which the refusal of a sending is recorded, at attempt 0: each has a row of its own."""
+    return f"{REFUSED_RUN}{try_offset}"

@@ -104,6 +104,8 @@ class TurnQueued(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.queu
     compare: CompareMode = "all"
     metadata: dict[str, str] = {}
     """What its sender keeps with the prompt: it comes back unread."""
+    try_offset: int = -1
+    """Which sending of the prompt this is: the offset of its record on `tokenwire.prompts`; -1: an older worker's."""
     at_us: int = 0
 
 
@@ -198,11 +200,23 @@ class TurnWaiting(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn.wai
 
 
 class PromptRefused(msgspec.Struct, frozen=True, omit_defaults=True, tag="prompt.refused", kw_only=True):
-    """A prompt that gets no turn of its own, such as an id sent again with another body."""
+    """A prompt that gets no turn of its own, such as an id sent again with another body.
+
+    One that names `turns` refuses a sending of the prompt for now: turns of it that wait are as if they had never been,
+    and the same prompt may be sent again with its id. Those that have started, ended, or are of a later sending stand.
+    """
 
     prompt_id: str
     code: str
     message: str
+    turns: tuple[str, ...] = ()
+    """The prompt's turns; empty where a lasting refusal concerns none."""
+    try_offset: int = -1
+    """Which sending is refused: the offset of its record on `tokenwire.prompts`."""
+    temporary: bool = False
+    retry_after_s: float | None = None
+    metadata: dict[str, str] = {}
+    """The prompt's."""
     at_us: int = 0
 
 

@@ -10,7 +10,10 @@ count. In log order:
 - `TokensEmitted` counts when it is of the current run and begins at the next chunk number;
 - the first `TurnEnded` of the current run (or of attempt 0 where none has started) is final: whatever comes after
   it is void;
-- the first `ComparisonEnded` of a prompt counts.
+- the first `ComparisonEnded` of a prompt counts;
+- `PromptRefused` that names turns takes back those of them that have not started, up to the sending (`try_offset`) that
+  it refuses: they are as if they had never been, and a `TurnQueued` of a sending that was refused is void. One of a
+  later sending opens the turn.
 
 So whichever of two owners appended first has won, and both can tell by reading. The fold is a plain state machine
 over records: no clock, no I/O. Cost per record: one dictionary look-up. Texts are kept only on request
@@ -18,9 +21,9 @@ over records: no clock, no I/O. Cost per record: one dictionary look-up. Texts a
 that was read of them, those before by their places on the log, `ENDED_TURNS_KEPT_MAX` in all. So memory is bounded by
 open turns.
 
-What a fold cannot know: a second `TurnQueued` of a turn that ended before the fold's first record (or so long ago
-that it was forgotten) looks like a first one. Whoever acts on turns asks the journal, which knows ended turns for
-a day.
+What a fold cannot know: a second `TurnQueued` of a turn that ended, or was refused, before the fold's first record
+(or so long ago that it was forgotten) looks like a first one. Whoever acts on turns asks the journal, which knows
+ended turns for a day.
 """
 
 from __future__ import annotations
@@ -51,8 +54,10 @@ from schemas.session_events import (
 __all__ = [
     "ENDED_TURNS_KEPT_MAX",
     "ENDED_TURNS_WHOLE_MAX",
+    "REFUSED_KEPT_MAX",
     "FoldedRun",
     "FoldedTurn",
+    "RefusedPrompt",
     "SessionFold",
     "Verdict",
     "text_hash",
@@ -62,6 +67,8 @@ ENDED_TURNS_WHOLE_MAX: Final = 256
 """More than a session's turns that run side by side: whoever takes over needs to know how each of them ended."""
 ENDED_TURNS_KEPT_MAX: Final = 1_024
 """Enough to know what comes late for what it is."""
+REFUSED_KEPT_MAX: Final = 1_024
+"""Prompts whose newest refusal is remembered."""
 NOTHING: Final[Any] = MappingProxyType({})
 """An empty dict of everybody's: most folds are of sessions in which nothing has happened yet."""
 
@@ -71,7 +78,7 @@ class Verdict(enum.Enum):
 
     EFFECTIVE = "effective"
     REPEATED = "repeated"
-    """The turn is open already, or the record's chunks are known."""
+    """The turn is open already, the record's chunks are known, or its sending was refused."""
     OTHER_RUN = "other_run"
     """Written by a run that is void."""
     AFTER_END = "after_end"
@@ -119,6 +126,8 @@ class FoldedTurn:
     last_offset: int = -1
     queued_again_at: int = field(default=-1, compare=False)  # not part of what a log says
     """Where its queueing lies on the log once more, which says nothing new."""
+    try_offset: int = field(default=-1, compare=False)
+    """The newest sending of its prompt that was queued; -1: not known."""
 
     @property
     def attempt(self) -> int:
@@ -159,10 +168,24 @@ class PastTurn:
     queued_again_at: int
 
 
+@dataclass(slots=True)
+class RefusedPrompt:
+    """The newest refusal of a prompt."""
+
+    try_offset: int
+    """The sending that was refused, with those before it."""
+    first_offset: int
+    """Where the refusal lies."""
+    event: PromptRefused | None
+    """Where texts are kept."""
+    queued_again_at: int = -1
+    """Where a sending that was refused is queued all the same."""
+
+
 class SessionFold:
     """Folds one session's records, in log order."""
 
-    __slots__ = ("comparisons", "ended_order", "keep_text", "next_offset", "past", "turns")
+    __slots__ = ("comparisons", "ended_order", "keep_text", "next_offset", "past", "refused", "turns")
 
     def __init__(self, *, keep_text: bool = False) -> None:
         self.keep_text = keep_text
@@ -175,6 +198,8 @@ class SessionFold:
         """Those that ended before them."""
         self.comparisons: dict[str, ComparisonEnded] = NOTHING
         """What comparisons came to, by prompt id; the newest ENDED_TURNS_KEPT_MAX unless texts are kept."""
+        self.refused: dict[str, RefusedPrompt] = NOTHING
+        """By prompt id, the one refused last at the end; the newest REFUSED_KEPT_MAX."""
 
     def apply(self, event: SessionEvent, offset: int) -> Verdict:
         """Fold the record at `offset` and say whether it counts. What is read again was folded already."""
@@ -185,7 +210,7 @@ class SessionFold:
             case TurnQueued():
                 return self.apply_queued(event, offset)
             case PromptRefused():
-                return Verdict.EFFECTIVE
+                return self.apply_refused(event, offset) if event.turns else Verdict.EFFECTIVE
             case ComparisonEnded():
                 return self.apply_comparison(event)
             case TurnWaiting():
@@ -203,6 +228,15 @@ class SessionFold:
         """The turns that have not ended, oldest first."""
         return (turn for turn in self.turns.values() if turn.ended is None)
 
+    def is_refused(self, prompt_id: str, try_offset: int) -> bool:
+        """Whether this sending of a prompt was refused for now, as far as it was folded."""
+        known = self.refused.get(prompt_id)
+        return known is not None and 0 <= try_offset <= known.try_offset
+
+    def stands(self, turn: str) -> bool:
+        """Whether the turn is open or has ended, as far as it is known."""
+        return turn in self.turns or turn in self.past
+
     def first_ended_offset(self) -> int:
         """Where the first of the ended turns that are remembered begins; -1: none has ended."""
         ended = (turn.first_offset for turn in self.turns.values() if turn.ended is not None)
@@ -215,7 +249,8 @@ class SessionFold:
         """
         start = min((turn.first_offset for turn in self.open_turns()), default=self.next_offset)
         while True:
-            known: Iterator[FoldedTurn | PastTurn] = chain(self.past.values(), self.turns.values())
+            known: Iterator[FoldedTurn | PastTurn | RefusedPrompt]
+            known = chain(self.past.values(), self.turns.values(), self.refused.values())
             repeated = (turn.first_offset for turn in known if turn.queued_again_at >= start)
             earliest = min(repeated, default=start)
             if earliest >= start:
@@ -227,9 +262,31 @@ class SessionFold:
         if known is not None:
             if offset > known.first_offset:
                 known.queued_again_at = max(known.queued_again_at, offset)
+            if isinstance(known, FoldedTurn):
+                known.try_offset = max(known.try_offset, event.try_offset)
             return Verdict.REPEATED
-        self.turns[event.turn] = FoldedTurn(event, first_offset=offset, last_offset=offset)
+        if self.is_refused(event.prompt_id, event.try_offset):
+            self.refused[event.prompt_id].queued_again_at = offset
+            return Verdict.REPEATED
+        turn = FoldedTurn(event, first_offset=offset, last_offset=offset, try_offset=event.try_offset)
+        self.turns[event.turn] = turn
         return Verdict.EFFECTIVE
+
+    def apply_refused(self, event: PromptRefused, offset: int) -> Verdict:
+        if self.is_refused(event.prompt_id, event.try_offset):
+            return Verdict.REPEATED
+        for name in event.turns:
+            turn = self.turns.get(name)
+            if turn is not None and is_taken_back(turn, event):
+                del self.turns[name]
+        if self.refused is NOTHING:
+            self.refused = {}
+        self.refused.pop(event.prompt_id, None)
+        kept = event if self.keep_text else None
+        self.refused[event.prompt_id] = RefusedPrompt(event.try_offset, offset, kept)
+        if len(self.refused) > REFUSED_KEPT_MAX:
+            del self.refused[next(iter(self.refused))]
+        return Verdict.AFTER_END if all(map(self.stands, event.turns)) else Verdict.EFFECTIVE
 
     def apply_comparison(self, event: ComparisonEnded) -> Verdict:
         if event.prompt_id in self.comparisons:
@@ -274,6 +331,12 @@ class SessionFold:
             self.past[name] = PastTurn(oldest.first_offset, oldest.queued_again_at)
         if len(self.past) > ENDED_TURNS_KEPT_MAX - ENDED_TURNS_WHOLE_MAX:
             del self.past[next(iter(self.past))]
+
+
+def is_taken_back(turn: FoldedTurn, refusal: PromptRefused) -> bool:
+    """Whether the refusal is of an open turn's sending, which nobody has begun."""
+    waits = turn.ended is None and not turn.attempts_known
+    return waits and 0 <= turn.try_offset <= refusal.try_offset
 
 
 def start(turn: FoldedTurn, event: TurnStarted) -> Verdict:

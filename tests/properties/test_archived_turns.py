@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.clickhouse.decisions.archived_turns import ArchivedTurn, PartRow, archived_turns
+from schemas.records import refused_run
 from schemas.session_events import END_REASONS, TokensEmitted, TurnEnded, TurnQueued, TurnStarted, Usage
 from schemas.turn_fold import SessionFold
 
@@ -104,6 +105,21 @@ def test_rows_say_what_the_log_said(data: st.DataObject, count: int, order: obje
     turns = archived_turns(rows)
     assert [turn.turn for turn in turns] == [f"t{number}" for number in range(count)]
     assert [said_by(turn) for turn in turns] == [folded for _, folded in told]
+
+
+@given(st.data(), st.lists(st.integers(0, 9), max_size=2, unique=True))
+def test_sendings_that_were_refused_say_nothing(data: st.DataObject, sendings: list[int]) -> None:
+    """The turn is what answered the prompt in the end; of one that was never taken in there is none."""
+    rows, folded = data.draw(histories("t1"))
+    refused = [
+        rows[-1]._replace(
+            attempt=0, run=refused_run(sending), part=0, last=True, seq=0, chunks=0, text="", reason="rejected"
+        )
+        for sending in sendings
+    ]
+
+    assert [said_by(turn) for turn in archived_turns([*rows, *refused])] == [folded]
+    assert archived_turns(refused) == ()
 
 
 @given(st.data())

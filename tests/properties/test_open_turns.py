@@ -13,8 +13,8 @@ from gateway.fetching.decisions.ended_turns import ENDED_KEPT_MAX, EndedTurns
 from gateway.fetching.decisions.open_turns import AGAIN_MAX, OpenTurns
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
-from schemas.session_events import TurnEnded, TurnQueued
-from schemas.turn_fold import FoldedTurn, SessionFold
+from schemas.session_events import PromptRefused, TurnEnded, TurnQueued
+from schemas.turn_fold import REFUSED_KEPT_MAX, FoldedTurn, SessionFold
 from tests.properties.test_turn_fold import logs
 
 __all__: list[str] = []
@@ -120,3 +120,23 @@ def test_ended_turns_are_found_until_so_many_others_have_ended(turns: list[tuple
         ended.add(b"yet another", f"t{number}", 7)
     assert all(ended.first_offset(key, f"t{number}") is None for key, number in turns)
     assert len(ended) == ENDED_KEPT_MAX
+
+
+@given(st.integers(1, 60))
+def test_prompts_that_were_refused_are_forgotten(count: int) -> None:
+    """Bounded; while one is remembered, a reader begins at the refusal behind which a refused sending is queued."""
+    noted = OpenTurns(0)
+    for number in range(REFUSED_KEPT_MAX + count):
+        refused = PromptRefused(prompt_id=f"p{number}", code="c", message="m", turns=("t",), try_offset=number)
+        noted.note(number, b"s1", encode(refused))
+    end = noted.known_to
+    noted.note(end, b"s1", encode(TurnQueued(turn="t", prompt_id=f"p{end - 1}", try_offset=end - 1)))
+
+    assert (len(noted.refused_order), len(noted.refused[b"s1"]), noted.by_key) == (
+        REFUSED_KEPT_MAX,
+        REFUSED_KEPT_MAX,
+        {},
+    )
+    assert noted.read_from(b"s1") == noted.known_to == end + 1
+    noted.note(end + 1, b"s1", encode(TurnQueued(turn="u", prompt_id="q")))
+    assert noted.read_from(b"s1") == end + 1

@@ -2,7 +2,8 @@
 
 Each generated log is the merge of several workers' writing. A worker writes a turn as our worker does (queued,
 started, perhaps a second call beside the first, tokens, further attempts that go on from the text or begin again,
-ended), may die anywhere, knows nothing of the others, and any of its records may appear again later.
+ended), or refuses it for now, in line or before; its prompt may be sent again meanwhile. It may die anywhere, knows
+nothing of the others, and any of its records may appear again later.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ __all__: list[str] = []
 Log: TypeAlias = list[SessionEvent]
 TURNS = ("t1", "t2", "t3")
 WORKERS = 3
+TRIES = (3, 5, 8)
+"""Offsets of a prompt that is sent three times."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,11 @@ class Folded:
 @st.composite
 def writings(draw: st.DrawFn, run_suffix: str) -> Log:
     """What one worker writes of one turn before it is done or dies."""
-    turn = draw(st.sampled_from(TURNS))
-    written: Log = [TurnQueued(turn=turn, prompt_id=f"p-{turn}", input=f"question of {turn}")]
+    turn, sent = draw(st.sampled_from(TURNS)), draw(st.sampled_from(TRIES))
+    written: Log = [TurnQueued(turn=turn, prompt_id=f"p-{turn}", input=f"question of {turn}", try_offset=sent)]
+    refusal = draw(st.integers(0, 5))
+    if refusal <= 1:
+        return [*written[refusal:], refused(turn, try_offset=draw(st.sampled_from((sent, max(TRIES)))))]
     if draw(st.integers(0, 5)) == 0:
         written.append(TurnEnded(turn=turn, attempt=0, run="", reason="cancelled"))
         return written
@@ -79,6 +85,12 @@ def writings(draw: st.DrawFn, run_suffix: str) -> Log:
         attempt += 1
     written.append(TurnEnded(turn=turn, attempt=number, run=run, reason="complete", text_chars=seq))
     return written[: draw(st.integers(1, len(written)))]
+
+
+def refused(turn: str, *, try_offset: int) -> PromptRefused:
+    return PromptRefused(
+        prompt_id=f"p-{turn}", code="session_busy", message="m", turns=(turn,), try_offset=try_offset, temporary=True
+    )
 
 
 def tokens(turn: str, attempt: int, run: str, seq: int, count: int) -> TokensEmitted:
@@ -240,7 +252,8 @@ def test_void_records_change_nothing(log: Log) -> None:
     for offset, event in enumerate(log):
         before = copy.deepcopy(fold.turns)
         verdict = fold.apply(event, offset)
-        if verdict is not Verdict.EFFECTIVE or isinstance(event, PromptRefused | ComparisonEnded):
+        takes_back = isinstance(event, PromptRefused) and bool(event.turns)
+        if verdict is not Verdict.EFFECTIVE or (isinstance(event, PromptRefused | ComparisonEnded) and not takes_back):
             assert fold.turns == before
         note(verdict.value)
 
@@ -283,8 +296,59 @@ def test_reader_that_begins_at_read_from_knows_the_open_turns(log: Log, data: st
 
     assert {name: turn for name, turn in late.turns.items() if name in expected} == expected
     for name in late.turns.keys() - expected.keys():  # queued once more after its end: the journal knows better
-        assert complete.turns[name].ended is not None
-        note("queued again after its end")
+        known = complete.turns.get(name)
+        assert known.ended is not None if known else complete.is_refused(f"p-{name}", late.turns[name].try_offset)
+        note("queued again after its end" if known else "queued again after its refusal")
+    for prompt_id, refusal in late.refused.items():
+        assert complete.is_refused(prompt_id, refusal.try_offset)
+
+
+@given(logs())
+def test_a_sending_that_was_refused_never_opens_its_turn(log: Log) -> None:
+    """Once a sending is refused before it began, only a later one is answered; what began is never taken back."""
+    result = folded(log)
+    open_try: dict[str, int] = {}
+    newest_refused: dict[str, int] = defaultdict(lambda: -1)
+    begun: set[str] = set()
+    for event, verdict in zip(log, result.verdicts, strict=True):
+        match event:
+            case TurnQueued() if verdict is Verdict.EFFECTIVE:
+                assert event.try_offset > newest_refused[event.turn]
+                open_try[event.turn] = event.try_offset
+            case TurnQueued() if event.turn in open_try:
+                open_try[event.turn] = max(open_try[event.turn], event.try_offset)
+            case TurnStarted() | TurnHedged() | TurnEnded() if verdict is Verdict.EFFECTIVE:
+                begun.add(event.turn)
+            case PromptRefused() if event.turns:
+                (turn,) = event.turns
+                stands = turn in begun or open_try.get(turn, -1) > event.try_offset
+                known = newest_refused[turn] >= event.try_offset
+                expected = Verdict.REPEATED if known else Verdict.AFTER_END if stands else Verdict.EFFECTIVE
+                assert verdict is expected
+                newest_refused[turn] = max(newest_refused[turn], event.try_offset)
+                if verdict is Verdict.EFFECTIVE:
+                    open_try.pop(turn, None)
+            case _:
+                pass
+        note(f"{type(event).__name__}: {verdict.value}")
+    assert open_try.keys() == result.fold.turns.keys()
+
+
+@given(logs(), st.data())
+def test_reader_that_begins_behind_a_refusal_agrees_on_who_is_open(log: Log, data: st.DataObject) -> None:
+    """Where no sending that was refused is queued behind it, a reader may begin anywhere after the refusal."""
+    fold = SessionFold(keep_text=True)
+    for offset, event in enumerate(log):
+        fold.apply(event, offset)
+    clean = [index for index in range(len(log)) if not any(turn.first_offset < index for turn in fold.turns.values())]
+    begin = data.draw(st.sampled_from(clean))
+    late = SessionFold(keep_text=True)
+    for offset in range(begin, len(log)):
+        late.apply(log[offset], offset)
+
+    stale = set(late.turns) - set(fold.turns)
+    assert all(fold.is_refused(f"p-{name}", late.turns[name].try_offset) for name in stale)
+    assert {name: turn for name, turn in late.turns.items() if name not in stale} == fold.turns
 
 
 @given(logs())

@@ -3,7 +3,8 @@
 An attempt is the rows of one run, parts 0 to the one with the outcome; what is numbered at or behind that was sent by a
 worker that had been replaced, and says nothing. Of a turn's attempts, in their order, `void` ones say nothing;
 a `continued` one leaves its text to the next, unless that begins anew (at chunk 0); any other outcome is the turn's
-own end. A turn that is not there in full, or has not ended, is left out: half an answer must not pass for one.
+own end. A turn that is not there in full, or has not ended, is left out: half an answer must not pass for one. So are
+sendings of its prompt that were refused for now: they are no part of the conversation.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final, NamedTuple
 
+from schemas.records import REFUSED_RUN
 from schemas.session_events import END_REASONS, EndReason, Usage
 
 __all__ = ["ArchivedTurn", "PartRow", "archived_turns"]
@@ -76,7 +78,7 @@ def turn_of(rows: list[PartRow]) -> ArchivedTurn | None:
     said = 0
     for parts in attempts_of(rows):
         first, last = parts[0], parts[-1]
-        if last.reason == VOID or not last.last:
+        if last.reason == VOID or not last.last or last.run.startswith(REFUSED_RUN):
             continue
         if [part.part for part in parts] != list(range(len(parts))):
             return None

@@ -143,6 +143,7 @@ SESSION_EVENTS: Final = (
         models=("simulated", "other", "simulated"),
         compare="merge",
         metadata={"ticket": "4711"},
+        try_offset=12,
         at_us=AT_US,
     ),
     TurnHedged(turn="t1", attempt=3, run="r3", provider="groq", model="llama-3.3-70b-versatile", at_us=AT_US),
@@ -178,7 +179,17 @@ SESSION_EVENTS: Final = (
         metadata={"ticket": "4711"},
         at_us=AT_US,
     ),
-    PromptRefused(prompt_id="p1", code="id_reused", message="sent before with another body", at_us=AT_US),
+    PromptRefused(
+        prompt_id="p1",
+        code="session_busy",
+        message="another prompt is being answered",
+        turns=("t1", "t2"),
+        try_offset=12,
+        temporary=True,
+        retry_after_s=1.5,
+        metadata={"ticket": "4711"},
+        at_us=AT_US,
+    ),
 )
 
 LEDGER: Final = LedgerSnapshot(
@@ -222,6 +233,7 @@ JOURNAL: Final = JournalEntry(
     accepted_at_us=AT_US,
     cancel_requested=True,
     stop="superseded",
+    try_offset=12,
     index=1,
     alone=True,
     attempt=2,

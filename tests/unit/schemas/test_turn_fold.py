@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from schemas.prompts import ChatMessage
 from schemas.session_events import PromptRefused, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
-from schemas.turn_fold import ENDED_TURNS_KEPT_MAX, ENDED_TURNS_WHOLE_MAX, SessionFold, Verdict, text_hash
+from schemas.turn_fold import (
+    ENDED_TURNS_KEPT_MAX,
+    ENDED_TURNS_WHOLE_MAX,
+    REFUSED_KEPT_MAX,
+    SessionFold,
+    Verdict,
+    text_hash,
+)
 
 __all__: list[str] = []
 
@@ -208,3 +216,71 @@ def test_repeated_queueing_is_read_with_the_first() -> None:
 
     without, _ = fold_of(QUEUED, STARTED, other, ENDED)
     assert without.read_from() == 2
+
+
+def sent(try_offset: int) -> TurnQueued:
+    return msgspec.structs.replace(QUEUED, try_offset=try_offset)
+
+
+def refused(try_offset: int, *turns: str) -> PromptRefused:
+    return PromptRefused(prompt_id="p", code="c", message="m", turns=turns or ("t",), try_offset=try_offset)
+
+
+def test_prompt_that_was_refused_for_now_and_sent_again() -> None:
+    """The refusal takes the turn back, with the sending that it refuses; the next one opens it anew."""
+    fold, verdicts = fold_of(sent(5), refused(5), sent(5), sent(9), STARTED)
+
+    assert verdicts == [Verdict.EFFECTIVE, Verdict.EFFECTIVE, Verdict.REPEATED, Verdict.EFFECTIVE, Verdict.EFFECTIVE]
+    assert (fold.turns["t"].first_offset, fold.turns["t"].try_offset) == (3, 9)
+    assert [fold.is_refused("p", sending) for sending in (-1, 5, 6)] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "verdict"),
+    [
+        ([], refused(5), Verdict.EFFECTIVE),
+        ([refused(5)], refused(5), Verdict.REPEATED),
+        ([refused(9)], refused(5), Verdict.REPEATED),
+        ([refused(5)], refused(9), Verdict.EFFECTIVE),
+        ([refused(9)], sent(5), Verdict.REPEATED),
+        ([refused(9)], QUEUED, Verdict.EFFECTIVE),  # an older worker's: nobody knows which sending it is
+        ([QUEUED], refused(5), Verdict.AFTER_END),
+        ([sent(9)], refused(5), Verdict.AFTER_END),
+        ([sent(5), sent(9)], refused(5), Verdict.AFTER_END),
+        ([sent(5), sent(9)], refused(9), Verdict.EFFECTIVE),
+        ([sent(5), STARTED], refused(5), Verdict.AFTER_END),
+        ([sent(5), STARTED, ENDED], refused(9), Verdict.AFTER_END),
+        ([sent(5), STARTED], refused(5, "t", "u"), Verdict.EFFECTIVE),
+    ],
+)
+def test_refusal_takes_back_what_has_not_begun(
+    before: list[SessionEvent], event: SessionEvent, verdict: Verdict
+) -> None:
+    """Of its own sending and earlier ones; what has begun, has ended or is of a later sending stands."""
+    fold, _ = fold_of(*before)
+
+    assert fold.apply(event, len(before)) is verdict
+
+
+def test_reader_begins_at_the_refusal_behind_which_its_sending_is_queued() -> None:
+    """Begun behind it, it would take a void queueing for a turn."""
+    other = TurnQueued(turn="u", prompt_id="q", input="And?")
+    fold, _ = fold_of(sent(5), refused(5), other, sent(5))
+    assert fold.read_from() == 1
+
+    without, _ = fold_of(sent(5), refused(5), other)
+    assert without.read_from() == 2
+
+
+def test_refusals_are_forgotten_in_their_order() -> None:
+    """The newest of so many prompts are remembered."""
+    fold = SessionFold()
+    for number in range(REFUSED_KEPT_MAX + 3):
+        event = msgspec.structs.replace(refused(number), prompt_id=f"p{number}")
+        fold.apply(event, 2 * number)
+        fold.apply(msgspec.structs.replace(event, prompt_id="p0", try_offset=2_000 + number), 2 * number + 1)
+
+    assert len(fold.refused) == REFUSED_KEPT_MAX
+    assert fold.is_refused("p0", 2_000)
+    assert not fold.is_refused("p3", 3)
+    assert fold.is_refused("p4", 4)
