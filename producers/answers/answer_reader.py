@@ -93,15 +93,22 @@ class AnswerReader:
         return AnswerStart(place, bounds.start if from_start else bounds.end)
 
     async def follow(
-        self, prompt: PromptSubmitted, start: AnswerStart, *, deadline_s: float, known: bool = True
+        self,
+        prompt: PromptSubmitted,
+        start: AnswerStart,
+        *,
+        deadline_s: float,
+        known: bool = True,
+        sent: int | None = None,
     ) -> AsyncIterator[AnswerPiece]:
         """The pieces of the answer, the last one an AnswerEnded; of several answers, labelled, until all have ended.
 
         Of several, AnswersCompared says which one was chosen or made of them. `known`: the prompt is the one that was
-        published, word for word; False: only its ids and models are. Raises AnswerTimedOut, AnswerLost. A broker that
-        is away is waited for until the deadline.
+        published, word for word; False: only its ids and models are. `sent`: the offset of its record, whose fate is
+        told; None: somebody else sends it, and a refusal for now is not the end. Raises AnswerTimedOut, AnswerLost. A
+        broker that is away is waited for until the deadline.
         """
-        answer = FollowedAnswer(prompt, known=known)
+        answer = FollowedAnswer(prompt, known=known, sent=sent)
         key = session_key_of(check_user_id(prompt.user), check_session_id(prompt.session)).encode()
         ends_at_s = asyncio.get_running_loop().time() + deadline_s
         offset = start.offset

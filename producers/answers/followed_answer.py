@@ -4,6 +4,9 @@ Theory. The fold says which records count; this looks at them from one prompt, w
 was sent to. Each piece is labelled with the index of its model. It is over when every turn has ended and, where one
 answer is chosen or made of all (`best`, `merge`), the log has said which; a comparison of which no answer is whole has
 nothing to be chosen from and is over with its last turn. Pure: records in, pieces out; memory is that of the texts.
+
+A prompt may be refused for now and sent again. Whoever sent it follows that sending: refusals of earlier ones are
+nothing to it, and its own is the end. Who only watches is told of each refusal and goes on.
 """
 
 from __future__ import annotations
@@ -92,6 +95,8 @@ class AnswerEnded:
     cost_nano_usd: int = 0
     error: TurnError | None = None
     index: int = 0
+    for_now: bool = False
+    """The prompt, with all of its models, was refused for now: it may be sent again with its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +115,14 @@ AnswerPiece: TypeAlias = AnswerQueued | AnswerStarted | AnswerText | AnswerEnded
 class FollowedAnswer:
     """The fold of one session, looked at from one of its prompts.
 
-    `known`: the prompt is the one that was published, word for word; False: only its ids are known.
+    `known`: the prompt is the one that was published, word for word; False: only its ids are known. `sent`: the offset
+    of its record; None: somebody else sends it.
     """
 
-    def __init__(self, prompt: PromptSubmitted, *, known: bool = True) -> None:
+    def __init__(self, prompt: PromptSubmitted, *, known: bool = True, sent: int | None = None) -> None:
         self._prompt = prompt
         self._known = known
+        self._sent = sent
         self._fold = SessionFold()
         turns = turns_of(prompt)
         self.turn = turns[0]
@@ -147,7 +154,7 @@ class FollowedAnswer:
             return None  # written by a newer build: nothing that this one could show
         verdict = self._fold.apply(event, offset)
         if isinstance(event, PromptRefused):
-            return self._refused(event)
+            return self._refused(event) if verdict is Verdict.EFFECTIVE else None
         if isinstance(event, ComparisonEnded):
             return self._comparison(event) if verdict is Verdict.EFFECTIVE else None
         index = self._indexes.get(event.turn)
@@ -160,7 +167,7 @@ class FollowedAnswer:
     def _effective(self, event: SessionEvent, index: int) -> AnswerPiece | None:
         match event:
             case TurnQueued():
-                self.seen = True
+                self.seen, self.refused = True, False
                 if self._known and not same_prompt(event, self._prompt):
                     return self._rejected("id_reused", "this prompt_id was used for another prompt; take a new one")
                 return AnswerQueued(event.position, event.eta_s, index=index)
@@ -204,9 +211,20 @@ class FollowedAnswer:
 
     def _refused(self, event: PromptRefused) -> AnswerEnded | None:
         """An open turn is ours whatever befell another prompt that tried to use its id."""
-        if event.prompt_id != self._prompt.prompt_id or self.seen:
+        if event.prompt_id != self._prompt.prompt_id:
             return None
-        return self._rejected(event.code, event.message)
+        if event.turns:
+            return self._refused_for_now(event)
+        return None if self.seen else self._rejected(event.code, event.message)
+
+    def _refused_for_now(self, event: PromptRefused) -> AnswerEnded | None:
+        if self._sent is not None and event.try_offset < self._sent:
+            return None
+        self.refused = self._sent is not None
+        error = TurnError(
+            code=event.code, message=event.message, temporary=event.temporary, retry_after_s=event.retry_after_s
+        )
+        return AnswerEnded(self.turn, "rejected", error=error, for_now=True)
 
     def _rejected(self, code: str, message: str) -> AnswerEnded:
         self.refused = True

@@ -1,9 +1,9 @@
 """Sending a batch: many prompts, a bounded number at a time, each followed to its end.
 
 Lines of one session are sent one after the other, in the file's order, as a conversation; sessions run side by side
-in `lanes`. A lane owns a connection for reading. What can be sent again safely is sent again until the line's time
-is over; then its result says what happened, and the other lines go on. The ledger knows what was sent, for whoever
-watches the batch; once it says that the batch is cancelled, nothing more is sent.
+in `lanes`. A lane owns a connection for reading. What can be sent again safely, and what was refused for now, is sent
+again until the line's time is over; then its result says what happened, and the other lines go on. The ledger knows
+what was sent, for whoever watches the batch; once it says that the batch is cancelled, nothing more is sent.
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ class LineAnswers:
 
     ended: dict[int, AnswerEnded]
     compared: AnswersCompared | None = None
+
+    @property
+    def refused(self) -> TurnError | None:
+        """Why it is to be sent again later; None: it has ended."""
+        return next((each.error for each in self.ended.values() if each.for_now), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +102,12 @@ class Batch:
             async with asyncio.timeout(self.line_s):
                 while True:
                     try:
-                        return result_of(line, await self._answers(line, sending))
+                        answers = await self._answers(line, sending)
+                        refused = answers.refused
+                        if refused is None:
+                            return result_of(line, answers)
+                        error = refused  # the line has not ended: another run sends it again
+                        await asyncio.sleep(refused.retry_after_s or BATCH_BACKOFF.pause_s())
                     except PublishRefused:
                         raise
                     except AnswerTimedOut as fault:
@@ -117,11 +127,12 @@ class Batch:
         start: AnswerStart = await sending.reader.locate(prompt.user, prompt.session, from_start=True)
         if not sending.ledger.begin(line.number, prompt, retry_of=line.retry_of):
             raise BatchStopped
-        await sending.producer.submit(prompt)
+        acknowledged = await sending.producer.submit(prompt)
         sending.ledger.acknowledge(line.number, prompt, retry_of=line.retry_of)
         ended: dict[int, AnswerEnded] = {}
         compared: AnswersCompared | None = None
-        async for piece in sending.reader.follow(prompt, start, deadline_s=self.line_s):
+        sent = acknowledged.offset
+        async for piece in sending.reader.follow(prompt, start, deadline_s=self.line_s, sent=sent):
             if isinstance(piece, AnswerEnded):
                 ended[piece.index] = piece
             elif isinstance(piece, AnswersCompared):

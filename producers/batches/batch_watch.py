@@ -3,7 +3,8 @@
 The ledger says what was sent, the results file what has ended already, and the sessions' logs the rest: only lines
 that are open are read there, READERS_MAX at a time. Nothing is written, so watching can be left and taken up again.
 A watch is over when no sender is at work and every line that was sent has ended. A line that was marked but never
-acknowledged and of which the log knows nothing UNSEEN_S after its sender's death was not sent.
+acknowledged and of which the log knows nothing UNSEEN_S after its sender's death was not sent. One that was refused for
+now is sent again by its sender, and has ended where that is gone for UNSEEN_S.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class WatchedLine:
     output_tokens: int = 0
     cost_nano_usd: int = 0
     turns_running: set[int] = field(default_factory=set)
+    refused: bool = False
+    """For now: it is to be sent again."""
 
     @property
     def open(self) -> bool:
@@ -160,8 +163,8 @@ class BatchWatch:
                 async for piece in reader.follow(prompt, start, deadline_s=FOLLOW_S, known=False):
                     if not line.open:  # the results file was quicker
                         return
-                    patience.reschedule(None)
                     note(line, piece)
+                    patience.reschedule(asyncio.get_running_loop().time() + UNSEEN_S if line.refused else None)
                     self._on_change()
             if line.open:
                 line.state = "ended"
@@ -171,6 +174,9 @@ class BatchWatch:
             await asyncio.sleep(WATCH_BACKOFF.pause_s())
         except (AnswerTimedOut, TimeoutError):
             if line.open and not self.view.place.sender_at_work:
+                if line.refused:
+                    line.state, line.reason = "ended", "rejected"
+                    return
                 line.state = "lost" if line.mark.acknowledged else "not_sent"
 
     def _unseen_s(self, line: WatchedLine, settings: Settings) -> float:
@@ -197,7 +203,10 @@ class BatchWatch:
 
 def note(line: WatchedLine, piece: AnswerPiece) -> None:
     """What a piece says of how far a line is."""
+    line.refused = isinstance(piece, AnswerEnded) and piece.for_now
     match piece:
+        case AnswerEnded() if line.refused:
+            line.state, line.position, line.eta_s = "sent", 0, None
         case AnswerQueued(position, eta_s):
             if not line.turns_running:
                 line.state, line.position, line.eta_s = "waiting", position, eta_s

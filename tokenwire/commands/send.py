@@ -184,9 +184,9 @@ async def follow_answer(
     try:
         await reader.start()
         start = await reader.locate(prompt.user, prompt.session, from_start=options["prompt_id"] is not None)
-        await producer.submit(prompt)
+        sent = (await producer.submit(prompt)).offset
         try:
-            async for piece in reader.follow(prompt, start, deadline_s=options["answer_s"] or ANSWER_S):
+            async for piece in reader.follow(prompt, start, deadline_s=options["answer_s"] or ANSWER_S, sent=sent):
                 hint.cancel()
                 display.take(piece)
         except asyncio.CancelledError:  # ctrl-C

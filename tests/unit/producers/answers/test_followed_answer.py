@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from producers.answers.followed_answer import (
@@ -23,6 +24,7 @@ from schemas.session_events import (
     SessionEvent,
     TokensEmitted,
     TurnEnded,
+    TurnError,
     TurnQueued,
     TurnStarted,
     TurnWaiting,
@@ -230,3 +232,54 @@ def test_comparison_refused_as_a_whole_is_over_at_once() -> None:
 
     assert isinstance(told, AnswerEnded)
     assert comparison.answer.over
+
+
+def refused(try_offset: int) -> PromptRefused:
+    return PromptRefused(
+        prompt_id="p",
+        code="session_busy",
+        message="later",
+        turns=(TURN,),
+        try_offset=try_offset,
+        temporary=True,
+        retry_after_s=1.5,
+    )
+
+
+REFUSED_ENDED = AnswerEnded(
+    TURN,
+    "rejected",
+    error=TurnError(code="session_busy", message="later", temporary=True, retry_after_s=1.5),
+    for_now=True,
+)
+
+
+def test_sender_is_told_of_its_own_sending() -> None:
+    """Refusals of earlier ones are nothing to it; its own is the end, and so is that of a later one."""
+    log = [refused(3), refused(9)]
+    own, later = FollowedAnswer(PROMPT, sent=9), FollowedAnswer(PROMPT, sent=5)
+
+    assert [own.piece_of(encode(event), offset) for offset, event in enumerate(log)] == [None, REFUSED_ENDED]
+    assert [later.piece_of(encode(event), offset) for offset, event in enumerate(log)] == [None, REFUSED_ENDED]
+    assert own.over
+    assert later.over
+
+
+def test_sender_whose_earlier_sending_was_refused_is_answered() -> None:
+    """The log is read from its beginning: the refusal lies on it, and the answer behind."""
+    answer = FollowedAnswer(PROMPT, sent=9)
+    queued = msgspec.structs.replace(QUEUED, try_offset=9)
+    ended = TurnEnded(turn=TURN, attempt=1, run="a", reason="complete")
+    told = [answer.piece_of(encode(event), at) for at, event in enumerate((refused(5), queued, STARTED, ended))]
+
+    assert told == [None, AnswerQueued(0), AnswerStarted(1, "m", "first"), AnswerEnded(TURN, "complete")]
+    assert answer.over
+
+
+def test_watcher_is_told_of_each_refusal_and_goes_on() -> None:
+    """Whoever sends the prompt may send it again."""
+    answer = FollowedAnswer(PROMPT, known=False)
+    told = [answer.piece_of(encode(refused(sending)), sending) for sending in (5, 6)]
+
+    assert (told, answer.over) == ([REFUSED_ENDED, REFUSED_ENDED], False)
+    assert answer.piece_of(encode(msgspec.structs.replace(QUEUED, try_offset=9)), 10) == AnswerQueued(0)

@@ -9,7 +9,7 @@ from producers.answers.followed_answer import AnswerEnded, AnswersCompared
 from producers.batches.batch import LineAnswers, result_of
 from producers.batches.batch_file import BatchLine
 from schemas.prompts import CompareMode, PromptSubmitted
-from schemas.session_events import Usage
+from schemas.session_events import TurnError, Usage
 
 
 def line_of(mode: CompareMode = "all") -> BatchLine:
@@ -47,3 +47,13 @@ def test_line_of_one_model_has_no_list_of_answers() -> None:
 
     assert b"answers" not in msgspec.json.encode(result_of(line, LineAnswers({0: ANSWERS[0]})))
     assert result_of(line, None).reason is None
+
+
+def test_refusal_for_now_is_no_result() -> None:
+    """The line is sent again, also by the next run; what has ended is a result."""
+    error = TurnError(code="session_busy", message="later", temporary=True, retry_after_s=1.0)
+    answers = LineAnswers({0: AnswerEnded("t0", "rejected", error=error, for_now=True)})
+
+    assert (answers.refused, LineAnswers(ANSWERS).refused) == (error, None)
+    assert LineAnswers({0: AnswerEnded("t0", "rejected", error=error)}).refused is None
+    assert result_of(line_of(), None, error).reason is None
