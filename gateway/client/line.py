@@ -315,6 +315,8 @@ class Line:
             await self.tell(Hole(message.session), size)
         if isinstance(message, Queued | End):
             self.settle(follow, follow.prompt_of(message.turn))
+        if isinstance(message, End) and message.try_offset >= 0:
+            self.cancels.pop(message.prompt_id, None)  # sent again on another connection, it would end the next sending
         return True
 
     def settle(self, follow: SessionFollow, prompt_id: str) -> None:

@@ -27,6 +27,7 @@ from infra.kafka.log_client import LogRecord
 from schemas.client_messages import OnSlow
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
+from schemas.session_events import PromptRefused, SessionEvent
 from schemas.turn_fold import SessionFold
 
 __all__ = ["SKIPPED_MESSAGES_MIN", "Attachment", "AttachmentOwner", "Outrun", "Picture"]
@@ -268,5 +269,9 @@ def fold_events(fold: SessionFold, records: list[LogRecord], only: frozenset[str
         if record.value is not None:
             with contextlib.suppress(MalformedRecord):
                 event = decode_session_event(record.value)
-                if only is None or subject_of(event) in only:
+                if only is None or subject_of(event) in only or takes_back(event, only):
                     fold.apply(event, record.offset)
+
+
+def takes_back(event: SessionEvent, only: frozenset[str]) -> bool:
+    return isinstance(event, PromptRefused) and not only.isdisjoint(event.turns)

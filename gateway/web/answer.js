@@ -105,6 +105,9 @@ export class Answer {
       this.#turn = message.turn;
       this.model = message.model ?? "";
       this.state = "queued";
+    } else if (message.type === "end") {
+      this.#turn = message.turn; // it was refused for now: that may come before the acceptance, and with no `queued`
+      this.#ended(message);
     } else if (message.type === "error") {
       this.#end("refused", new AnswerFailed(message.code, message.message, message.retry_after_s ?? null));
     }
@@ -149,7 +152,8 @@ export class Answer {
     Object.assign(this, { usage: { ...NO_USAGE, ...usage }, cost_nano_usd });
     if (reason === "complete" && text_sha256 && [...this.text].length !== text_chars) this.#hole("the text is not the one that was answered");
     if (reason === "complete") return this.#end(reason, this.#failure);
-    return this.#end(reason, new AnswerFailed(error?.code ?? reason, error?.message ?? `the answer ended ${reason}`));
+    const { code = reason, message = `the answer ended ${reason}`, retry_after_s = null } = error ?? {};
+    return this.#end(reason, new AnswerFailed(code, message, retry_after_s));
   }
 
   #hole(words) {

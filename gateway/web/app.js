@@ -95,9 +95,12 @@ class ChatPage {
     this.#transcript.toBottom();
   }
 
-  /** A prompt that was refused comes back to be changed; one whose outcome is not known is sent as it was; others anew. */
+  /**
+   * A prompt that was refused comes back to be changed; one that was refused for now, or whose outcome is not known, is sent
+   * as it was; others anew.
+   */
   #retry(entry) {
-    const sameId = entry.error?.code === "unknown_outcome";
+    const sameId = entry.error?.code === "unknown_outcome" || (entry.status === "failed" && Boolean(entry.error?.temporary));
     if (entry.status === "failed") this.#happened(this.#active, { type: "forget", promptId: entry.promptId });
     if (entry.status === "failed" && !sameId) return this.#composer.putBack(entry.input);
     const asked = entry.models.length > 1 ? comparisonOf(entry) : this.#composer.askedOne;

@@ -106,7 +106,7 @@ const STEPS = {
     const known = draft.take(byPlace(turn, prompt_id, index ?? 0)) ?? blankEntry(prompt_id);
     const asked = askedOf(known, input, input_chars);
     const place = { index: index ?? 0, models: models ?? [], compare: compare ?? "all" };
-    const about = { turn, status: "queued", error: null, model: model || known.model, queuedAtUs: at_us ?? 0 };
+    const about = { turn, status: "queued", error: null, reason: "", model: model || known.model, queuedAtUs: at_us ?? 0 };
     draft.insertLogged({ ...known, ...asked, ...place, ...about });
   },
 
@@ -130,7 +130,11 @@ const STEPS = {
     });
   },
 
-  end(draft, { turn, reason, usage, cost_nano_usd, error, forgotten, first_text_s, at_us }) {
+  end(draft, { turn, reason, usage, cost_nano_usd, error, forgotten, first_text_s, prompt_id, at_us }) {
+    if (prompt_id) {
+      // refused for now: that may come before the acceptance, and with no `queued`
+      return draft.editAll(byPrompt(prompt_id), (entry) => Object.assign(entry, { status: "failed", error, cancelling: false, waiting: null }));
+    }
     draft.edit(byTurn(turn), (entry) => {
       Object.assign(entry, { status: "ended", reason, usage: usage ?? null, error: error ?? null, cancelling: false });
       entry.forgotten = Boolean(forgotten);

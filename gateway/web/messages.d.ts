@@ -69,6 +69,8 @@ export interface QueuedMessage {
   compare?: "all" | "best" | "first" | "merge";
   /** The prompt's own, as it was sent. */
   metadata?: Record<string, string>;
+  /** Which sending of the prompt it is: a later one has a higher number; -1: not known. Of a turn that was refused for now, a `queued` with a higher one, or with none, begins it anew. */
+  try_offset?: number;
   at_us?: number;
   c?: string;
 }
@@ -159,6 +161,10 @@ export interface EndMessage {
   first_text_s?: number | null;
   /** The prompt's own, as it was sent. */
   metadata?: Record<string, string>;
+  /** Of a prompt that was refused for now; else absent. */
+  prompt_id?: string;
+  /** Where the prompt was refused for now, which sending of it: it ends that one and those before, may be told with no `queued` before it, and the prompt may be sent again with its id. */
+  try_offset?: number;
   at_us?: number;
   c?: string;
 }

@@ -6,10 +6,13 @@
  * is a hole and nothing after it may be shown before it is mended. A start with a higher attempt voids the text of
  * the attempts before it, and so does a switch, unless its `from_seq` says how many chunks stand: it goes on from
  * there, and is a hole where they are not all known. What a comparison came to counts once per prompt.
+ * A prompt may be refused for now and sent again: an `end` with a `try_offset` ends that sending of it and those before,
+ * and a `queued` of a later one begins its turn anew.
  * The cursor only ever moves past messages that were judged, never past a hole.
  *
  * @typedef {"take" | "duplicate" | "hole"} Verdict
- * @typedef {{attempt: number, nextSeq: number, ended: boolean}} TurnPosition
+ * @typedef {{attempt: number, nextSeq: number, ended: boolean, tryOffset?: number, refused?: boolean}} TurnPosition
+ *   `tryOffset`: the sending that it answers, while no attempt has begun; `refused`: it has ended because that was refused
  */
 
 export class SessionFold {
@@ -67,15 +70,17 @@ export class SessionFold {
     return replaces;
   }
 
-  /** True once a turn's ending was taken. */
+  /** True once a turn's ending was taken; not of one that was refused, which may be sent again. */
   isOver(turn) {
-    return this.#turns.get(turn)?.ended ?? false;
+    const known = this.#turns.get(turn);
+    return Boolean(known?.ended && !known.refused);
   }
 
   #verdict(message) {
     if (message.type === "compared") return this.#compared.has(message.prompt_id) ? "duplicate" : "take";
     const known = this.#turns.get(message.turn);
-    if (message.type === "queued") return known ? "duplicate" : "take";
+    if (message.type === "queued") return !known || isSentAgain(known, message) ? "take" : "duplicate";
+    if (known && isRefusal(message)) return isRefusedBy(known, message) ? "take" : "duplicate";
     if (known?.ended) return "duplicate";
     const attempt = message.attempt ?? 0;
     if (message.type === "start") return known && attempt <= known.attempt ? "duplicate" : "take";
@@ -97,7 +102,7 @@ export class SessionFold {
     const attempt = message.attempt ?? 0;
     switch (message.type) {
       case "queued":
-        this.#turns.set(message.turn, { attempt: 0, nextSeq: 0, ended: false });
+        this.#turns.set(message.turn, { attempt: 0, nextSeq: 0, ended: false, tryOffset: message.try_offset ?? -1 });
         break;
       case "start":
       case "switch":
@@ -110,8 +115,30 @@ export class SessionFold {
         this.#turns.set(message.turn, { attempt, nextSeq: message.seq + message.n, ended: false });
         break;
       case "end":
-        this.#turns.set(message.turn, { attempt, nextSeq: this.#turns.get(message.turn)?.nextSeq ?? 0, ended: true });
+        this.#rememberEnd(message, attempt);
         break;
     }
   }
+
+  #rememberEnd(message, attempt) {
+    const nextSeq = this.#turns.get(message.turn)?.nextSeq ?? 0;
+    const refused = isRefusal(message);
+    this.#turns.set(message.turn, { attempt, nextSeq, ended: true, refused, tryOffset: message.try_offset ?? -1 });
+  }
+}
+
+/** Whether an `end` says that its prompt was refused for now. */
+export function isRefusal({ type, try_offset = -1 }) {
+  return type === "end" && try_offset >= 0;
+}
+
+/** Whether a turn that was refused begins anew. */
+function isSentAgain(known, { try_offset = -1 }) {
+  return Boolean(known.refused) && (try_offset < 0 || try_offset > known.tryOffset);
+}
+
+/** Whether a refusal ends what is known of its turn. */
+function isRefusedBy(known, { try_offset }) {
+  if (known.ended) return Boolean(known.refused) && try_offset > known.tryOffset;
+  return known.attempt === 0 && try_offset >= (known.tryOffset ?? -1);
 }

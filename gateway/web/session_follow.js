@@ -6,7 +6,7 @@
  * does not help either the rest is taken as it is and said to have a hole.
  */
 
-import { SessionFold } from "./session_fold.js";
+import { isRefusal, SessionFold } from "./session_fold.js";
 
 const RESUME_BYTES_MAX = 32_768;
 
@@ -62,6 +62,7 @@ export class SessionFollow {
     if (verdict === "hole") this.fold.adopt(message);
     if (message.type === "delta") this.#holes = 0;
     if (message.type === "queued") this.#note(message);
+    if (isRefusal(message)) this.#promptOf.set(message.turn, message.prompt_id);
     return { verdict: verdict === "hole" ? "adopted" : "take" };
   }
 

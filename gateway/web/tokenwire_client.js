@@ -44,6 +44,7 @@ import { AnswerFailed, InvalidField, LineClosed } from "./errors.js";
 import { newId } from "./identifiers.js";
 import { checkedPrompt, checkedUrls, checkIdentifier, checkOptions, checkPlace, checkToken } from "./prompt_check.js";
 import { partsOf, utf8Bytes } from "./prompt_parts.js";
+import { isRefusal } from "./session_fold.js";
 import { resumedBy, SessionFollow } from "./session_follow.js";
 
 export { Answer } from "./answer.js";
@@ -292,7 +293,8 @@ export class TokenwireClient extends EventTarget {
     if (verdict === "adopted") this.#emit({ type: "hole", session: message.session });
     if (message.type === "queued" || message.type === "end") {
       const promptId = follow.promptOf(message.turn);
-      this.#settled(promptId, follow.isOver(promptId));
+      // a cancel that is sent again on another connection would end the next sending of a prompt that was refused
+      this.#settled(promptId, follow.isOver(promptId) || isRefusal(message));
     }
     this.#emit(message);
   }

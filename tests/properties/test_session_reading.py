@@ -11,14 +11,27 @@ from typing import TypeAlias
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from gateway.client.decisions.session_follow import SessionFollow, Taken
 from gateway.fetching.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.hubs.decisions.message_ring import MessageRing
 from gateway.hubs.decisions.session_messages import HubMessage, SessionReading, SessionTeller
 from schemas.codec import decode_server_messages, encode
-from schemas.gateway_messages import Compared, Delta, End, Queued, ServerMessage, Start, Switch
+from schemas.gateway_messages import (
+    Attached,
+    Compared,
+    Delta,
+    End,
+    Error,
+    Queued,
+    ServerMessage,
+    Start,
+    Switch,
+    Waiting,
+)
 from schemas.identifiers import SessionKey
 from schemas.session_events import (
     ComparisonEnded,
+    PromptRefused,
     SessionEvent,
     StartCause,
     TokensEmitted,
@@ -86,7 +99,7 @@ def told(messages: list[HubMessage]) -> Told:
             case Queued() | Start():
                 said.append((type(message).__name__, message.turn))
             case End():
-                said.append(("End", message.turn, str(message.first_text_s)))
+                said.append(("End", message.turn, str(message.first_text_s), str(message.try_offset)))
             case Compared():
                 said.append(("Compared", message.prompt_id, message.turn))
             case _:
@@ -98,7 +111,7 @@ def told(messages: list[HubMessage]) -> Told:
 def lives(draw: st.DrawFn, number: int) -> list[SessionEvent]:
     """A turn that waits, starts, is hedged, goes on or begins anew at other providers, and perhaps ends."""
     turn = f"t{number}"
-    queued = TurnQueued(turn=turn, prompt_id="p", models=("a", "b", "c"), index=number, at_us=1_000_000)
+    queued = TurnQueued(turn=turn, prompt_id="p", models=("a", "b", "c"), index=number, try_offset=7, at_us=1_000_000)
     written: list[SessionEvent] = [queued]
     seq, at_us = 0, 1_000_000
     for attempt in range(1, draw(st.integers(1, 4)) + 1):
@@ -132,19 +145,39 @@ def comparisons(draw: st.DrawFn) -> list[SessionEvent]:
     if draw(st.booleans()):
         ended = ComparisonEnded(prompt_id="p", mode="first", turn="t0")
         merged.insert(draw(st.integers(1, len(merged))), ended)
+    for sending in draw(st.lists(st.sampled_from((4, 7, 9)), max_size=2)):  # 7 is the one that is taken in
+        refused = PromptRefused(prompt_id="p", code="c", message="m", turns=("t0", "t1", "t2"), try_offset=sending)
+        merged.insert(draw(st.integers(0, len(merged))), refused)
     return merged
 
 
 def queued_again_after_the_end(log: list[SessionEvent]) -> bool:
-    """A turn queued again after it ended is void only to a reader that has seen it end; readers from later on may
-    take it for a new one. Workers don't write that: a known turn id changes nothing."""
+    """A turn queued again after it ended, or was refused, is void only to a reader that has seen that; readers from
+    later on may take it for a new one. Workers don't write that: a known turn id changes nothing."""
     fold, ended = SessionFold(), set[str]()
     for offset, event in enumerate(log):
         fold.apply(event, offset)
-        if isinstance(event, TurnQueued) and event.turn in ended:
+        if isinstance(event, TurnQueued) and (event.turn in ended or event.turn not in fold.turns):
             return True
         ended |= {turn.queued.turn for turn in fold.turns.values() if turn.ended}
     return False
+
+
+def without_known_refusals(before: list[HubMessage], messages: list[HubMessage]) -> list[HubMessage]:
+    """Without what a client that was told `before` knows to be of a sending that is over."""
+    follow = SessionFollow("start")
+    follow.attached(Attached(session="s1", head="", recovered="replayed"))
+    news: list[HubMessage] = []
+    for place, message in enumerate([*before, *messages]):
+        event = decoded(message)
+        if isinstance(event, Waiting | Error):
+            taken = True
+        else:
+            assert isinstance(event, Queued | Start | Switch | Delta | End | Compared)
+            taken = follow.take(event) == Taken()
+        if place >= len(before) and (taken or not isinstance(event, End) or event.try_offset < 0):
+            news.append(message)
+    return news
 
 
 @given(st.one_of(logs(), comparisons()), st.booleans(), st.sampled_from([SMALL_BYTES_MAX, 50_000]))
@@ -163,8 +196,8 @@ def test_replay_says_what_live_says(log: list[SessionEvent], joined: bool, bytes
 def test_any_cursor_resumes_exactly(log: list[SessionEvent], data: st.DataObject, small: bool, joined: bool) -> None:
     """A reader that knows only the cursor is told exactly what the first one was told after it.
 
-    Save one thing: what a comparison came to may be told again where the log holds it twice. It says so to clients
-    that the first one of a prompt counts; whoever holds the cursor has heard it.
+    Save two things: what a comparison came to, and a refusal, may be told again where the log holds it twice. Clients
+    know the first one of a prompt, and the sending that is refused; whoever holds the cursor has heard it.
     """
     assume(not queued_again_after_the_end(log))
     first = read(log, bytes_max=SMALL_BYTES_MAX if small else 50_000, joined=joined).messages
@@ -175,7 +208,8 @@ def test_any_cursor_resumes_exactly(log: list[SessionEvent], data: st.DataObject
     again = read(log, starts_at=said.fold_from, tells_from=said.position, joined=data.draw(st.booleans()))
 
     compared = {line[1] for line in told(first[: place + 1]) if line[0] == "Compared"}
-    heard = [line for line in told(again.messages) if line[0] != "Compared" or line[1] not in compared]
+    news = without_known_refusals(first[: place + 1], again.messages)
+    heard = [line for line in told(news) if line[0] != "Compared" or line[1] not in compared]
     assert heard == told(first[place + 1 :])
     assert said.fold_from <= said.position.offset
 

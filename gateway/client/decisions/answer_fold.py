@@ -69,7 +69,7 @@ class AnswerFold:
             case Accepted() | Queued() | Error():
                 return message.prompt_id == self.prompt_id
             case Waiting() | Start() | Switch() | Delta() | End():
-                return message.turn == self.turn
+                return message.turn == self.turn or (isinstance(message, End) and message.prompt_id == self.prompt_id)
             case _:
                 return False
 
@@ -87,6 +87,9 @@ class AnswerFold:
                 self.turn, self.model, self.state = message.turn, message.model, "queued"
             case Error() if self.is_mine(message.prompt_id):
                 self.end("refused", Failure(message.code, message.message, message.retry_after_s))
+            case End() if message.try_offset >= 0 and self.is_mine(message.prompt_id):
+                self.turn = message.turn  # it may come before the acceptance, and with no `queued`
+                self.ended(message.reason, message.error)
             case Start() | Switch() | Delta() | End() if message.turn == self.turn and not self.is_over:
                 return self.take_of_turn(message)
             case _:
@@ -137,7 +140,7 @@ class AnswerFold:
         elif error is None:
             self.end(reason, Failure(reason, f"the answer ended {reason}"))
         else:
-            self.end(reason, Failure(error.code, error.message))
+            self.end(reason, Failure(error.code, error.message, error.retry_after_s))
 
     def end(self, state: AnswerState, failure: Failure | None) -> None:
         self.state, self.failure, self.is_over = state, failure, True

@@ -1,10 +1,12 @@
 """What a client makes of a session's messages: which count, which it knows already, when to ask again.
 
-Judged by turn, attempt and chunk number alone, as the protocol says. The log may be told twice (after a resume, or from
-its start again): what is known already is a duplicate and changes nothing. Chunks of an attempt are numbered 0, 1, 2 …,
-the next `seq` is `seq + n`; anything beyond it is a hole, and nothing after it may be passed on before it is mended. A
-start with a higher attempt voids the text before it, and so does a switch, unless its `from_seq` says how many
-chunks stand. The cursor moves only past messages that were judged, never past a hole.
+Judged by turn, attempt and chunk number alone, as the protocol says. The log may be told twice (after a resume, or
+from its start again): what is known already is a duplicate and changes nothing. Chunks of an attempt are numbered 0,
+1, 2 …, the next `seq` is `seq + n`; anything beyond it is a hole, and nothing after it may be passed on before it is
+mended. A start with a higher attempt voids the text before it, and so does a switch, unless its `from_seq` says how
+many chunks stand. A prompt may be refused for now and sent again: an `end` with a `try_offset` ends that sending of
+it and those before, and a `queued` of a later one begins its turn anew. The cursor moves only past messages that were
+judged, never past a hole.
 
 A hole is mended by attaching again at the last good cursor; if that does not help, at the log's start; if that does
 not help either, the rest is taken as it is and said to have a hole. Between asking and the gateway's `attached`
@@ -71,6 +73,10 @@ class TurnPosition:
     attempt: int = 0
     next_seq: int = 0
     ended: bool = False
+    try_offset: int = -1
+    """The sending of the prompt that it answers, while no attempt has begun; -1: not known."""
+    refused: bool = False
+    """It has ended because that sending was refused for now."""
 
 
 @dataclass(slots=True)
@@ -183,22 +189,23 @@ class SessionFollow:
         return self._prompt_by_turn.get(turn, "")
 
     def is_over(self, prompt_id: str) -> bool:
-        """Whether every turn that answers the prompt has ended."""
+        """Whether every turn that answers the prompt has ended for good: one that was refused may be sent again."""
         asked = self._prompts.get(prompt_id)
-        return (
-            asked is not None
-            and len(asked.turns) >= asked.expected
-            and all(turn in self.turns and self.turns[turn].ended for turn in asked.turns)
-        )
+        if asked is None or len(asked.turns) < asked.expected:
+            return False
+        known = [self.turns.get(turn) for turn in asked.turns]
+        return all(turn is not None and turn.ended and not turn.refused for turn in known)
 
     def judge(self, message: LogMessage) -> Judgement:
         if isinstance(message, Compared):
             return "duplicate" if message.prompt_id in self._compared else "take"
         known = self.turns.get(message.turn)
         if isinstance(message, Queued):
-            return "take" if known is None else "duplicate"
+            return "take" if known is None or is_sent_again(known, message) else "duplicate"
         if known is None:
             return "take" if self.begins(message) else "hole"
+        if isinstance(message, End) and message.try_offset >= 0:
+            return "take" if is_refused_by(known, message) else "duplicate"
         if known.ended:
             return "duplicate"
         if isinstance(message, Start | Switch):
@@ -228,7 +235,7 @@ class SessionFollow:
         match message:
             case Queued():
                 self.note(message.turn, message.prompt_id, message.models)
-                self.turns[message.turn] = TurnPosition()
+                self.turns[message.turn] = TurnPosition(try_offset=message.try_offset)
             case Start():
                 self.turns[message.turn] = TurnPosition(message.attempt)
             case Switch():
@@ -238,6 +245,9 @@ class SessionFollow:
             case Delta():
                 self._mends = 0
                 self.turns[message.turn] = TurnPosition(message.attempt, message.seq + message.n)
+            case End() if message.try_offset >= 0:
+                self._prompt_by_turn[message.turn] = message.prompt_id
+                self.turns[message.turn] = TurnPosition(ended=True, try_offset=message.try_offset, refused=True)
             case End():
                 known = self.turns.get(message.turn)
                 next_seq = 0 if known is None else known.next_seq
@@ -248,6 +258,18 @@ class SessionFollow:
     def note(self, turn: str, prompt_id: str, models: tuple[str, ...]) -> None:
         self._prompts.setdefault(prompt_id, AskedPrompt(max(1, len(models)))).turns.add(turn)
         self._prompt_by_turn[turn] = prompt_id
+
+
+def is_sent_again(known: TurnPosition, queued: Queued) -> bool:
+    """Whether a turn that was refused begins anew."""
+    return known.refused and (queued.try_offset < 0 or queued.try_offset > known.try_offset)
+
+
+def is_refused_by(known: TurnPosition, end: End) -> bool:
+    """Whether a refusal ends what is known of its turn."""
+    if known.ended:
+        return known.refused and end.try_offset > known.try_offset
+    return known.attempt == 0 and end.try_offset >= known.try_offset
 
 
 def picture_of(turn: SnapshotTurn) -> TurnPosition:

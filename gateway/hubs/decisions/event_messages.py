@@ -10,13 +10,14 @@ from schemas.session_events import (
     PromptRefused,
     StartCause,
     TurnEnded,
+    TurnError,
     TurnQueued,
     TurnStarted,
     TurnWaiting,
 )
 from schemas.turn_fold import FoldedTurn
 
-__all__ = ["TOLD_INPUT_CHARS_MAX", "ToldEvent", "compared", "first_text_s", "message_of"]
+__all__ = ["TOLD_INPUT_CHARS_MAX", "ToldEvent", "compared", "first_text_s", "message_of", "refused_turn"]
 
 TOLD_INPUT_CHARS_MAX: Final = 8_192
 """Longer inputs are told by their beginning and their length."""
@@ -86,6 +87,7 @@ def queued(event: TurnQueued, session: str, cursor: str) -> Queued:
         models=event.models,
         compare=event.compare,
         metadata=event.metadata,
+        try_offset=event.try_offset,
         at_us=event.at_us,
         c=cursor,
     )
@@ -135,6 +137,25 @@ def end(event: TurnEnded, session: str, cursor: str, first_text_s: float | None)
         forgotten=event.forgotten,
         first_text_s=first_text_s,
         metadata=event.metadata,
+        at_us=event.at_us,
+        c=cursor,
+    )
+
+
+def refused_turn(event: PromptRefused, turn: str, session: str, cursor: str) -> End:
+    """The end of one of the turns of a prompt that was refused for now."""
+    error = TurnError(
+        code=event.code, message=event.message, temporary=event.temporary, retry_after_s=event.retry_after_s
+    )
+    return End(
+        session=session,
+        turn=turn,
+        attempt=0,
+        reason="rejected",
+        error=error,
+        metadata=event.metadata,
+        prompt_id=event.prompt_id,
+        try_offset=event.try_offset,
         at_us=event.at_us,
         c=cursor,
     )

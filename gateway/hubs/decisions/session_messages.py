@@ -3,7 +3,8 @@
 A `SessionReading` folds a session's records in log order and turns each record that the fold calls effective into
 messages with a cursor; whatever is void is passed over in silence. Two ways of reading:
 
-- live (`take`): each record becomes its message at once; a record too large for a frame becomes several deltas;
+- live (`take`): each record becomes its message at once; a record too large for a frame becomes several deltas, and a
+  refusal an ending of each turn that it takes back;
 - replayed (`replay`): consecutive deltas of one attempt are joined until they fill a frame, so that an answer of a
   thousand records is a handful of messages.
 
@@ -21,7 +22,7 @@ from typing import Final
 import msgspec
 
 from gateway.fetching.decisions.resume_cursor import CursorSigner, LogPosition
-from gateway.hubs.decisions.event_messages import message_of
+from gateway.hubs.decisions.event_messages import message_of, refused_turn
 from gateway.hubs.decisions.follower_reports import ReportWish, wish_of, wishes_word
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
@@ -100,9 +101,24 @@ class SessionTeller:
             return list(self.deltas([part])) if event.chunks else []
         if isinstance(event, TurnHedged):
             return []  # the worker's own bookkeeping, until it speaks
+        if isinstance(event, PromptRefused) and event.turns:
+            return list(self.endings(event, part))
         cursor = self.cursor(part.ends, part.fold_from)
         payload = encode(message_of(event, self.session, cursor, turn=part.turn))
         return [HubMessage(payload, cursor, part.begins, part.ends, subject_of(event))]
+
+    def endings(self, event: PromptRefused, part: ToldPart) -> Iterator[HubMessage]:
+        """One for each turn that is taken back: each of them a place of the record, as chunks are."""
+        told = [place for place, turn in enumerate(event.turns) if turn not in part.standing]
+        begins, known = part.begins, part.begins.chunk
+        for place in told:
+            is_last = place == told[-1]
+            ends = part.ends if is_last else LogPosition(begins.offset, known + place + 1)
+            # whoever comes back in the middle has to read the record again
+            cursor = self.cursor(ends, part.fold_from if is_last else min(part.fold_from, begins.offset))
+            payload = encode(refused_turn(event, event.turns[place], self.session, cursor))
+            yield HubMessage(payload, cursor, begins, ends, event.turns[place])
+            begins = ends
 
     def deltas(self, parts: list[ToldPart]) -> Iterator[HubMessage]:
         """The parts as one delta, or halved until each fits a frame (or is a single chunk)."""
@@ -209,7 +225,7 @@ class SessionReading:
             self._counts.holes += verdict is Verdict.HOLE
             return None
         self.stamped_us = event.at_us
-        if isinstance(event, TurnQueued | TurnEnded):
+        if isinstance(event, TurnQueued | TurnEnded | PromptRefused):
             self.fold_from = min(self.fold.read_from(), offset + 1)
             if self.wish is not None or (isinstance(event, TurnQueued) and wishes_word(event)):
                 self.wish = wish_of(turn.queued for turn in self.fold.open_turns())
@@ -221,8 +237,17 @@ class SessionReading:
         if offset == self.tells_from.offset and self.tells_from.chunk and isinstance(event, TokensEmitted):
             begins, known = self.tells_from, self.tells_from.chunk
             event = msgspec.structs.replace(event, chunks=event.chunks[known:], seq=event.seq + known)
+        if isinstance(event, PromptRefused):
+            return self.part_of_refusal(event, begins)
         turn = self.fold.turns.get(event.turn) if isinstance(event, TurnEnded) else None
         return ToldPart(event, begins, self.position, self.fold_from, turn)
+
+    def part_of_refusal(self, event: PromptRefused, begins: LogPosition) -> ToldPart:
+        if begins.offset == self.tells_from.offset and self.tells_from.chunk:
+            begins = self.tells_from
+            event = msgspec.structs.replace(event, turns=event.turns[begins.chunk :])
+        standing = frozenset(turn for turn in event.turns if self.fold.stands(turn))
+        return ToldPart(event, begins, self.position, self.fold_from, standing=standing)
 
 
 @dataclass(slots=True, eq=False)
@@ -235,6 +260,8 @@ class ToldPart:
     fold_from: int
     turn: FoldedTurn | None = None
     """Of an ending, the turn as folded."""
+    standing: frozenset[str] = frozenset()
+    """Of a refusal, those of its turns that it does not take back."""
 
 
 class JoinedDeltas:

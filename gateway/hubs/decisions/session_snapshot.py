@@ -4,7 +4,8 @@ Holds the turns of what is left of the log, after those that only the archive st
 oldest first, each with its text so far. One `snapshot` message fits a
 frame; a long text goes on in the next message for the same turn (`more`). A turn whose own messages go on afterwards
 continues at its `next_seq`. What comparisons among them came to is told as it was when it happened, by `compared`
-messages ahead of the last snapshot message: that one alone carries a cursor, so whoever holds it has been told all.
+messages ahead of the last snapshot message: that one alone carries a cursor, so whoever holds it has been told all. So
+are refusals, of whole pictures the newest `REFUSALS_TOLD_MAX`: their prompts have no turns, and whoever sent one waits.
 Bounded: of a very long log the newest turns within `SNAPSHOT_CHARS_MAX` are told; the `gap` before has said that not
 everything can be. Open turns are always among them: what follows would make no sense without.
 """
@@ -17,9 +18,9 @@ from typing import Final
 
 import msgspec
 
-from gateway.hubs.decisions.event_messages import TOLD_INPUT_CHARS_MAX, compared, first_text_s
+from gateway.hubs.decisions.event_messages import TOLD_INPUT_CHARS_MAX, compared, first_text_s, refused_turn
 from infra.clickhouse.decisions.archived_turns import ArchivedTurn
-from schemas.gateway_messages import Compared, Snapshot, SnapshotTurn
+from schemas.gateway_messages import Compared, End, Snapshot, SnapshotTurn
 from schemas.session_events import TurnError, Usage
 from schemas.turn_fold import FoldedTurn, SessionFold
 
@@ -27,6 +28,7 @@ __all__ = ["SNAPSHOT_CHARS_MAX", "snapshot_messages"]
 
 SNAPSHOT_CHARS_MAX: Final = 2_097_152
 ERROR_NOT_KEPT: Final = "the answer was not completed; what was said about it is kept no longer"
+REFUSALS_TOLD_MAX: Final = 16
 PIECE_CHARS_MAX: Final = 6_144
 """Text per message: with the input it stays below 64 KiB in any script, save where control characters abound."""
 
@@ -38,7 +40,7 @@ def snapshot_messages(
     *,
     only: frozenset[str] | None = None,
     archived: Sequence[ArchivedTurn] = (),
-) -> Iterator[Snapshot | Compared]:
+) -> Iterator[Snapshot | Compared | End]:
     """The messages, the last one (perhaps the only one, and empty) with the cursor to go on from.
 
     `only`: these turns, and what comparisons among these prompts came to; None: all. `archived`: turns known from
@@ -57,12 +59,22 @@ def snapshot_messages(
                 begun = True
             pending = piece
     outcomes = [fold.comparisons[prompt_id] for prompt_id in prompts if prompt_id in fold.comparisons]
-    if outcomes and pending is not None and not begun:  # the first message begins the picture; an outcome cannot
-        yield Snapshot(session=session, turns=(pending,))
+    refusals = list(refusals_of(fold, session)) if only is None else []
+    if (outcomes or refusals) and not begun:  # the first message begins the picture; an outcome cannot
+        yield Snapshot(session=session, turns=() if pending is None else (pending,))
         pending = None
     for outcome in outcomes:
         yield compared(outcome, session, "")
+    yield from refusals
     yield Snapshot(session=session, turns=() if pending is None else (pending,), c=cursor)
+
+
+def refusals_of(fold: SessionFold, session: str) -> Iterator[End]:
+    """The endings of prompts that were refused for now, and not sent again since."""
+    for refused in list(fold.refused.values())[-REFUSALS_TOLD_MAX:]:
+        for turn in () if refused.event is None else refused.event.turns:
+            if refused.event is not None and not fold.stands(turn):
+                yield refused_turn(refused.event, turn, session, "")
 
 
 def newest_within(newest_first: Iterable[SnapshotTurn], chars_max: int) -> list[SnapshotTurn]:

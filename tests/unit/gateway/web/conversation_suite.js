@@ -142,6 +142,17 @@ export default {
     equal(inOrder(told(empty(), queued(1), start(1), { ...refused, code: "id_reused" })), ["p1 running"]);
   },
 
+  "a prompt that is refused for now has failed, and begins anew when it is sent again": () => {
+    const refusal = { code: "session_busy", message: "later", temporary: true, retry_after_s: 1 };
+    const refused = { type: "end", turn: "t1", prompt_id: "p1", attempt: 0, reason: "rejected", error: refusal, try_offset: 5 };
+    const talk = told(empty(), send("p1"), refused, { type: "accepted", prompt_id: "p1", turns: ["t1"] });
+    equal([inOrder(talk), talk.entries[0].error], [["p1 failed"], refusal]);
+
+    const again = told(talk, { ...queued(1), try_offset: 9 }, start(1), delta(1, "Hello"), end(1));
+    equal([inOrder(again), again.entries[0].error, again.entries[0].text], [["p1 ended"], null, "Hello"]);
+    equal(inOrder(told(talk, { type: "snapshot", turns: [], replace: true })), ["p1 failed"]);
+  },
+
   "a snapshot in pieces replaces what the log told and keeps what was just sent": () => {
     let talk = told(empty(), queued(1), start(1), delta(1, "old"), send("p9"));
     const piece = (text, more, extra = {}) => ({ type: "snapshot", turns: [{ turn: "t2", prompt_id: "p2", attempt: 1, next_seq: 9, text, more, ...extra }] });

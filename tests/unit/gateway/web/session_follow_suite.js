@@ -112,6 +112,19 @@ export default {
     equal(follow.take(delta("t", 1, 6, 1, "10")), { verdict: "take" });
   },
 
+  "a prompt that was refused for now and is sent again begins anew, however often it is told": () => {
+    const refused = (try_offset, c) => ({ ...end("t", 0, c), prompt_id: "p t", reason: "rejected", try_offset });
+    const sent = (try_offset, c) => ({ ...queued("t", c), try_offset });
+    const follow = following();
+    const judged = (...messages) => messages.map((message) => follow.take(message).verdict);
+
+    equal(judged(refused(3, "1"), refused(5, "2"), refused(3, "3"), sent(5, "4")), ["take", "take", "duplicate", "duplicate"]);
+    equal([follow.isOver("p t"), follow.promptOf("t")], [false, "p t"]);
+    equal(judged(sent(9, "5"), refused(5, "6"), refused(9, "7")), ["take", "duplicate", "take"]);
+    equal(judged(sent(12, "8"), start("t", 1, "9"), refused(12, "10"), end("t", 1, "11")), ["take", "take", "duplicate", "take"]);
+    equal([judged(refused(14, "12"), sent(15, "13")), follow.isOver("p t")], [["duplicate", "duplicate"], true]);
+  },
+
   "what comes between asking and the answer is dropped": () => {
     const follow = following();
     follow.awaiting = true;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.client.decisions.answer_fold import AnswerFold
+from gateway.client.decisions.answer_fold import AnswerFold, Failure
 from schemas.gateway_messages import (
     Accepted,
     Attached,
@@ -20,6 +20,7 @@ from schemas.gateway_messages import (
     Switch,
     Waiting,
 )
+from schemas.session_events import TurnError
 
 
 def delta(text: str, attempt: int = 1) -> Delta:
@@ -120,3 +121,17 @@ def test_picture_that_was_cut_off() -> None:
         fold.take(message)
 
     assert fold.text == "one two"
+
+
+@given(st.booleans())
+def test_refused_for_now(accepted_before: bool) -> None:
+    """The answer is over, and says when to ask again; with no `queued`, and before the acceptance as well."""
+    error = TurnError(code="queue_full", message="later", temporary=True, retry_after_s=2.5)
+    refused = End(session="s", turn="t", attempt=0, reason="rejected", error=error, prompt_id="p", try_offset=5)
+    fold = AnswerFold("s", "p", state="asked")
+    for message in (BEGUN[0], refused) if accepted_before else (refused, BEGUN[0]):
+        fold.take(message)
+
+    assert (fold.is_over, fold.state, fold.failure) == (True, "rejected", Failure("queue_full", "later", 2.5))
+    assert fold.owns(refused)
+    assert not AnswerFold("s", "q").owns(refused)

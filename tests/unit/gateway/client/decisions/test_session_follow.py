@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gateway.client.decisions.session_follow import Adopted, Dropped, LogMessage, Mend, SessionFollow, Taken
@@ -17,6 +18,7 @@ from schemas.gateway_messages import (
     Switch,
     Waiting,
 )
+from schemas.session_events import TurnError
 
 S = "s"
 TAKEN, DROPPED = Taken(), Dropped()
@@ -213,3 +215,37 @@ def test_a_head_that_stays_ahead_is_a_hole() -> None:
     follow.attached(Attached(session=S, head="c9", recovered="replayed"))
 
     assert follow.head_seen("c9") is None
+
+
+def refused(try_offset: int) -> End:
+    error = TurnError(code="session_busy", message="later", temporary=True, retry_after_s=1.0)
+    return End(session=S, turn="t", attempt=0, reason="rejected", error=error, prompt_id="p", try_offset=try_offset)
+
+
+def sent(try_offset: int) -> Queued:
+    return msgspec.structs.replace(queued(), try_offset=try_offset)
+
+
+def test_prompt_refused_for_now_and_sent_again() -> None:
+    """Each refusal ends its sending, and those before; a later one begins the turn anew, whatever is told twice."""
+    follow = following(refused(3), refused(5))
+
+    assert [follow.take(message) for message in (refused(5), refused(3), sent(5), sent(4))] == [DROPPED] * 4
+    assert (follow.is_over("p"), follow.prompt_of("t")) == (False, "p")
+    assert [follow.take(message) for message in (sent(9), refused(5), refused(9))] == [TAKEN, DROPPED, TAKEN]
+    assert not follow.is_over("p")
+    assert [follow.take(message) for message in (sent(12), start(), refused(12), end())] == [
+        TAKEN,
+        TAKEN,
+        DROPPED,
+        TAKEN,
+    ]
+    assert follow.is_over("p")
+    assert [follow.take(message) for message in (sent(15), refused(15))] == [DROPPED] * 2
+
+
+def test_refused_prompt_that_an_older_worker_takes_in() -> None:
+    """It does not say which sending it is."""
+    follow = following(sent(5), refused(5), queued(), start())
+
+    assert follow.take(delta(0)) == TAKEN

@@ -5,6 +5,8 @@ Covers: gateway.hubs.decisions.session_snapshot.
 
 from __future__ import annotations
 
+import msgspec
+
 from gateway.fetching.decisions.resume_cursor import CursorKeys, CursorSigner, LogPosition, SignedPosition, epoch_digest
 from gateway.hubs.decisions.session_messages import HubMessage, SessionReading, SessionTeller
 from gateway.hubs.decisions.session_snapshot import snapshot_messages
@@ -13,9 +15,11 @@ from schemas.gateway_messages import Compared, Delta, End, Queued, ServerMessage
 from schemas.identifiers import SessionKey
 from schemas.session_events import (
     ComparisonEnded,
+    PromptRefused,
     SessionEvent,
     TokensEmitted,
     TurnEnded,
+    TurnError,
     TurnHedged,
     TurnQueued,
     TurnStarted,
@@ -109,6 +113,73 @@ def test_another_provider_before_the_first_token() -> None:
     assert (start.attempt, start.cached) == (3, True)
     assert isinstance(end, End)
     assert end.first_text_s is None  # what was said before is void
+
+
+REFUSED = PromptRefused(
+    prompt_id="p",
+    code="session_busy",
+    message="later",
+    turns=("t0", "t1", "t2"),
+    try_offset=5,
+    temporary=True,
+    retry_after_s=1.5,
+    metadata={"ticket": "4711"},
+)
+
+
+def test_refusal_for_now_ends_each_of_its_turns() -> None:
+    """With the error, and the prompt's id: nothing was said of them before. One that has begun goes on."""
+    log: list[SessionEvent] = [
+        TurnQueued(turn="t1", prompt_id="p", try_offset=5),
+        TurnStarted(turn="t1", attempt=1, run="r1"),
+        TurnQueued(turn="t2", prompt_id="p", try_offset=5),
+        REFUSED,
+    ]
+    *_, first, last = told = said(replayed(log))
+
+    assert [type(message).__name__ for message in told] == ["Queued", "Start", "Queued", "End", "End"]
+    assert isinstance(first, End)
+    assert isinstance(last, End)
+    assert (first.turn, last.turn, last.reason, last.prompt_id, last.try_offset) == ("t0", "t2", "rejected", "p", 5)
+    assert last.error == TurnError(code="session_busy", message="later", temporary=True, retry_after_s=1.5)
+    assert last.metadata == {"ticket": "4711"}
+
+
+def test_resumed_inside_a_refusal() -> None:
+    """Whoever was told of some of its turns is told of the others."""
+    messages = replayed([REFUSED])
+    known = SIGNER.read(messages[0].cursor)
+    assert isinstance(known, SignedPosition)
+
+    again = replayed([REFUSED], starts_at=known.fold_from, tells_from=known.position)
+
+    assert [message.turn for message in messages] == ["t0", "t1", "t2"]
+    assert [(each.payload, each.begins, each.ends) for each in again] == [
+        (each.payload, each.begins, each.ends) for each in messages[1:]
+    ]
+    assert known.fold_from == 0
+
+
+def test_snapshot_tells_of_prompts_that_were_refused() -> None:
+    """They have no turns, and whoever sent one waits for its end; one that was sent again is a turn like others."""
+    log: list[SessionEvent] = [
+        msgspec.structs.replace(REFUSED, prompt_id="q", turns=("u",)),
+        REFUSED,
+        TurnQueued(turn="u", prompt_id="q", try_offset=6),
+    ]
+    fold = SessionFold(keep_text=True)
+    for offset, event in enumerate(log):
+        fold.apply(event, offset)
+
+    first, *ends, last = snapshot_messages(fold, "s1", "cursor")
+    (alone,) = snapshot_messages(fold, "s1", "cursor", only=frozenset({"u"}))
+
+    assert isinstance(first, Snapshot)
+    assert isinstance(last, Snapshot)
+    assert isinstance(alone, Snapshot)
+    assert [turn.turn for turn in first.turns] == ["u"]
+    assert [(end.turn, end.c) for end in ends if isinstance(end, End)] == [("t0", ""), ("t1", ""), ("t2", "")]
+    assert (last.turns, last.c, len(alone.turns)) == ((), "cursor", 1)
 
 
 def test_snapshot_of_what_was_not_compared() -> None:
