@@ -26,8 +26,8 @@ async def done_at_last(
 ) -> Done:
     """Do work until it does not fail, with pauses. `passing`: failures after which it may be done again.
 
-    `on_failed` hears of each of these and how long the pause is. Raises what else the work raises, and the last try's
-    failure. Cancellation: as the work's; there may have been a try.
+    `on_failed` hears of each of these and how long the pause is; what it raises is the end. Raises what else the work
+    raises, and the last try's failure. Cancellation: as the work's; there may have been a try.
     """
     failures = 0
     while True:

@@ -19,7 +19,7 @@ from infra.simulated_provider.behaviour import Behaviour, Fault, behaviour_for
 from infra.simulated_provider.call_log import Call, CallLog
 from infra.simulated_provider.wire_script import AnswerHead
 
-__all__ = ["CompletionRequest", "Exchange", "RequestMessage", "compose_long", "exchange_of"]
+__all__ = ["CompletionRequest", "Exchange", "Question", "RequestMessage", "compose_long", "exchange_of", "question_of"]
 
 COMPOSED_AT_ONCE_MAX: Final = 5_000
 """Tokens of an answer that is composed in some ten milliseconds."""
@@ -78,22 +78,36 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
         return (self.behaviour.first_ms + self.behaviour.pace_ms * len(self.pieces)) / 1_000
 
 
-async def compose_long(wanted: CompletionRequest, defaults: Behaviour) -> None:
+class Question(msgspec.Struct, frozen=True):
+    """What a request asks, its directives read."""
+
+    wanted: CompletionRequest
+    prompt: str
+    """The newest user message, with its directive; empty if there is none."""
+    behaviour: Behaviour
+    conversation: Conversation
+
+
+def question_of(wanted: CompletionRequest, defaults: Behaviour) -> Question:
+    """Read a request. Raises DirectiveError."""
+    prompt = next((text_of(message) for message in reversed(wanted.messages) if message.role == "user"), "")
+    said = [{"role": message.role, "content": text_of(message)} for message in wanted.messages]
+    return Question(wanted, prompt, behaviour_for(prompt, defaults), conversation_of(said))
+
+
+async def compose_long(question: Question) -> None:
     """Compose a long answer ahead, for `exchange_of` to find: a third of a second for 200,000 tokens, during which no
-    other stream would say a word. Raises DirectiveError."""
-    behaviour = behaviour_for(prompt_of(wanted), defaults)
+    other stream would say a word."""
+    behaviour, conversation = question.behaviour, question.conversation
     if (behaviour.tokens or 0) > COMPOSED_AT_ONCE_MAX:
-        conversation = conversation_in(wanted)
         asked = conversation[:-1] if ends_in_answer(conversation) else conversation
         await asyncio.to_thread(answer_of, asked, behaviour.seed, behaviour.tokens)
 
 
-def exchange_of(wanted: CompletionRequest, defaults: Behaviour, call_log: CallLog) -> Exchange:
-    """Understand a request, count it, and compose its answer. Raises DirectiveError."""
-    raw_prompt = prompt_of(wanted)
-    behaviour = behaviour_for(raw_prompt, defaults)
-    conversation = conversation_in(wanted)
-    times_sent = call_log.count(raw_prompt)
+def exchange_of(question: Question, call_log: CallLog) -> Exchange:
+    """Count a question, and compose its answer."""
+    wanted, behaviour, conversation = question.wanted, question.behaviour, question.conversation
+    times_sent = call_log.count(question.prompt)
     fault = behaviour.fault if behaviour.times is None or times_sent <= behaviour.times else None
     begun = prefix_of(conversation, behaviour)
     asked = conversation[:-1] if begun else conversation
@@ -111,15 +125,6 @@ def exchange_of(wanted: CompletionRequest, defaults: Behaviour, call_log: CallLo
         usage=usage if wanted.stream_options is not None and wanted.stream_options.include_usage else None,
     )
     return Exchange(head=head, pieces=pieces, usage=usage, behaviour=behaviour, fault=fault, call=call)
-
-
-def prompt_of(wanted: CompletionRequest) -> str:
-    """The newest user message, with its directive; empty if there is none."""
-    return next((text_of(message) for message in reversed(wanted.messages) if message.role == "user"), "")
-
-
-def conversation_in(wanted: CompletionRequest) -> Conversation:
-    return conversation_of([{"role": message.role, "content": text_of(message)} for message in wanted.messages])
 
 
 def ends_in_answer(conversation: Conversation) -> bool:

@@ -22,7 +22,7 @@ from infra.host_names import LOOPBACK_NAMES, only_asked_by
 from infra.simulated_provider.answer_player import AnswerPlayer
 from infra.simulated_provider.behaviour import Behaviour, DirectiveError, Fault
 from infra.simulated_provider.call_log import Call, CallLog
-from infra.simulated_provider.chat_exchange import CompletionRequest, Exchange, compose_long, exchange_of
+from infra.simulated_provider.chat_exchange import CompletionRequest, Exchange, compose_long, exchange_of, question_of
 from infra.simulated_provider.crowding import Beyond, Crowding
 from infra.simulated_provider.request_quota import RequestQuota
 from infra.simulated_provider.wire_script import Then, error_body, wire_script
@@ -138,10 +138,11 @@ class SimulatedProvider:
     async def complete_chat(self, request: web.Request) -> web.StreamResponse:
         try:
             wanted = self._decoder.decode(await request.read())
-            await compose_long(wanted, self.behaviour)
-            exchange = exchange_of(wanted, self.behaviour, self.call_log)
+            question = question_of(wanted, self.behaviour)
         except (msgspec.DecodeError, DirectiveError) as error:
             return error_response(400, str(error), "invalid_request_error", None)
+        await compose_long(question)
+        exchange = exchange_of(question, self.call_log)
         call = exchange.call
         headers = self._quota.charged(time.monotonic())
         with noting_end(call):

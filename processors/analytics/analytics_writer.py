@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 import structlog
 from aiokafka.errors import KafkaError
 
+from infra.async_waits import done_at_last
 from infra.clickhouse.errors import ClickHouseError, RowsRefused
 from infra.clock import Clock
 from infra.decisions.backoff import Backoff
@@ -225,29 +226,25 @@ class AnalyticsWriter:
 
     async def patiently(self, call: Callable[[], Awaitable[Answer]], epoch: int) -> Answer:
         """Call until ClickHouse answers, longer and longer apart. Raises OwnershipLost, RowsRefused."""
-        failures = 0
-        while True:
-            failures += 1
-            pause_s = CLICKHOUSE_BACKOFF.pause_s(failures)
-            self._consumer.require(epoch)
-            try:
-                answer = await call()
-            except RowsRefused:
-                self._failures.labels(kind="rows").inc()
-                raise
-            except ClickHouseError as error:
-                self.note_blocked(error)
-                log.warning("clickhouse_unavailable", error=type(error).__name__, code=error.code, again_in_s=pause_s)
-            else:
-                self._blocked = None
-                return answer
-            await asyncio.sleep(pause_s)
 
-    def note_blocked(self, error: ClickHouseError) -> None:
+        async def asked() -> Answer:
+            self._consumer.require(epoch)
+            return await call()
+
+        answer = await done_at_last(asked, CLICKHOUSE_BACKOFF, ClickHouseError, self.note_failure)
+        self._blocked = None
+        return answer
+
+    def note_failure(self, error: ClickHouseError, pause_s: float) -> None:
+        """Say what ClickHouse takes nothing for. Raises RowsRefused: no wait makes other rows of these."""
+        if isinstance(error, RowsRefused):
+            self._failures.labels(kind="rows").inc()
+            raise error
         self._failures.labels(kind="insert").inc()
         reason = f"code {error.code}" if error.code else "it does not answer"
         self._blocked = Blocked(self._blocked.since_s if self._blocked else self._clock.monotonic_s(), reason)
         self.show_lag()
+        log.warning("clickhouse_unavailable", error=type(error).__name__, code=error.code, again_in_s=pause_s)
 
     async def bury(self, partition: int, records: Sequence[ReadRecord]) -> None:
         for record in records:

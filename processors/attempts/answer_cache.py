@@ -23,10 +23,7 @@ from infra.telemetry.metric_names import WORKER_ANSWER_CACHE
 from infra.telemetry.metrics import Metrics
 from processors.attempts.decisions.answer_cache_key import answer_key, is_fresh, may_be_cached
 from processors.providers.provider import ChatRequest, FinishChunk, ProviderChunk, TextChunk, UsageChunk
-from processors.targets.decisions.rate_shares import RateLimits
-from processors.targets.decisions.rate_window import initial_state
 from processors.targets.model_queues import Call
-from processors.targets.target_states import TargetState
 from schemas.prompts import ChatMessage, PromptSubmitted
 from schemas.session_events import Usage
 
@@ -152,7 +149,7 @@ def key_of(prompt: PromptSubmitted, served: ServedModel, messages: tuple[ChatMes
 
 
 def call_to(answer: CachedAnswer, served: ServedModel) -> Call:
-    """A call at no target: it is finished from the start, so no limit and no breaker hears of it."""
+    """A call that has no place at any target: no limit and no breaker hears of it."""
     widest = max(served.targets, key=lambda target: target.context_tokens)
     target = replace(
         widest,
@@ -161,13 +158,4 @@ def call_to(answer: CachedAnswer, served: ServedModel) -> Call:
         model=answer.model,
         abilities=frozenset(),  # it goes on from nobody's text
     )
-    limits = RateLimits(requests_per_minute=None, tokens_per_minute=None, concurrent_max=None)
-    state = TargetState(
-        target=target,
-        provider=answer,
-        limits=limits,
-        requests=initial_state(None, 0.0),
-        tokens=initial_state(None, 0.0),
-        is_held=True,
-    )
-    return Call(state, target, served, reason="cached", charges=(), is_probe=False, finished=True)
+    return Call(answer, target, served, reason="cached")

@@ -33,13 +33,16 @@ class NoTarget(Exception):
 class Call:
     """A place at a target and in this worker. Finish it exactly once."""
 
-    state: TargetState
+    provider: ChatProvider
+    """Who answers."""
     target: Target
     served: ServedModel
     reason: str
-    charges: tuple[Charge, ...]
+    state: TargetState | None = None
+    """Where it has its place; None: what it says is remembered, nobody is called, and there is nothing to give back."""
+    charges: tuple[Charge, ...] = ()
     """Requests and tokens; nothing where another worker's permit was charged."""
-    is_probe: bool
+    is_probe: bool = False
     started_s: float = 0.0
     permit: Ask | None = None
     """The permit of the limit's holder, where that is another worker."""
@@ -50,11 +53,6 @@ class Call:
     finished: bool = False
     patience: Patience | None = None
     """What the wait for it has left of the search's; None: it was not waited for."""
-
-    @property
-    def provider(self) -> ChatProvider:
-        """Who answers."""
-        return self.state.provider
 
 
 @dataclass(slots=True, eq=False)

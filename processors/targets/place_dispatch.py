@@ -257,7 +257,7 @@ class PlaceDispatch:
         state.in_flight += 1
         self.calls += 1
         is_probe = self.targets.started_probe(state)
-        return Call(state, target, waiter.served, reason, charges, is_probe, now_s, permit, seen)
+        return Call(state.provider, target, waiter.served, reason, state, charges, is_probe, now_s, permit, seen)
 
     def set_timer(self, at_s: float) -> None:
         """Look again at a moment."""

@@ -16,6 +16,7 @@ from infra.async_waits import set_within
 from infra.targets.model_catalogue import ServedModel
 from processors.providers.decisions.rate_headers import LimitSeen, RateHeaders
 from processors.providers.provider import ProviderError, ProviderOverloaded, ProviderTimedOut
+from processors.targets.decisions.call_limit import CallLimit
 from processors.targets.decisions.circuit_breaker import BreakerEvent, after
 from processors.targets.decisions.patience import Patience
 from processors.targets.decisions.provider_router import CallNeeds, GiveUp
@@ -105,8 +106,8 @@ class TargetPool(PlaceDispatch):
 
     def headers_seen(self, call: Call, seen: RateHeaders) -> None:
         """Honour what a call's answer says is left of its target's limits: this worker's share of it."""
-        if call.permit is not None:
-            return  # the limit is another worker's, which hears of it with its own answers
+        if call.state is None or call.permit is not None:
+            return  # nobody's limit, or another worker's, which hears of it with its own answers
         state, now_s = call.state, self._clock.monotonic_s()
         share = held_share(limits_of(state.target), self.targets.share, target=state.target.name)
         requests, tokens = call.charges
@@ -119,8 +120,9 @@ class TargetPool(PlaceDispatch):
     def heard(self, call: Call, *, sent_s: float, chunks: int, input_tokens: int) -> None:
         """A call's first text has come, or more of it: about every REVIEW_S. `sent_s`: when it was made, monotonic;
         `chunks`: all so far, 0 where they come at another pace than the target's."""
-        now_s, limit = self._clock.monotonic_s(), call.state.limit
-        if call.seen is not None:
+        now_s = self._clock.monotonic_s()
+        if call.state is not None and call.seen is not None:
+            limit = call.state.limit
             before = limit.limit
             limit.heard(call.seen, now_s, sent_s=sent_s, chunks=chunks, input_tokens=input_tokens)
             if limit.limit != before:
@@ -133,7 +135,7 @@ class TargetPool(PlaceDispatch):
     ) -> None:
         """Give the place back: settle the tokens, tell the breaker. `spoke`: at least one chunk came; `chunks` as for
         `heard`."""
-        if call.finished:
+        if call.finished or call.state is None:
             return
         if error is not None and error.limits is not None:
             self.headers_seen(call, error.limits)
@@ -141,7 +143,7 @@ class TargetPool(PlaceDispatch):
         state, now_s = call.state, self._clock.monotonic_s()
         self.calls -= 1
         state.in_flight -= 1
-        self.tell_limit(call, outcome_of(error, spoke=spoke), chunks)
+        self.tell_limit(call, state.limit, outcome_of(error, spoke=spoke), chunks)
         if call.permit is not None and self.desk is not None:
             self.desk.end(call.permit, tokens_used)
         else:
@@ -156,9 +158,9 @@ class TargetPool(PlaceDispatch):
                 log.warning("breaker_changed", target=call.target.name, phase=breaker.phase.value)
         self.dispatch()
 
-    def tell_limit(self, call: Call, outcome: CallOutcome, chunks: int) -> None:
+    def tell_limit(self, call: Call, limit: CallLimit, outcome: CallOutcome, chunks: int) -> None:
         """The end of a call, to whoever learns how many the target takes."""
-        now_s, limit = self._clock.monotonic_s(), call.state.limit
+        now_s = self._clock.monotonic_s()
         call.stood_in_queue = outcome == "timed_out" and limit.heard_lately(now_s)
         if call.permit is not None:
             call.permit.outcome = outcome

@@ -36,7 +36,10 @@ __all__ = [
     "TableBetween",
     "WriterParts",
     "analytics_settings",
+    "are_there",
     "attempt_records",
+    "expected",
+    "opened",
     "publish",
     "stored",
     "until",
@@ -116,6 +119,18 @@ class WriterParts:
 
 
 @contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[ClickHouseConnection]:
+    """A connection to a database with this version's tables."""
+    connection = ClickHouseConnection(settings)
+    await connection.open()
+    try:
+        await migrate(connection)
+        yield connection
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
 async def writing(
     settings: Settings,
     *,
@@ -126,10 +141,7 @@ async def writing(
     metrics = Metrics((*ANALYTICS_METRICS, WORKER_DEAD_LETTERS))
     async with contextlib.AsyncExitStack() as stack:
         if connection is None:
-            connection = ClickHouseConnection(settings)
-            stack.push_async_callback(connection.close)
-            await connection.open()
-            await migrate(connection)
+            connection = await stack.enter_async_context(opened(settings))
         appender = LogAppender(settings, SystemClock(), role="test-analytics")
         stack.push_async_callback(appender.stop)
         await appender.start()
@@ -154,6 +166,16 @@ async def stored(connection: ClickHouseConnection, user: str) -> list[tuple[str,
         {"user": user},
     )
     return [(row[0], row[1], tuple(row[2])) for row in rows]
+
+
+async def are_there(parts: WriterParts, user: str, records: Sequence[TurnRecord]) -> bool:
+    """Whether the rows of a user are those of these records, each once."""
+    return await stored(parts.connection, user) == expected(records)
+
+
+def expected(records: Sequence[TurnRecord]) -> list[tuple[str, int, tuple[str, ...]]]:
+    """What `stored` finds of records."""
+    return sorted((record.turn, record.part, record.texts) for record in records)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:

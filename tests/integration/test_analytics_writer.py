@@ -9,6 +9,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,9 @@ from tests.integration.analytics_fixture import (
     TableBetween,
     WriterParts,
     analytics_settings,
+    are_there,
     attempt_records,
+    expected,
     publish,
     stored,
     until,
@@ -36,10 +39,6 @@ from tests.integration.analytics_fixture import (
 __all__: list[str] = []
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def expected(records: Sequence[TurnRecord]) -> list[tuple[str, int, tuple[str, ...]]]:
-    return sorted((record.turn, record.part, record.texts) for record in records)
 
 
 async def settled(parts: WriterParts) -> None:
@@ -65,11 +64,7 @@ async def test_records_become_rows_once_though_sent_twice(broker: EmbeddedBroker
     await publish(settings, [*records, *records[10:40]])
 
     async with writing(settings) as parts:
-
-        async def all_there() -> bool:
-            return len(await stored(parts.connection, "twice")) >= len(records)
-
-        await until(all_there, "all rows")
+        await until(partial(are_there, parts, "twice", records), "all rows")
         await publish(settings, records[:5])
         await settled(parts)
         rows = await stored(parts.connection, "twice")
@@ -110,12 +105,9 @@ async def test_outcome_behind_a_part_of_a_replaced_worker(broker: EmbeddedBroker
         await settled(parts)
         await publish(settings, [first, second, last, msgspec.structs.replace(stray, part=3)])
         await settled(parts)
-        await publish(settings, [cut_elsewhere, *attempt_records("replaced-later", 1)])
-
-        async def all_there() -> bool:
-            return bool(await stored(parts.connection, "replaced-later"))
-
-        await until(all_there, "all rows")
+        later = attempt_records("replaced-later", 1)
+        await publish(settings, [cut_elsewhere, *later])
+        await until(partial(are_there, parts, "replaced-later", later), "all rows")
         await settled(parts)
         rows = await parts.connection.query(
             "SELECT text, texts, gaps_us, parts, cost_nano_usd FROM tokenwire.turn_streams WHERE user = 'replaced'"
@@ -231,11 +223,7 @@ async def test_second_writer_joins_while_writing(broker: EmbeddedBroker, tmp_pat
 
             await until(shared, "both members own partitions")
             await publishing
-
-            async def all_there() -> bool:
-                return len(await stored(first.connection, "moving")) >= len(records)
-
-            await until(all_there, "all rows")
+            await until(partial(are_there, first, "moving", records), "all rows")
         await settled(first)
         rows = await stored(first.connection, "moving")
 

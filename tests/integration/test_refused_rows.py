@@ -6,17 +6,14 @@ Covers: infra.clickhouse.decisions.row_refusals.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from infra.clickhouse.connection import ClickHouseConnection
 from infra.clickhouse.decisions.row_refusals import ROW_REFUSALS
-from infra.clickhouse.migrate import migrate
 from infra.embedded.broker import EmbeddedBroker
 from infra.kafka.log_client import LogClient
 from infra.settings import Settings
@@ -26,15 +23,14 @@ from processors.analytics.decisions.analytics_rows import Row
 from processors.analytics.turn_table import TurnTable
 from schemas.codec import decode_dead_letter
 from schemas.dead_letters import DeadLetter
-from schemas.records import TurnRecord
 from tests.fakes.topic_names import DEAD_LETTERS
 from tests.integration.analytics_fixture import (
     TableBetween,
-    WriterParts,
     analytics_settings,
+    are_there,
     attempt_records,
+    opened,
     publish,
-    stored,
     until,
     writing,
 )
@@ -47,17 +43,6 @@ HINDRANCES: Final = {
     243: ("min_free_disk_bytes_to_perform_insert = 1000000000000000", "min_free_disk_bytes_to_perform_insert"),
 }
 """ClickHouse's code, the table's setting that provokes it, and its name."""
-
-
-@asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[ClickHouseConnection]:
-    connection = ClickHouseConnection(settings)
-    await connection.open()
-    try:
-        await migrate(connection)
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def letters_of(settings: Settings, user: str) -> list[DeadLetter]:
@@ -73,10 +58,6 @@ async def letters_of(settings: Settings, user: str) -> list[DeadLetter]:
     finally:
         await reader.stop()
     return [letter for letter in found if letter.user == user]
-
-
-async def are_there(parts: WriterParts, user: str, records: Sequence[TurnRecord]) -> bool:
-    return await stored(parts.connection, user) == sorted((each.turn, each.part, each.texts) for each in records)
 
 
 class SilentTable(TableBetween):

@@ -74,5 +74,20 @@ async def test_work_that_fails_for_good() -> None:
         await done_at_last(fail_for_good, Backoff(60.0), (OSError,))
 
 
+async def test_work_whose_failure_is_found_to_be_for_good() -> None:
+    """Whoever hears of a failure may say so by raising it."""
+    tries = iter(range(9))
+
+    async def work() -> None:
+        raise ConnectionError(next(tries))
+
+    def told(error: ConnectionError, _: float) -> None:
+        if str(error) == "2":
+            raise error
+
+    with pytest.raises(ConnectionError, match="2"):
+        await done_at_last(work, Backoff(0.001), ConnectionError, told)
+
+
 async def fail_for_good() -> None:
     raise ZeroDivisionError

@@ -15,6 +15,7 @@ from infra.simulated_provider.chat_exchange import (
     RequestMessage,
     compose_long,
     exchange_of,
+    question_of,
 )
 from schemas.prompts import ChatMessage
 
@@ -30,14 +31,14 @@ def request(*messages: tuple[str, str], max_tokens: int | None = None) -> Comple
 
 
 def exchange(*messages: tuple[str, str], max_tokens: int | None = None) -> Exchange:
-    return exchange_of(request(*messages, max_tokens=max_tokens), Behaviour(), CallLog())
+    return exchange_of(question_of(request(*messages, max_tokens=max_tokens), Behaviour()), CallLog())
 
 
 @pytest.mark.parametrize("begun", [False, True])
 async def test_long_answer_is_composed_beside_the_streams(begun: bool) -> None:
     """Others go on meanwhile, and what was composed is found: it held up every stream for a third of a second once."""
     question = f"[[sim tokens=50000]] what is a long log {begun}"
-    wanted = request(("user", question), *([("assistant", "Once")] if begun else []))
+    wanted = question_of(request(("user", question), *([("assistant", "Once")] if begun else [])), Behaviour())
     others = 0
 
     async def stream() -> None:
@@ -47,10 +48,10 @@ async def test_long_answer_is_composed_beside_the_streams(begun: bool) -> None:
             await asyncio.sleep(0)
 
     streaming = asyncio.create_task(stream())
-    await compose_long(wanted, Behaviour())
+    await compose_long(wanted)
     streaming.cancel()
     composed = answer_of.cache_info().misses
-    exchange_of(wanted, Behaviour(), CallLog())
+    exchange_of(wanted, CallLog())
 
     assert others > 1
     assert answer_of.cache_info().misses - composed == begun  # a conversation that only looks like one begun is another
