@@ -57,7 +57,8 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="journal
     alone: bool = False
     """It is suspected of killing workers and runs while no other turn of its worker does: a crash now is its own."""
     lease_until_us: int = 0
-    """Its worker goes on with it at least until then, even if the partition has moved to another."""
+    """Not 0: its worker goes on with it even if the partition has moved to another. Until when is by that worker's own
+    clock, and only read by versions before 0102: others count from the broker's stamp of the entry."""
     first_offset: int = -1
     """At or before the turn's first record."""
     last_offset: int = -1

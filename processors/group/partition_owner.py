@@ -20,6 +20,7 @@ from processors.intake.command_intake import CommandIntake
 from processors.intake.delivery import DeliveryQueue
 from processors.intake.journal_repair import JournalRepair
 from processors.intake.prompt_intake import PromptIntake
+from processors.sessions.broker_clock import BrokerClock
 from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.partition_sessions import PartitionSessions
@@ -57,7 +58,8 @@ class PartitionOwner:
         self.journal = journal = TurnJournal(partition, appender=parts.appender, reader=parts.reader, clock=parts.clock)
         self.queue = queue = DeliveryQueue(parts.limits.inbox_bytes_max)
         unlogged = UnloggedEndings(parts=parts, tasks=tasks)
-        loop = AttemptLoop(parts=parts, tasks=tasks, gate=gate)
+        broker_clock = BrokerClock(partition=partition, appender=parts.appender, reader=parts.reader, clock=parts.clock)
+        loop = AttemptLoop(parts=parts, tasks=tasks, gate=gate, broker_clock=broker_clock)
         self.starter = starter = TurnStarter(parts=parts, tasks=tasks, loop=loop, unlogged=unlogged, gate=gate)
         stops = TurnStops(tasks=tasks, clock=parts.clock, launch=starter.launch)
         self.comparisons = Comparisons(parts=parts, tasks=tasks, stops=stops, wake=starter.wake)

@@ -41,6 +41,8 @@ class OpenTurn:
     """What runs it."""
     brake: ReaderBrake | None = None
     """Holds the read from the provider back while its readers are behind."""
+    leased_at_us: int = 0
+    """When the worker that it is left to said so, or was first seen at it, by the broker's stamps; 0: to nobody."""
     started_s: float | None = None
     """When it got its place, on the monotonic clock."""
 

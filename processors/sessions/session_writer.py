@@ -22,7 +22,7 @@ from schemas.activity import ActivityKind
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.identifiers import SessionKey
-from schemas.session_events import SessionEvent, TurnEnded, TurnHedged, TurnQueued, TurnStarted
+from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnHedged, TurnQueued, TurnStarted
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
 __all__ = ["LogReplaced", "SessionWriter"]
@@ -31,6 +31,9 @@ log = structlog.get_logger(__name__)
 
 CLOCK_SLACK_MS: Final = 1_000
 """How far the clocks of two brokers may differ when an offset is looked up by time."""
+
+TURNS_STAMPED_MAX: Final = 256
+"""More than a session's turns that run side by side."""
 
 LIFECYCLE: Final[dict[type[SessionEvent], ActivityKind]] = {
     TurnQueued: "queued",
@@ -72,6 +75,8 @@ class SessionWriter:
         """Appends under way that will want to know how their records were read."""
         self.read_verdicts: dict[int, Verdict] = {}
         """Verdicts on records that were read back meanwhile, for an append that is acknowledged before it folds."""
+        self.newest_us: dict[str, int] = {}
+        """The broker's stamp of the newest record of a turn's attempt that others wrote; of the newest turns."""
         self.lost = False
         """Whether its log turned out to be gone; a new writer has to be opened."""
 
@@ -137,6 +142,10 @@ class SessionWriter:
     def folded(self, turn: str) -> FoldedTurn | None:
         """The turn as the log shows it, as far as it was folded."""
         return self.fold.turns.get(turn)
+
+    def newest_at_us(self, turn: str) -> int:
+        """The broker's stamp of the newest record of a turn's attempt that another worker wrote; 0: there is none."""
+        return self.newest_us.get(turn, 0)
 
     async def records_between(self, start: int, end: int) -> SessionFold:
         """A fold with texts of this session's records with start ≤ offset < end. Raises LogError."""
@@ -207,7 +216,14 @@ class SessionWriter:
         if record.value is None or (self.place.shared and record.key != self.key):
             return None
         try:
-            return fold.apply(decode_session_event(record.value), record.offset)
+            event = decode_session_event(record.value)
         except MalformedRecord:
             log.error("session_record_unreadable", topic=self.place.topic, offset=record.offset)
             return None
+        verdict = fold.apply(event, record.offset)
+        if fold is self.fold and verdict is Verdict.EFFECTIVE and isinstance(event, TurnStarted | TokensEmitted):
+            self.newest_us.pop(event.turn, None)
+            self.newest_us[event.turn] = record.timestamp_ms * 1_000
+            if len(self.newest_us) > TURNS_STAMPED_MAX:
+                del self.newest_us[next(iter(self.newest_us))]
+        return verdict

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from infra.clock import Clock
-from infra.kafka.log_client import LogClient
+from infra.kafka.log_client import LogClient, LogRecord
 from processors.sessions.decisions.lost_entries import LostEntries
 from processors.sessions.decisions.recovery import newer_entry
 from processors.writing.log_appender import LogAppender
@@ -50,6 +50,8 @@ class TurnJournal:
         """Turns that have not ended."""
         self.ended: dict[str, bytes] = {}
         """Those that have, packed, the one written last at the end."""
+        self.leased: dict[str, int] = {}
+        """When the broker stamped the entries that leave a running turn to another worker, by turn."""
         self.first_offsets: dict[tuple[str, str], array[int]] = {}
         """Per session, where its remembered turns begin, ascending."""
         self.lost = LostEntries()
@@ -67,7 +69,7 @@ class TurnJournal:
                 if record.value is None:
                     self.forget(turn)
                 else:
-                    self.take(turn, record.value, record.offset)
+                    self.take(turn, record)
                 self.lost.pass_by(record.timestamp_ms)
         if self.open or self.ended:
             log.info("journal_loaded", partition=self.partition, turns=len(self.open) + len(self.ended))
@@ -80,6 +82,10 @@ class TurnJournal:
     def open_entries(self) -> Iterator[JournalEntry]:
         """Turns that have not ended, as they were journalled."""
         return iter(self.open.values())
+
+    def leased_at_us(self, turn: str) -> int:
+        """When a turn was left to the worker that runs it, by the broker's stamp; 0: it was not, as the topic says."""
+        return self.leased.get(turn, 0)
 
     def first_offset_of(self, user: str, session: str) -> int:
         """Where the oldest remembered turn of a session begins on its log; -1: none is remembered."""
@@ -120,6 +126,7 @@ class TurnJournal:
 
     def forget(self, turn: str) -> None:
         entry = self.get(turn)
+        self.leased.pop(turn, None)
         self.open.pop(turn, None)
         self.ended.pop(turn, None)
         if entry is None or entry.first_offset < 0:
@@ -130,14 +137,17 @@ class TurnJournal:
         if not offsets:
             del self.first_offsets[session]
 
-    def take(self, turn: str, value: bytes, offset: int) -> None:
+    def take(self, turn: str, record: LogRecord) -> None:
         try:
-            entry = decode_journal_entry(value)
+            entry = decode_journal_entry(record.value or b"")
         except MalformedRecord:
-            log.error("journal_entry_unreadable", partition=self.partition, offset=offset)
+            log.error("journal_entry_unreadable", partition=self.partition, offset=record.offset)
             self.lost.lose()
             return
-        self.remember(newer_entry(self.get(turn), entry))
+        newer = newer_entry(self.get(turn), entry)
+        self.remember(newer)
+        if newer is entry and entry.lease_until_us:
+            self.leased[turn] = record.timestamp_ms * 1_000
 
 
 def packed_entry(entry: JournalEntry) -> bytes:

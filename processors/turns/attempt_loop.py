@@ -20,6 +20,7 @@ from infra.kafka.session_topics import SessionTopicRefused
 from processors.attempts.token_publisher import RunVoided
 from processors.attempts.turn_route import RouteStopped, TurnRoute
 from processors.sessions.attempt import Attempt, FailedCall
+from processors.sessions.broker_clock import BrokerClock
 from processors.sessions.decisions.recovery import still_leased
 from processors.sessions.decisions.turn_ending import Ending, ending_of_stop
 from processors.sessions.decisions.turn_life import TurnEvent
@@ -47,6 +48,7 @@ class AttemptLoop:
     parts: WorkerParts
     tasks: PartitionTasks
     gate: BeginGate
+    broker_clock: BrokerClock
 
     async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
         """Attempt after attempt until the turn is over, or another owner's. Raises SessionTopicRefused."""
@@ -175,18 +177,25 @@ class AttemptLoop:
     async def follow(self, lane: SessionLane, turn: OpenTurn) -> bool:
         """Follow a turn that another worker took over; False: it fell silent, and is this one's again."""
         turn.note(TurnEvent.VOIDED)
-        turn.note(TurnEvent.LEASED, lease_until_us=self.lease_until_us())
+        turn.leased_at_us = 0
         ended = await self.tasks.until_done("follow", lambda: self.watched(lane, turn))
         if not ended:
             turn.note(TurnEvent.SILENT)
         return ended
 
-    def lease_until_us(self) -> int:
-        """Until when a turn is left to a worker that has just shown itself."""
-        return self.parts.clock.now_us() + self.parts.limits.lease_us
+    async def is_left(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Whether the worker that a turn is left to may still be at work on it. Raises AppendFailed, LogError."""
+        if not turn.leased_at_us:
+            return False
+        newest_at_us, now_us = lane.log().newest_at_us(turn.turn), await self.broker_clock.now_us()
+        return still_leased(turn.leased_at_us, newest_at_us, now_us=now_us, lease_us=self.parts.limits.lease_us)
 
     async def watched(self, lane: SessionLane, turn: OpenTurn) -> bool:
-        """Follow the log until the turn has ended (True), or its worker is gone (False). Raises LogError."""
+        """Follow the log until the turn has ended (True), or its worker is gone (False). Raises AppendFailed, LogError.
+
+        A worker that left no word, but was seen at it, has a lease from now on.
+        """
+        turn.leased_at_us = turn.leased_at_us or await self.broker_clock.now_us()
         while True:
             await self.parts.logs.open(lane)
             await lane.log().sync(since_ms=turn.since_ms)
@@ -198,8 +207,6 @@ class AttemptLoop:
             if turn.entry.cancel_requested:
                 await self.parts.runner.end_unstarted(lane, turn, ending_of_stop(turn.entry.stop))
                 return True
-            if not still_leased(
-                turn.entry, folded, now_us=self.parts.clock.now_us(), lease_us=self.parts.limits.lease_us
-            ):
+            if not await self.is_left(lane, turn):
                 return False
             await asyncio.sleep(WATCH_EVERY_S)

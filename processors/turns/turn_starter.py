@@ -133,8 +133,8 @@ class TurnStarter:
 
     def watch_another(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Watch a turn that turned out to be another worker's as it was taken in."""
+        turn.leased_at_us = 0
         self.watch(lane, turn)
-        turn.note(TurnEvent.LEASED, lease_until_us=self.loop.lease_until_us())
 
     def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Keep the lane closed while another worker ends a turn that it began."""

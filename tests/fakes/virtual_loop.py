@@ -56,12 +56,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class LoopClock:
     """Both clocks of `infra.clock.Clock`, from a virtual loop's time."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, ahead_s: float = 0.0) -> None:
         self.loop = loop
+        self.ahead_s = ahead_s
+        """By how much its wall clock is fast, as that of a badly kept machine."""
 
     def now_us(self) -> int:
         """Wall clock, microseconds since 1970."""
-        return STARTED_US + round(self.loop.time() * MICROSECONDS_PER_SECOND)
+        return STARTED_US + round((self.loop.time() + self.ahead_s) * MICROSECONDS_PER_SECOND)
 
     def monotonic_s(self) -> float:
         """Virtual seconds since the loop was made."""

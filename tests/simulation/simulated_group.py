@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from infra.clock import Clock
 from infra.targets.model_catalogue import ModelCatalogue
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics
@@ -34,6 +33,7 @@ from tests.fakes.memory_log import CALM, Fate, MemoryAppender, MemoryLog, Memory
 from tests.fakes.one_target import one_model, pool_to
 from tests.fakes.scripted_provider import Script, ScriptedProvider, question_of
 from tests.fakes.topic_names import PROMPTS, RECORDS, SHARED_SESSIONS
+from tests.fakes.virtual_loop import LoopClock
 
 __all__ = ["Climate", "PaidCall", "SimulatedGroup", "SimulatedProcess"]
 
@@ -59,6 +59,8 @@ class Climate:
     """Commands that the consumer drops without a word, as Faust may around a rebalance; others follow."""
     skips: float = 0.0
     """Members that do not hear of a generation before the next one begins, as when others join in quick steps."""
+    skew_s_max: float = 0.0
+    """By how much a process's wall clock may be wrong."""
     travel_s_max: float = 0.004
 
 
@@ -89,6 +91,8 @@ class SimulatedProcess:
     def __init__(self, group: SimulatedGroup, number: int) -> None:
         self.group = group
         self.number = number
+        skew_s = group.climate.skew_s_max
+        self.clock = LoopClock(group.clock.loop, group.draw.uniform(-skew_s, skew_s)) if skew_s else group.clock
         self.dead = False
         self.announced: dict[str, TurnStarted | TurnHedged] = {}
         """By turn, the newest call that the log tells of."""
@@ -109,15 +113,15 @@ class SimulatedProcess:
         metrics = Metrics(WORKER_METRICS)
         runner = TurnRunner(
             appender=self.appender,
-            pool=pool_to(self.provider, group.clock, calls_max=group.turns_running_max),
+            pool=pool_to(self.provider, self.clock, calls_max=group.turns_running_max),
             catalogue=lambda: group.catalogue,
             conversations=Conversations(bytes_max=100_000),
-            clock=group.clock,
+            clock=self.clock,
             metrics=metrics,
             part_limits=PART_LIMITS,
         )
         runner.attempts.first_tokens = dict.fromkeys(group.catalogue.targets, (USUALLY_S,) * OBSERVED_MIN)
-        activity = ActivityTeller(self.appender, group.clock)
+        activity = ActivityTeller(self.appender, self.clock)
         reader, topics = MemoryReader(group.log, self.read_weather), MemoryTopics(group.log)
         return WorkerParts(
             appender=self.appender,
@@ -135,9 +139,9 @@ class SimulatedProcess:
             records=runner.records,
             pool=runner.pool,
             conversations=runner.conversations,
-            dead_letters=DeadLetterWriter(self.appender, group.clock, metrics),
+            dead_letters=DeadLetterWriter(self.appender, self.clock, metrics),
             activity=activity,
-            clock=group.clock,
+            clock=self.clock,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=group.limits,
         )
@@ -238,7 +242,7 @@ class SimulatedGroup:
     """The cluster, the coordinator and every process."""
 
     log: MemoryLog
-    clock: Clock
+    clock: LoopClock
     draw: random.Random
     partitions: set[int]
     limits: OwnerLimits = field(default_factory=OwnerLimits)

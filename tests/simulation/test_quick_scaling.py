@@ -27,9 +27,11 @@ STEP_S = 0.2
 REST_S = 300.0
 
 
+@pytest.mark.parametrize("skew_s", [0.0, 300.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_from_one_worker_to_four(seed: int) -> None:
-    """100 streams, 100 calls: who stays a member keeps its running turns, however many generations it has missed."""
+def test_r10_r31_from_one_worker_to_four(seed: int, skew_s: float) -> None:
+    """100 streams, 100 calls: who stays a member keeps its running turns, however many generations it has missed, and
+    whatever its clock says."""
     loop = VirtualLoop()
     clock, draw = LoopClock(loop), random.Random(seed)
     group = SimulatedGroup(
@@ -38,7 +40,7 @@ def test_from_one_worker_to_four(seed: int) -> None:
         draw,
         set(range(USER_PARTITIONS)),
         turns_running_max=STREAMS,
-        climate=Climate(skips=0.4),
+        climate=Climate(skips=0.4, skew_s_max=skew_s),
         script_of=lambda _: Script(first_s=0.5, pace_s=draw.uniform(2.0, 4.0)),
     )
     asked = [f"user-{number}" for number in range(STREAMS)]

@@ -140,6 +140,7 @@ class Campaign:
             passed_over=bad * draw.uniform(0, 0.3),
             travel_s_max=draw.choice((0.0, 0.004, 0.1)),
             skips=draw.choice((0.0, 0.0, 0.3)),
+            skew_s_max=draw.choice((0.0, 300.0)),
         )
 
     def script_of(self, request: ChatRequest) -> Script:

@@ -35,6 +35,7 @@ __all__ = [
     "HOLD_S",
     "HOLD_S_MAX",
     "LEASE_US",
+    "SLACK_US",
     "Close",
     "Expire",
     "GiveUp",
@@ -104,19 +105,24 @@ Recovery: TypeAlias = Close | Stop | Expire | Watch | GiveUp | Resume
 LEASE_US: Final = 10_000_000
 """How long a running turn is left to the worker that lost its partition, from the moment it knew and after each record:
 as long as the group believes a silent worker alive. This is the default; workers pass their session timeout."""
+SLACK_US: Final = 1_000_000
+"""How far the clocks of two brokers may differ: a partition's leader may have changed between two stamps."""
 
 
 def decide_recovery(
-    entry: JournalEntry, folded: FoldedTurn | None, *, attempts_max: int, now_us: int, lease_us: int = LEASE_US
+    entry: JournalEntry, folded: FoldedTurn | None, *, attempts_max: int, now_us: int, leased: bool = False
 ) -> Recovery:
-    """Decide on an open journal entry, given the turn as the session's log shows it (None: not at all)."""
+    """Decide on an open journal entry, given the turn as the session's log shows it (None: not at all).
+
+    `leased`: what `still_leased` says of it.
+    """
     if folded is not None and folded.ended is not None:
         return Close()
     if entry.cancel_requested and folded is not None:
         return Stop()
     if folded is None and now_us - entry.accepted_at_us > ENDED_KEPT_S * SECOND_US:
         return Expire()
-    if entry.phase == "running" and still_leased(entry, folded, now_us=now_us, lease_us=lease_us):
+    if entry.phase == "running" and leased:
         return Watch()
     started = folded is not None and folded.current is not None
     crashed = entry.phase == "running" and (started or entry.attempt > 0)
@@ -147,16 +153,15 @@ def runs_max(attempts_max: int) -> int:
     return max(attempts_max, suspect_from(attempts_max) + DOUBLINGS_MAX + 1)
 
 
-def still_leased(entry: JournalEntry, folded: FoldedTurn | None, *, now_us: int, lease_us: int = LEASE_US) -> bool:
-    """Whether the worker that lost the partition may still be at work on the turn.
+def still_leased(leased_at_us: int, newest_at_us: int, *, now_us: int, lease_us: int = LEASE_US) -> bool:
+    """Whether the worker that lost the partition may still be at work on a turn.
 
     A worker that gives a partition up while it lives journals a lease for each running turn before the group moves
-    the partition, so that nobody pays for the answer twice; beyond the lease, records still coming prolong it.
+    the partition, so that nobody pays for the answer twice; beyond the lease, records still coming prolong it. All
+    three times are brokers' stamps (the lease's entry, 0: there is none; the turn's newest record, 0: there is none;
+    an append of the new owner's own), so no worker's clock is compared with another's.
     """
-    if not entry.lease_until_us:
-        return False
-    newest_us = folded.current.last_at_us if folded is not None and folded.current is not None else 0
-    return now_us < max(entry.lease_until_us, newest_us + lease_us)
+    return bool(leased_at_us) and now_us < max(leased_at_us, newest_at_us) + lease_us + SLACK_US
 
 
 def newer_entry(known: JournalEntry | None, read: JournalEntry) -> JournalEntry:

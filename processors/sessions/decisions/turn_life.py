@@ -117,7 +117,7 @@ CAUSES: Final[Mapping[TurnEvent, StartCause]] = {
 """Why the next attempt is started; other events bring their own cause, or leave it."""
 
 SETS: Final[Mapping[TurnEvent, Mapping[str, Any]]] = {
-    TurnEvent.BEGAN: {"phase": "running"},
+    TurnEvent.BEGAN: {"phase": "running", "lease_until_us": 0},
     TurnEvent.STOPPED: {"cancel_requested": True},
     TurnEvent.RESUMED: {"phase": "queued", "alone": False},
     TurnEvent.HANDED_OVER: {"phase": "queued"},

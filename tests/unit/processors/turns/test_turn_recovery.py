@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from infra.kafka.log_client import LogUnavailable
+from processors.sessions.decisions.recovery import LEASE_US, SLACK_US
 from processors.turns.turn_recovery import SESSIONS_SIDE_BY_SIDE_MAX
 from schemas.journal import ENDED_KEPT_S, JournalEntry
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
@@ -20,6 +21,7 @@ from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 __all__: list[str] = []
 
 SECOND_US = 1_000_000
+SKEWS_S = (-300.0, 0.0, 300.0)
 
 
 def entry_of(worker: OneWorker, prompt_id: str = "p1") -> JournalEntry:
@@ -50,13 +52,13 @@ def left_behind(prompt_id: str = "p1", *, attempts: int = 0, ended: bool = False
     return events
 
 
-def recovered(scene: Callable[[OneWorker], None], *, seconds: float = 60.0) -> OneWorker:
+def recovered(scene: Callable[[OneWorker], None], *, seconds: float = 60.0, skew_s: float = 0.0) -> OneWorker:
     """Let a new owner start on what a scene left behind."""
     loop = VirtualLoop()
 
     async def play() -> OneWorker:
         await asyncio.sleep(10)  # so that "earlier" is not before the log's beginning
-        worker = OneWorker(LoopClock(loop), attempts_max=3)
+        worker = OneWorker(LoopClock(loop, skew_s), log=MemoryLog(LoopClock(loop)), attempts_max=3)
         scene(worker)
         worker.owner.start()
         await asyncio.sleep(seconds)
@@ -169,20 +171,50 @@ def test_leftover_of_a_turn_older_than_the_memory() -> None:
     assert (worker.reason(), worker.provider.calls) == ("expired", [])
 
 
-@pytest.mark.parametrize("living_s", [0, 20])
-def test_turn_leased_to_its_old_worker(living_s: int) -> None:
-    """It is left alone while the lease holds, then answered here."""
+@pytest.mark.parametrize("their_skew_s", SKEWS_S)
+@pytest.mark.parametrize("our_skew_s", SKEWS_S)
+def test_r31_turn_leased_by_a_worker_whose_clock_is_wrong(our_skew_s: float, their_skew_s: float) -> None:
+    """It is left alone for as long as the lease is, by the broker's stamps, then answered here: neither sooner nor
+    later, whatever either worker's own clock says."""
 
     def scene(worker: OneWorker) -> None:
-        lease_until_us = worker.clock.now_us() + (living_s + 15) * SECOND_US
+        theirs_us = worker.clock.now_us() + round((their_skew_s - our_skew_s) * SECOND_US)
         entry = msgspec.structs.replace(
-            entry_of(worker), phase="running", attempt=1, run="r1", lease_until_us=lease_until_us
+            entry_of(worker), phase="running", attempt=1, run="r1", lease_until_us=theirs_us + LEASE_US
         )
         worker.journal(entry)
         worker.write(*left_behind(attempts=1))
 
-    assert recovered(scene, seconds=living_s + 14).provider.calls == []
-    assert recovered(scene).reason() == "complete"
+    lease_s = (LEASE_US + SLACK_US) / SECOND_US
+    assert recovered(scene, seconds=lease_s - 1, skew_s=our_skew_s).provider.calls == []
+    assert len(recovered(scene, seconds=lease_s + 1, skew_s=our_skew_s).provider.calls) == 1
+
+
+@pytest.mark.parametrize("their_skew_s", SKEWS_S)
+def test_r31_records_that_prolong_a_lease(their_skew_s: float) -> None:
+    """The stamp of the newest one counts, not the time that its writer tells; once they stop, the turn is ours."""
+    loop = VirtualLoop()
+    turn, told_s = turn_of(), 30
+
+    async def play() -> tuple[int, int]:
+        worker = OneWorker(LoopClock(loop))
+        entry = msgspec.structs.replace(entry_of(worker), phase="running", attempt=1, run="r1", lease_until_us=1)
+        worker.journal(entry)
+        worker.write(*left_behind(attempts=1))
+        worker.owner.start()
+        for seq in range(1, told_s + 1):
+            await asyncio.sleep(1.0)
+            at_us = worker.clock.now_us() + round(their_skew_s * SECOND_US)
+            worker.write(
+                TokensEmitted(turn=turn, attempt=1, run="r1", seq=seq, chunks=("a",), gaps_us=(1,), at_us=at_us)
+            )
+        before = len(worker.provider.calls)
+        await asyncio.sleep((LEASE_US + SLACK_US) / SECOND_US + 1)
+        after = len(worker.provider.calls)
+        await worker.owner.stop()
+        return before, after
+
+    assert run_virtual(loop, play()) == (0, 1)
 
 
 def test_two_prompts_of_one_millisecond() -> None:

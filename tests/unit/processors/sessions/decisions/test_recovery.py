@@ -11,6 +11,7 @@ from processors.sessions.decisions.recovery import (
     HOLD_S,
     HOLD_S_MAX,
     LEASE_US,
+    SLACK_US,
     Close,
     Expire,
     GiveUp,
@@ -23,14 +24,16 @@ from processors.sessions.decisions.recovery import (
     is_suspect,
     newer_entry,
     runs_max,
+    still_leased,
 )
 from schemas.journal import ENDED_KEPT_S, JournalEntry
-from schemas.session_events import TokensEmitted, TurnEnded, TurnQueued, TurnStarted
+from schemas.session_events import TurnEnded, TurnQueued, TurnStarted
 from schemas.turn_fold import FoldedTurn, SessionFold
 
 __all__: list[str] = []
 
 NOW_US = 1_750_000_000_000_000
+HELD_US = LEASE_US + SLACK_US
 ENTRY = JournalEntry(turn="t", user="u", session="s", prompt_id="p", phase="queued", accepted_at_us=NOW_US)
 RUNNING = msgspec.structs.replace(ENTRY, phase="running", attempt=1, run="r1")
 
@@ -39,13 +42,11 @@ def changed(entry: JournalEntry, **changes: Any) -> JournalEntry:
     return msgspec.structs.replace(entry, **changes)
 
 
-def folded(*, attempts: int = 0, ended: bool = False, tokens_at_us: int = 0) -> FoldedTurn:
+def folded(*, attempts: int = 0, ended: bool = False) -> FoldedTurn:
     fold = SessionFold()
     fold.apply(TurnQueued(turn="t", prompt_id="p"), 0)
     for attempt in range(1, attempts + 1):
         fold.apply(TurnStarted(turn="t", attempt=attempt, run=f"r{attempt}"), attempt)
-    if tokens_at_us:
-        fold.apply(TokensEmitted(turn="t", attempt=1, run="r1", seq=0, chunks=("a",), at_us=tokens_at_us), 9)
     if ended:
         run = f"r{attempts}" if attempts else ""
         fold.apply(TurnEnded(turn="t", attempt=attempts, run=run, reason="complete"), 10)
@@ -58,7 +59,6 @@ def folded(*, attempts: int = 0, ended: bool = False, tokens_at_us: int = 0) -> 
         (ENTRY, folded(ended=True), Close()),
         (changed(RUNNING, cancel_requested=True), folded(attempts=1, ended=True), Close()),
         (changed(RUNNING, cancel_requested=True), folded(attempts=1), Stop()),
-        (changed(RUNNING, cancel_requested=True, lease_until_us=NOW_US + LEASE_US), folded(attempts=1), Stop()),
         (changed(ENTRY, cancel_requested=True), None, Resume(queued=False, crashes=0, cause="first")),
         (ENTRY, None, Resume(queued=False, crashes=0, cause="first")),
         (ENTRY, folded(), Resume(queued=True, crashes=0, cause="first")),
@@ -81,29 +81,34 @@ def test_open_turn(entry: JournalEntry, turn: FoldedTurn | None, decision: Recov
     assert decide_recovery(entry, turn, attempts_max=3, now_us=NOW_US + 1) == decision
 
 
+@pytest.mark.parametrize(("entry", "turn"), [(RUNNING, folded(attempts=1)), (RUNNING, None)])
+def test_turn_leased_to_its_old_worker(entry: JournalEntry, turn: FoldedTurn | None) -> None:
+    """It is left alone, whether or not the log shows it; one that does not run is nobody's."""
+    assert decide_recovery(entry, turn, attempts_max=3, now_us=NOW_US, leased=True) == Watch()
+    assert isinstance(decide_recovery(ENTRY, turn, attempts_max=3, now_us=NOW_US, leased=True), Resume)
+
+
 @pytest.mark.parametrize(
-    ("lease_us", "tokens_us", "decision"),
+    ("leased_us", "newest_us", "leased"),
     [
-        (1, 0, Watch()),
-        (0, 0, Resume(queued=True, crashes=1, cause="crash")),
-        (-1, -LEASE_US, Resume(queued=True, crashes=1, cause="crash")),
-        (-1, 1 - LEASE_US, Watch()),
-        (1, -2 * LEASE_US, Watch()),
+        (1 - HELD_US, 0, True),
+        (-HELD_US, 0, False),
+        (-HELD_US, 1 - HELD_US, True),
+        (1 - HELD_US, -2 * HELD_US, True),
+        (-2 * HELD_US, -HELD_US, False),
+        (SLACK_US, SLACK_US, True),
     ],
 )
-def test_turn_leased_to_its_old_worker(lease_us: int, tokens_us: int, decision: Recovery) -> None:
-    """It is left alone until the lease is over and no record has come for a while."""
-    entry = changed(RUNNING, lease_until_us=NOW_US + lease_us)
-    turn = folded(attempts=1, tokens_at_us=NOW_US + tokens_us if tokens_us else 0)
+def test_end_of_a_lease(leased_us: int, newest_us: int, *, leased: bool) -> None:
+    """The lease is over, and no record has come for as long, with a second for brokers that differ."""
+    newest_at_us = NOW_US + newest_us if newest_us else 0
 
-    assert decide_recovery(entry, turn, attempts_max=3, now_us=NOW_US) == decision
+    assert still_leased(NOW_US + leased_us, newest_at_us, now_us=NOW_US) is leased
 
 
-def test_lease_of_a_turn_that_the_log_does_not_show() -> None:
-    """The lease alone counts."""
-    entry = changed(RUNNING, lease_until_us=NOW_US + 1)
-
-    assert decide_recovery(entry, None, attempts_max=3, now_us=NOW_US) == Watch()
+def test_turn_that_nobody_has_leased() -> None:
+    """Records that come prolong no lease where there is none."""
+    assert not still_leased(0, NOW_US, now_us=NOW_US)
 
 
 def test_leftover_of_a_turn_forgotten_long_ago() -> None:
