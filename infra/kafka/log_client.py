@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -53,6 +53,8 @@ from infra.kafka.sparse_metadata import SparseMetadataClient
 from infra.settings import Settings
 
 __all__ = [
+    "READ_S",
+    "REQUEST_TIMEOUT_S",
     "Fetched",
     "LogBounds",
     "LogClient",
@@ -68,6 +70,9 @@ log = structlog.get_logger(__name__)
 
 FETCH_BYTES_MAX: Final = 1_048_576
 REQUEST_TIMEOUT_S: Final = 15.0
+READ_S: Final = 180.0
+"""How long what shows nothing is asked for: a place by one fetch, the rest of a log from one place on. Then the log is
+unavailable, and nothing of it counts as lost."""
 THROTTLED_PAUSE_S: Final = 1.0
 """Between looks at a log of which the broker shows nothing for now."""
 EARLIEST: Final = -2
@@ -179,15 +184,17 @@ class LogClient:
         Raises OffsetOutOfRange, UnknownLog, LogUnavailable.
         """
         attempt = 0
-        while True:
-            decoded, end = await self.fetch_once(topic, partition, offset, wait_ms=wait_ms, bytes_max=bytes_max)
-            fault = decoded.unreadable
-            if fault is None or decoded.next_offset > offset:
-                return Fetched(decoded.records, end, decoded.next_offset)
-            attempt += 1
-            if attempt >= fault.tries_max:
-                return await self.pass_over(LostRange.of(topic, partition, offset, fault), end)
-            await asyncio.sleep(LEADER_BACKOFF.pause_s(attempt))
+        async with unavailable_after(READ_S, f"{topic}/{partition} at {offset}"):
+            while True:
+                decoded, end = await self.fetch_once(topic, partition, offset, wait_ms=wait_ms, bytes_max=bytes_max)
+                fault = decoded.unreadable
+                if fault is None or decoded.next_offset > offset:
+                    return Fetched(decoded.records, end, decoded.next_offset)
+                attempt += 1
+                if attempt >= fault.tries_max:
+                    break
+                await asyncio.sleep(LEADER_BACKOFF.pause_s(attempt))
+        return await self.pass_over(LostRange.of(topic, partition, offset, fault), end)
 
     async def fetch_once(
         self, topic: str, partition: int, offset: int, *, wait_ms: int, bytes_max: int
@@ -224,7 +231,8 @@ class LogClient:
             return THROTTLED_PAUSE_S if is_empty else 0.0
 
         look = partial(self.fetch_once, topic, partition, offset, wait_ms=0, bytes_max=PROBE_BYTES)
-        found = await unthrottled(look, throttled_s)
+        async with unavailable_after(READ_S, f"{topic}/{partition} at {offset}"):
+            found = await unthrottled(look, throttled_s)
         if found is None:
             raise LogUnavailable(f"{topic}/{partition} is throttled: what can be read there is not known yet")
         return found[0].next_offset > offset
@@ -244,7 +252,8 @@ class LogClient:
         Raises UnknownLog, LogUnavailable. Stops early where retention left nothing more. A leader that was elected a
         moment ago may not show all yet that its predecessor had shown: it is asked again.
         """
-        position, blanks = start, 0
+        loop = asyncio.get_running_loop()
+        position, blanks, ends_s = start, 0, loop.time() + READ_S
         while position < end:
             try:
                 fetched = await self.fetch(topic, partition, position)
@@ -255,12 +264,12 @@ class LogClient:
                 continue
             yield fetched
             if fetched.next_offset > position:
-                position, blanks = fetched.next_offset, 0
+                position, blanks, ends_s = fetched.next_offset, 0, loop.time() + READ_S
                 continue
             if fetched.end >= end:
                 return
             blanks += 1
-            if blanks > LEADER_BACKOFF.tries_max:
+            if blanks > LEADER_BACKOFF.tries_max or loop.time() >= ends_s:
                 raise LogUnavailable(f"the leader of {topic} does not show all of it")
             await asyncio.sleep(LEADER_BACKOFF.pause_s(blanks))
 
@@ -303,6 +312,16 @@ class LogClient:
             await client.learn(topic)
             leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
         return await client.send(leader, request)
+
+
+@asynccontextmanager
+async def unavailable_after(limit_s: float, place: str) -> AsyncIterator[None]:
+    """Raises LogUnavailable where what is done within takes longer."""
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError as error:
+        raise LogUnavailable(f"nothing was shown of {place} within {limit_s:.0f} s") from error
 
 
 def first_error(response: Any) -> type[KafkaError] | None:

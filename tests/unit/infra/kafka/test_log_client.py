@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from infra.kafka.log_client import Fetched, LogClient, LogUnavailable, OffsetOutOfRange
+from infra.kafka.log_client import READ_S, Fetched, LogClient, LogUnavailable, OffsetOutOfRange
+from infra.kafka.lost_range import BLANK
 from infra.kafka.record_batches import Decoded, decode_records
 from infra.settings import load_settings
 from tests.fakes.virtual_loop import VirtualLoop, run_virtual
@@ -112,13 +116,59 @@ class LaggingClient(ScriptedClient):
 
 def test_new_leader_does_not_show_all_of_it_yet() -> None:
     """It is asked again: a journal that ends early would lose turns. One that never does is unavailable."""
-
-    async def read_all(client: LogClient) -> list[int]:
-        return [record.offset async for records in client.read("t", 0, 100, 102) for record in records]
-
-    assert run_virtual(VirtualLoop(), read_all(LaggingClient(2))) == [100, 101]
+    assert run_virtual(VirtualLoop(), collected(LaggingClient(2))) == [100, 101]
     with pytest.raises(LogUnavailable, match="does not show all"):
-        run_virtual(VirtualLoop(), read_all(LaggingClient(1_000)))
+        run_virtual(VirtualLoop(), collected(LaggingClient(1_000)))
+
+
+class SlowClient(LogClient):
+    """A leader that answers each question late: with nothing, so many times, then with what lies there."""
+
+    def __init__(self, *, answer_s: float, blanks: int) -> None:
+        super().__init__(load_settings({}))
+        self.answer_s = answer_s
+        self.blanks = blanks
+
+    async def fetch_once(
+        self, topic: str, partition: int, offset: int, *, wait_ms: int, bytes_max: int
+    ) -> tuple[Decoded, int]:
+        """Late."""
+        await asyncio.sleep(self.answer_s)
+        self.blanks -= 1
+        if self.blanks >= 0:
+            return Decoded([], offset, BLANK), 101
+        return decode_records(batch(offset, [offset], last=offset), offset), 101
+
+
+def test_place_that_shows_nothing_is_asked_for_a_bounded_time() -> None:
+    """It is unavailable then, and not lost: what lies there is read as soon as the leader shows it."""
+    client, loop = SlowClient(answer_s=100.0, blanks=3), VirtualLoop()
+
+    with pytest.raises(LogUnavailable, match="180 s"):
+        run_virtual(loop, client.fetch("t", 0, 100))
+    assert loop.time() == READ_S
+
+    client.answer_s = 1.0
+    found = run_virtual(VirtualLoop(), client.fetch("t", 0, 100))
+    assert ([record.offset for record in found.records], found.lost) == ([100], None)
+
+
+def test_leader_that_shows_a_part_late_is_asked_for_a_bounded_time() -> None:
+    """No fetch begins after that time."""
+
+    class Late(LaggingClient):
+        async def fetch(self, *place: Any, **options: Any) -> Fetched:
+            await asyncio.sleep(100.0)
+            return await super().fetch(*place, **options)
+
+    loop = VirtualLoop()
+    with pytest.raises(LogUnavailable, match="does not show all"):
+        run_virtual(loop, collected(Late(1_000)))
+    assert READ_S <= loop.time() - 100.0 <= 2 * READ_S
+
+
+async def collected(client: LogClient) -> list[int]:
+    return [record.offset async for records in client.read("t", 0, 100, 102) for record in records]
 
 
 def test_batch_is_as_brokers_write_it() -> None:
