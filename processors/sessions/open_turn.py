@@ -37,7 +37,7 @@ class OpenTurn:
     """The (model, answer) pairs that it merges, once they were read."""
     scope: asyncio.Timeout | None = None
     """Around whatever the turn waits for; moving it to now ends the wait."""
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[TurnEvent] | None = None
     """What runs it."""
     brake: ReaderBrake | None = None
     """Holds the read from the provider back while its readers are behind."""

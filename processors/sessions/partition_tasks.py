@@ -28,18 +28,18 @@ class PartitionTasks:
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: set[asyncio.Task[Any]] = set()
         self.stopping = False
         """Nothing more is to be begun: the owner is about to leave its partition."""
 
-    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, Done], *, name: str) -> asyncio.Task[Done]:
         """Run a piece of work that ends with the partition's owner."""
         task = asyncio.create_task(work, name=name)
         self.running.add(task)
         task.add_done_callback(self.ended)
         return task
 
-    def ended(self, task: asyncio.Task[None]) -> None:
+    def ended(self, task: asyncio.Task[Any]) -> None:
         self.running.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("partition_task_failed", task=task.get_name(), exc_info=task.exception())
@@ -49,7 +49,7 @@ class PartitionTasks:
         say = partial(log.warning, "partition_work_repeated", partition=self.partition, what=what)
         return await done_at_last(work, CLUSTER_BACKOFF, ClusterUnavailable, lambda error, _: say(reason=str(error)))
 
-    async def end(self, tasks: Collection[asyncio.Task[None]]) -> None:
+    async def end(self, tasks: Collection[asyncio.Task[Any]]) -> None:
         """Cancel some of them and wait until they have ended."""
         await end_tasks(*tasks)
 

@@ -6,6 +6,7 @@ its place goes back, and whoever may start now is started.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +88,7 @@ class TurnStarter:
     def start(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute, call: Call) -> None:
         """Carry a turn on that has begun (None: it turned out to be over). Its place is the lane's to give back."""
         if attempt is None:
-            self.left(lane, turn, call)
+            self.left(lane, turn, call, TurnEvent.TASK_DONE)
         else:
             self.spawn(lane, turn, self.run(lane, turn, attempt, route), call)
 
@@ -103,33 +104,44 @@ class TurnStarter:
         self.spawn(lane, turn, self.run(lane, turn, None, None))
 
     def spawn(
-        self, lane: SessionLane, turn: OpenTurn, work: Coroutine[Any, Any, None], call: Call | None = None
+        self, lane: SessionLane, turn: OpenTurn, work: Coroutine[Any, Any, TurnEvent], call: Call | None = None
     ) -> None:
-        """`call`: the place that it was given as it was taken in. It goes back when the task is *done*: a task that is
-        cancelled before its first step runs no `finally`."""
-        turn.task = self.tasks.spawn(work, name=f"turn-{turn.turn}")
-        turn.task.add_done_callback(lambda _: self.left(lane, turn, call))
+        """`work` gives what the turn is to be told once the task is done, and not before: one that is back in its lane
+        while its task has not ended is started again, and what its first task leaves is then taken for the second's.
 
-    def left(self, lane: SessionLane, turn: OpenTurn, call: Call | None) -> None:
-        """A turn's task is done: it is over, or another owner's, or it has put itself back into the lane."""
+        `call`: the place that it was given as it was taken in. It goes back when the task is *done*: a task that is
+        cancelled before its first step runs no `finally`.
+        """
+
+        def done(task: asyncio.Task[TurnEvent]) -> None:
+            failed = task.cancelled() or task.exception() is not None
+            self.left(lane, turn, call, TurnEvent.TASK_DONE if failed else task.result())
+
+        task = turn.task = self.tasks.spawn(work, name=f"turn-{turn.turn}")
+        task.add_done_callback(done)
+
+    def left(self, lane: SessionLane, turn: OpenTurn, call: Call | None, event: TurnEvent) -> None:
+        """A turn's task is done: it is over, or another owner's, or goes back into its lane."""
         if call is not None:  # first of all: whom `wake` starts may need this place
             self.parts.pool.give_back(call)
         if turn.over and turn.started_s is not None:
             self._typical_turn_s = smoothed(self._typical_turn_s, self.parts.clock.monotonic_s() - turn.started_s)
         self.parts.suspects.leave(turn)
         turn.task = None
-        # before the lane is looked at: it says there whether the turn was put back or is done with
-        turn.note(TurnEvent.TASK_DONE)
+        turn.note(event)  # before the lane is looked at: it says there whether the turn is back or done with
         if turn.life.claimed:
             lane.leave(turn)
         self.wake(lane)
 
-    async def run(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None) -> None:
+    async def run(
+        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt | None, route: TurnRoute | None
+    ) -> TurnEvent:
         """Attempt after attempt until the turn is over, or another owner's."""
         try:
             await self.loop.run(lane, turn, attempt, route)
         except SessionTopicRefused as refusal:
             await self.unlogged.end(lane, turn, refusal)
+        return TurnEvent.TASK_DONE
 
     def watch_another(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Watch a turn that turned out to be another worker's as it was taken in."""
@@ -142,14 +154,13 @@ class TurnStarter:
         turn.note(TurnEvent.VOIDED)
         self.spawn(lane, turn, self.run_watched(lane, turn))
 
-    async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> None:
+    async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> TurnEvent:
         try:
             ended = await self.tasks.until_done("watch", lambda: self.loop.watched(lane, turn))
         except SessionTopicRefused as refusal:
             await self.unlogged.end(lane, turn, refusal)
-            return
-        if not ended:
-            turn.note(TurnEvent.RETURNED)  # back in its lane, where it stood
+            return TurnEvent.TASK_DONE
+        return TurnEvent.TASK_DONE if ended else TurnEvent.RETURNED  # back in its lane, where it stood
 
     def eta_s(self, lane: SessionLane) -> float | None:
         """Seconds until a new turn of the session may start, as far as it is known."""

@@ -101,7 +101,7 @@ MOVES: Final[Mapping[TurnEvent, Mapping[TurnState, TurnState]]] = {
     TurnEvent.SILENT: {FOLLOWED: RUNNING},
     TurnEvent.RETURNED: {FOLLOWED: WAITING},
     TurnEvent.ENDED: {NEW: OVER, PLACING: OVER, FOLLOWED: OVER, RUNNING: CLOSING, CLOSING: CLOSING, OVER: OVER},
-    TurnEvent.TASK_DONE: {PLACING: LEFT, RUNNING: LEFT, FOLLOWED: LEFT, CLOSING: OVER, OVER: OVER, WAITING: WAITING},
+    TurnEvent.TASK_DONE: {PLACING: LEFT, RUNNING: LEFT, FOLLOWED: LEFT, CLOSING: OVER, OVER: OVER},
     **{event: dict(zip(states, states, strict=True)) for event, states in STAYS.items()},
 }
 TRANSITIONS: Final[Mapping[tuple[TurnState, TurnEvent], TurnState]] = {

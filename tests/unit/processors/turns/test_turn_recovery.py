@@ -10,6 +10,8 @@ import pytest
 
 from infra.kafka.log_client import LogUnavailable
 from processors.sessions.decisions.recovery import LEASE_US, SLACK_US
+from processors.sessions.open_turn import OpenTurn
+from processors.sessions.session_lane import SessionLane
 from processors.turns.turn_recovery import SESSIONS_SIDE_BY_SIDE_MAX
 from schemas.journal import ENDED_KEPT_S, JournalEntry
 from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
@@ -215,6 +217,32 @@ def test_r31_records_that_prolong_a_lease(their_skew_s: float) -> None:
         return before, after
 
     assert run_virtual(loop, play()) == (0, 1)
+
+
+def test_turn_goes_back_into_its_lane_while_the_lane_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker fell silent, and in the moment in which that is found another turn's end wakes the lane: it is started
+    once, and its end is its own."""
+
+    def scene(worker: OneWorker) -> None:
+        entry = msgspec.structs.replace(
+            entry_of(worker), phase="running", attempt=1, run="r1", lease_until_us=worker.clock.now_us() + LEASE_US
+        )
+        worker.journal(entry)
+        worker.write(*left_behind(attempts=1))
+        starter = worker.owner.starter
+        watched = starter.loop.watched
+
+        async def woken_meanwhile(lane: SessionLane, turn: OpenTurn) -> bool:
+            ended = await watched(lane, turn)
+            asyncio.get_running_loop().call_soon(starter.wake, lane)
+            return ended
+
+        monkeypatch.setattr(starter.loop, "watched", woken_meanwhile)
+
+    worker = recovered(scene)
+
+    assert (worker.reason(), len(worker.provider.calls)) == ("complete", 1)
+    assert [lane.turns for lane in worker.owner.sessions.lanes.values()] == [[]]
 
 
 def test_two_prompts_of_one_millisecond() -> None:
