@@ -129,8 +129,12 @@ class World:
         self.first_line: deque[Caller] = deque()
         self.later: list[tuple[float, Caller]] = []
         self.ended: list[Caller] = []
+        self.ended_s = 0.0
+        """Seconds of text of the answers that have ended."""
         self.told: list[tuple[float, int | None]] = []
         """The limit at every step."""
+        self.written: list[tuple[float, float]] = []
+        """Seconds of text that have come in all, at every step."""
 
     def come(self, *, batch: bool = True) -> Caller:
         """One more prompt; its answer is half to one and a half times as long as usual."""
@@ -149,6 +153,8 @@ class World:
         for caller in list(self.server.calls):
             self.look_at(caller)
         self.told.append((self.now_s, self.limit.places(self.now_s)))
+        running_s = sum(max(0.0, caller.done_s - self.server.first_s) for caller in self.server.calls)
+        self.written.append((self.now_s, self.ended_s + running_s))
 
     def until(self, condition: Callable[[], bool], *, at_most_s: float) -> None:
         """Steps until something is so."""
@@ -193,6 +199,7 @@ class World:
             self.server.calls.remove(caller)
             caller.ended_s = self.now_s
             self.ended.append(caller)
+            self.ended_s += caller.answer_s
             self.limit.end(caller.seen, self.now_s, chunks=chunks)
 
     def median_limit(self, since_s: float) -> float:
@@ -200,5 +207,5 @@ class World:
         return statistics.median(10_000 if limit is None else limit for at_s, limit in self.told if at_s >= since_s)
 
     def text_s(self, since_s: float) -> float:
-        """Seconds of text that were answered since then."""
-        return sum(caller.answer_s for caller in self.ended if caller.ended_s is not None and caller.ended_s >= since_s)
+        """Seconds of text that have come since then; not of whole answers, of which a minute holds but a few."""
+        return self.written[-1][1] - next(written_s for at_s, written_s in self.written if at_s >= since_s)
