@@ -21,7 +21,7 @@ from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_lane import SessionLane
 from processors.targets.decisions.patience import Patience
 from processors.targets.decisions.provider_router import CallNeeds
-from processors.targets.target_pool import Call, TargetPool
+from processors.targets.target_pool import Call, CallWish, TargetPool
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import Usage
 
@@ -71,11 +71,9 @@ class TurnCalls:
         tokens = history.input_tokens + answer_room(
             answer_tokens, input_tokens=history.input_tokens, context_tokens=context_tokens
         )
-        patience = self.patience_of(turn)
+        wish = CallWish(served, needs, tokens, priority=turn.prompt.priority)
         cached = self.answers.call_for(turn.prompt, served, history.messages, answer_tokens)
-        return TurnRoute(
-            self.pool, self.clock, served, needs, tokens, patience, priority=turn.prompt.priority, cached=cached
-        )
+        return TurnRoute(self.pool, self.clock, wish, self.patience_of(turn), cached=cached)
 
     def patience_of(self, turn: OpenTurn) -> Patience:
         """How long it may look for a target: a line of a batch is in no hurry, nobody sits before it."""

@@ -15,7 +15,6 @@ from typing import Final
 import structlog
 
 from infra.clock import Clock
-from infra.targets.model_catalogue import ServedModel
 from processors.providers.provider import (
     CONTEXT_EXCEEDED,
     ProviderBabbled,
@@ -28,10 +27,8 @@ from processors.sessions.decisions.continuation import GoOn, decide_start
 from processors.sessions.decisions.turn_ending import Ending, no_target_ending
 from processors.sessions.open_turn import OpenTurn
 from processors.targets.decisions.patience import Patience
-from processors.targets.decisions.provider_router import CallNeeds
 from processors.targets.decisions.retry_policy import FailureView, RetryAt, decide_retry, may_fail_over
-from processors.targets.target_pool import Call, OnWait, TargetPool
-from schemas.prompts import Priority
+from processors.targets.target_pool import Call, CallWish, OnWait, TargetPool
 from schemas.session_events import StartCause
 
 __all__ = ["ROUTE_S", "RouteStopped", "TurnRoute"]
@@ -54,12 +51,8 @@ class TurnRoute:
 
     pool: TargetPool
     clock: Clock
-    served: ServedModel
-    needs: CallNeeds
-    tokens: int
+    wish: CallWish
     patience: Patience
-    priority: Priority = "interactive"
-    tried: frozenset[str] = frozenset()
     rounds: int = 0
     passing: ProviderError | None = None
     """The newest failure of this round that may pass by waiting."""
@@ -72,14 +65,11 @@ class TurnRoute:
 
     def reserve_now(self) -> Call | None:
         """A call, if one can be had without waiting."""
-        return self.take_kept() or self.pool.try_reserve(
-            self.served, self.needs, tokens=self.tokens, tried=self.tried, priority=self.priority
-        )
+        return self.take_kept() or self.pool.try_reserve(self.wish)
 
     def reserve_beside(self, call: Call) -> Call | None:
         """A call at another target, if one can be had without waiting."""
-        tried = self.tried | {call.target.name}
-        return self.pool.try_reserve(self.served, self.needs, tokens=self.tokens, tried=tried, priority=self.priority)
+        return self.pool.try_reserve(self.wish.without(call.target.name))
 
     def has_stand_in(self, call: Call, *others: Call) -> bool:
         """Whether somebody else takes this call, whose first token is late: a place is then kept there.
@@ -87,16 +77,13 @@ class TurnRoute:
         `others`: calls of the attempt that have failed already.
         """
         if self.stand_in is None:
-            tried = self.tried | {call.target.name, *(other.target.name for other in others)}
-            self.stand_in = self.pool.try_reserve(
-                self.served, self.needs, tokens=self.tokens, tried=tried, priority=self.priority
-            )
+            self.stand_in = self.pool.try_reserve(self.wish.without(*(each.target.name for each in (call, *others))))
         return self.stand_in is not None
 
     def no_target_ending(self, reason: str) -> Ending:
         """The end of the turn where no target can take it; `reason` is the router's code."""
-        context_tokens = max(target.context_tokens for target in self.served.targets)
-        return no_target_ending(reason, prompt_tokens=self.needs.context_tokens, context_tokens=context_tokens)
+        context_tokens = max(target.context_tokens for target in self.wish.served.targets)
+        return no_target_ending(reason, prompt_tokens=self.wish.needs.context_tokens, context_tokens=context_tokens)
 
     def close(self) -> None:
         """Give back what is kept. Safe to call twice."""
@@ -106,26 +93,19 @@ class TurnRoute:
 
     def failed_beside(self, call: Call, failure: ProviderError) -> None:
         """A call beside the attempt has failed: its target is tried."""
-        self.tried |= {call.target.name}
+        self.wish = self.wish.without(call.target.name)
         self.passing = failure if failure.temporary else self.passing
 
     async def reserve(self, turn: OpenTurn, on_wait: OnWait) -> Call:
-        """A call, waited for in line. Raises NoTarget, RouteStopped."""
+        """A call, waited for in its queue. Raises NoTarget, RouteStopped."""
         try:
             async with asyncio.timeout(None) as turn.scope:
                 if turn.entry.cancel_requested:
                     raise RouteStopped
                 if (kept := self.take_kept()) is not None:
                     return kept
-                call = await self.pool.reserve(
-                    self.served,
-                    replace(self.needs, preferred=CONTINUES if may_be_continued(turn) else frozenset()),
-                    tokens=self.tokens,
-                    tried=self.tried,
-                    patience=self.patience,
-                    on_wait=on_wait,
-                    priority=self.priority,
-                )
+                needs = replace(self.wish.needs, preferred=CONTINUES if may_be_continued(turn) else frozenset())
+                call = await self.pool.reserve(replace(self.wish, needs=needs), self.patience, on_wait)
                 self.patience = call.patience or self.patience
                 return call
         except TimeoutError:
@@ -154,11 +134,9 @@ class TurnRoute:
         self.failed_beside(call, failure)
         self.was_wordless = self.was_wordless or isinstance(failure, ProviderWordless)
         if too_long:  # nobody whose context is no larger would take it
-            size = call.target.context_tokens
-            self.tried |= {target.name for target in self.served.targets if target.context_tokens <= size}
-        if self.stand_in is not None or self.pool.has_other(
-            self.served, self.needs, tokens=self.tokens, tried=self.tried
-        ):
+            size, targets = call.target.context_tokens, self.wish.served.targets
+            self.wish = self.wish.without(*(target.name for target in targets if target.context_tokens <= size))
+        if self.stand_in is not None or self.pool.has_other(self.wish):
             return "watchdog" if isinstance(failure, ProviderTimedOut | ProviderBabbled) else "failover"
         if result.from_seq + result.chunks or self.was_wordless:
             return None
@@ -177,7 +155,7 @@ class TurnRoute:
         if not isinstance(decision, RetryAt):
             log.info("retries_over", turn=turn.turn, rounds=self.rounds, reason=decision.reason)
             return None
-        self.tried, self.passing = frozenset(), None
+        self.wish, self.passing = replace(self.wish, tried=frozenset()), None
         return "retry" if await self.paused(turn, decision.at_s - now_s) else None
 
     async def paused(self, turn: OpenTurn, pause_s: float) -> bool:

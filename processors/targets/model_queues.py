@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from infra.targets.model_catalogue import ServedModel, Target
 from processors.providers.provider import ChatProvider
@@ -18,7 +18,7 @@ from processors.targets.permit_asks import Ask
 from processors.targets.target_states import TargetState
 from schemas.prompts import Priority
 
-__all__ = ["Call", "ModelQueue", "NoTarget", "Waiter"]
+__all__ = ["Call", "CallWish", "ModelQueue", "NoTarget", "Waiter"]
 
 
 class NoTarget(Exception):
@@ -55,15 +55,27 @@ class Call:
     """What the wait for it has left of the search's; None: it was not waited for."""
 
 
-@dataclass(slots=True, eq=False)
-class Waiter:
-    """One call that waits for its place."""
+@dataclass(frozen=True, slots=True)
+class CallWish:
+    """What is looked for: a place at one of a model's targets."""
 
     served: ServedModel
     needs: CallNeeds
     tokens: int
-    tried: frozenset[str]
-    priority: Priority
+    tried: frozenset[str] = frozenset()
+    """Targets that are not asked again."""
+    priority: Priority = "interactive"
+
+    def without(self, *targets: str) -> CallWish:
+        """The same, at others than these."""
+        return replace(self, tried=self.tried.union(targets))
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One call that waits for its place."""
+
+    wish: CallWish
     arrived_s: float
     patience: Patience
     may_ask: bool = True
@@ -99,7 +111,7 @@ class ModelQueue:
 
     def join(self, waiter: Waiter, number: int) -> None:
         """Join it."""
-        waiter.standing = self.order.join(waiter.priority, waiter.arrived_s, number)
+        waiter.standing = self.order.join(waiter.wish.priority, waiter.arrived_s, number)
         self.waiters[waiter.standing] = waiter
 
     def leave(self, waiter: Waiter) -> None:

@@ -66,8 +66,8 @@ class PermitDesk:
         return self.asks.ask(
             target.name,
             self._states.holders_of(target),
-            tokens=waiter.tokens,
-            priority=waiter.priority,
+            tokens=waiter.wish.tokens,
+            priority=waiter.wish.priority,
             patient=patient,
             arrived_s=waiter.arrived_s,
         )

@@ -25,7 +25,6 @@ from processors.targets.decisions.permit_rules import ANSWER_S
 from processors.targets.decisions.provider_router import (
     LOOK_AGAIN_S,
     AskPermit,
-    CallNeeds,
     GiveUp,
     RouteDecision,
     TargetView,
@@ -35,7 +34,7 @@ from processors.targets.decisions.provider_router import (
     waited_for,
 )
 from processors.targets.decisions.rate_window import Charge, NeverFits, RetryAt
-from processors.targets.model_queues import Call, ModelQueue, NoTarget, Waiter
+from processors.targets.model_queues import Call, CallWish, ModelQueue, NoTarget, Waiter
 from processors.targets.permit_asks import Ask
 from processors.targets.permit_desk import PermitDesk, SendPermit
 from processors.targets.permit_grants import PermitQueue
@@ -124,9 +123,7 @@ class PlaceDispatch:
         if self.full:
             self.withdraw(queue, waiter)
             return self.held_up(queue, waiter, math.inf, "worker_busy")
-        match self.chosen(
-            waiter.served, waiter.needs, tokens=waiter.tokens, tried=waiter.tried, waiter=waiter, kept=kept
-        ):
+        match self.chosen(waiter.wish, waiter=waiter, kept=kept):
             case UseTarget(name, reason):
                 self.serve(queue, waiter, self.taken(waiter, name, reason))
                 return None
@@ -168,7 +165,7 @@ class PlaceDispatch:
             self.withdraw(queue, waiter)
             ask = None
         if ask is None:
-            target = target_named(waiter.served, name)
+            target = target_named(waiter.wish.served, name)
             ask = waiter.ask = self.desk.ask(target, waiter, patient=patient)
             queue.asking = waiter
         if patient:
@@ -214,33 +211,26 @@ class PlaceDispatch:
         kept.add(name)
         return at_s
 
-    def chosen(
-        self,
-        served: ServedModel,
-        needs: CallNeeds,
-        *,
-        tokens: int,
-        tried: frozenset[str],
-        waiter: Waiter | None = None,
-        kept: Set[str] = frozenset(),
-    ) -> RouteDecision:
-        views = self.views(served, tokens, waiter=waiter, kept=kept)
-        return choose_target(views, needs, tried=tried, now_s=self._clock.monotonic_s())
+    def chosen(self, wish: CallWish, *, waiter: Waiter | None = None, kept: Set[str] = frozenset()) -> RouteDecision:
+        views = self.views(wish, waiter=waiter, kept=kept)
+        return choose_target(views, wish.needs, tried=wish.tried, now_s=self._clock.monotonic_s())
 
-    def views(self, served: ServedModel, tokens: int, *, waiter: Waiter | None, kept: Set[str]) -> list[TargetView]:
+    def views(self, wish: CallWish, *, waiter: Waiter | None, kept: Set[str]) -> list[TargetView]:
         permitted = waiter.permitted if waiter is not None else ""
-        batch = waiter is not None and waiter.priority == "batch"
+        batch = waiter is not None and wish.priority == "batch"
         return [
-            self.targets.view(target, tokens, kept=target.name in kept, permitted=target.name == permitted, batch=batch)
-            for target in served.targets
+            self.targets.view(
+                target, wish.tokens, kept=target.name in kept, permitted=target.name == permitted, batch=batch
+            )
+            for target in wish.served.targets
         ]
 
     def waited_for(self, waiter: Waiter, kept: Set[str]) -> frozenset[str]:
-        views = self.views(waiter.served, waiter.tokens, waiter=waiter, kept=kept)
-        return waited_for(views, waiter.needs, tried=waiter.tried, now_s=self._clock.monotonic_s())
+        wish, views = waiter.wish, self.views(waiter.wish, waiter=waiter, kept=kept)
+        return waited_for(views, wish.needs, tried=wish.tried, now_s=self._clock.monotonic_s())
 
     def taken(self, waiter: Waiter, name: str, reason: str) -> Call:
-        target = target_named(waiter.served, name)
+        target = target_named(waiter.wish.served, name)
         state, now_s = self.targets.of(target), self._clock.monotonic_s()
         permit: Ask | None = None
         seen: SeenCall | None = None
@@ -249,15 +239,15 @@ class PlaceDispatch:
             permit, waiter.ask = waiter.ask, None
             permit.phase = "in_use"
         else:
-            charged = self.targets.charge(state, waiter.tokens)
+            charged = self.targets.charge(state, waiter.wish.tokens)
             if not isinstance(charged, tuple):
                 raise RuntimeError(f"{name} was chosen without room")
             charges = charged
-            seen = state.limit.begin(now_s, batch=waiter.priority == "batch")
+            seen = state.limit.begin(now_s, batch=waiter.wish.priority == "batch")
         state.in_flight += 1
         self.calls += 1
         is_probe = self.targets.started_probe(state)
-        return Call(state.provider, target, waiter.served, reason, state, charges, is_probe, now_s, permit, seen)
+        return Call(state.provider, target, waiter.wish.served, reason, state, charges, is_probe, now_s, permit, seen)
 
     def set_timer(self, at_s: float) -> None:
         """Look again at a moment."""

@@ -13,13 +13,12 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from infra.async_waits import set_within
-from infra.targets.model_catalogue import ServedModel
 from processors.providers.decisions.rate_headers import LimitSeen, RateHeaders
 from processors.providers.provider import ProviderError, ProviderOverloaded, ProviderTimedOut
 from processors.targets.decisions.call_limit import CallLimit
 from processors.targets.decisions.circuit_breaker import BreakerEvent, after
 from processors.targets.decisions.patience import Patience
-from processors.targets.decisions.provider_router import CallNeeds, GiveUp
+from processors.targets.decisions.provider_router import GiveUp
 from processors.targets.decisions.queue_wait import (
     TELL_EVERY_S,
     QueuePosition,
@@ -31,13 +30,12 @@ from processors.targets.decisions.queue_wait import (
 from processors.targets.decisions.rate_shares import held_share
 from processors.targets.decisions.rate_window import Charge, RateState, headers_seen, settle
 from processors.targets.decisions.retry_policy import BLAMELESS_CODES, may_fail_over
-from processors.targets.model_queues import Call, ModelQueue, NoTarget, Waiter
+from processors.targets.model_queues import Call, CallWish, ModelQueue, NoTarget, Waiter
 from processors.targets.place_dispatch import CALLS_MAX, TIMER_S_MIN, PlaceDispatch
 from processors.targets.target_states import limits_of
 from schemas.permits import CallOutcome
-from schemas.prompts import Priority
 
-__all__ = ["CALLS_MAX", "Call", "NoTarget", "OnWait", "TargetPool"]
+__all__ = ["CALLS_MAX", "Call", "CallWish", "NoTarget", "OnWait", "TargetPool"]
 
 log = structlog.get_logger(__name__)
 
@@ -55,40 +53,22 @@ class TargetPool(PlaceDispatch):
             self.desk.on_share(lost)
         self.dispatch()
 
-    def try_reserve(
-        self,
-        served: ServedModel,
-        needs: CallNeeds,
-        *,
-        tokens: int,
-        tried: frozenset[str] = frozenset(),
-        priority: Priority = "interactive",
-    ) -> Call | None:
+    def try_reserve(self, wish: CallWish) -> Call | None:
         """Reserve a call now if it is nobody else's turn and a target can take it."""
         ever = Patience(math.inf, math.inf, self._clock.monotonic_s())
-        waiter = self.joined(served, needs, tokens, tried, priority=priority, patience=ever, may_ask=False)
+        waiter = self.joined(wish, ever, may_ask=False)
         self.step_out(waiter)
         return waiter.outcome if isinstance(waiter.outcome, Call) else None
 
-    async def reserve(
-        self,
-        served: ServedModel,
-        needs: CallNeeds,
-        *,
-        tokens: int,
-        tried: frozenset[str],
-        patience: Patience,
-        on_wait: OnWait,
-        priority: Priority = "interactive",
-    ) -> Call:
+    async def reserve(self, wish: CallWish, patience: Patience, on_wait: OnWait) -> Call:
         """Reserve a call, waiting in the queue for it. Its `patience` is what the wait has left of it. Raises NoTarget.
 
         Cancellation: leaves the queue; nothing stays reserved.
         """
-        hopeless = self.chosen(served, needs, tokens=tokens, tried=tried)
+        hopeless = self.chosen(wish)
         if isinstance(hopeless, GiveUp):
             raise NoTarget(hopeless.reason)
-        waiter = self.joined(served, needs, tokens, tried, priority=priority, patience=patience)
+        waiter = self.joined(wish, patience)
         try:
             call = await self.waited(waiter, on_wait)
             call.patience = waiter.patience.waiting(self._clock.monotonic_s(), is_queued=False)
@@ -100,9 +80,9 @@ class TargetPool(PlaceDispatch):
         finally:
             self.step_out(waiter)
 
-    def has_other(self, served: ServedModel, needs: CallNeeds, *, tokens: int, tried: frozenset[str]) -> bool:
+    def has_other(self, wish: CallWish) -> bool:
         """Whether a target that was not tried yet can take the call, now or in a while."""
-        return not isinstance(self.chosen(served, needs, tokens=tokens, tried=tried), GiveUp)
+        return not isinstance(self.chosen(wish), GiveUp)
 
     def headers_seen(self, call: Call, seen: RateHeaders) -> None:
         """Honour what a call's answer says is left of its target's limits: this worker's share of it."""
@@ -182,22 +162,10 @@ class TargetPool(PlaceDispatch):
             await self.desk.aclose()
         await self.targets.aclose()
 
-    def joined(
-        self,
-        served: ServedModel,
-        needs: CallNeeds,
-        tokens: int,
-        tried: frozenset[str],
-        *,
-        priority: Priority,
-        patience: Patience,
-        may_ask: bool = True,
-    ) -> Waiter:
+    def joined(self, wish: CallWish, patience: Patience, *, may_ask: bool = True) -> Waiter:
         """Join the queue, and be served at once where that can be."""
-        queue = self.queue_of(served)
-        now_s = self._clock.monotonic_s()
-        patience = patience.waiting(now_s, is_queued=True)
-        waiter = Waiter(served, needs, tokens, tried, priority, now_s, patience, may_ask)
+        queue, now_s = self.queue_of(wish.served), self._clock.monotonic_s()
+        waiter = Waiter(wish, now_s, patience.waiting(now_s, is_queued=True), may_ask)
         queue.join(waiter, self.next_number())
         if queue.first is waiter:
             self.dispatch()
@@ -205,7 +173,7 @@ class TargetPool(PlaceDispatch):
 
     def step_out(self, waiter: Waiter) -> None:
         """Leave the queue, if it still stands there; whoever is behind may be served now."""
-        queue = self.queue_of(waiter.served)
+        queue = self.queue_of(waiter.wish.served)
         was_first = queue.first is waiter
         queue.leave(waiter)
         self.withdraw(queue, waiter)
@@ -217,7 +185,7 @@ class TargetPool(PlaceDispatch):
 
         Its place is told as it moves; the last thing told, if anything, is that it is the next one.
         """
-        queue = self.queue_of(waiter.served)
+        queue = self.queue_of(waiter.wish.served)
         told: Told | None = None
         while waiter.outcome is None:
             waiter.stirred.clear()
@@ -239,8 +207,8 @@ class TargetPool(PlaceDispatch):
         return waiter.outcome
 
     def place_of(self, queue: ModelQueue, waiter: Waiter) -> QueuePosition:
-        limits = [self.targets.usable_limits(target) for target in waiter.served.targets]
-        pace = pace_of(limits, waiter.tokens, calls_max=self.calls_max)
+        limits = [self.targets.usable_limits(target) for target in waiter.wish.served.targets]
+        pace = pace_of(limits, waiter.wish.tokens, calls_max=self.calls_max)
         return position_in_queue(
             queue.before(waiter),
             pace.capacity,

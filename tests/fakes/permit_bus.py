@@ -14,7 +14,7 @@ from typing import Any, Final
 from infra.targets.model_catalogue import ServedModel, Target
 from processors.targets.decisions.patience import Patience
 from processors.targets.decisions.provider_router import CallNeeds
-from processors.targets.target_pool import CALLS_MAX, Call, TargetPool
+from processors.targets.target_pool import CALLS_MAX, Call, CallWish, TargetPool
 from processors.writing.log_appender import AppendFailed
 from schemas.permits import PermitCommand
 from schemas.topics import USER_PARTITIONS
@@ -86,12 +86,11 @@ class PoolWorker:
         """A call, waited for."""
         now_s = self.bus.clock.monotonic_s()
         deadline_s = options.pop("deadline_s", now_s + PATIENCE_S)
-        chosen: dict[str, Any] = {
-            "patience": Patience(deadline_s, options.pop("latest_s", deadline_s), now_s),
-            "tried": frozenset(),
-            "on_wait": NOBODY,
-        }
-        call = await self.pool.reserve(served, CallNeeds(), tokens=tokens, **(chosen | options))
+        patience, on_wait = (
+            Patience(deadline_s, options.pop("latest_s", deadline_s), now_s),
+            options.pop("on_wait", NOBODY),
+        )
+        call = await self.pool.reserve(CallWish(served, CallNeeds(), tokens, **options), patience, on_wait)
         self.calls.append(call)
         return call
 

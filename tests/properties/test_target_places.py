@@ -325,7 +325,7 @@ def test_order(arrivals: list[tuple[float, Priority]]) -> None:
         def came_at_once(number: int) -> bool:
             """No interactive prompt waits, but those of this very instant: the place was given before they came."""
             queue, now_s = worker.pool.queue_of(served), clock.monotonic_s()
-            return not any(w.priority == "interactive" and w.arrived_s < now_s for w in queue.waiters.values())
+            return not any(w.wish.priority == "interactive" and w.arrived_s < now_s for w in queue.waiters.values())
 
         async with asyncio.TaskGroup() as group:
             for number, (gap_s, priority) in enumerate(arrivals):

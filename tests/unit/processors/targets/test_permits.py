@@ -14,7 +14,7 @@ from infra.targets.model_catalogue import ServedModel
 from processors.targets.decisions.permit_rules import RENEW_S
 from processors.targets.decisions.provider_router import CallNeeds
 from processors.targets.decisions.rate_shares import RateLimits, parts_of
-from processors.targets.target_pool import NoTarget
+from processors.targets.target_pool import CallWish, NoTarget
 from schemas.permits import PermitGranted, PermitRefused, PermitReturned
 from tests.fakes.permit_bus import HOP_S, PermitBus, PoolWorker, limited, model_of, on_virtual_loop
 from tests.unit.processors.targets.permit_scenes import (
@@ -39,7 +39,7 @@ async def test_call_with_a_permit(bus: PermitBus) -> None:
 
     assert bus.clock.monotonic_s() == pytest.approx(4 * HOP_S)
     assert (in_flight(holder), in_flight(asker)) == (1, 1)
-    assert holder.pool.try_reserve(SERVED, CallNeeds(), tokens=1) is None
+    assert holder.pool.try_reserve(CallWish(SERVED, CallNeeds(), tokens=1)) is None
     asker.finish(call)
     await later()
     assert (in_flight(holder), in_flight(asker)) == (0, 0)
@@ -104,10 +104,10 @@ async def test_other_target_is_used_where_the_holder_has_no_room(bus: PermitBus)
 
     assert (again.target.name, again.reason) == ("together:llama", "rate_limited")
     assert words(bus, PermitRefused) == 1
-    assert asker.pool.try_reserve(both, CallNeeds(), tokens=1) is not None
+    assert asker.pool.try_reserve(CallWish(both, CallNeeds(), tokens=1)) is not None
     asker.finish(first)
     await asyncio.sleep(2)
-    assert asker.pool.try_reserve(both, CallNeeds(), tokens=1) is None  # whoever does not wait can't ask
+    assert asker.pool.try_reserve(CallWish(both, CallNeeds(), tokens=1)) is None  # whoever does not wait can't ask
     third = await asker.reserve(both)
     assert third.target.name == ONE.name
     assert in_flight(holder) == 1

@@ -15,7 +15,7 @@ from processors.providers.provider import ProviderError, ProviderUnreachable
 from processors.targets.decisions.circuit_breaker import BreakerLimits, BreakerPhase
 from processors.targets.decisions.provider_router import CallNeeds
 from processors.targets.decisions.queue_wait import TELL_EVERY_S
-from processors.targets.target_pool import Call, NoTarget
+from processors.targets.target_pool import Call, CallWish, NoTarget
 from schemas.prompts import Priority
 from tests.fakes.permit_bus import PermitBus, PoolWorker, limited, model_of, on_virtual_loop
 
@@ -300,10 +300,10 @@ async def test_reserving_at_once_overtakes_nobody(bus: PermitBus) -> None:
     first = await worker.reserve(served)
     batch = asyncio.ensure_future(worker.reserve(served, priority="batch"))
     await settled()
-    assert pool.try_reserve(served, CallNeeds(), tokens=1) is None
+    assert pool.try_reserve(CallWish(served, CallNeeds(), tokens=1)) is None
 
     pool.states["groq:llama"].in_flight -= 1  # a place nobody has been told of yet
-    assert pool.try_reserve(served, CallNeeds(), tokens=1, priority="batch") is None
+    assert pool.try_reserve(CallWish(served, CallNeeds(), tokens=1, priority="batch")) is None
     assert (await batch).target.name == "groq:llama"
     pool.states["groq:llama"].in_flight += 1
     worker.finish(first)
@@ -340,4 +340,4 @@ async def test_failing_to_tell_loses_nothing(bus: PermitBus) -> None:
     with pytest.raises(OSError, match="nobody listens"):
         await worker.reserve(served, on_wait=raises)
     assert worker.pool.calls == 0
-    assert worker.pool.try_reserve(served, CallNeeds(), tokens=1) is not None
+    assert worker.pool.try_reserve(CallWish(served, CallNeeds(), tokens=1)) is not None

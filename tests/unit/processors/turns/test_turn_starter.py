@@ -13,6 +13,7 @@ import pytest
 from processors.providers.provider import ProviderCut, ProviderUnreachable
 from processors.sessions.decisions.recovery import LEASE_US
 from processors.targets.decisions.provider_router import CallNeeds
+from processors.targets.target_pool import CallWish
 from processors.turns.attempt_loop import FAILURES_MAX
 from schemas.prompts import PromptCancelled
 from schemas.session_events import TokensEmitted, TurnEnded, TurnQueued, TurnStarted
@@ -261,7 +262,7 @@ def test_task_stopped_before_its_first_step(after: str) -> None:
 async def test_place_given_back_twice(worker: OneWorker) -> None:
     """The second time changes nothing."""
     pool, catalogue = worker.parts.runner.pool, one_model()
-    call = pool.try_reserve(catalogue.models[catalogue.default], CallNeeds(), tokens=1)
+    call = pool.try_reserve(CallWish(catalogue.models[catalogue.default], CallNeeds(), tokens=1))
     assert pool.calls == 1
     assert call is not None
     pool.give_back(call)
