@@ -29,10 +29,12 @@ from infra.targets.model_catalogue import Target
 from infra.targets.server_facts import ServerFacts
 from infra.targets.server_questions import ServerQuestions
 from infra.telemetry.metric_names import (
+    WORKER_APPEND_SECONDS,
     WORKER_METRICS,
     WORKER_SENT_AGAIN,
     WORKER_SESSION_TOPICS,
     WORKER_SESSION_TOPICS_MAX,
+    WORKER_TURNS_QUEUED,
 )
 from infra.telemetry.metrics import Metrics, MetricsEndpoint
 from processors.attempts.turn_runner import TurnRunner
@@ -83,6 +85,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     clock = clock or SystemClock()
     metrics = Metrics(WORKER_METRICS)
     appender = LogAppender(settings, clock)
+    appender.on_appended = metrics.histogram(WORKER_APPEND_SECONDS).observe
     holder = CatalogueHolder(settings)
     server = questions_to(settings, holder)
     calls_max = settings.turns_running_max
@@ -128,6 +131,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         scorer=AnswerScorer(load_scorer(settings.scorer)),
     )
     ownership, prompts = Ownership(parts), parts.names.prompts
+    metrics.gauge(WORKER_TURNS_QUEUED).set_function(ownership.waiting_turns)
     app = faust_app(settings)
     app.transport.Consumer = type(
         "PromptsConsumer", (OrderedCommitsConsumer,), {"listener": ownership, "topic": prompts}

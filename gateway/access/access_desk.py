@@ -131,6 +131,8 @@ class AccessDesk:
     _: KW_ONLY
     on_logged_out: Callable[[UserId, float], None] = lambda user, at_s: None
     codes: SignInCodes | None = None
+    on_dropped: Callable[[str], None] = lambda where: None
+    """Told of each logout that is forgotten for want of room, and where."""
     claims: TicketClaims = field(default_factory=TicketClaims, init=False)
     waiting: dict[str, asyncio.Future[bool]] = field(default_factory=dict, init=False)
     """Claims of ours that were not read back yet: whether they counted."""
@@ -140,6 +142,8 @@ class AccessDesk:
     """What the other gateways must hear of and have not: users whose tokens this one has seen."""
     _telling: asyncio.Task[None] | None = field(default=None, init=False)
     look_at_s: float = field(default=0.0, init=False)
+    _dropped: set[str] = field(default_factory=set, init=False)
+    """Where logouts were dropped; said once for each."""
 
     def __post_init__(self) -> None:
         self.asking = RequestRates(ADDRESS_BURST, ADDRESS_PER_S)
@@ -248,11 +252,21 @@ class AccessDesk:
             leaving.set_result(None)
         if heard.ends:
             self.on_logged_out(user, event.at_s)
+        if heard.drops:
+            self.drop("remembered")
         if heard.tells_s is not None:
             self.untold[user] = msgspec.structs.replace(event, issued_until_s=heard.tells_s)
             if len(self.untold) > UNTOLD_MAX:
                 del self.untold[next(iter(self.untold))]
+                self.drop("untold")
             self.tell()
+
+    def drop(self, where: str) -> None:
+        """Say that a logout was forgotten for want of room."""
+        self.on_dropped(where)
+        if where not in self._dropped:
+            self._dropped.add(where)
+            log.warning("logouts_dropped", where=where)
 
     def start_over(self) -> None:
         """The log of logouts is read from its start again."""

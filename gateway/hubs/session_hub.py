@@ -70,6 +70,8 @@ class SessionHub:
     on_lost: Callable[[SessionHub], None]
     on_relay: Callable[[int], None]
     """Told now and then when a record was stamped that is being relayed."""
+    on_holes: Callable[[int], None]
+    """Told how many records more were passed over since what should come before them is missing."""
     on_wish: Callable[[SessionHub], None]
     """Told, now and again, while an open turn's worker wants word of those who follow it."""
     ring: MessageRing = field(init=False)
@@ -162,6 +164,9 @@ class SessionHub:
         messages: list[HubMessage] = []
         for record in records:
             messages.extend(self.reading.take(record.offset, record.value))
+        if self.reading.holes:
+            self.on_holes(self.reading.holes)
+            self.reading.holes = 0
         if self.reading.wish is not None:
             self.heed()
         if messages:

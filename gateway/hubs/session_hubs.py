@@ -74,6 +74,7 @@ class SessionHubs:
     message_bytes_max: int = MESSAGE_BYTES_MAX
     rings_bytes_max: int = RINGS_BYTES_MAX
     on_relay: Callable[[int], None] = unheard
+    on_holes: Callable[[int], None] = unheard
     on_wish: Callable[[SessionHub], None] = unheard
     on_forgotten: Callable[[str], None] = unheard
     """Told the topic of a session of which nothing is to stay."""
@@ -157,6 +158,7 @@ class SessionHubs:
             user=user,
             on_lost=self.lose,
             on_relay=self.on_relay,
+            on_holes=self.on_holes,
             on_wish=self.on_wish,
         )
         hub.ring.bound(self.ring_bytes_max())

@@ -76,15 +76,14 @@ async def connected_services(
             clock,
             on_logged_out=on_logged_out,
             codes=SignInCodes.from_settings(settings),
+            on_dropped=metrics.logout_dropped,
         )
         stack.push_async_callback(access.close)
         parts: list[Part] = [topics, current, *past, fetching, producer]
         parts.append(AccessReader(fetching, current, access, clock, settings.topic_names))
         if settings.topic_layout == "dedicated":
             parts.append(ActivityReader(fetching, current, reader, settings.topic_names.activity))
-        for part in parts:
-            await part.start()
-            stack.push_async_callback(part.stop)
+        await start(parts, stack)
         archive = AnswerArchive(settings, query_s_max=ARCHIVE_S, text_bytes_max=ARCHIVE_TEXT_BYTES_MAX)
         stack.push_async_callback(archive.close)
         reports = ReaderReports(producer, clock, gateway=secrets.token_hex(GATEWAY_NAME_BYTES))
@@ -94,6 +93,7 @@ async def connected_services(
             message_bytes_max=message_bytes_max(settings),
             rings_bytes_max=min(RINGS_BYTES_MAX, ring_share(settings)),
             on_relay=metrics.relayed,
+            on_holes=metrics.holes.inc,
             on_wish=reports.heed,
             on_forgotten=lambda topic: forget_topic(topic, (current, *past)),
         )
@@ -119,6 +119,13 @@ async def connected_services(
             ),
             reports,
         )
+
+
+async def start(parts: Iterable[Part], stack: contextlib.AsyncExitStack) -> None:
+    """One after the other; each is stopped with the stack."""
+    for part in parts:
+        await part.start()
+        stack.push_async_callback(part.stop)
 
 
 def log_clients(settings: Settings, metrics: GatewayMetrics) -> list[LogClient]:

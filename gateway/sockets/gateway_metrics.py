@@ -13,6 +13,8 @@ from infra.telemetry.metric_names import (
     GATEWAY_CONNECTIONS,
     GATEWAY_EVICTIONS,
     GATEWAY_FRAMES,
+    GATEWAY_HOLES,
+    GATEWAY_LOGOUTS_DROPPED,
     GATEWAY_METRICS,
     GATEWAY_MODE_CHANGES,
     GATEWAY_REFUSED,
@@ -54,6 +56,8 @@ class GatewayMetrics:
         self.frames_out = frames.labels(direction="out")
         self._evictions = self._metrics.counter(GATEWAY_EVICTIONS)
         self._unreadable = self._metrics.counter(GATEWAY_UNREADABLE)
+        self.holes = self._metrics.counter(GATEWAY_HOLES)
+        self._logouts_dropped = self._metrics.counter(GATEWAY_LOGOUTS_DROPPED)
         self._lost_known = KnownRanges()
         self._relay_s = self._metrics.histogram(GATEWAY_RELAY_SECONDS)
 
@@ -78,6 +82,10 @@ class GatewayMetrics:
         if lost not in self._lost_known:
             self._lost_known.add(lost)
             self._unreadable.inc()
+
+    def logout_dropped(self, where: str) -> None:
+        """A logout was forgotten for want of room."""
+        self._logouts_dropped.labels(where=where).inc()
 
     def returned(self, why: str) -> None:
         """A silent session is fetched again."""

@@ -24,6 +24,8 @@ __all__ = [
     "GATEWAY_CONNECTIONS",
     "GATEWAY_EVICTIONS",
     "GATEWAY_FRAMES",
+    "GATEWAY_HOLES",
+    "GATEWAY_LOGOUTS_DROPPED",
     "GATEWAY_METRICS",
     "GATEWAY_MODE_CHANGES",
     "GATEWAY_REFUSED",
@@ -171,6 +173,21 @@ GATEWAY_UNREADABLE: Final = Metric(
     meaning="Ranges of a log that this gateway could not read; each is counted once, and named in its own log.",
     rise="A broker's disk is failing, or somebody writes what nobody can read; clients were told `gap`.",
 )
+GATEWAY_HOLES: Final = Metric(
+    name="tokenwire_gateway_holes_total",
+    kind="counter",
+    meaning="Records of answers that were not told, since what should come before them is not on their session's log.",
+    rise="A broker lost what it had acknowledged (power loss, an unclean election), or somebody else writes the logs.",
+)
+GATEWAY_LOGOUTS_DROPPED: Final = Metric(
+    name="tokenwire_gateway_logouts_dropped_total",
+    kind="counter",
+    labels=("where",),
+    meaning="Logouts forgotten for want of room: of those remembered, upon which tokens as old as theirs are refused "
+    "(remembered), or before other gateways were told of later tokens that they end (untold).",
+    rise="More users log out within a token's life than are remembered; users with older tokens have to sign in again. "
+    "untold: Kafka takes no words while many log out.",
+)
 GATEWAY_RELAY_SECONDS: Final = Metric(
     name="tokenwire_gateway_relay_seconds",
     kind="histogram",
@@ -196,7 +213,7 @@ WORKER_TURNS_RUNNING: Final = Metric(
 WORKER_TURNS_QUEUED: Final = Metric(
     name="tokenwire_worker_turns_queued",
     kind="gauge",
-    meaning="Turns taken in that wait for their session or for a free place.",
+    meaning="Turns taken in that wait for their session or for a place at a target.",
     rise="Sessions send faster than they are answered, or the worker is full: add a worker.",
 )
 WORKER_TOKENS: Final = Metric(
@@ -210,7 +227,7 @@ WORKER_APPEND_SECONDS: Final = Metric(
     name="tokenwire_worker_append_seconds",
     kind="histogram",
     buckets=RELAY_BUCKETS_S,
-    meaning="From handing a record to the producer to the broker's acknowledgement.",
+    meaning="From handing records to the producer to the broker's acknowledgement of all of them.",
     rise="The broker is slow or unreachable; records grow meanwhile, nothing is lost.",
 )
 WORKER_PROVIDER_TTFT_SECONDS: Final = Metric(
@@ -315,6 +332,8 @@ GATEWAY_METRICS: Final = (
     GATEWAY_REFUSED,
     GATEWAY_EVICTIONS,
     GATEWAY_UNREADABLE,
+    GATEWAY_HOLES,
+    GATEWAY_LOGOUTS_DROPPED,
     GATEWAY_RELAY_SECONDS,
 )
 WORKER_METRICS: Final = (

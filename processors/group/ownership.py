@@ -134,6 +134,10 @@ class Ownership:
         """Turns whose answer is under way."""
         return sum(len(owner.sessions.running_turns()) for owner in (*self.owners.values(), *self.retired))
 
+    def waiting_turns(self) -> int:
+        """Turns that were taken in and wait for their session or for a place."""
+        return sum(owner.sessions.waiting_turns() for owner in self.owners.values())
+
     @property
     def ready(self) -> bool:
         """Whether every owned partition has its journal loaded."""

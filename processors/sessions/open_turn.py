@@ -61,6 +61,11 @@ class OpenTurn:
         return self.life.over
 
     @property
+    def waits(self) -> bool:
+        """It waits for its session, or for a place at a target."""
+        return self.life.state in (TurnState.WAITING, TurnState.PLACING)
+
+    @property
     def watched(self) -> bool:
         """Another worker is at work on it; this one only follows the log."""
         return self.life.state is TurnState.FOLLOWED

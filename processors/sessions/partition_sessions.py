@@ -44,6 +44,10 @@ class PartitionSessions:
         """The turns whose answer is under way."""
         return [turn for lane in self.lanes.values() for turn in lane.running]
 
+    def waiting_turns(self) -> int:
+        """How many were taken in and wait for their session or for a place."""
+        return sum(turn.waits for lane in self.lanes.values() for turn in lane.turns)
+
     def forget_idle(self) -> None:
         surplus = len(self.lanes) + 1 - self.lanes_max  # one is about to be added
         for lane in [lane for lane in self.lanes.values() if surplus > 0 and lane.idle][: max(0, surplus)]:

@@ -76,6 +76,8 @@ class LogAppender:
         self.names = settings.topic_names
         """What the topics of this line are called."""
         self._client_id = self.names.member(role)
+        self.on_appended: Callable[[float], None] = lambda took_s: None
+        """Told how long each append took that was acknowledged."""
         self.producer: Any = None
         self._replacing = asyncio.Lock()
 
@@ -116,7 +118,9 @@ class LogAppender:
             if producer is None:
                 raise AppendFailed("the producer is stopped")
             try:
-                return await sent(producer, topic, partition, values, key)
+                offsets = await sent(producer, topic, partition, values, key)
+                self.on_appended(self._clock.monotonic_s() - begun_s)
+                return offsets
             except MessageSizeTooLargeError as error:
                 raise AppendRefused(str(error)) from error
             except KafkaError as error:

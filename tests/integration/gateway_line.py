@@ -234,6 +234,12 @@ async def http(port: int, path: str) -> tuple[int, str]:
     return await answered(port, f"GET {path} HTTP/1.1")
 
 
+def sample(exposition: str, name: str) -> float:
+    """One sample of `/metrics`, by its name and labels as they are written there; 0 where there is none."""
+    found = (line.rpartition(" ") for line in exposition.splitlines())
+    return next((float(value) for shown, _, value in found if shown == name), 0.0)
+
+
 async def post(port: int, path: str, token: str = "", *headers: str) -> tuple[int, str]:
     """Status and body of a POST without a body."""
     shown = [f"Authorization: Bearer {token}"] if token else []

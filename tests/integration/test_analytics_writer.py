@@ -17,7 +17,7 @@ import pytest
 
 from infra.clickhouse.errors import ClickHouseUnavailable
 from infra.embedded.broker import EmbeddedBroker
-from infra.telemetry.metric_names import ANALYTICS_LAG_RECORDS, ANALYTICS_ROWS
+from infra.telemetry.metric_names import ANALYTICS_INSERT_SECONDS, ANALYTICS_LAG_RECORDS, ANALYTICS_ROWS
 from processors.analytics.decisions.analytics_rows import RowIdentity
 from processors.analytics.turn_table import TurnTable
 from schemas.records import TurnRecord
@@ -164,7 +164,9 @@ async def test_lost_answers_of_clickhouse(broker: EmbeddedBroker, tmp_path: Path
         await settled(parts)
         rows = await stored(parts.connection, "lost-answer")
         counted = parts.metrics.counter(ANALYTICS_ROWS).labels(table="turns")._value.get()
+        inserts = parts.metrics.registry.get_sample_value(f"{ANALYTICS_INSERT_SECONDS.name}_count")
 
+    assert inserts
     assert tables[0].tokens[0] == tables[0].tokens[1]
     assert rows == expected(records)
     assert counted >= len(records)

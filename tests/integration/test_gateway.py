@@ -36,6 +36,7 @@ from tests.integration.gateway_line import (
     gateway_settings,
     http,
     running_gateway,
+    sample,
     tag_of,
 )
 from tests.integration.told_answers import OUTAGE_S_MAX, told_answer
@@ -200,7 +201,7 @@ async def test_reader_slower_than_the_answer(broker: EmbeddedBroker, tmp_path: P
             await client.next("attached")
         reading = asyncio.create_task(told_answer(quick, "t1"))
         written = 0
-        while 'mode_changes_total{mode="rollup"}' not in (await http(port, "/metrics"))[1]:
+        while 'tokenwire_gateway_mode_changes_total{mode="rollup"}' not in (await http(port, "/metrics"))[1]:
             await writer.append("alice", f"slow-{layout}", events[written : written + 50])
             written += 50
             assert written < len(events) - 300
@@ -208,6 +209,10 @@ async def test_reader_slower_than_the_answer(broker: EmbeddedBroker, tmp_path: P
         texts = texts[: written + 200 - 2]
 
         assert await reading == "".join(texts)
+        slow_ones = 'tokenwire_gateway_slow_connections{mode="rollup"}'
+        async with asyncio.timeout(10):
+            while sample((await http(port, "/metrics"))[1], slow_ones) != 1:  # noqa: ASYNC110  # noted once a tick
+                await asyncio.sleep(0.05)
         assert await told_answer(slow, "t1") == "".join(texts)
         modes: list[str] = []
         while modes[-1:] != ["direct"]:
@@ -216,7 +221,10 @@ async def test_reader_slower_than_the_answer(broker: EmbeddedBroker, tmp_path: P
                 await slow.next("lag", "ping")
         assert modes[0] == "rollup"
         assert "log" in modes
-        assert "evictions_total{" not in (await http(port, "/metrics"))[1]
+        shown = (await http(port, "/metrics"))[1]
+        assert "evictions_total{" not in shown
+        assert sample(shown, "tokenwire_gateway_write_blocked_seconds_count") > 0
+        assert sample(shown, "tokenwire_gateway_catch_up_reads_total") > 0
 
 
 async def test_prompt_and_cancel_reach_the_log(broker: EmbeddedBroker, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from infra.telemetry.metric_names import WORKER_METRICS, WORKER_SENT_AGAIN
+from infra.telemetry.metrics import Metrics
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import ProviderChunk, ProviderUnreachable, TextChunk
 from tests.integration.byte_server import FINISH, PATIENT, TEXT, heard_from
@@ -32,7 +34,7 @@ class KeepAliveServer:
         self.resets = resets
         self.requests = 0
         self.connections = 0
-        self.sent_again = 0
+        self.metrics = Metrics(WORKER_METRICS)
         self.hold = asyncio.Event()
         self.hold.set()
 
@@ -54,14 +56,17 @@ class KeepAliveServer:
                 writer.write(KEPT)
                 await writer.drain()
 
-    def note(self) -> None:
-        self.sent_again += 1
+    @property
+    def sent_again(self) -> float:
+        """As the worker's metrics count it."""
+        return self.metrics.registry.get_sample_value(WORKER_SENT_AGAIN.name, {"target": "kept"}) or 0.0
 
     @asynccontextmanager
     async def adapter(self) -> AsyncIterator[OpenAIProvider]:
         server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        adapter = OpenAIProvider(name="kept", api_key="", base_url=url, on_sent_again=self.note)
+        count = self.metrics.counter(WORKER_SENT_AGAIN).labels(target="kept").inc
+        adapter = OpenAIProvider(name="kept", api_key="", base_url=url, on_sent_again=count)
         try:
             yield adapter
         finally:

@@ -24,7 +24,7 @@ and every token as old as they are is refused, whoever's it is. An entry per use
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from schemas.identifiers import UserId
@@ -58,6 +58,8 @@ class Heard:
     """Whether it may end something that was open."""
     tells_s: float | None = None
     """Up to when this gateway has seen tokens of the user; the others do not know."""
+    drops: bool = False
+    """Whether the oldest logout was forgotten for it."""
 
 
 class LoggedOut:
@@ -114,6 +116,7 @@ class LoggedOut:
         if len(self.logouts) > USERS_MAX:
             dropped = self.logouts.pop(next(iter(self.logouts)))
             self.forgotten_until_s = max(self.forgotten_until_s, dropped.until_s)
+            return replace(heard, drops=True)
         return heard
 
     def ends(self, user: UserId, issued_at_s: float, place: int) -> bool:

@@ -38,7 +38,7 @@ from schemas.session_events import (
 )
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
-__all__ = ["MESSAGE_BYTES_MAX", "HubMessage", "ReadingCounts", "SessionReading", "SessionTeller", "subject_of"]
+__all__ = ["MESSAGE_BYTES_MAX", "HubMessage", "SessionReading", "SessionTeller", "subject_of"]
 
 MESSAGE_BYTES_MAX: Final = 57_344
 """A delta larger than this is split where it has more than one chunk; a frame of 64 KiB holds one and some more."""
@@ -57,15 +57,6 @@ class HubMessage:
     ends: LogPosition
     turn: str
     """The turn it tells of; of a comparison, its prompt; else empty."""
-
-
-@dataclass(slots=True)
-class ReadingCounts:
-    """What was passed over, for the shell's metrics."""
-
-    undecodable: int = 0
-    void: int = 0
-    holes: int = 0
 
 
 class SessionTeller:
@@ -146,7 +137,7 @@ class SessionTeller:
 class SessionReading:
     """One reading of one session's log, from some offset on."""
 
-    __slots__ = ("_counts", "_joined", "_teller", "fold", "fold_from", "position", "stamped_us", "tells_from", "wish")
+    __slots__ = ("_joined", "_teller", "fold", "fold_from", "holes", "position", "stamped_us", "tells_from", "wish")
 
     def __init__(self, teller: SessionTeller, *, starts_at: int, tells_from: LogPosition) -> None:
         self._teller = teller
@@ -160,7 +151,8 @@ class SessionReading:
         self._joined: JoinedDeltas | None = None
         self.stamped_us = 0
         """When the newest effective record was stamped by its writer."""
-        self._counts = ReadingCounts()
+        self.holes = 0
+        """Records that were passed over since what should come before them is missing."""
         self.wish: ReportWish | None = None
         """What the worker of its open turns wants to hear of those who follow them."""
 
@@ -217,12 +209,10 @@ class SessionReading:
         try:
             event = decode_session_event(raw)
         except MalformedRecord:
-            self._counts.undecodable += 1
             return None
         verdict = self.fold.apply(slim(event), offset)
         if verdict is not Verdict.EFFECTIVE:
-            self._counts.void += 1
-            self._counts.holes += verdict is Verdict.HOLE
+            self.holes += verdict is Verdict.HOLE
             return None
         self.stamped_us = event.at_us
         if isinstance(event, TurnQueued | TurnEnded | PromptRefused):

@@ -10,10 +10,13 @@ from dataclasses import replace
 
 import jwt
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.access import access_desk
 from gateway.access.access_desk import TicketUnclaimed, TokenEnded
 from gateway.access.access_reader import AccessReader
+from gateway.access.decisions import logged_out
+from gateway.sockets.gateway_metrics import GatewayMetrics
 from infra.access_tokens import TokenExpired, TokenInvalid, VerifiedToken, issue_token
 from infra.connect_tickets import TICKET_S, TicketIssuer, is_ticket
 from infra.decisions.backoff import Backoff
@@ -59,6 +62,27 @@ async def test_logout_that_is_not_on_the_log_is_no_logout() -> None:
         await gateways.first.log_out(ALICE, deadline_s=1)
 
     gateways.first.tokens.check(gateways.token(10))
+
+
+def test_logouts_beyond_the_room_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that is forgotten is counted and, once, said: among those remembered, and among those to be told on."""
+    monkeypatch.setattr(logged_out, "USERS_MAX", 10)
+    monkeypatch.setattr(access_desk, "UNTOLD_MAX", 4)
+    gateways, metrics = Gateways(), GatewayMetrics(VirtualClock())
+    desk, now_s = gateways.first, gateways.first.now_s()
+    desk.on_dropped = metrics.logout_dropped
+    desk.tell = lambda: None  # type: ignore[method-assign]  # Kafka takes no words meanwhile
+    with capture_logs() as logged:
+        for number in range(15):
+            user = UserId(f"user-{number}")
+            desk.tokens.logged_out.saw(user, now_s, now_s)
+            word = UserLoggedOut(user=user, at_s=now_s - 30)
+            desk.hear_logout(LogRecord(number, desk.clock.now_us() // 1_000, user.encode(), encode(word)))
+
+    shown = metrics.exposition()
+    assert b'tokenwire_gateway_logouts_dropped_total{where="remembered"} 5.0' in shown
+    assert b'tokenwire_gateway_logouts_dropped_total{where="untold"} 11.0' in shown
+    assert sorted(entry["where"] for entry in logged if entry["event"] == "logouts_dropped") == ["remembered", "untold"]
 
 
 def test_tokens_may_not_be_older_than_logouts_are_remembered() -> None:

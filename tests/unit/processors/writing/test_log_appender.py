@@ -17,7 +17,15 @@ from aiokafka.errors import (
 )
 
 from infra.settings import load_settings
-from processors.writing.log_appender import APPEND_S, GONE_AFTER_S, AppendFailed, AppendRefused, LogAppender, LogGone
+from processors.writing.log_appender import (
+    APPEND_BACKOFF,
+    APPEND_S,
+    GONE_AFTER_S,
+    AppendFailed,
+    AppendRefused,
+    LogAppender,
+    LogGone,
+)
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
@@ -87,6 +95,24 @@ def test_append() -> None:
     """The offsets come in order."""
     assert appended(ScriptedProducer()) == [0, 1]
     assert appended(ScriptedProducer(), values=(None,)) == [0]
+
+
+def test_time_that_an_append_takes() -> None:
+    """From the first try to the acknowledgement is told; an append that fails tells nothing."""
+    loop, took_s = VirtualLoop(), list[float]()
+
+    async def play() -> None:
+        appender = ScriptedAppender(loop, ScriptedProducer(UnknownTopicOrPartitionError, MessageSizeTooLargeError))
+        appender.on_appended = took_s.append
+        await appender.start()
+        with pytest.raises(AppendRefused):
+            await appender.append("t", 0, b"a")
+        await appender.append("t", 0, b"a")
+        appender.producer.failures = [UnknownTopicOrPartitionError]
+        await appender.append("t", 0, b"a")
+
+    run_virtual(loop, play())
+    assert took_s == pytest.approx([0.0, APPEND_BACKOFF.pause_s()])
 
 
 @pytest.mark.parametrize("failure", [OutOfOrderSequenceNumber, KafkaTimeoutError])
