@@ -207,8 +207,9 @@ class TargetPool(PlaceDispatch):
         return waiter.outcome
 
     def place_of(self, queue: ModelQueue, waiter: Waiter) -> QueuePosition:
-        limits = [self.targets.usable_limits(target) for target in waiter.wish.served.targets]
-        pace = pace_of(limits, waiter.wish.tokens, calls_max=self.calls_max)
+        wish = waiter.wish
+        limits = [self.targets.usable_limits(target) for target in wish.served.targets]
+        pace = pace_of(limits, wish.tokens, calls_max=self.calls_max)
         return position_in_queue(
             queue.before(waiter),
             pace.capacity,
