@@ -23,7 +23,7 @@ __all__ = ["ARCHIVE_S", "ARCHIVE_TEXT_BYTES_MAX", "Archive", "ArchiveReader"]
 log = structlog.get_logger(__name__)
 
 ARCHIVE_S: Final = 2.0
-"""From asking to the answer, waiting in line included; less than an attach may take."""
+"""From asking to the answer, the wait for a place included; less than an attach may take."""
 ARCHIVE_TEXT_BYTES_MAX: Final = 524_288
 """Text of one session: its newest turns. It is held until the client has taken it."""
 AT_ONCE: Final = 2

@@ -43,7 +43,7 @@ RINGS_BYTES_MAX: Final = 100_663_296
 RING_BYTES_MIN: Final = 8_192
 """A session keeps so much in any case."""
 OPENINGS_MAX: Final = 32
-"""Logs that are read at once to open their sessions; others wait in line."""
+"""Logs that are read at once to open their sessions; others wait."""
 RECORDS_AT_ONCE_MAX: Final = 512
 """Records folded before other work gets its turn."""
 NOTHING_YET: Final = LogPosition(2**62)

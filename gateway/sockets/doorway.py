@@ -1,10 +1,10 @@
 """Where sockets come in: none is read from before there is room for it.
 
 Holds every accepted socket's place from its first moment to its last, so that the process never runs out of files:
-what it needs for the broker is kept back. Whoever finds the house full is answered 503 and the time to wait (save who
-asks whether the gateway is alive, or for its metrics: a full gateway is not a broken one); when many are being
-answered, further ones are shut out. Those who have not said a good hello stand in line, and the longest
-there goes when the line is too long.
+what it needs for the broker is kept back. A client that finds the gateway full is answered 503 and the time to wait.
+One that asks whether the gateway is alive, or for its metrics, is answered all the same: a full gateway is not a
+broken one. When many are being answered, further ones are shut out. Of those who have not said a good hello, the one
+that has waited longest is closed when they are too many.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from schemas.session_events import Usage
 __all__ = ["TurnCalls"]
 
 PREPARING_MAX: Final = 64
-"""Conversations read at once for turns that are to stand in line: any number of them may wait there."""
+"""Conversations read at once for turns that are to wait for a target: any number of them may."""
 
 
 @dataclass(eq=False, kw_only=True)

@@ -36,7 +36,7 @@ __all__ = ["ROUTE_S", "RouteStopped", "TurnRoute"]
 log = structlog.get_logger(__name__)
 
 ROUTE_S: Final = 900.0
-"""Longest time from a turn's first call to the beginning of its last, the time that it stands in line left out."""
+"""Longest time from a turn's first call to the beginning of its last, the time that it waits in a queue left out."""
 CONTINUES: Final = frozenset({"prefix"})
 """What a target should be able to do, of several that can take over a turn which has text."""
 

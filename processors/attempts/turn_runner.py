@@ -214,7 +214,7 @@ class TurnRunner:
     async def end_unstarted(
         self, lane: SessionLane, turn: OpenTurn, ending: Ending, *, queued: TurnQueued | None = None
     ) -> None:
-        """End a turn without a(nother) call: cancelled in line, rejected, expired, given up.
+        """End a turn without a(nother) call: cancelled while it waited, rejected, expired, given up.
 
         Whatever attempt the log shows is ended with it, and billed for what it wrote. Raises AppendFailed, LogError,
         RunVoided.

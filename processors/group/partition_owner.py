@@ -52,7 +52,7 @@ class PartitionOwner:
         self.partition = partition
         self.parts = parts
         self.ready = asyncio.Event()
-        """Set once the journal is loaded and the predecessor's turns are in line."""
+        """Set once the journal is loaded and the predecessor's turns are in their lanes."""
         self.tasks = tasks = PartitionTasks(partition)
         self._gate = gate = BeginGate()
         self.journal = journal = TurnJournal(partition, appender=parts.appender, reader=parts.reader, clock=parts.clock)

@@ -85,7 +85,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Put it in line. `queued` says whether the log shows its TurnQueued already."""
+    """Put it in its lane. `queued` says whether the log shows its TurnQueued already."""
 
     queued: bool
     crashes: int
