@@ -66,7 +66,7 @@ class OpenTurn:
         return self.life.state in (TurnState.WAITING, TurnState.PLACING)
 
     @property
-    def watched(self) -> bool:
+    def followed(self) -> bool:
         """Another worker is at work on it; this one only follows the log."""
         return self.life.state is TurnState.FOLLOWED
 

@@ -37,7 +37,7 @@ __all__ = ["FAILURES_MAX", "AttemptLoop"]
 log = structlog.get_logger(__name__)
 
 FAILURES_MAX: Final = 3
-WATCH_EVERY_S: Final = 0.25
+FOLLOW_EVERY_S: Final = 0.25
 RECORD_GRACE_S: Final = 1.0
 
 
@@ -178,7 +178,7 @@ class AttemptLoop:
         """Follow a turn that another worker took over; False: it fell silent, and is this one's again."""
         turn.note(TurnEvent.VOIDED)
         turn.leased_at_us = 0
-        ended = await self.tasks.until_done("follow", lambda: self.watched(lane, turn))
+        ended = await self.tasks.until_done("follow", lambda: self.followed(lane, turn))
         if not ended:
             turn.note(TurnEvent.SILENT)
         return ended
@@ -190,7 +190,7 @@ class AttemptLoop:
         newest_at_us, now_us = lane.log().newest_at_us(turn.turn), await self.broker_clock.now_us()
         return still_leased(turn.leased_at_us, newest_at_us, now_us=now_us, lease_us=self.parts.limits.lease_us)
 
-    async def watched(self, lane: SessionLane, turn: OpenTurn) -> bool:
+    async def followed(self, lane: SessionLane, turn: OpenTurn) -> bool:
         """Follow the log until the turn has ended (True), or its worker is gone (False). Raises AppendFailed, LogError.
 
         A worker that left no word, but was seen at it, has a lease from now on.
@@ -209,4 +209,4 @@ class AttemptLoop:
                 return True
             if not await self.is_left(lane, turn):
                 return False
-            await asyncio.sleep(WATCH_EVERY_S)
+            await asyncio.sleep(FOLLOW_EVERY_S)

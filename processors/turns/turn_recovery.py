@@ -13,7 +13,7 @@ import structlog
 
 from infra.kafka.session_topics import SessionTopicRefused
 from processors.sessions.decisions.admission import EXPIRED_MESSAGE
-from processors.sessions.decisions.recovery import Close, Expire, GiveUp, Resume, Stop, Watch, decide_recovery
+from processors.sessions.decisions.recovery import Close, Expire, Follow, GiveUp, Resume, Stop, decide_recovery
 from processors.sessions.decisions.turn_ending import Ending, ending_of_stop
 from processors.sessions.decisions.turn_life import TurnEvent, TurnLife
 from processors.sessions.open_turn import OpenTurn
@@ -142,8 +142,8 @@ class TurnRecovery:
                 await self.parts.runner.end_unstarted(lane, turn, ending_of_stop(turn.entry.stop))
             case Expire():
                 await self.expire(lane, turn)
-            case Watch():
-                self.starter.watch(lane, turn)
+            case Follow():
+                self.starter.follow(lane, turn)
             case GiveUp(crashes):
                 await self.queue_if_new(lane, turn, known=folded is not None)
                 message = f"its worker died {crashes} times, the last time with nothing but this prompt"

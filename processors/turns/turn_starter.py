@@ -71,7 +71,7 @@ class TurnStarter:
         except RunVoided as voided:
             self.drop(lane, turn, call)
             log.warning("run_voided", turn=turn.turn, attempt=turn.entry.attempt, reason=str(voided))
-            self.watch_another(lane, turn)
+            self.follow_another(lane, turn)
             return
         except BaseException:  # a cancel too: neither its place nor its lane would be free again
             self.drop(lane, turn, call)
@@ -143,20 +143,20 @@ class TurnStarter:
             await self.unlogged.end(lane, turn, refusal)
         return TurnEvent.TASK_DONE
 
-    def watch_another(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Watch a turn that turned out to be another worker's as it was taken in."""
+    def follow_another(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Follow a turn that turned out to be another worker's as it was taken in."""
         turn.leased_at_us = 0
-        self.watch(lane, turn)
+        self.follow(lane, turn)
 
-    def watch(self, lane: SessionLane, turn: OpenTurn) -> None:
+    def follow(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Keep the lane closed while another worker ends a turn that it began."""
         lane.join(turn)
         turn.note(TurnEvent.VOIDED)
-        self.spawn(lane, turn, self.run_watched(lane, turn))
+        self.spawn(lane, turn, self.run_followed(lane, turn))
 
-    async def run_watched(self, lane: SessionLane, turn: OpenTurn) -> TurnEvent:
+    async def run_followed(self, lane: SessionLane, turn: OpenTurn) -> TurnEvent:
         try:
-            ended = await self.tasks.until_done("watch", lambda: self.loop.watched(lane, turn))
+            ended = await self.tasks.until_done("follow", lambda: self.loop.followed(lane, turn))
         except SessionTopicRefused as refusal:
             await self.unlogged.end(lane, turn, refusal)
             return TurnEvent.TASK_DONE

@@ -13,9 +13,9 @@ from processors.sessions.decisions.recovery import (
     HOLD_S,
     HOLD_S_MAX,
     Close,
+    Follow,
     GiveUp,
     Resume,
-    Watch,
     decide_recovery,
     hold_of,
     is_suspect,
@@ -77,7 +77,7 @@ def test_every_open_turn_is_dealt_with(
         case GiveUp(crashes):
             assert crashes >= attempts_max
             assert entry.alone, "only what ran alone is given up"
-        case Watch():
+        case Follow():
             assert leased
         case _:
             pass

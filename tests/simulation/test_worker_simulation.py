@@ -291,7 +291,7 @@ class Campaign:
             case "turn_recovered":
                 decisions = {
                     "Close": "closed by a successor",
-                    "Watch": "left to its worker",
+                    "Follow": "left to its worker",
                     "Stop": "stopped by a successor",
                     "Resume": "resumed",
                     "GiveUp": "given up",

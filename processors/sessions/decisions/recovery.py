@@ -38,11 +38,11 @@ __all__ = [
     "SLACK_US",
     "Close",
     "Expire",
+    "Follow",
     "GiveUp",
     "Recovery",
     "Resume",
     "Stop",
-    "Watch",
     "closed",
     "decide_recovery",
     "hold_of",
@@ -79,7 +79,7 @@ class Expire:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class Follow:
     """Its worker lives and goes on with it: follow the log until it ends, or falls silent."""
 
 
@@ -100,7 +100,7 @@ that."""
 HOLD_S_MAX: Final = 900.0
 DOUBLINGS_MAX: Final = 7  # of HOLD_S until it is HOLD_S_MAX
 
-Recovery: TypeAlias = Close | Stop | Expire | Watch | GiveUp | Resume
+Recovery: TypeAlias = Close | Stop | Expire | Follow | GiveUp | Resume
 
 LEASE_US: Final = 10_000_000
 """How long a running turn is left to the worker that lost its partition, from the moment it knew and after each record:
@@ -123,7 +123,7 @@ def decide_recovery(
     if folded is None and now_us - entry.accepted_at_us > ENDED_KEPT_S * SECOND_US:
         return Expire()
     if entry.phase == "running" and leased:
-        return Watch()
+        return Follow()
     started = folded is not None and folded.current is not None
     crashed = entry.phase == "running" and (started or entry.attempt > 0)
     crashes = entry.crashes + (1 if crashed else 0)

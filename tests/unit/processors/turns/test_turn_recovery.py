@@ -230,14 +230,14 @@ def test_turn_goes_back_into_its_lane_while_the_lane_is_looked_at(monkeypatch: p
         worker.journal(entry)
         worker.write(*left_behind(attempts=1))
         starter = worker.owner.starter
-        watched = starter.loop.watched
+        followed = starter.loop.followed
 
         async def woken_meanwhile(lane: SessionLane, turn: OpenTurn) -> bool:
-            ended = await watched(lane, turn)
+            ended = await followed(lane, turn)
             asyncio.get_running_loop().call_soon(starter.wake, lane)
             return ended
 
-        monkeypatch.setattr(starter.loop, "watched", woken_meanwhile)
+        monkeypatch.setattr(starter.loop, "followed", woken_meanwhile)
 
     worker = recovered(scene)
 

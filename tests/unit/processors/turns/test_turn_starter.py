@@ -77,7 +77,7 @@ async def test_cancel_of_a_turn_that_another_worker_took_over(worker: OneWorker)
     await running(worker)
     worker.write(FOREIGN)
     await worker.until(
-        lambda: any(turn.watched for lane in worker.owner.sessions.lanes.values() for turn in lane.turns)
+        lambda: any(turn.followed for lane in worker.owner.sessions.lanes.values() for turn in lane.turns)
     )
     worker.write(TokensEmitted(turn=turn_of("p2"), attempt=2, run="foreign", seq=0, chunks=("some ", "words")))
     await asyncio.sleep(1)
@@ -93,7 +93,7 @@ async def test_cancel_of_a_turn_that_another_worker_took_over(worker: OneWorker)
 
 @on_virtual_time
 async def test_prompt_that_another_worker_starts_first(worker: OneWorker) -> None:
-    """Its run stands: it is watched, not outbid."""
+    """Its run stands: it is followed, not outbid."""
     worker.slow_s = 0.1
     await worker.send(prompt("p2"))
     await worker.until(lambda: worker.owner.ready.is_set() and bool(worker.log.epochs.get(worker.place.topic)))

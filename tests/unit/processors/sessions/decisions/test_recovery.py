@@ -14,11 +14,11 @@ from processors.sessions.decisions.recovery import (
     SLACK_US,
     Close,
     Expire,
+    Follow,
     GiveUp,
     Recovery,
     Resume,
     Stop,
-    Watch,
     decide_recovery,
     hold_of,
     is_suspect,
@@ -84,7 +84,7 @@ def test_open_turn(entry: JournalEntry, turn: FoldedTurn | None, decision: Recov
 @pytest.mark.parametrize(("entry", "turn"), [(RUNNING, folded(attempts=1)), (RUNNING, None)])
 def test_turn_leased_to_its_old_worker(entry: JournalEntry, turn: FoldedTurn | None) -> None:
     """It is left alone, whether or not the log shows it; one that does not run is nobody's."""
-    assert decide_recovery(entry, turn, attempts_max=3, now_us=NOW_US, leased=True) == Watch()
+    assert decide_recovery(entry, turn, attempts_max=3, now_us=NOW_US, leased=True) == Follow()
     assert isinstance(decide_recovery(ENTRY, turn, attempts_max=3, now_us=NOW_US, leased=True), Resume)
 
 
