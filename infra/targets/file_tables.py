@@ -11,12 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final
 
 from infra.targets.file_keys import TABLES, TOP_LEVEL, KeyRule
 from infra.targets.file_values import NAME_CHARS_MAX, did_you_mean, is_name, split_target, wrong_with
 
-__all__ = ["CheckedTable", "FileTables", "Findings", "read_tables"]
+__all__ = ["CheckedTable", "FileTables", "Findings", "read_tables", "read_text"]
 
 BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 KEY_WORDS: Final = frozenset({"key", "api_key", "apikey", "token", "secret", "password"})
@@ -42,6 +43,26 @@ class Findings:
     def warn(self, place: str, what: str) -> None:
         """Add a warning."""
         self.warnings.append(f"{self._file}: {place} {what}")
+
+
+def read_text(
+    path: Path, findings: Findings, *, what: str, remedy: str, bytes_max: int, encoding: str = "utf-8"
+) -> str | None:
+    """What a file says; None where that is a fault. `what` it is called there, `remedy` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(bytes_max + 1)
+    except OSError as error:
+        findings.fault(what, f"cannot be read ({(error.strerror or type(error).__name__).lower()})", remedy)
+        return None
+    if len(content) > bytes_max:
+        findings.fault(what, "is too long", f"keep it within {bytes_max} bytes")
+        return None
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        findings.fault(what, "is not written in UTF-8", "save it as UTF-8")
+        return None
 
 
 @dataclass(frozen=True, slots=True)

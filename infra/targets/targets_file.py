@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from infra.settings import Settings
-from infra.targets.file_tables import FileTables, Findings, read_tables
+from infra.targets.file_tables import FileTables, Findings, read_tables, read_text
 from infra.targets.file_values import did_you_mean, shown
 from infra.targets.model_catalogue import ModelCatalogue, Target
 from infra.targets.served_models import ServedModels
@@ -122,20 +122,12 @@ def load_settings_alone(
 
 
 def read_document(path: Path, findings: Findings) -> dict[str, Any] | None:
-    try:
-        with path.open("rb") as file:
-            content = file.read(CONFIG_BYTES_MAX + 1)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        findings.fault("the file", f"cannot be read ({reason})", "mend that, or set TOKENWIRE_CONFIG to another")
-        return None
-    if len(content) > CONFIG_BYTES_MAX:
-        findings.fault("the file", "is too long", f"keep it within {CONFIG_BYTES_MAX} bytes")
+    remedy = "mend that, or set TOKENWIRE_CONFIG to another"
+    text = read_text(path, findings, what="the file", remedy=remedy, bytes_max=CONFIG_BYTES_MAX)
+    if text is None:
         return None
     try:
-        return tomllib.loads(content.decode())
-    except UnicodeDecodeError:
-        findings.fault("the file", "is not written in UTF-8", "save it as UTF-8")
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         reason = str(error)
         findings.fault("the file", f"is no TOML: {reason[:1].lower()}{reason[1:]}", "mend that place")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from infra.targets.file_tables import Findings
+from infra.targets.file_tables import Findings, read_text
 from infra.targets.file_values import did_you_mean, shown
 from schemas.errors import InvalidField
 from schemas.identifiers import check_tenant_id, check_user_id
@@ -31,30 +31,13 @@ COLUMNS: Final = (*REQUIRED, "tenant")
 def read_users(path: Path, tiers: Collection[str], findings: Findings) -> dict[str, Standing]:
     """The users of a file, by their ids. Faults go to `findings`, each with the file's own name."""
     own = Findings(str(path))
-    text = read_text(path, own)
+    remedy = "mend that, or name another with users"
+    text = read_text(path, own, what="the users file", remedy=remedy, bytes_max=USERS_BYTES_MAX, encoding="utf-8-sig")
     users = dict(checked_lines(text, tiers, own)) if text is not None else {}
     findings.faults += own.faults[:FAULTS_MAX]
     if len(own.faults) > FAULTS_MAX:
         findings.fault(f"{path}", f"has {len(own.faults) - FAULTS_MAX} more faults", "mend the first ones, then see")
     return users
-
-
-def read_text(path: Path, findings: Findings) -> str | None:
-    try:
-        with path.open("rb") as file:
-            content = file.read(USERS_BYTES_MAX + 1)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        findings.fault("the users file", f"cannot be read ({reason})", "mend that, or name another with users")
-        return None
-    if len(content) > USERS_BYTES_MAX:
-        findings.fault("the users file", "is too long", f"keep it within {USERS_BYTES_MAX} bytes")
-        return None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        findings.fault("the users file", "is not written in UTF-8", "save it as UTF-8")
-        return None
 
 
 def checked_lines(text: str, tiers: Collection[str], findings: Findings) -> Iterator[tuple[str, Standing]]:
