@@ -16,6 +16,7 @@ import uvloop
 from faust.auth import OAuthCredentials
 from faust.types import TP  # noqa: F401  # faust resolves it lazily, which fails inside its own consumer thread
 
+from infra.awake_clock import AwakeClock
 from infra.clock import Clock, SystemClock
 from infra.host_names import known_names
 from infra.interpreter_settings import raise_file_limit, settle_interpreter
@@ -78,11 +79,13 @@ class Worker:
     holder: CatalogueHolder
     server: ServerQuestions | None
     """For whoever answers without a file."""
+    awake: AwakeClock
 
 
 def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock: Clock | None = None) -> Worker:
     """Build a worker. Nothing lives at module level: several can be built in one process. Raises SettingsError."""
     clock = clock or SystemClock()
+    awake = AwakeClock(clock)
     metrics = Metrics(WORKER_METRICS)
     appender = LogAppender(settings, clock)
     appender.on_appended = metrics.histogram(WORKER_APPEND_SECONDS).observe
@@ -90,7 +93,12 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     server = questions_to(settings, holder)
     calls_max = settings.turns_running_max
     pool = TargetPool(
-        lambda target: provider or provider_at(target, holder, server, metrics, connections_max=calls_max),
+        lambda target: (
+            provider
+            or provider_at(
+                target, holder, server, metrics, connections_max=calls_max, stood_still_s=awake.stood_still_s
+            )
+        ),
         clock,
         calls_max=calls_max,
         send_permit=partial(send_permit, appender),
@@ -124,6 +132,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         dead_letters=dead_letters,
         activity=activity,
         clock=clock,
+        awake=awake,
         prompt_limits=lambda: PromptLimits(
             prompt_bytes_max=settings.prompt_bytes_max, models=holder.current.known_models
         ),
@@ -139,7 +148,7 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     app.producer_transport.Producer = FaustProducer
     ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
     add_prompt_agent(app, ownership, prompts)
-    return Worker(app, ownership, parts, metrics, holder, server)
+    return Worker(app, ownership, parts, metrics, holder, server, awake)
 
 
 def limits_of(settings: Settings) -> OwnerLimits:
@@ -181,7 +190,13 @@ def questions_to(settings: Settings, holder: CatalogueHolder) -> ServerQuestions
 
 
 def provider_at(
-    target: Target, holder: CatalogueHolder, server: ServerQuestions | None, metrics: Metrics, *, connections_max: int
+    target: Target,
+    holder: CatalogueHolder,
+    server: ServerQuestions | None,
+    metrics: Metrics,
+    *,
+    connections_max: int,
+    stood_still_s: Callable[[], float],
 ) -> OpenAIProvider:
     """Whoever answers at a target: the simulated provider, OpenAI, or any that speaks its language."""
     return OpenAIProvider(
@@ -191,6 +206,7 @@ def provider_at(
         server=server if holder.loaded.source is None else None,
         connections_max=connections_max,
         on_sent_again=metrics.counter(WORKER_SENT_AGAIN).labels(target=target.name).inc,
+        stood_still_s=stood_still_s,
     )
 
 
@@ -267,6 +283,7 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
     loop.add_signal_handler(signal.SIGHUP, reload_catalogue, worker.holder)
     endpoint = MetricsEndpoint(worker.metrics, settings.metrics_port, names=known_names(settings.allowed_hosts))
     parts = worker.parts
+    worker.awake.start()
     try:
         await asyncio.to_thread(load_encoding)  # a second of CPU that must not fall into somebody's answer
         await parts.appender.start()
@@ -281,6 +298,7 @@ async def serve_worker(settings: Settings, *, on_ready: Callable[[int], None] | 
     finally:
         await stop_worker(worker)
         await endpoint.stop()
+        worker.awake.stop()
 
 
 async def until_stopped(worker: Worker, stop: asyncio.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
@@ -35,15 +36,18 @@ class OpenAIEndpoint:
         connections_max: int = CONNECTIONS_MAX,
         server: ServerQuestions | None = None,
         on_sent_again: Callable[[], None] = lambda: None,
+        stood_still_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """`server`: where it is to be asked what it is; its own model then serves calls that name none.
 
         `on_sent_again` is told of each request that died unread with an idle connection and went out once more.
+        `stood_still_s`: for how long this process has not run so far, which counts against no deadline of a stream.
         """
         url = base_url or OPENAI_BASE_URL
         self.name = name
         self.server = server
         self.on_sent_again = on_sent_again
+        self.stood_still_s = stood_still_s
         self.calls_running = 0
         speaks_newest = urlsplit(url).hostname == urlsplit(OPENAI_BASE_URL).hostname
         self._usual_field: MaxTokensField = "max_completion_tokens" if speaks_newest else "max_tokens"
@@ -64,6 +68,14 @@ class OpenAIEndpoint:
                 verify=trusted_certificates(),  # which trust_env would decide as well
             ),
         )
+
+    def now_s(self) -> float:
+        """The loop's time without that in which this process stood still: nobody else was silent then."""
+        return asyncio.get_running_loop().time() - self.stood_still_s()
+
+    def on_loop_s(self, moment_s: float) -> float:
+        """A moment to come, by the loop's own clock, unless this process stands still before it."""
+        return moment_s + self.stood_still_s()
 
     async def open_stream(self, request: ChatRequest) -> openai.AsyncStream[object]:
         """Send the request and wait for the response's headers.

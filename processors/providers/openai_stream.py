@@ -79,7 +79,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         self._request = request
         self._deadlines = request.deadlines
         self._loop = asyncio.get_running_loop()
-        self._progress = StreamProgress(requested_s=self._loop.time())
+        self._progress = StreamProgress(requested_s=self._endpoint.now_s())
         self._splitter = SseSplitter()
         self._reading = AnswerReading()
         self._response: httpx2.Response | None = None
@@ -105,9 +105,9 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
 
     async def __aenter__(self) -> OpenAIStream:
         """Cancellation: the request may have reached the provider and may be billed."""
-        self._progress.requested_s = self._loop.time()
+        self._progress.requested_s = self._endpoint.now_s()
         self._response = await self.connected()
-        self._left_s = self._loop.time()
+        self._left_s = self._endpoint.now_s()
         self._headers = self._response.headers
         self._is_page = self._headers.get("content-type", "").lower().startswith("text/html")
         self._network = self._response.aiter_bytes()
@@ -128,11 +128,11 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         if self._limits_seen is not None:  # at once, and not with the first token
             seen, self._limits_seen = self._limits_seen, None
             return [LimitsChunk(seen)]
-        self._progress.away_s += self._loop.time() - self._left_s
+        self._progress.away_s += self._endpoint.now_s() - self._left_s
         while self._failure is None and not self._answer_ended:
             batch = self.take(await self.received())
             if batch:
-                self._left_s = self._loop.time()
+                self._left_s = self._endpoint.now_s()
                 return batch
         if self._failure is not None:
             raise self._failure
@@ -147,7 +147,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
                 raise self.given_up(nobody_yet or self.timed_out(verdict.deadline))
             self._waits_for = "answer"
             try:
-                with self._limit.until(verdict.look_at_s):
+                with self._limit.until(self._endpoint.on_loop_s(verdict.look_at_s)):
                     self._request = await self.fitted()
                     self._sent_field = self._endpoint.field_of(self._request)
                     return await self.responded()
@@ -163,7 +163,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
                 nobody_yet = self.failure_of(error)
                 if not self.is_waited_for(nobody_yet):
                     raise nobody_yet from error
-            await asyncio.sleep(min(LOOK_AGAIN_S, max(0.0, verdict.look_at_s - self._loop.time())))
+            await asyncio.sleep(min(LOOK_AGAIN_S, max(0.0, verdict.look_at_s - self._endpoint.now_s())))
 
     async def fitted(self) -> ChatRequest:
         """The request for what the server is: its own model where none is named, an answer that its context holds.
@@ -256,7 +256,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
     def judged(self) -> Healthy | Stalled:
         """How the stream stands, once somebody else has been looked for where its first token is late."""
         self._progress.held_s = self._request.held_s()
-        now_s = self._loop.time()
+        now_s = self._endpoint.now_s()
         verdict = watch(self._progress, self._deadlines, now_s)
         if not isinstance(verdict, Late):
             return verdict
@@ -271,7 +271,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         """A wait has outlasted its moment: the next one, or None where a deadline has run out."""
         verdict = self.judged()
         if isinstance(verdict, Healthy):
-            return verdict.look_at_s
+            return self._endpoint.on_loop_s(verdict.look_at_s)
         self._stalled_at = verdict.deadline
         return None
 
@@ -282,7 +282,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
 
     def given_up(self, failure: ProviderError) -> ProviderError:
         """The failure of a call that was waited for."""
-        failure.waited_s = self._loop.time() - self._progress.requested_s
+        failure.waited_s = self._endpoint.now_s() - self._progress.requested_s
         return failure
 
     async def received(self) -> bytes:
@@ -291,7 +291,7 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         if isinstance(verdict, Stalled):
             return self.stalled(verdict.deadline, None)
         try:
-            with self._limit.until(verdict.look_at_s):
+            with self._limit.until(self._endpoint.on_loop_s(verdict.look_at_s)):
                 return await self._network.__anext__()
         except StopAsyncIteration:
             self._body_ended = True
@@ -364,9 +364,9 @@ class OpenAIStream(AbstractAsyncContextManager["OpenAIStream"], AsyncIterator[li
         """An event has been read: what is waited for from now on."""
         progress, reading = self._progress, self._reading
         if alive:
-            progress.alive_s, progress.away_s, progress.finished_s = self._loop.time(), 0.0, None
+            progress.alive_s, progress.away_s, progress.finished_s = self._endpoint.now_s(), 0.0, None
         if reading.is_finished and not reading.is_doubtful and progress.finished_s is None:
-            progress.finished_s, progress.away_s = self._loop.time(), 0.0
+            progress.finished_s, progress.away_s = self._endpoint.now_s(), 0.0
 
     def take_end(self, unfinished: ProviderError, *, is_whole: bool) -> None:
         """`[DONE]` or the body's end. Without a finish reason the answer has failed, whatever its last bytes were."""

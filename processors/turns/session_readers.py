@@ -70,10 +70,10 @@ class SessionReaders:
         session = self.sessions.get(lane.key)
         if session is None or session.lane is not lane:
             session = self.sessions[lane.key] = FollowedSession(lane)
-        session.since_s.setdefault(turn, self.parts.clock.monotonic_s())
+        session.since_s.setdefault(turn, self.parts.awake.monotonic_s())
         if prompt.pace == "reader" and turn.brake is None:
             limits = PaceLimits(self.parts.limits.reader_behind_bytes_max)
-            turn.brake = ReaderBrake(session.presence, self.parts.clock, limits)
+            turn.brake = ReaderBrake(session.presence, self.parts.awake, limits)
         if (self.looking is None or self.looking.done()) and not self.tasks.stopping:
             self.looking = self.tasks.spawn(self.look_now_and_then(), name=f"watchers-{self.tasks.partition}")
 
@@ -82,7 +82,7 @@ class SessionReaders:
         session = self.sessions.get(session_key_of(UserId(command.user), SessionId(command.session)))
         if session is None:
             return
-        now_s = self.parts.clock.monotonic_s()
+        now_s = self.parts.awake.monotonic_s()
         session.presence.hear(command.gateway, command.devices, command.read_offset, now_s)
         for turn in session.since_s:
             if turn.brake is not None:
@@ -95,7 +95,7 @@ class SessionReaders:
             hears = await self.hears() if self.any_silent() else self.heard_enough()
             for session in list(self.sessions.values()):
                 if not hears:
-                    session.presence.deaf(self.parts.clock.monotonic_s())
+                    session.presence.deaf(self.parts.awake.monotonic_s())
                 elif not session.leaving and self.left_turns(session):
                     session.leaving = True
                     self.tasks.spawn(self.leave(session), name=f"leave-{session.lane.key}")
@@ -110,7 +110,7 @@ class SessionReaders:
 
     def any_silent(self) -> bool:
         """Whether the grace time of a turn runs, so that it matters whether the worker can hear."""
-        now_s = self.parts.clock.monotonic_s()
+        now_s = self.parts.awake.monotonic_s()
         return any(not session.presence.attended(now_s) for session in self.sessions.values())
 
     def heard_enough(self) -> bool:
@@ -134,7 +134,7 @@ class SessionReaders:
 
     def left_turns(self, session: FollowedSession) -> list[OpenTurn]:
         """The turns that have been left and are not stopped yet."""
-        now_s, grace_s = self.parts.clock.monotonic_s(), self.parts.limits.leave_grace_s
+        now_s, grace_s = self.parts.awake.monotonic_s(), self.parts.limits.leave_grace_s
         return [
             turn
             for turn, since_s in session.since_s.items()

@@ -70,6 +70,8 @@ class WorkerParts:
     dead_letters: DeadLetterWriter
     activity: ActivityTeller
     clock: Clock
+    awake: Clock
+    """Stands still while this process does: what is waited for by it is not blamed for that."""
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits

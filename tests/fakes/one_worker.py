@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeAlias
 
+from infra.awake_clock import AwakeClock
 from infra.telemetry.metric_names import WORKER_METRICS
 from infra.telemetry.metrics import Metrics
 from processors.attempts.turn_runner import TurnRunner
@@ -61,6 +62,7 @@ class OneWorker:
         self, clock: LoopClock, *, log: MemoryLog | None = None, layout: Layout = "dedicated", **limits: int
     ) -> None:
         self.clock = clock
+        self.awake = AwakeClock(clock)
         self.log = log or MemoryLog(clock, layout=layout)
         self.fates: dict[str, list[Fate]] = {}
         self.read_fates: dict[str, list[Fate]] = {}
@@ -111,6 +113,7 @@ class OneWorker:
             dead_letters=self.dead_letter_writer,
             activity=activity,
             clock=self.clock,
+            awake=self.awake,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=limits,
         )
@@ -194,6 +197,10 @@ class OneWorker:
     def published(self) -> int:
         """Commands that were put onto the prompts topic."""
         return sum(len(records) for (topic, _), records in self.log.partitions.items() if topic == PROMPTS)
+
+    def stand_still(self, duration_s: float) -> None:
+        """Time passes in which nothing here runs."""
+        self.clock.loop.jumping.elapsed_s += duration_s
 
     async def until(self, condition: Callable[[], bool], limit_s: float = 300.0) -> None:
         """Let time pass until something is so."""

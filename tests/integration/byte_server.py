@@ -62,7 +62,11 @@ Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def scripted(
-    script: Script, requests: list[bytes] | None = None, heads: list[bytes] | None = None
+    script: Script,
+    requests: list[bytes] | None = None,
+    heads: list[bytes] | None = None,
+    *,
+    stood_still_s: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[OpenAIProvider]:
     """A provider whose server reads one request and then does what the script says; what it reads goes to the lists."""
     requests, heads = [] if requests is None else requests, [] if heads is None else heads
@@ -79,7 +83,8 @@ async def scripted(
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    adapter = OpenAIProvider(name="scripted", api_key="", base_url=f"http://127.0.0.1:{port}/v1")
+    url = f"http://127.0.0.1:{port}/v1"
+    adapter = OpenAIProvider(name="scripted", api_key="", base_url=url, stood_still_s=stood_still_s)
     try:
         yield adapter
     finally:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
 
+from infra.awake_clock import AwakeClock
+from infra.clock import SystemClock
 from infra.ports import find_free_port
 from infra.simulated_provider.server import SimulatedProvider
+from processors.providers.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.openai_provider import OpenAIProvider
 from processors.providers.provider import (
     ProviderAbsent,
     ProviderLoading,
     ProviderTimedOut,
     ProviderUnreachable,
+    TextChunk,
 )
+from tests.integration.byte_server import BOTH, HEAD, TEXT, scripted, writing
+from tests.integration.byte_server import heard_from as heard_from_bytes
 from tests.integration.provider_calls import (
     DEADLINES,
     FAST,
@@ -26,6 +33,8 @@ from tests.integration.provider_calls import (
     request_for,
     until,
 )
+
+SILENT_S = 2.0
 
 
 async def test_nobody_listens() -> None:
@@ -106,3 +115,30 @@ async def test_late_call_that_somebody_else_takes(
     assert next(answers, None) is None
     await ended(simulated.calls[-1])
     assert simulated.calls[-1].state == "aborted"
+
+
+@pytest.mark.parametrize("said", [b"", TEXT])
+async def test_everything_stands_still(said: bytes) -> None:
+    """Longer than any silence may be, and then the provider needs a while to come to itself: that is no silence of its
+    own, before its first word or after one."""
+    deadlines = StreamDeadlines(first_token_s=SILENT_S, between_tokens_s=SILENT_S)
+    awake, woken = AwakeClock(SystemClock()), asyncio.Event()
+
+    def stand_still() -> None:
+        time.sleep(SILENT_S + 0.5)
+        loop.call_later(1.0, woken.set)
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        await writing(HEAD + said)(writer)
+        loop.call_later(0.1, stand_still)
+        await woken.wait()
+        await writing(BOTH, b"data: [DONE]\n\n")(writer)
+
+    loop = asyncio.get_running_loop()
+    awake.start()
+    async with scripted(script, stood_still_s=awake.stood_still_s) as adapter:
+        items, failure = await heard_from_bytes(adapter, deadlines)
+    awake.stop()
+
+    assert failure is None
+    assert items[-2:-1] == [TextChunk(" you")]

@@ -142,6 +142,7 @@ class SimulatedProcess:
             dead_letters=DeadLetterWriter(self.appender, self.clock, metrics),
             activity=activity,
             clock=self.clock,
+            awake=self.clock,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=group.limits,
         )

@@ -228,6 +228,23 @@ async def test_provider_is_paused_while_its_readers_are_behind(worker: OneWorker
 
 
 @paced
+async def test_readers_of_a_worker_that_stood_still(worker: OneWorker) -> None:
+    """They are not taken for gone or stuck: nobody could have heard them. The answer stays paused until they tell."""
+    worker.awake.start()
+    await worker.send(prompt("p1", input=LONG, pace="reader"))
+    await begun(worker)
+    await stays(worker, 5.0)
+    paused_at = worker.turn().next_seq
+    assert 0 < paused_at < CHUNKS
+    worker.stand_still(10 * STALLED_S)
+    await asyncio.sleep(WATCHED_EVERY_S)
+
+    assert worker.turn().next_seq == paused_at
+    await stays(worker, 5.0, read_offset=len(worker.log.records(worker.place.topic, worker.place.partition)))
+    assert worker.turn().next_seq > paused_at
+
+
+@paced
 async def test_answer_without_readers_goes_on_unpaced(worker: OneWorker) -> None:
     """After a short while where nobody is there, after a longer one where a reader does not come further."""
     await worker.send(prompt("p1", input=LONG, pace="reader"))
