@@ -84,23 +84,17 @@ class Worker:
 
 def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock: Clock | None = None) -> Worker:
     """Build a worker. Nothing lives at module level: several can be built in one process. Raises SettingsError."""
-    clock = clock or SystemClock()
+    clock, metrics = clock or SystemClock(), Metrics(WORKER_METRICS)
     awake = AwakeClock(clock)
-    metrics = Metrics(WORKER_METRICS)
     appender = LogAppender(settings, clock)
     appender.on_appended = metrics.histogram(WORKER_APPEND_SECONDS).observe
     holder = CatalogueHolder(settings)
     server = questions_to(settings, holder)
-    calls_max = settings.turns_running_max
+    reached = partial(provider_at, holder=holder, server=server, metrics=metrics, awake=awake, settings=settings)
     pool = TargetPool(
-        lambda target: (
-            provider
-            or provider_at(
-                target, holder, server, metrics, connections_max=calls_max, stood_still_s=awake.stood_still_s
-            )
-        ),
+        lambda target: provider or reached(target),
         clock,
-        calls_max=calls_max,
+        calls_max=settings.turns_running_max,
         send_permit=partial(send_permit, appender),
         find_target=lambda name: holder.targets.get(name),
     )
@@ -191,12 +185,12 @@ def questions_to(settings: Settings, holder: CatalogueHolder) -> ServerQuestions
 
 def provider_at(
     target: Target,
+    *,
     holder: CatalogueHolder,
     server: ServerQuestions | None,
     metrics: Metrics,
-    *,
-    connections_max: int,
-    stood_still_s: Callable[[], float],
+    awake: AwakeClock,
+    settings: Settings,
 ) -> OpenAIProvider:
     """Whoever answers at a target: the simulated provider, OpenAI, or any that speaks its language."""
     return OpenAIProvider(
@@ -204,9 +198,9 @@ def provider_at(
         api_key=holder.loaded.key_of(target).get_secret_value(),
         base_url=target.base_url,
         server=server if holder.loaded.source is None else None,
-        connections_max=connections_max,
+        connections_max=settings.turns_running_max,
         on_sent_again=metrics.counter(WORKER_SENT_AGAIN).labels(target=target.name).inc,
-        stood_still_s=stood_still_s,
+        stood_still_s=awake.stood_still_s,
     )
 
 
