@@ -139,6 +139,19 @@ def test_files_are_named_for_what_they_hold() -> None:
     assert [str(source.path) for source in SOURCES if source.path.stem in FORBIDDEN_NAMES] == []
 
 
+def test_classes_are_called_by_the_glossarys_words() -> None:
+    """A line is a client's connection or one of a file; what watches is a watchdog, a follower or a listener."""
+    named = [
+        f"{source.path}:{node.lineno} {node.name}"
+        for source in SOURCES
+        if source.package in ("infra", "processors", "gateway") and source.path.parts[:2] != ("gateway", "client")
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ClassDef) and {"Line", "Lines", "Watch"} & set(re.findall("[A-Z][a-z]*", node.name))
+    ]
+
+    assert named == []
+
+
 def test_tests_say_what_they_show() -> None:
     """Each test has a docstring: the behaviour in one line."""
     silent = [
