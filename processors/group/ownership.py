@@ -6,8 +6,9 @@ A group hands all partitions out anew at every change. What of a partition's tur
 - This process is the member that it was: it let its partitions go knowingly, and leased its running turns. They go on
   wherever the partition went, though it may have been another's for a generation that was over before we heard of it;
   its owner retires, and a new one, here or elsewhere, loads the journal and follows them.
-- It is another member now: the group had given it up, perhaps long ago, and handed its turns to others. Its owners are
-  stopped without a further word.
+- It is another member now: the group had given it up, and may have handed its turns to others. But a coordinator that
+  stood still gives everybody up as it wakes, and nobody has failed. So the sessions' logs are asked: turns that others
+  have begun anew are stopped, the rest goes on as above.
 """
 
 from __future__ import annotations
@@ -88,11 +89,13 @@ class Ownership:
                 self.owners[partition].inbox.window.begin_at(offset)
 
     async def give_up(self, owner: PartitionOwner, *, leased: bool) -> None:
-        """Leave a partition: running turns that were leased end here."""
-        if not leased:
-            await owner.stop()
-            return
+        """Leave a partition: running turns end here, those aside that another worker has taken over.
+
+        `leased`: none can have been.
+        """
         await owner.retire()
+        if not leased:
+            await owner.stop_taken_over(LEASING_S)
         if owner.tasks.running:
             self.retired.add(owner)
             owner.tasks.when_all_done(partial(self.retired.discard, owner))

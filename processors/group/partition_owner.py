@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from infra.async_waits import end_tasks
 from processors.intake.command_inbox import CommandInbox
 from processors.intake.command_intake import CommandIntake
 from processors.intake.delivery import DeliveryQueue
@@ -25,6 +26,7 @@ from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.partition_sessions import PartitionSessions
 from processors.sessions.partition_tasks import PartitionTasks
+from processors.sessions.session_lane import SessionLane
 from processors.sessions.turn_journal import TurnJournal
 from processors.turns.attempt_loop import AttemptLoop
 from processors.turns.begin_gate import BeginGate
@@ -122,6 +124,25 @@ class PartitionOwner:
         self.queue.clear()
         await self.tasks.end(self.tasks.running - {turn.task for turn in self.sessions.running_turns()})
 
+    async def stop_taken_over(self, within_s: float) -> None:
+        """Stop the running turns that another worker has begun anew, as their logs say, or of which that is unknown."""
+        turns = [(lane, turn) for lane in self.sessions.lanes.values() for turn in lane.running]
+        asking = [asyncio.create_task(self.is_ours(lane, turn)) for lane, turn in turns]
+        if asking:
+            await asyncio.wait(asking, timeout=within_s)
+        ours = {turn for (_, turn), asked in zip(turns, asking, strict=True) if said(asked)}
+        await end_tasks(*asking)
+        gone = {turn.task for _, turn in turns if turn not in ours and turn.task is not None}
+        if gone:
+            log.warning("turns_taken_over", partition=self.partition, turns=len(gone), going_on=len(ours))
+        await self.tasks.end(gone)
+
+    async def is_ours(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Whether the newest attempt on the log is this worker's. Raises LogError."""
+        await lane.log().sync(since_ms=turn.since_ms)
+        folded = lane.log().folded(turn.turn)
+        return folded is not None and folded.ended is None and folded.run in turn.runs
+
     async def lease_running(self) -> None:
         """Journal that the running turns go on here for a while whoever owns the partition. Raises AppendFailed.
 
@@ -174,3 +195,8 @@ class PartitionOwner:
             forgotten += batch
         if forgotten:
             log.info("turns_forgotten", partition=self.partition, turns=forgotten)
+
+
+def said(asked: asyncio.Task[bool]) -> bool:
+    """What came of a question; one that failed, or is not answered yet, counts as no."""
+    return asked.done() and not asked.cancelled() and asked.exception() is None and asked.result()

@@ -21,7 +21,7 @@ from processors.attempts.token_publisher import RunVoided
 from processors.attempts.turn_route import RouteStopped, TurnRoute
 from processors.sessions.attempt import Attempt, FailedCall
 from processors.sessions.broker_clock import BrokerClock
-from processors.sessions.decisions.recovery import still_leased
+from processors.sessions.decisions.recovery import may_be_written, still_leased
 from processors.sessions.decisions.turn_ending import Ending, ending_of_stop
 from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
@@ -189,6 +189,16 @@ class AttemptLoop:
             return False
         newest_at_us, now_us = lane.log().newest_at_us(turn.turn), await self.broker_clock.now_us()
         return still_leased(turn.leased_at_us, newest_at_us, now_us=now_us, lease_us=self.parts.limits.lease_us)
+
+    async def is_written_on(self, lane: SessionLane, turn: OpenTurn) -> bool:
+        """Whether a worker that left no word writes a turn on: who has died does not. Raises AppendFailed, LogError."""
+        newest_at_us = lane.log().newest_at_us(turn.turn)
+        while newest_at_us and may_be_written(newest_at_us, now_us=await self.broker_clock.now_us()):
+            await asyncio.sleep(FOLLOW_EVERY_S)
+            await lane.log().sync(since_ms=turn.since_ms)
+            if lane.log().newest_at_us(turn.turn) > newest_at_us:
+                return True
+        return False
 
     async def followed(self, lane: SessionLane, turn: OpenTurn) -> bool:
         """Follow the log until the turn has ended (True), or its worker is gone (False). Raises AppendFailed, LogError.

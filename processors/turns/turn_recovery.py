@@ -125,14 +125,17 @@ class TurnRecovery:
 
     async def act(self, lane: SessionLane, turn: OpenTurn) -> None:
         lane.note_lost(turn)
-        folded = lane.log().folded(turn.turn)
         turn.leased_at_us = self.sessions.journal.leased_at_us(turn.turn)
+        leased = await self.loop.is_left(lane, turn)
+        if turn.entry.phase == "running" and not leased:
+            leased = await self.loop.is_written_on(lane, turn)
+        folded = lane.log().folded(turn.turn)
         decision = decide_recovery(
             turn.entry,
             folded,
             attempts_max=self.parts.limits.attempts_max,
             now_us=self.parts.clock.now_us(),
-            leased=await self.loop.is_left(lane, turn),
+            leased=leased,
         )
         log.info("turn_recovered", turn=turn.turn, decision=type(decision).__name__, attempt=turn.entry.attempt)
         match decision:

@@ -36,6 +36,7 @@ __all__ = [
     "HOLD_S_MAX",
     "LEASE_US",
     "SLACK_US",
+    "WRITING_US",
     "Close",
     "Expire",
     "Follow",
@@ -47,6 +48,7 @@ __all__ = [
     "decide_recovery",
     "hold_of",
     "is_suspect",
+    "may_be_written",
     "newer_entry",
     "runs_max",
     "still_leased",
@@ -105,6 +107,9 @@ Recovery: TypeAlias = Close | Stop | Expire | Follow | GiveUp | Resume
 LEASE_US: Final = 10_000_000
 """How long a running turn is left to the worker that lost its partition, from the moment it knew and after each record:
 as long as the group believes a silent worker alive. This is the default; workers pass their session timeout."""
+WRITING_US: Final = 1_000_000
+"""A turn of which a record came so lately may be being written: as a rule, less than a worker that died takes to be
+missed, or to be there again."""
 SLACK_US: Final = 1_000_000
 """How far the clocks of two brokers may differ: a partition's leader may have changed between two stamps."""
 
@@ -162,6 +167,15 @@ def still_leased(leased_at_us: int, newest_at_us: int, *, now_us: int, lease_us:
     an append of the new owner's own), so no worker's clock is compared with another's.
     """
     return bool(leased_at_us) and now_us < max(leased_at_us, newest_at_us) + lease_us + SLACK_US
+
+
+def may_be_written(newest_at_us: int, *, now_us: int) -> bool:
+    """Whether a worker that left no word may be at work on a turn all the same, as its newest record is so young.
+
+    The group gives workers up that live, where its coordinator stood still. If a further record comes while this is so,
+    somebody writes it, and it is left to them; else its worker has died.
+    """
+    return now_us < newest_at_us + WRITING_US + SLACK_US
 
 
 def newer_entry(known: JournalEntry | None, read: JournalEntry) -> JournalEntry:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import pytest
+
 from processors.group.ownership import Ownership
 from schemas.codec import encode
+from schemas.session_events import TurnStarted
 from tests.fakes.memory_log import Fate
-from tests.fakes.one_worker import PARTITION, USER, OneWorker, on_virtual_time, prompt
+from tests.fakes.one_worker import PARTITION, USER, OneWorker, on_virtual_time, prompt, turn_of
 from tests.fakes.scripted_provider import Script
 from tests.fakes.topic_names import PROMPTS
 
@@ -77,16 +80,37 @@ async def test_partition_that_comes_back(worker: OneWorker) -> None:
 
 @on_virtual_time
 async def test_group_that_went_on_without_us(worker: OneWorker) -> None:
-    """It is another member now, so its partition may have been anybody's: its turn is stopped without a word."""
+    """It is another member now, and another worker has begun the turn anew: it is stopped without a word."""
     ownership = await owning(worker)
     await running(worker, ownership)
     owner = ownership.owners[PARTITION]
+    await worker.until(lambda: bool(worker.fold().turns))
+    worker.write(TurnStarted(turn=turn_of("p2"), attempt=2, run="another's", model="simulated"))
     await ownership.on_leaving()
     await own(ownership, {PARTITION}, 7, "member-2")
 
     assert ownership.owners[PARTITION] is not owner
     assert (owner.tasks.running, worker.provider.open_calls) == (set(), 0)
     await stop(ownership)
+
+
+@pytest.mark.parametrize("fate", [None, Fate.FAILS])
+def test_r3_group_that_gave_everybody_up(fate: Fate | None) -> None:
+    """It is another member now, and nobody has begun its turn anew: it goes on, unless that cannot be known."""
+
+    @on_virtual_time
+    async def scene(worker: OneWorker) -> None:
+        ownership = await owning(worker)
+        await running(worker, ownership)
+        await worker.until(lambda: bool(worker.fold().turns))
+        await ownership.on_leaving()
+        worker.read_fates["tokenwire.session"] = [fate] if fate else []
+        await own(ownership, {OTHER}, 7, "member-2")
+
+        assert (ownership.running_turns(), worker.provider.open_calls) == ((0, 0) if fate else (1, 1))
+        await stop(ownership)
+
+    scene()
 
 
 @on_virtual_time

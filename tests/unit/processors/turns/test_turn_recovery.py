@@ -245,6 +245,30 @@ def test_turn_goes_back_into_its_lane_while_the_lane_is_looked_at(monkeypatch: p
     assert [lane.turns for lane in worker.owner.sessions.lanes.values()] == [[]]
 
 
+@pytest.mark.parametrize("told_s", [0, 30])
+def test_r3_turn_of_a_worker_that_was_given_up_alive(told_s: int) -> None:
+    """It left no lease, and writes on: it is left to it until no record comes any more. A dead one writes nothing."""
+    loop = VirtualLoop()
+    turn = turn_of()
+
+    async def play() -> list[int]:
+        worker = OneWorker(LoopClock(loop))
+        worker.journal(msgspec.structs.replace(entry_of(worker), phase="running", attempt=1, run="r1"))
+        worker.write(*left_behind(attempts=1))
+        await asyncio.sleep(0 if told_s else 10)
+        worker.owner.start()
+        for seq in range(1, told_s + 1):
+            await asyncio.sleep(1.0)
+            worker.write(TokensEmitted(turn=turn, attempt=1, run="r1", seq=seq, chunks=("a",), gaps_us=(1,)))
+        calls = [len(worker.provider.calls)]
+        await asyncio.sleep((LEASE_US + SLACK_US) / SECOND_US + 1)
+        calls.append(len(worker.provider.calls))
+        await worker.owner.stop()
+        return calls
+
+    assert run_virtual(loop, play()) == [0, 1]
+
+
 def test_two_prompts_of_one_millisecond() -> None:
     """They are answered in the order in which the log tells them, whatever the journal's order is by now."""
 

@@ -12,6 +12,7 @@ from processors.sessions.decisions.recovery import (
     HOLD_S_MAX,
     LEASE_US,
     SLACK_US,
+    WRITING_US,
     Close,
     Expire,
     Follow,
@@ -22,6 +23,7 @@ from processors.sessions.decisions.recovery import (
     decide_recovery,
     hold_of,
     is_suspect,
+    may_be_written,
     newer_entry,
     runs_max,
     still_leased,
@@ -107,8 +109,10 @@ def test_end_of_a_lease(leased_us: int, newest_us: int, *, leased: bool) -> None
 
 
 def test_turn_that_nobody_has_leased() -> None:
-    """Records that come prolong no lease where there is none."""
+    """Records that come prolong no lease where there is none; whether somebody writes on shows within a moment."""
     assert not still_leased(0, NOW_US, now_us=NOW_US)
+    assert may_be_written(NOW_US + 1 - WRITING_US - SLACK_US, now_us=NOW_US)
+    assert not may_be_written(NOW_US - WRITING_US - SLACK_US, now_us=NOW_US)
 
 
 def test_leftover_of_a_turn_forgotten_long_ago() -> None:
