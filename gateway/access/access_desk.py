@@ -121,8 +121,11 @@ class GuardedTokens:
 
 @dataclass(eq=False, repr=False)
 class AccessDesk:
-    """One gateway's; `close` must follow. `on_logged_out` hears of each user who logs out, and of the moment. `codes`
-    is None where somebody else issues the tokens."""
+    """Who may come in at one gateway; `close` must follow.
+
+    `on_logged_out` hears of each user who logs out, and of the moment. `codes` is None where somebody else issues the
+    tokens.
+    """
 
     tokens: GuardedTokens
     issuer: TicketIssuer

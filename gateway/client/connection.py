@@ -62,7 +62,7 @@ class Talk(Protocol):
 
 
 class Connection:
-    """One line's."""
+    """The websocket that a line is carried over."""
 
     def __init__(self, urls: Sequence[str], token: TokenSource, talk: Talk) -> None:
         self.token = token

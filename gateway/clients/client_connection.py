@@ -63,7 +63,7 @@ SLOW_CURSORS_MAX: Final = 128
 
 
 class ClientConnection:
-    """One client."""
+    """The conversation with one client, from its hello to its close."""
 
     def __init__(self, socket: ClientSocket, services: GatewayServices) -> None:
         self.socket = socket

@@ -38,7 +38,10 @@ class TooManyAbsent(Exception):
 
 @dataclass(eq=False)
 class AbsentSessions:
-    """Those of one gateway. `on_found` hears of each log that has come, `on_refused` that a worker may not make it."""
+    """The sessions without a log that one gateway waits for.
+
+    `on_found` hears of each log that has come, `on_refused` that a worker may not make it.
+    """
 
     topics: LogFinder
     reader: SessionReader

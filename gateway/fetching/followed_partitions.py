@@ -83,7 +83,7 @@ class FollowedPartition:
 
 
 class FollowedPartitions:
-    """All of them, by name."""
+    """All partitions that one gateway follows, by name."""
 
     def __init__(self, is_dense: Callable[[str], bool]) -> None:
         self._is_dense = is_dense

@@ -27,7 +27,7 @@ ATTEMPTS_MAX: Final = 100
 
 @dataclass(slots=True)
 class NotedPartition:
-    """One partition, and the right to read on."""
+    """A partition's noted turns, and the right to read on."""
 
     turns: OpenTurns
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -48,7 +48,7 @@ class ReportedSession:
 
 
 class ReaderReports:
-    """All of them. `gateway` names this process to the workers."""
+    """All reports of one gateway. `gateway` names this process to the workers."""
 
     def __init__(self, publisher: ReportPublisher, clock: Clock, *, gateway: str) -> None:
         self._publisher = publisher

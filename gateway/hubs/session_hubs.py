@@ -66,7 +66,7 @@ class SessionSource:
 
 @dataclass(eq=False)
 class SessionHubs:
-    """The registry."""
+    """The registry of one gateway's hubs."""
 
     source: SessionSource
     clock: Clock

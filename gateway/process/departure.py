@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """One gateway's."""
+    """The departure of one gateway."""
 
     rules: GatewayRules
     connections: OpenConnections

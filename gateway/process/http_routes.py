@@ -66,7 +66,7 @@ Readiness = Callable[[], Awaitable[str | None]]
 
 @dataclass(frozen=True, slots=True)
 class HttpRoutes:
-    """`websockets`' process_request."""
+    """The answers to HTTP requests, and the way on to a websocket: `websockets`' process_request."""
 
     rules: GatewayRules
     access: AccessDesk

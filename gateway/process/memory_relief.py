@@ -12,7 +12,7 @@ __all__ = ["MemoryRelief"]
 
 
 class MemoryRelief:
-    """One gateway's; looked at about once a second."""
+    """What keeps one gateway's memory small; looked at about once a second."""
 
     def __init__(self, services: GatewayServices, connections: OpenConnections) -> None:
         self._connections = connections

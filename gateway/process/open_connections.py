@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class OpenConnections:
-    """Those that are served now. Iterating goes over those that were there when it began."""
+    """The connections that are served now. Iterating goes over those that were there when it began."""
 
     def __init__(self) -> None:
         self.none = asyncio.Event()

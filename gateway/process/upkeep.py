@@ -32,7 +32,7 @@ SESSIONS_SHARE: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """One gateway's."""
+    """What one gateway does again and again, every tick."""
 
     services: GatewayServices
     connections: OpenConnections

@@ -19,14 +19,14 @@ log = structlog.get_logger(__name__)
 
 
 class TaskOwner(Protocol):
-    """Whoever sees to it that a task ends, and that its failure is heard of."""
+    """The one that sees to it that a task ends, and that its failure is heard of."""
 
     def create_task(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run it."""
 
 
 class ClientTasks:
-    """One connection's. `end` must follow."""
+    """The tasks of one connection. `end` must follow."""
 
     __slots__ = ("_on_failed", "running")
 

@@ -50,7 +50,7 @@ class FrameSocket(Protocol):
 
 
 class FrameHolder(Protocol):
-    """One session of the connection: keeps account of what was really written, and hands over what is missing."""
+    """What a connection holds of one session: what was really written, and what is missing and handed over."""
 
     written_cursor: str
 

@@ -82,7 +82,7 @@ class ReadRecord:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """ClickHouse takes nothing."""
+    """A time in which ClickHouse takes nothing."""
 
     since_s: float
     reason: str

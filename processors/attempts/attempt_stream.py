@@ -55,7 +55,7 @@ CHUNK_CHARS_MAX: Final = 8_192
 
 @dataclass(eq=False, kw_only=True)
 class AttemptStream:
-    """Runs one call."""
+    """The stream of one call: reads it, appends what it brings, and says how it ended."""
 
     provider: ChatProvider
     writer: SessionWriter

@@ -30,7 +30,7 @@ REFUSED_S_MIN: Final = 0.25
 
 
 class PermitDesk:
-    """A worker's desk."""
+    """One worker's desk for permits."""
 
     def __init__(
         self, send: SendPermit, states: TargetStates, next_number: Callable[[], int], on_change: Callable[[], None]

@@ -44,7 +44,7 @@ OnWait = Callable[[int, float | None], Awaitable[None]]
 
 
 class TargetPool(PlaceDispatch):
-    """Reserves calls."""
+    """The places at all targets of this worker."""
 
     def set_share(self, owned: frozenset[int], partitions: int) -> None:
         """The partitions of users that this worker owns: its share of every limit."""

@@ -50,7 +50,7 @@ class FollowedSession:
 
 @dataclass(eq=False, kw_only=True)
 class SessionReaders:
-    """Those of one partition."""
+    """The sessions of one partition whose turns depend on their readers."""
 
     parts: WorkerParts
     tasks: PartitionTasks

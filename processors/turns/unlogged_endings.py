@@ -30,7 +30,7 @@ CODE: Final = "session_refused"
 
 @dataclass(eq=False, kw_only=True)
 class UnloggedEndings:
-    """Those of one partition."""
+    """The endings of turns of one partition whose session can have no log."""
 
     parts: WorkerParts
     tasks: PartitionTasks

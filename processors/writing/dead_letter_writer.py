@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class DeadLetterWriter:
-    """Appends to `tokenwire.deadletters`."""
+    """The writer of `tokenwire.deadletters`."""
 
     def __init__(self, appender: LogAppender, clock: Clock, metrics: Metrics) -> None:
         self._appender = appender

@@ -68,7 +68,7 @@ class AppendRefused(Exception):
 
 
 class LogAppender:
-    """One producer, replaced when it breaks."""
+    """The worker's way onto logs: one producer, replaced when it breaks."""
 
     def __init__(self, settings: Settings, clock: Clock, *, role: str = "worker") -> None:
         self._options = aiokafka_options(settings)

@@ -42,7 +42,7 @@ NEVER_S: Final = float("-inf")
 
 @dataclass(frozen=True, slots=True)
 class Logout:
-    """A user's newest."""
+    """The newest logout of a user."""
 
     until_s: float
     """Tokens issued up to this second are ended."""

@@ -88,7 +88,7 @@ class AskedPrompt:
 
 
 class SessionFollow:
-    """One session of one client. `from_`: where it begins, a cursor, "start" or "tail"."""
+    """What one client follows of one session. `from_`: where it begins, a cursor, "start" or "tail"."""
 
     def __init__(self, from_: str) -> None:
         self._from_ = from_

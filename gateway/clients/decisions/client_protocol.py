@@ -81,7 +81,7 @@ class ProtocolState(enum.Enum):
 
 
 class ProtocolEvent(enum.Enum):
-    """What moves it."""
+    """What moves a connection from one state to another."""
 
     AUTHENTICATED = "authenticated"
     CLOSED = "closed"

@@ -32,7 +32,7 @@ OVERTAKEN_MIN: Final = 1_024
 
 @dataclass(slots=True)
 class Awaited:
-    """One session."""
+    """A session whose log is awaited."""
 
     user: UserId
     look_at_s: float
@@ -42,7 +42,7 @@ class Awaited:
 
 
 class AbsentLogs:
-    """Those of one gateway."""
+    """The logs that one gateway waits for."""
 
     __slots__ = ("awaited", "by_user", "order")
 

@@ -63,7 +63,7 @@ class NotedRefusal:
 
 
 class OpenTurns:
-    """Of one partition. `known_to`: every record before it was noted."""
+    """The open turns of one partition. `known_to`: every record before it was noted."""
 
     __slots__ = ("again", "by_key", "ended", "known_to", "refused", "refused_order")
 

@@ -23,7 +23,7 @@ ADDING_UP_COSTS: Final = 1e-9
 
 
 class NewSessions:
-    """Those of one gateway."""
+    """The rate of new sessions at one gateway."""
 
     __slots__ = ("_all", "_by_user", "_per_user_h")
 

@@ -65,7 +65,7 @@ class OutboxState(enum.Enum):
 
 
 class OutboxEvent(enum.Enum):
-    """What moves it."""
+    """What moves an outbox from one state to another."""
 
     HIGH_MARK = "high_mark"
     LATE = "late"

@@ -49,7 +49,7 @@ class PlannedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One insert. `skips` are offsets within [first, last] that become no row of it."""
+    """What one insert brings. `skips` are offsets within [first, last] that become no row of it."""
 
     first: int
     last: int

@@ -21,7 +21,7 @@ JOINED_CHUNKS: Final = 1_024
 
 
 class AnswerText:
-    """One attempt's own text."""
+    """The text that one attempt has said itself."""
 
     __slots__ = ("_joined", "_loose", "_sample_chars", "_sample_tokens", "chars", "chunks")
 

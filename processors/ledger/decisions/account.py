@@ -58,7 +58,7 @@ SETTLED_KEPT_MAX: Final = 64
 
 
 class Account:
-    """One user's. Owned by one task; the only one to change it."""
+    """The account of one user. Owned by one task; the only one to change it."""
 
     __slots__ = ("_blocked", "_commands_to", "_forgotten_at_us", "_user", "at_us", "runs", "settled", "usage")
 

@@ -43,7 +43,7 @@ WARN_PERCENTS: Final = (80, 95)
 
 
 class AnswerLengths:
-    """Of one model's newest answers, in output tokens."""
+    """The lengths of one model's newest answers, in output tokens."""
 
     def __init__(self) -> None:
         self._newest: deque[int] = deque()

@@ -28,7 +28,7 @@ MILLIONTHS = 1_000_000
 
 
 class Usage:
-    """One user's. Times must not go back."""
+    """What one user has used. Times must not go back."""
 
     __slots__ = (
         "bucket_at_us",

@@ -13,7 +13,7 @@ __all__ = ["Asked", "Granted", "Refused", "Verdict"]
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """It fits."""
+    """A run that fits."""
 
     run: RunAccount | None = None
     """The run's account, for the journal; None for a prompt that was only counted."""
@@ -25,7 +25,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It does not fit; nothing was changed."""
+    """A run that does not fit; nothing was changed."""
 
     refusal: Refusal
 

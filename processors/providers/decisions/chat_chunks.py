@@ -87,7 +87,7 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class EndOfStream:
-    """`[DONE]`."""
+    """The provider's `[DONE]`."""
 
 
 @dataclass(frozen=True, slots=True)

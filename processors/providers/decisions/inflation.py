@@ -23,7 +23,7 @@ ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class Inflater:
-    """One body: compressed in one piece or several, one after the other, and perhaps not as it says."""
+    """The inflater of one body: compressed in one piece or several, one after the other, and perhaps not as it says."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding

@@ -38,7 +38,7 @@ EXPIRED_MESSAGE: Final = "The prompt waited for more than a day; send it again w
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """A new turn."""
+    """A prompt that becomes a new turn."""
 
 
 @dataclass(frozen=True, slots=True)

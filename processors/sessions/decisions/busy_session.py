@@ -52,12 +52,12 @@ class LaneTurn:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """It takes its place in the lane."""
+    """A prompt that takes its place in the lane."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """It ends `rejected`."""
+    """A prompt that ends `rejected`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ ReadPace: TypeAlias = GoOn | Wait
 
 
 class ReaderPace:
-    """One turn's pace."""
+    """The pace at which one turn is read from its provider."""
 
     def __init__(self, limits: PaceLimits, now_s: float) -> None:
         self._limits = limits

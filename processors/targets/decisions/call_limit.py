@@ -112,7 +112,7 @@ class SeenCall:
 
 
 class CallLimit:
-    """One target's, at one worker. Times are any monotonic clock's seconds."""
+    """How many calls one target takes at once from one worker. Times are any monotonic clock's seconds."""
 
     def __init__(self, start: int | None = None) -> None:
         self.limit: int | None = start

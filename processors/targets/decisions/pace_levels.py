@@ -42,7 +42,7 @@ class Level:
 
 
 class PaceLevels:
-    """One target's."""
+    """The paces that one target was seen to keep, by how many calls it had."""
 
     __slots__ = ("_levels",)
 

@@ -90,7 +90,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """It may go out now; the state has the charge in it."""
+    """A call that may go out now; the state has the charge in it."""
 
     state: RateState
     charge: Charge
@@ -113,7 +113,7 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True)
 class NeverFits:
-    """It is more than a whole minute's limit (or another worker holds the limit): waiting does not help."""
+    """A call that is more than a whole minute's limit (or another worker holds the limit): waiting does not help."""
 
     limit: float
 

@@ -27,7 +27,7 @@ CLASS_BITS: Final = 2
 
 
 class UsualFirstToken:
-    """One target's."""
+    """The usual time to one target's first token."""
 
     __slots__ = ("_medians_s", "_samples_s")
 

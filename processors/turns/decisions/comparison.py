@@ -39,12 +39,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """It is not settled yet: a turn is still to end."""
+    """A comparison that is not settled yet: a turn is still to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """This turn's answer goes into the conversation; empty: none."""
+    """A comparison that is settled: this turn's answer goes into the conversation; empty: none."""
 
     turn: str
 
