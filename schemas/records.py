@@ -1,7 +1,8 @@
 """What analytics keeps: one row per attempt, with everything needed to replay it.
 
 A `TurnRecord` travels in parts so that none is large: parts 0 … n-1 carry the stream, the last one also the
-outcome. (turn, attempt, run, part) names a part for good: written again after a crash, it is the same row.
+outcome. (turn, attempt, run, part) names a part for good: written again after a crash, it is the same row. A turn that
+ended before it started is attempt 0; so is each sending of its prompt that was refused for now, under a run of its own.
 """
 
 from __future__ import annotations

@@ -174,6 +174,8 @@ class RefusedPrompt:
 
     try_offset: int
     """The sending that was refused, with those before it."""
+    turns: frozenset[str]
+    """Those that it named, and refusals before it."""
     first_offset: int
     """Where the refusal lies."""
     event: PromptRefused | None
@@ -228,14 +230,19 @@ class SessionFold:
         """The turns that have not ended, oldest first."""
         return (turn for turn in self.turns.values() if turn.ended is None)
 
-    def is_refused(self, prompt_id: str, try_offset: int) -> bool:
-        """Whether this sending of a prompt was refused for now, as far as it was folded."""
+    def is_refused(self, prompt_id: str, turn: str, try_offset: int) -> bool:
+        """Whether this sending of a prompt, with this turn, was refused for now, as far as it was folded."""
         known = self.refused.get(prompt_id)
-        return known is not None and 0 <= try_offset <= known.try_offset
+        return known is not None and turn in known.turns and 0 <= try_offset <= known.try_offset
 
     def stands(self, turn: str) -> bool:
         """Whether the turn is open or has ended, as far as it is known."""
         return turn in self.turns or turn in self.past
+
+    def holds(self, turn: str, try_offset: int) -> bool:
+        """Whether the turn, as far as it is known, was queued for this sending or one before."""
+        known = self.turns.get(turn)
+        return known is not None and known.try_offset <= try_offset
 
     def first_ended_offset(self) -> int:
         """Where the first of the ended turns that are remembered begins; -1: none has ended."""
@@ -265,7 +272,7 @@ class SessionFold:
             if isinstance(known, FoldedTurn):
                 known.try_offset = max(known.try_offset, event.try_offset)
             return Verdict.REPEATED
-        if self.is_refused(event.prompt_id, event.try_offset):
+        if self.is_refused(event.prompt_id, event.turn, event.try_offset):
             self.refused[event.prompt_id].queued_again_at = offset
             return Verdict.REPEATED
         turn = FoldedTurn(event, first_offset=offset, last_offset=offset, try_offset=event.try_offset)
@@ -273,7 +280,7 @@ class SessionFold:
         return Verdict.EFFECTIVE
 
     def apply_refused(self, event: PromptRefused, offset: int) -> Verdict:
-        if self.is_refused(event.prompt_id, event.try_offset):
+        if all(self.is_refused(event.prompt_id, turn, event.try_offset) for turn in event.turns):
             return Verdict.REPEATED
         for name in event.turns:
             turn = self.turns.get(name)
@@ -281,9 +288,9 @@ class SessionFold:
                 del self.turns[name]
         if self.refused is NOTHING:
             self.refused = {}
-        self.refused.pop(event.prompt_id, None)
-        kept = event if self.keep_text else None
-        self.refused[event.prompt_id] = RefusedPrompt(event.try_offset, offset, kept)
+        known = self.refused.pop(event.prompt_id, RefusedPrompt(-1, frozenset(), offset, None))
+        sending, kept = max(known.try_offset, event.try_offset), event if self.keep_text else None
+        self.refused[event.prompt_id] = RefusedPrompt(sending, known.turns.union(event.turns), offset, kept)
         if len(self.refused) > REFUSED_KEPT_MAX:
             del self.refused[next(iter(self.refused))]
         return Verdict.AFTER_END if all(map(self.stands, event.turns)) else Verdict.EFFECTIVE

@@ -3,7 +3,8 @@
 Each record has the name (turn, attempt, run), so one that is written again, by this worker or by the next one after a
 crash, is the same. What this worker streamed itself is recorded from what it knows; everything else is rebuilt from
 the session's log, with usage estimated where nobody reported it. A failed attempt is recorded once the next one has
-started, or the turn has ended: only then is it known whether its text stands.
+started, or the turn has ended: only then is it known whether its text stands. A sending of a prompt that was refused
+for now is recorded under a run of its own, and leaves no entry.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from processors.sessions.session_lane import SessionLane
 from processors.writing.attempt_recorder import AttemptRecorder, PartLimits
 from processors.writing.log_appender import LogAppender
 from schemas.prompts import ChatMessage
-from schemas.records import AttemptOutcome, AttemptReason
-from schemas.session_events import TurnEnded, TurnStarted, Usage
+from schemas.records import AttemptOutcome, AttemptReason, refused_run
+from schemas.session_events import PromptRefused, TurnEnded, TurnError, TurnStarted, Usage
 from schemas.turn_fold import FoldedRun, FoldedTurn
 
 __all__ = ["TurnRecords"]
@@ -77,7 +78,13 @@ class TurnRecords:
         turn.recorded_runs.add(attempt.run)
 
     async def close(self, lane: SessionLane, turn: OpenTurn) -> None:
-        """Close a turn that the log shows ended: write what may be missing of its records, then the entry."""
+        """Close a turn that the log shows ended: write what may be missing of its records, then the entry.
+
+        One that a refusal took back is forgotten.
+        """
+        if lane.is_refused(turn):
+            await self.take_back(lane, turn, await lane.log().refusal_of(turn.prompt.prompt_id))
+            return
         turn.note(TurnEvent.ENDED)
         end = await lane.log().reader.end(lane.log().place.topic, lane.log().place.partition)
         folded = lane.log().folded(turn.turn)
@@ -86,6 +93,25 @@ class TurnRecords:
         ended = await self.record_rest(lane, turn, end)
         if ended is not None:
             await self.close_entry(lane, turn, ended)
+
+    async def take_back(self, lane: SessionLane, turn: OpenTurn, refused: PromptRefused | None) -> TurnEnded:
+        """Record the refusal of a turn's sending, then forget its entry. None: the log does not show it any more."""
+        turn.note(TurnEvent.ENDED)
+        code = refused.code if refused is not None else "refused"
+        at_us = refused.at_us if refused is not None else turn.entry.accepted_at_us
+        ended = await self.record_refused(lane, turn, code=code, at_us=at_us)
+        known = lane.journal.get(turn.turn)
+        if known is not None and known.try_offset <= turn.entry.try_offset:
+            await lane.journal.remove(turn.turn)
+        return ended
+
+    async def record_refused(self, lane: SessionLane, turn: OpenTurn, *, code: str, at_us: int) -> TurnEnded:
+        """The record of a sending that was refused for now. Raises AppendFailed."""
+        ended = TurnEnded(
+            turn=turn.turn, attempt=0, run="", reason="rejected", error=TurnError(code=code, message=""), at_us=at_us
+        )
+        await self.record_run(lane, turn, None, ended, name=refused_run(turn.entry.try_offset))
+        return ended
 
     async def record_void_runs(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Records of the attempts that the one just started replaced or goes on from, as far as they got."""
@@ -147,15 +173,18 @@ class TurnRecords:
             turn.recorded_runs.add(run.run)
 
     async def record_run(
-        self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None, ended: TurnEnded | None
+        self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None, ended: TurnEnded | None, *, name: str = ""
     ) -> None:
-        """The record of a run as the log shows it; usage is estimated where nobody reported it."""
+        """The record of a run as the log shows it; usage is estimated where nobody reported it.
+
+        `name`: what it is recorded under where there is no run.
+        """
         recorder = AttemptRecorder(
             self.appender,
             lane.key,
             turn.entry,
             attempt=run.attempt if run else 0,
-            run=run.run if run else "",
+            run=run.run if run else name,
             from_seq=run.started.from_seq if run else 0,
             limits=self.part_limits,
         )

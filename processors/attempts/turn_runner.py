@@ -114,6 +114,9 @@ class TurnRunner:
         history = await self.calls.history_of(lane, turn, call)
         start = self.start_of(turn, call)
         for _ in range(APPEND_TRIES_MAX):
+            if lane.is_refused(turn):
+                await self.records.close(lane, turn)
+                return None
             folded = lane.log().folded(turn.turn)
             if folded is None and queued is None:  # the log was lost: tell the turn anew
                 queued = turn.queued(position=0, at_us=self._clock.now_us())
@@ -220,6 +223,9 @@ class TurnRunner:
         RunVoided.
         """
         for _ in range(APPEND_TRIES_MAX):
+            if lane.is_refused(turn):
+                await self.records.close(lane, turn)
+                return
             ended = await self.ending_of_folded(lane, turn, ending)
             verdict = await self.append_end(lane, turn, ended, queued=queued)
             if verdict is Verdict.EFFECTIVE:

@@ -79,7 +79,7 @@ class PartitionOwner:
             parts=parts, tasks=tasks, sessions=sessions, starter=starter, loop=loop, unlogged=unlogged
         )
         self._repair = JournalRepair(parts=parts, journal=journal)
-        prompts = PromptIntake(parts=parts, starter=starter, stops=stops, recovery=recovery)
+        self._prompts = prompts = PromptIntake(parts=parts, starter=starter, stops=stops, recovery=recovery)
         self.intake = CommandIntake(
             parts=parts,
             tasks=tasks,
@@ -176,12 +176,17 @@ class PartitionOwner:
         self.inbox.begin_anew(generation)
 
     async def work(self) -> None:
+        await self.tasks.until_done("journal", self.find_end)
         await self.tasks.until_done("journal", self.journal.load)
         await self.tasks.until_done("journal", self._repair.repair)
         await self.recovery.recover_all()
         self.ready.set()
         self.tasks.spawn(self.sweep_now_and_then(), name=f"sweep-{self.partition}")
         await self.inbox.work()
+
+    async def find_end(self) -> None:
+        """What of the prompts another owner may have seen. Raises LogError."""
+        self._prompts.delivered_before = await self.parts.reader.end(self.parts.names.prompts, self.partition)
 
     async def sweep_now_and_then(self) -> None:
         while True:

@@ -145,6 +145,8 @@ class CommandIntake:
         """End the prompt's turns that are open; remember the cancel if the prompt has not come yet."""
         turn_ids = self.turn_ids(command)
         known = [lane.journal.get(turn_id) for turn_id in turn_ids]
+        if known[0] is None and lane.has_refused(command.prompt_id):
+            return  # it is about the sending that was refused, and must not end the next one
         if known[0] is None:
             await lane.journal.write(cancelled_entry(turn_ids[0], command, now_us=self.parts.clock.now_us()))
             return

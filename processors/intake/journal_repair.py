@@ -32,7 +32,7 @@ from schemas.errors import MalformedRecord, SchemaError
 from schemas.identifiers import PromptId, SessionId, SessionKey, TurnId, UserId, session_key_of, turn_id_of
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptCancelled, PromptSubmitted, turns_of
-from schemas.session_events import TurnQueued
+from schemas.session_events import PromptRefused, TurnQueued
 from schemas.topics import LogPlace, user_partition
 from schemas.turn_fold import FoldedTurn, SessionFold
 
@@ -205,6 +205,8 @@ class JournalRepair:
                     fold.apply(event, record.offset)
                     if isinstance(event, TurnQueued) and event.turn in wanted and event.turn in fold.turns:
                         turns[event.turn] = fold.turns[event.turn]  # kept beyond the fold's own memory
+                    if isinstance(event, PromptRefused):
+                        turns = {turn: known for turn, known in turns.items() if fold.stands(turn) or known.ended}
         return turns
 
 

@@ -3,12 +3,16 @@
 A prompt has one turn, or one for each model that it names. Its first turn's journal entry stands for all of them: it
 is written before the others when the prompt is taken in, and last when it is turned away. So whoever finds it knows
 that the prompt was taken in, and adds what is missing of the others.
+
+One that is refused for now has no turn: the refusal is acknowledged, then recorded, then what the journal may know of
+it is forgotten. So sent again it is a new one; delivered again it stays refused, for the refusal names its offset.
+Whoever finds the refusal on the log, or that it has taken a turn back which it had just begun, does the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -24,7 +28,7 @@ from processors.sessions.decisions.admission import (
     queued_entry,
 )
 from processors.sessions.decisions.busy_session import Join, Refuse, Supersede, decide_busy
-from processors.sessions.decisions.turn_ending import Ending, busy_ending
+from processors.sessions.decisions.turn_ending import Ending, busy_error
 from processors.sessions.decisions.turn_life import TurnEvent, TurnLife
 from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.session_lane import SessionLane
@@ -43,6 +47,8 @@ __all__ = ["PromptIntake"]
 
 SHOWN_CHARS_MAX: Final = 1_024
 SECOND_US: Final = 1_000_000
+REFUSALS_MAX: Final = 2
+"""Appends of a refusal."""
 RETRY_BUSY_S: Final = 1.0
 """When a prompt refused for a busy session may be sent again, where nobody knows how long turns take."""
 
@@ -55,10 +61,16 @@ class PromptIntake:
     starter: TurnStarter
     stops: TurnStops
     recovery: TurnRecovery
+    delivered_before: int = field(default=0, init=False)
+    """Prompts before this offset may have been taken in by another owner, or refused."""
 
     async def submit(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
         """Take a prompt in, or say why not. Raises AppendFailed, LogError, RunVoided; it may be repeated."""
         turns = self.turns_of(prompt, delivery)
+        refused = await self.refusal_of(lane, turns, delivery)
+        if refused is not None:
+            await self.take_back(lane, turns, refused)
+            return
         known = lane.journal.get(turns[0].turn)
         begun = await self.turning_away(lane, turns)
         if begun is not None:
@@ -78,9 +90,10 @@ class PromptIntake:
                     await self.complete(lane, turns, known)
             case IdReused():
                 await self.refuse(lane, turns[0])
-            case EndAtOnce(reason, code, message, temporary):
-                ending = Ending(reason, TurnError(code=code, message=message, temporary=temporary))
-                await self.turn_away(lane, turns, ending)
+            case EndAtOnce(_, code, message, temporary=True):
+                await self.refuse_for_now(lane, turns, TurnError(code=code, message=message, temporary=True))
+            case EndAtOnce(reason, code, message):
+                await self.turn_away(lane, turns, Ending(reason, TurnError(code=code, message=message)))
             case Admit():
                 await self.admit(lane, turns)
 
@@ -94,7 +107,7 @@ class PromptIntake:
             return
         match decide_busy(prompt.on_busy, lane.in_order()):
             case Refuse():
-                await self.turn_away(lane, turns, busy_ending(self.starter.eta_s(lane) or RETRY_BUSY_S))
+                await self.refuse_for_now(lane, turns, busy_error(self.starter.eta_s(lane) or RETRY_BUSY_S))
                 return
             case Supersede(stop):
                 await self.stops.stop(lane, list(lane.turns), stop)
@@ -111,6 +124,9 @@ class PromptIntake:
         queued = [turn.queued(position=position, at_us=now_us, eta_s=eta_s) for turn in turns]
         await both(self.journal(lane, turns), lane.log().append(queued, since_ms=turns[0].since_ms))
         for turn in turns:
+            if lane.is_refused(turn):  # by another owner
+                await self.parts.records.close(lane, turn)
+                continue
             first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
             turn.note(TurnEvent.LOCATED, first_offset=first_offset)
             lane.join(turn)
@@ -127,12 +143,68 @@ class PromptIntake:
         for turn in turns:
             entry = lane.journal.get(turn.turn)
             if entry is not None:
-                await self.recovery.take_up(lane, entry)
+                await self.recovery.take_up(lane, await self.sent_again(lane, entry, turn.entry.try_offset))
             elif self.parts.clock.now_us() - known.accepted_at_us <= ENDED_KEPT_S * SECOND_US:
                 entry = msgspec.structs.replace(turn.entry, accepted_at_us=known.accepted_at_us)
                 missing.append(OpenTurn(TurnLife(entry), turn.prompt, turn.dequeued_at_us))
         if missing:
             await self.enqueue(lane, missing)
+
+    async def sent_again(self, lane: SessionLane, entry: JournalEntry, try_offset: int) -> JournalEntry:
+        """Have a turn that waits answer its newest sending: the refusal of an earlier one, by a worker that was frozen,
+        must not take it back. Raises AppendFailed."""
+        turn = lane.find(entry.turn)
+        if entry.phase != "queued" or entry.try_offset >= try_offset or (turn is not None and turn.over):
+            return entry
+        if turn is None:
+            entry = msgspec.structs.replace(entry, try_offset=try_offset)
+        else:
+            turn.note(TurnEvent.SENT_AGAIN, try_offset=try_offset)
+            entry = turn.entry
+        await lane.journal.write(entry)
+        return entry
+
+    async def refuse_for_now(self, lane: SessionLane, turns: Sequence[OpenTurn], error: TurnError) -> None:
+        """Refuse a sending that may be sent again; turns of it that another worker has begun are ended. Raises
+        AppendFailed, LogError, RunVoided."""
+        for _ in range(REFUSALS_MAX):  # the first, unless the log shows a later sending by now
+            folded = [lane.log().folded(turn.turn) for turn in turns]
+            newest = max((known.try_offset for known in folded if known is not None), default=-1)
+            refused = PromptRefused(
+                prompt_id=turns[0].prompt.prompt_id,
+                code=error.code,
+                message=error.message,
+                turns=tuple(turn.turn for turn in turns),
+                try_offset=max(newest, turns[0].entry.try_offset),
+                temporary=True,
+                retry_after_s=error.retry_after_s,
+                metadata=turns[0].prompt.metadata,
+                at_us=self.parts.clock.now_us(),
+            )
+            await lane.log().append([refused], since_ms=turns[0].since_ms)
+            if all(map(lane.is_refused, turns)):
+                break
+        await self.take_back(lane, [turn for turn in turns if lane.is_refused(turn)], refused)
+        for turn in reversed(turns):
+            if not lane.is_refused(turn):
+                await self.parts.runner.end_unstarted(lane, turn, Ending("rejected", error))
+
+    async def refusal_of(
+        self, lane: SessionLane, turns: Sequence[OpenTurn], delivery: Delivery
+    ) -> PromptRefused | None:
+        """The refusal of this sending, if it is on the log: by us, or by the owner before us. Raises LogError."""
+        prompt_id = turns[0].prompt.prompt_id
+        if delivery.offset >= self.delivered_before:
+            return await lane.log().refusal_of(prompt_id) if all(map(lane.is_refused, turns)) else None
+        fold = await lane.log().read_since(turns[0].since_ms)
+        known = fold.refused.get(prompt_id)
+        refused = all(fold.is_refused(prompt_id, turn.turn, delivery.offset) for turn in turns)
+        begun = any(fold.holds(turn.turn, delivery.offset) for turn in turns)
+        return known.event if known is not None and refused and not begun else None
+
+    async def take_back(self, lane: SessionLane, turns: Sequence[OpenTurn], refused: PromptRefused) -> None:
+        for turn in reversed(turns):
+            self.parts.runner.count(await self.parts.records.take_back(lane, turn, refused), None)
 
     async def turn_away(self, lane: SessionLane, turns: Sequence[OpenTurn], ending: Ending) -> None:
         """End turns that are not taken in; of their prompt only the beginning goes onto the log."""
@@ -181,7 +253,14 @@ class PromptIntake:
         prompt = msgspec.structs.replace(prompt, models=prompt.models[: models_max + 1])
         accepted_at_us, now_us = delivery.timestamp_ms * 1_000, self.parts.clock.now_us()
         entries = [
-            queued_entry(prompt, index, body_hash=body_hash, accepted_at_us=accepted_at_us, now_us=now_us)
+            queued_entry(
+                prompt,
+                index,
+                body_hash=body_hash,
+                accepted_at_us=accepted_at_us,
+                now_us=now_us,
+                try_offset=delivery.offset,
+            )
             for index in range(len(prompt.models[:models_max]) or 1)
         ]
         return [OpenTurn(TurnLife(entry), prompt, delivery.received_at_us) for entry in entries]

@@ -96,6 +96,7 @@ class OpenTurn:
             models=models_of(self.prompt) if self.prompt.models else (),
             compare=self.prompt.compare,
             metadata=self.prompt.metadata,
+            try_offset=self.entry.try_offset,
             at_us=at_us,
         )
 

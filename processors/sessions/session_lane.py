@@ -124,6 +124,14 @@ class SessionLane:
         """The open turn of this id."""
         return next((known for known in self.turns if known.turn == turn), None)
 
+    def is_refused(self, turn: OpenTurn) -> bool:
+        """Whether a refusal has taken the turn back, as far as the log was read."""
+        return self.log().is_refused(turn.turn, turn.prompt.prompt_id, turn.entry.try_offset)
+
+    def has_refused(self, prompt_id: str) -> bool:
+        """Whether a prompt was refused for now, as far as the log was read."""
+        return self.writer is not None and prompt_id in self.writer.fold.refused
+
     def log(self) -> SessionWriter:
         """The session's log; it was opened before the first turn was taken in."""
         if self.writer is None:

@@ -22,7 +22,15 @@ from schemas.activity import ActivityKind
 from schemas.codec import decode_session_event, encode
 from schemas.errors import MalformedRecord
 from schemas.identifiers import SessionKey
-from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnHedged, TurnQueued, TurnStarted
+from schemas.session_events import (
+    PromptRefused,
+    SessionEvent,
+    TokensEmitted,
+    TurnEnded,
+    TurnHedged,
+    TurnQueued,
+    TurnStarted,
+)
 from schemas.turn_fold import FoldedTurn, SessionFold, Verdict
 
 __all__ = ["LogReplaced", "SessionWriter"]
@@ -39,6 +47,7 @@ LIFECYCLE: Final[dict[type[SessionEvent], ActivityKind]] = {
     TurnQueued: "queued",
     TurnStarted: "started",
     TurnEnded: "ended",
+    PromptRefused: "ended",
 }
 
 
@@ -130,12 +139,7 @@ class SessionWriter:
 
     async def sync(self, *, since_ms: int) -> None:
         """Fold what the log holds from `since_ms` to its end. Raises LogError."""
-        try:
-            end = await self.reader.end(self.place.topic, self.place.partition)
-        except UnknownLog as error:
-            if await self._is_gone():
-                raise self.replaced() from error
-            raise LogUnavailable(f"{self.place.topic} is there, and its broker does not know it yet") from error
+        end = await self._end()
         async with self._folding:
             await self.read_to(end, since_ms=since_ms)
 
@@ -146,6 +150,23 @@ class SessionWriter:
     def newest_at_us(self, turn: str) -> int:
         """The broker's stamp of the newest record of a turn's attempt that another worker wrote; 0: there is none."""
         return self.newest_us.get(turn, 0)
+
+    def is_refused(self, turn: str, prompt_id: str, try_offset: int) -> bool:
+        """Whether a refusal has taken a turn of this sending back, as far as the log was folded."""
+        return not self.fold.stands(turn) and self.fold.is_refused(prompt_id, turn, try_offset)
+
+    async def read_since(self, since_ms: int) -> SessionFold:
+        """A fold with texts of what the log holds from then on, whatever was folded before. Raises LogError."""
+        end = await self._end()
+        return await self.records_between(await self._start_of(since_ms), end)
+
+    async def refusal_of(self, prompt_id: str) -> PromptRefused | None:
+        """The newest refusal of a prompt; None: it is not on the log any more. Raises LogError."""
+        known = self.fold.refused.get(prompt_id)
+        if known is None:
+            return None
+        fold = await self.records_between(known.first_offset, known.first_offset + 1)
+        return fold.refused[prompt_id].event if prompt_id in fold.refused else None
 
     async def records_between(self, start: int, end: int) -> SessionFold:
         """A fold with texts of this session's records with start ≤ offset < end. Raises LogError."""
@@ -191,6 +212,18 @@ class SessionWriter:
             case _:
                 return False
 
+    async def _end(self) -> int:
+        try:
+            return await self.reader.end(self.place.topic, self.place.partition)
+        except UnknownLog as error:
+            if await self._is_gone():
+                raise self.replaced() from error
+            raise LogUnavailable(f"{self.place.topic} is there, and its broker does not know it yet") from error
+
+    async def _start_of(self, since_ms: int) -> int:
+        timestamp_ms = max(0, since_ms - CLOCK_SLACK_MS)
+        return await self.reader.offset_at(self.place.topic, self.place.partition, timestamp_ms)
+
     def replaced(self) -> LogReplaced:
         self.lost = True
         return LogReplaced(f"{self.place.topic} was deleted or created anew")
@@ -201,8 +234,7 @@ class SessionWriter:
 
     async def read_to(self, end: int, *, since_ms: int) -> None:
         if not self._synced:
-            timestamp_ms = max(0, since_ms - CLOCK_SLACK_MS)
-            start = await self.reader.offset_at(self.place.topic, self.place.partition, timestamp_ms)
+            start = await self._start_of(since_ms)
             self.fold.next_offset = max(self.fold.next_offset, min(start, end))
             self._synced = True
         async for records in self.reader.read(self.place.topic, self.place.partition, self.fold.next_offset, end):

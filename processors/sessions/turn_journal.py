@@ -3,8 +3,8 @@
 Loaded from the topic before the partition's prompts are read, written before what it describes is done. The memory
 copy changes only after the broker acknowledged, so that a decision never rests on an entry that a successor would
 not find. What of the topic cannot be read is noted (`lost`); `journal_repair.py` finds it again. Ended turns stay
-ENDED_KEPT_S for deduplication, then leave a tombstone; of them a worker has many more than of open ones, so they are
-kept packed.
+ENDED_KEPT_S for deduplication, then leave a tombstone; turns that were refused for now leave one at once. Of ended
+turns a worker has many more than of open ones, so they are kept packed.
 """
 
 from __future__ import annotations
@@ -100,12 +100,16 @@ class TurnJournal:
         await self._appender.append(self._topic, self.partition, encode(entry), key=entry.turn.encode())
         self.remember(newer_entry(self.get(entry.turn), entry))
 
+    async def remove(self, turn: str) -> None:
+        """Forget a turn, here and on the topic. Raises AppendFailed. Cancellation: as of `write`."""
+        await self._appender.append(self._topic, self.partition, None, key=turn.encode())
+        self.forget(turn)
+
     async def sweep(self) -> int:
         """Forget up to SWEEP_BATCH_MAX turns that ended more than ENDED_KEPT_S ago; returns how many those were."""
         old = list(islice(self.old_turns(), SWEEP_BATCH_MAX))
         for turn in old:
-            await self._appender.append(self._topic, self.partition, None, key=turn.encode())
-            self.forget(turn)
+            await self.remove(turn)
         return len(old)
 
     def old_turns(self) -> Iterator[str]:

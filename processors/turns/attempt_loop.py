@@ -210,6 +210,9 @@ class AttemptLoop:
             await self.parts.logs.open(lane)
             await lane.log().sync(since_ms=turn.since_ms)
             folded = lane.log().folded(turn.turn)
+            if lane.is_refused(turn):
+                await self.parts.records.close(lane, turn)
+                return True
             if folded is not None and folded.ended is not None:
                 await asyncio.sleep(RECORD_GRACE_S)  # its worker knows more about it than the log and records it first
                 await self.parts.records.close(lane, turn)

@@ -13,7 +13,16 @@ import structlog
 
 from infra.kafka.session_topics import SessionTopicRefused
 from processors.sessions.decisions.admission import EXPIRED_MESSAGE
-from processors.sessions.decisions.recovery import Close, Expire, Follow, GiveUp, Resume, Stop, decide_recovery
+from processors.sessions.decisions.recovery import (
+    Close,
+    Expire,
+    Follow,
+    GiveUp,
+    Resume,
+    Stop,
+    TakenBack,
+    decide_recovery,
+)
 from processors.sessions.decisions.turn_ending import Ending, ending_of_stop
 from processors.sessions.decisions.turn_life import TurnEvent, TurnLife
 from processors.sessions.open_turn import OpenTurn
@@ -135,11 +144,12 @@ class TurnRecovery:
             folded,
             attempts_max=self.parts.limits.attempts_max,
             now_us=self.parts.clock.now_us(),
+            refused=lane.is_refused(turn),
             leased=leased,
         )
         log.info("turn_recovered", turn=turn.turn, decision=type(decision).__name__, attempt=turn.entry.attempt)
         match decision:
-            case Close():
+            case Close() | TakenBack():
                 await self.parts.records.close(lane, turn)
             case Stop():
                 await self.parts.runner.end_unstarted(lane, turn, ending_of_stop(turn.entry.stop))
@@ -167,7 +177,7 @@ class TurnRecovery:
         await lane.log().sync(since_ms=turn.since_ms)
         folded = lane.log().folded(turn.turn)
         log.info("turn_taken_up", turn=turn.turn, attempt=entry.attempt)
-        if folded is not None and folded.ended is not None:
+        if lane.is_refused(turn) or (folded is not None and folded.ended is not None):
             await self.parts.records.close(lane, turn)
             return
         await self.queue_if_new(lane, turn, known=folded is not None)

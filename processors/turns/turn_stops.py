@@ -74,4 +74,11 @@ def merge_entry(turn: OpenTurn, now_us: int) -> JournalEntry:
     """What is journalled of the turn that merges the answers of this one's prompt."""
     body_hash, index = turn.entry.body_hash or body_hash_of(turn.prompt), len(turns_of(turn.prompt)) - 1
     accepted_at_us = turn.entry.accepted_at_us
-    return queued_entry(turn.prompt, index, body_hash=body_hash, accepted_at_us=accepted_at_us, now_us=now_us)
+    return queued_entry(
+        turn.prompt,
+        index,
+        body_hash=body_hash,
+        accepted_at_us=accepted_at_us,
+        now_us=now_us,
+        try_offset=turn.entry.try_offset,
+    )

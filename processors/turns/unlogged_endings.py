@@ -60,8 +60,8 @@ class UnloggedEndings:
         """There is no room for another session now. Nothing of it is kept but its record: the same prompt, sent again
         later, is a new one.
         """
-        error = TurnError(code="unavailable", message="No new session can be kept now.", temporary=True)
-        ended = await self.recorded(lane, turn, "rejected", error)
+        now_us = self.parts.clock.now_us()
+        ended = await self.parts.records.record_refused(lane, turn, code="unavailable", at_us=now_us)
         self.tell(lane, turn, ended, retry_after_s=refusal.retry_after_s)
         log.warning("session_turned_away", turn=turn.turn, reason=str(refusal))
 

@@ -134,12 +134,15 @@ class OneWorker:
             await self.send_to(self.owner, self.offset, command)
             self.offset += 1
 
-    async def send_to(self, owner: PartitionOwner, offset: int, command: PromptCommand | bytes) -> None:
-        """Hand a command of this offset to an owner."""
+    async def send_to(
+        self, owner: PartitionOwner, offset: int, command: PromptCommand | bytes, *, stamped_us: int | None = None
+    ) -> None:
+        """Hand a command of this offset to an owner. `stamped_us`: when the broker stamped it; None: just now."""
         value = command if isinstance(command, bytes) else encode(command)
         now_us = self.clock.now_us()
+        stamped_ms = (now_us if stamped_us is None else stamped_us) // 1_000
         owner.inbox.window.begin_at(offset)
-        await owner.inbox.deliver(Delivery(offset, now_us // 1_000, USER.encode(), value, now_us))
+        await owner.inbox.deliver(Delivery(offset, stamped_ms, USER.encode(), value, now_us))
 
     @property
     def place(self) -> LogPlace:

@@ -16,6 +16,7 @@ from processors.sessions.decisions.recovery import (
     Follow,
     GiveUp,
     Resume,
+    TakenBack,
     decide_recovery,
     hold_of,
     is_suspect,
@@ -61,13 +62,15 @@ def turns(draw: st.DrawFn) -> FoldedTurn | None:
     return fold.turns["t"]
 
 
-@given(ENTRIES, turns(), st.integers(1, 3), st.booleans())
+@given(ENTRIES, turns(), st.integers(1, 3), st.booleans(), st.booleans())
 def test_every_open_turn_is_dealt_with(
-    entry: JournalEntry, turn: FoldedTurn | None, attempts_max: int, leased: bool
+    entry: JournalEntry, turn: FoldedTurn | None, attempts_max: int, leased: bool, refused: bool
 ) -> None:
-    """Ended on the log and nothing else is closed; crashes never fall, rise by one at most, and end in giving up."""
-    decision = decide_recovery(entry, turn, attempts_max=attempts_max, now_us=NOW_US, leased=leased)
+    """Ended on the log and nothing else is closed, refused and nothing else is taken back; crashes never fall, rise by
+    one at most, and end in giving up."""
+    decision = decide_recovery(entry, turn, attempts_max=attempts_max, now_us=NOW_US, leased=leased, refused=refused)
 
+    assert isinstance(decision, TakenBack) == (turn is None and refused)
     assert isinstance(decision, Close) == (turn is not None and turn.ended is not None)
     match decision:
         case Resume(queued, crashes, cause):
@@ -83,26 +86,29 @@ def test_every_open_turn_is_dealt_with(
             pass
 
 
-@given(st.data(), st.integers(1, 4), st.booleans())
-def test_late_entries_of_frozen_workers(data: st.DataObject, attempts: int, ended: bool) -> None:
+@given(st.data(), st.integers(0, 4), st.booleans(), st.integers(1, 3))
+def test_late_entries_of_frozen_workers(data: st.DataObject, attempts: int, ended: bool, sendings: int) -> None:
     """Whatever older entries are written again later, the newest state of the turn is what is read."""
-    queued = JournalEntry(turn="t", user="u", session="s", prompt_id="p", phase="queued")
+    waiting = [
+        JournalEntry(turn="t", user="u", session="s", prompt_id="p", phase="queued", try_offset=sending)
+        for sending in range(sendings)
+    ]
     running = [
-        msgspec.structs.replace(queued, phase="running", attempt=attempt, run=f"r{attempt}")
+        msgspec.structs.replace(waiting[-1], phase="running", attempt=attempt, run=f"r{attempt}")
         for attempt in range(1, attempts + 1)
     ]
-    history = [queued, *running]
+    history = [*waiting, *running]
     if ended:
         history.append(msgspec.structs.replace(history[-1], phase="ended", reason="complete"))
     newest = history[-1]
     journal = list(history)
-    for late in data.draw(st.lists(st.sampled_from(history[:-1]), max_size=4)):
+    for late in data.draw(st.lists(st.sampled_from(history[:-1]), max_size=4)) if history[1:] else []:
         first = history.index(late) + 1
         journal.insert(data.draw(st.integers(journal.index(history[first - 1]) + 1, len(journal))), late)
 
     read = reduce(newer_entry, journal[1:], journal[0])
 
-    assert (read.phase, read.attempt) == (newest.phase, newest.attempt)
+    assert (read.phase, read.attempt, read.try_offset) == (newest.phase, newest.attempt, newest.try_offset)
 
 
 @dataclass

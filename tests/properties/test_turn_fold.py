@@ -297,10 +297,10 @@ def test_reader_that_begins_at_read_from_knows_the_open_turns(log: Log, data: st
     assert {name: turn for name, turn in late.turns.items() if name in expected} == expected
     for name in late.turns.keys() - expected.keys():  # queued once more after its end: the journal knows better
         known = complete.turns.get(name)
-        assert known.ended is not None if known else complete.is_refused(f"p-{name}", late.turns[name].try_offset)
+        assert known.ended is not None if known else complete.is_refused(f"p-{name}", name, late.turns[name].try_offset)
         note("queued again after its end" if known else "queued again after its refusal")
     for prompt_id, refusal in late.refused.items():
-        assert complete.is_refused(prompt_id, refusal.try_offset)
+        assert complete.is_refused(prompt_id, prompt_id.removeprefix("p-"), refusal.try_offset)
 
 
 @given(logs())
@@ -347,7 +347,7 @@ def test_reader_that_begins_behind_a_refusal_agrees_on_who_is_open(log: Log, dat
         late.apply(log[offset], offset)
 
     stale = set(late.turns) - set(fold.turns)
-    assert all(fold.is_refused(f"p-{name}", late.turns[name].try_offset) for name in stale)
+    assert all(fold.is_refused(f"p-{name}", name, late.turns[name].try_offset) for name in stale)
     assert {name: turn for name, turn in late.turns.items() if name not in stale} == fold.turns
 
 

@@ -38,6 +38,7 @@ SAMPLES: dict[str, st.SearchStrategy[Any]] = {
     "lease_until_us": st.integers(0, 10**9),
     "alone": st.booleans(),
     "crashes": st.integers(0, 3),
+    "try_offset": st.integers(0, 99),
 }
 
 

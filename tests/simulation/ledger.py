@@ -2,7 +2,7 @@
 
 Verdict names follow the table of faults: *lost* (accepted, never ended), *divergent* (text that nobody wrote),
 *unpaid* (a call whose run is not on record), *unfenced* (a call of a run that did not count when it was made),
-*phantom* (a run on record that the log does not know).
+*phantom* (a run on record that the log does not know). A prompt whose newest sending was refused for now is not lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from processors.sessions.decisions.recovery import newer_entry
 from schemas.codec import decode_dead_letter, decode_journal_entry, decode_record, decode_session_event
 from schemas.journal import JournalEntry
 from schemas.prompts import CompareMode
-from schemas.session_events import ComparisonEnded, TokensEmitted, TurnEnded, TurnHedged, TurnStarted
+from schemas.records import REFUSED_RUN
+from schemas.session_events import (
+    ComparisonEnded,
+    PromptRefused,
+    TokensEmitted,
+    TurnEnded,
+    TurnHedged,
+    TurnStarted,
+)
 from schemas.topics import LogPlace
 from schemas.turn_fold import FoldedRun, FoldedTurn, SessionFold, Verdict, text_hash
 from tests.fakes.memory_log import MemoryLog
@@ -51,6 +59,10 @@ class Ledger:
     comparisons: dict[str, ComparisonEnded] = field(default_factory=dict)
     """By each turn of their prompts."""
     effective_starts: set[tuple[str, int, str]] = field(default_factory=set)
+    sent: dict[str, int] = field(default_factory=dict)
+    """By each turn, the newest sending of its prompt."""
+    refusals: dict[str, list[PromptRefused]] = field(default_factory=dict)
+    """By each turn that they took back, in order."""
 
     def check(self) -> list[str]:
         """Every fault, in words."""
@@ -81,6 +93,10 @@ class Ledger:
             verdict = fold.apply(event, record.offset)
             if isinstance(event, TurnStarted | TurnHedged) and verdict is Verdict.EFFECTIVE:
                 self.effective_starts.add((event.turn, event.attempt, event.run))
+            if isinstance(event, PromptRefused) and verdict is Verdict.EFFECTIVE:
+                for name in event.turns:
+                    if not fold.stands(name):
+                        self.refusals.setdefault(name, []).append(event)
             if isinstance(event, TokensEmitted | TurnEnded) and verdict is Verdict.HOLE:
                 self.faults.append(f"hole: turn {event.turn} attempt {event.attempt} at offset {record.offset}")
         self.turns.update(fold.turns)
@@ -92,6 +108,8 @@ class Ledger:
     def check_comparison(self, prompt: Accepted) -> None:
         """Settled, in favour of a complete answer of its own, or of none where there was none."""
         comparison = self.comparisons.get(prompt.turn)
+        if comparison is None and self.is_refused(prompt.turn):
+            return
         if comparison is None:
             self.faults.append(f"unsettled: {prompt.question[:40]}")
             return
@@ -115,8 +133,15 @@ class Ledger:
             if turn.ended is not None and self.comparisons[turn.queued.turn] is mine
         )
 
+    def is_refused(self, turn: str) -> bool:
+        """Whether the newest sending was refused for now."""
+        refused = max((event.try_offset for event in self.refusals.get(turn, ())), default=-1)
+        return turn not in self.turns and refused >= self.sent.get(turn, 0)
+
     def check_turn(self, prompt: Accepted) -> None:
         turn = self.turns.get(prompt.turn)
+        if turn is None and self.is_refused(prompt.turn):
+            return
         if turn is None:
             self.faults.append(f"lost: {prompt.question[:40]} is not on its session's log")
             return
@@ -124,7 +149,7 @@ class Ledger:
         if ended is None:
             self.faults.append(f"lost: {prompt.question[:40]} never ended (attempt {turn.attempt})")
             return
-        expected = "".join(answer_chunks(prompt.question))
+        expected = "".join(answer_chunks(turn.queued.input))  # the id of a prompt that was refused may have other words
         if ended.reason == "complete" and turn.text != expected:
             self.faults.append(f"divergent: {prompt.question[:40]} has {turn.text!r}, not {expected!r}")
         if not expected.startswith(turn.text):
@@ -162,7 +187,26 @@ class Ledger:
                 known.add((turn.queued.turn, attempt, name))
                 if turn.ended is not None:
                     self.check_row(recorded, turn, (turn.queued.turn, attempt, name), run)
-        self.faults += [f"phantom: {name} is on record" for name in recorded if name not in known]
+        self.check_refusals(recorded)
+        self.faults += [
+            f"phantom: {name} is on record"
+            for name in recorded
+            if name not in known and not name[2].startswith(REFUSED_RUN)
+        ]
+
+    def check_refusals(self, recorded: dict[RunName, RecordedAttempt]) -> None:
+        """Each refusal of a turn is a row, under its own sending or the one that it came for; no row is without one."""
+        rows: dict[str, list[int]] = {}
+        for turn, _, run in recorded:
+            if run.startswith(REFUSED_RUN):
+                rows.setdefault(turn, []).append(int(run.removeprefix(REFUSED_RUN)))
+        for turn, events in self.refusals.items():
+            if len(set(rows.get(turn, ()))) < len(events):
+                self.faults.append(f"unpaid: {events[0].prompt_id} was refused {len(events)} times: {rows.get(turn)}")
+        for turn, sendings in rows.items():
+            refused = max((event.try_offset for event in self.refusals.get(turn, ())), default=-1)
+            if max(sendings) > refused:
+                self.faults.append(f"phantom: sending {max(sendings)} of {turn} is on record as refused")
 
     def check_row(
         self, recorded: dict[RunName, RecordedAttempt], turn: FoldedTurn, name: RunName, run: FoldedRun | None

@@ -20,10 +20,11 @@ from infra.targets.model_catalogue import Ability
 from processors.attempts.decisions.merge_question import TASK
 from processors.providers.provider import ChatRequest, ProviderCut, ProviderUnreachable
 from processors.turns.worker_parts import OwnerLimits
-from schemas.codec import encode
+from schemas.codec import decode_session_event, encode
 from schemas.identifiers import PromptId, SessionId, UserId, session_key_of, turn_id_of
 from schemas.prompts import CompareMode, OnBusy, PromptCancelled, PromptSubmitted, turns_of
-from schemas.topics import Layout, user_partition
+from schemas.session_events import PromptRefused
+from schemas.topics import Layout, LogPlace, user_partition
 from tests.fakes.memory_log import MemoryLog
 from tests.fakes.one_target import COMPARED, one_model, some_targets
 from tests.fakes.scripted_provider import Script, question_of
@@ -72,6 +73,8 @@ SOMETIMES: Final = {
     "run voided",
     "stopped by a successor",
     "resumed",
+    "queue_full",
+    "refused and answered",
     "rejected",
     "session_busy",
     "superseded",
@@ -89,6 +92,10 @@ class Campaign:
         self.seen: Counter[str] = Counter()
         self.faults: list[str] = []
         self.accepted: dict[str, Accepted] = {}
+        self.asked: dict[str, PromptSubmitted] = {}
+        """By the first turn of each prompt."""
+        self.sent: dict[str, int] = {}
+        """By turn, the newest sending."""
         self.loop = VirtualLoop()
         clock = LoopClock(self.loop)
         layout: Layout = draw.choice(("dedicated", "dedicated", "shared"))
@@ -118,11 +125,13 @@ class Campaign:
     async def simulate(self) -> None:
         await self.group.join()
         chaos = asyncio.create_task(self.chaos(), name="chaos")
+        sending_again = asyncio.create_task(self.send_again(), name="send again")
         await self.prompts(self.draw.randint(5, 25))
         await chaos
         await self.heal()
+        sending_again.cancel()
         self.faults += await self.rest()
-        ledger = Ledger(self.group, self.accepted, zombies=self.seen["zombie"] > 0)
+        ledger = Ledger(self.group, self.accepted, zombies=self.seen["zombie"] > 0, sent=self.sent)
         self.faults += ledger.check()
         self.note_turns(ledger)
         for process in self.group.processes:
@@ -190,9 +199,11 @@ class Campaign:
             )
             self.accept(prompt)
             if draw.random() < 0.15:
-                self.publish(prompt)
-            if draw.random() < 0.05:
-                self.publish(PromptSubmitted(user=user, session=session, prompt_id=prompt_id, input="other words"))
+                self.send(prompt)
+            if draw.random() < 0.05 and not models:
+                self.send(
+                    PromptSubmitted(user=user, session=session, prompt_id=prompt_id, input=f"{text} in other words")
+                )
             await asyncio.sleep(draw.choice((0.0, 0.0, 0.05, 0.5, 2.0)))
             if draw.random() < 0.15:
                 old = f"p{draw.randint(max(0, number - 2), number)}"
@@ -203,10 +214,30 @@ class Campaign:
         place, mode = session_place(key, self.log.layout), prompt.compare if prompt.models else None
         for turn in turns_of(prompt)[: len(prompt.models) or 1]:
             self.accepted[turn] = Accepted(turn, key, place, prompt.input, mode)
-        self.publish(prompt)
+        self.asked[turns_of(prompt)[0]] = prompt
+        self.send(prompt)
 
-    def publish(self, command: PromptSubmitted | PromptCancelled) -> None:
-        self.log.put(PROMPTS, user_partition(command.user), encode(command), key=command.user.encode())
+    def send(self, prompt: PromptSubmitted) -> None:
+        """Publish it, for the first time or again."""
+        offset = self.publish(prompt)
+        for turn in turns_of(prompt)[: len(prompt.models) or 1]:
+            self.sent[turn] = offset
+
+    def publish(self, command: PromptSubmitted | PromptCancelled) -> int:
+        return self.log.put(PROMPTS, user_partition(command.user), encode(command), key=command.user.encode())
+
+    async def send_again(self) -> None:
+        """Clients that read what is told of their prompts, and send most that were refused for now again."""
+        read: Counter[LogPlace] = Counter()
+        while True:
+            await asyncio.sleep(self.draw.choice((0.05, 0.5, 2.0)))
+            for place in dict.fromkeys(accepted.place for accepted in self.accepted.values()):
+                records = self.log.partitions.get((place.topic, place.partition), [])
+                for record in records[read[place] :]:
+                    event = decode_session_event(record.value or b"")
+                    if isinstance(event, PromptRefused) and event.turns and self.draw.random() < 0.8:
+                        self.send(self.asked[event.turns[0]])
+                read[place] = len(records)
 
     async def chaos(self) -> None:
         """Processes come, go, die and are left behind."""
@@ -291,6 +322,7 @@ class Campaign:
             case "turn_recovered":
                 decisions = {
                     "Close": "closed by a successor",
+                    "TakenBack": "forgotten by a successor",
                     "Follow": "left to its worker",
                     "Stop": "stopped by a successor",
                     "Resume": "resumed",
@@ -318,13 +350,17 @@ class Campaign:
             self.seen["hedge lost"] += len(hedges - {turn.run, *(run.run for run in turn.void_runs)})
             self.seen["continued"] += sum(run.stands for run in turn.void_runs)
             self.seen["forgotten"] += turn.ended.forgotten
-            if turn.ended.error is not None and turn.ended.error.code in ("lost_comparison", "session_busy"):
+            if turn.ended.error is not None and turn.ended.error.code == "lost_comparison":
                 self.seen[turn.ended.error.code] += 1
             self.seen["merged"] += turn.queued.turn not in self.accepted and turn.ended.reason == "complete"
             if turn.ended.reason == "cancelled":
                 early = turn.last_offset == turn.first_offset + 1
                 where = "before its prompt" if early else "while it ran" if turn.text else "in line"
                 self.seen[f"cancelled {where}"] += 1
+        for name, refusals in ledger.refusals.items():
+            self.seen.update(event.code for event in refusals)
+            answered = ledger.turns.get(name)
+            self.seen["refused and answered"] += answered is not None and bool(answered.text)
         for comparison in {id(found): found for found in ledger.comparisons.values()}.values():
             self.seen[f"{comparison.mode} of several answers" if comparison.turn else "none of several answers"] += 1
         self.seen["generation skipped"] += self.group.skipped

@@ -55,9 +55,11 @@ class NotedTurn:
 
 @dataclass(slots=True)
 class NotedRefusal:
-    """The newest refusal of a prompt: the sending that it refuses, where it lies, and where one is queued after it."""
+    """The newest refusal of a prompt: the sending and the turns that were refused, where it lies, and where one of them
+    is queued after it."""
 
     try_offset: int
+    turns: frozenset[str]
     first_offset: int
     queued_again_at: int = -1
 
@@ -137,17 +139,18 @@ class OpenTurns:
             self.keep_again(ended)
             return
         refusal = self.refused.get(key, {}).get(event.prompt_id)
-        if refusal is not None and 0 <= event.try_offset <= refusal.try_offset:
+        if refusal is not None and turn in refusal.turns and 0 <= event.try_offset <= refusal.try_offset:
             refusal.queued_again_at = offset
             return
         self.by_key.setdefault(key, {})[turn] = NotedTurn(key, turn, offset, try_offset=event.try_offset)
 
     def was_refused(self, offset: int, key: bytes, event: PromptRefused) -> None:
         prompts = self.refused.setdefault(key, {})
-        known = prompts.get(event.prompt_id)
-        if known is not None and known.try_offset >= event.try_offset:
+        known = prompts.get(event.prompt_id, NotedRefusal(-1, frozenset(), offset))
+        if known.try_offset >= event.try_offset and known.turns.issuperset(event.turns):
             return
-        prompts[event.prompt_id] = NotedRefusal(event.try_offset, offset)
+        sending = max(known.try_offset, event.try_offset)
+        prompts[event.prompt_id] = NotedRefusal(sending, known.turns.union(event.turns), offset)
         self.refused_order.pop((key, event.prompt_id), None)
         self.refused_order[key, event.prompt_id] = None
         if len(self.refused_order) > REFUSED_KEPT_MAX:

@@ -1,8 +1,9 @@
 """What becomes of a prompt, given what the journal says of its turn id.
 
-A turn id names one prompt of one session for a day. So a prompt seen before changes nothing, one whose id was used
-for other words is refused, one that was cancelled before it came ends at once, and one older than the memory of
-ended turns can't be told from a repetition and ends `expired`.
+A turn id names one prompt of one session for a day, save where the prompt was refused for now: of that nothing is
+remembered. So a prompt seen before changes nothing, one whose id was used for other words is refused, one that was
+cancelled before it came ends at once, and one older than the memory of ended turns can't be told from a repetition
+and ends `expired`.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ def body_hash_of(prompt: PromptSubmitted) -> str:
 
 
 def queued_entry(
-    prompt: PromptSubmitted, index: int, *, body_hash: str, accepted_at_us: int, now_us: int
+    prompt: PromptSubmitted, index: int, *, body_hash: str, accepted_at_us: int, now_us: int, try_offset: int
 ) -> JournalEntry:
-    """What is journalled first of one of the prompt's turns."""
+    """What is journalled first of one of the prompt's turns, for the sending at this offset."""
     return JournalEntry(
         turn=turns_of(prompt)[index],
         user=prompt.user,
@@ -83,6 +84,7 @@ def queued_entry(
         body_hash=body_hash,
         prompt=prompt,
         accepted_at_us=accepted_at_us,
+        try_offset=try_offset,
         index=index,
         updated_at_us=now_us,
     )

@@ -81,7 +81,14 @@ def rebuilt_entry(
     """
     body_hash = body_hash_of(prompt)
     entry = msgspec.structs.replace(
-        queued_entry(prompt, index, body_hash=body_hash, accepted_at_us=accepted_at_us, now_us=now_us),
+        queued_entry(
+            prompt,
+            index,
+            body_hash=body_hash,
+            accepted_at_us=accepted_at_us,
+            now_us=now_us,
+            try_offset=folded.try_offset,
+        ),
         phase="running" if folded.attempts_known else "queued",
         attempt=folded.attempts_known,
         run=folded.run,

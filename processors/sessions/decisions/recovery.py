@@ -1,9 +1,10 @@
 """What a new owner of a partition does about a turn that its predecessor left open.
 
 The journal says what may have begun, the session's log what did; the log wins. A turn that the log shows ended is
-only closed; one that was running counts a crash against its prompt unless the predecessor handed it over. An entry
-older than the memory of ended turns, of which no log knows anything, may be a leftover of one that ended long ago
-(compaction keeps what was written last, even if a frozen worker wrote it): it is not answered again.
+only closed, and one that a refusal for now has taken back is forgotten; one that was running counts a crash against
+its prompt unless the predecessor handed it over. An entry older than the memory of ended turns, of which no log knows
+anything, may be a leftover of one that ended long ago (compaction keeps what was written last, even if a frozen
+worker wrote it): it is not answered again.
 
 **Poison.** Whatever ran when a worker died may have killed it, so a count of crashes alone would give up bystanders
 together with the prompt that did it. From its second crash on (its first, if fewer than three are allowed) a turn is a
@@ -44,6 +45,7 @@ __all__ = [
     "Recovery",
     "Resume",
     "Stop",
+    "TakenBack",
     "closed",
     "decide_recovery",
     "hold_of",
@@ -61,6 +63,11 @@ PHASE_RANK: Final = {"cancelled_early": 0, "queued": 1, "running": 2, "ended": 3
 @dataclass(frozen=True, slots=True)
 class Close:
     """The log shows its end: write what is missing of its records and close the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """The log shows its sending refused: write what may be missing of its record, and forget it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ that."""
 HOLD_S_MAX: Final = 900.0
 DOUBLINGS_MAX: Final = 7  # of HOLD_S until it is HOLD_S_MAX
 
-Recovery: TypeAlias = Close | Stop | Expire | Follow | GiveUp | Resume
+Recovery: TypeAlias = Close | TakenBack | Stop | Expire | Follow | GiveUp | Resume
 
 LEASE_US: Final = 10_000_000
 """How long a running turn is left to the worker that lost its partition, from the moment it knew and after each record:
@@ -115,12 +122,20 @@ SLACK_US: Final = 1_000_000
 
 
 def decide_recovery(
-    entry: JournalEntry, folded: FoldedTurn | None, *, attempts_max: int, now_us: int, leased: bool = False
+    entry: JournalEntry,
+    folded: FoldedTurn | None,
+    *,
+    attempts_max: int,
+    now_us: int,
+    refused: bool = False,
+    leased: bool = False,
 ) -> Recovery:
     """Decide on an open journal entry, given the turn as the session's log shows it (None: not at all).
 
-    `leased`: what `still_leased` says of it.
+    `refused`: the log shows the entry's sending, or a later one, refused. `leased`: what `still_leased` says of it.
     """
+    if folded is None and refused:
+        return TakenBack()
     if folded is not None and folded.ended is not None:
         return Close()
     if entry.cancel_requested and folded is not None:
@@ -179,14 +194,14 @@ def may_be_written(newest_at_us: int, *, now_us: int) -> bool:
 
 
 def newer_entry(known: JournalEntry | None, read: JournalEntry) -> JournalEntry:
-    """Of two entries of a turn, in log order, the one that knows more.
+    """Of two entries of a turn, in log order, the one that knows more, or is of a later sending.
 
     A worker that was frozen may append an old entry after its successor's newer one.
     """
     if known is None:
         return read
-    known_rank = (PHASE_RANK[known.phase], known.attempt)
-    read_rank = (PHASE_RANK[read.phase], read.attempt)
+    known_rank = (PHASE_RANK[known.phase], known.attempt, known.try_offset)
+    read_rank = (PHASE_RANK[read.phase], read.attempt, read.try_offset)
     handed_over = known.phase == "running" and read.phase == "queued" and read.attempt >= known.attempt
     return read if read_rank >= known_rank or handed_over else known
 

@@ -16,7 +16,7 @@ from processors.providers.decisions.finish_reasons import FinishMeaning, clean_w
 from schemas.journal import StopKind
 from schemas.session_events import EndReason, TurnError
 
-__all__ = ["Ending", "busy_ending", "ending_of_failure", "ending_of_finish", "ending_of_stop", "no_target_ending"]
+__all__ = ["Ending", "busy_error", "ending_of_failure", "ending_of_finish", "ending_of_stop", "no_target_ending"]
 
 LASTING_REASONS: Final = frozenset({"no_targets", "other_model", "no_ability", "context_too_small", "never_fits"})
 EMPTY: Final = "empty"
@@ -87,8 +87,7 @@ def no_target_ending(reason: str, *, prompt_tokens: int, context_tokens: int) ->
     return Ending("error", TurnError(code=reason, message=message, temporary=reason not in LASTING_REASONS))
 
 
-def busy_ending(retry_after_s: float) -> Ending:
-    """The end of a prompt that is not to wait for others, in a session where others are open."""
+def busy_error(retry_after_s: float) -> TurnError:
+    """Why a prompt that is not to wait for others is refused, in a session where others are open."""
     message = "Another prompt of this session is being answered; send this one again when it has ended."
-    error = TurnError(code="session_busy", message=message, temporary=True, retry_after_s=retry_after_s)
-    return Ending("rejected", error)
+    return TurnError(code="session_busy", message=message, temporary=True, retry_after_s=retry_after_s)

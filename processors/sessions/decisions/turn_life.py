@@ -73,6 +73,7 @@ class TurnEvent(enum.Enum):
     RESUMED = "resumed"
     TAKEN_UP = "taken_up"
     HANDED_OVER = "handed_over"
+    SENT_AGAIN = "sent_again"
 
 
 NEW, WAITING, PLACING, RUNNING, FOLLOWED, CLOSING, OVER, LEFT = TurnState
@@ -89,6 +90,7 @@ STAYS: Final[Mapping[TurnEvent, tuple[TurnState, ...]]] = {
     TurnEvent.RESUMED: (NEW,),
     TurnEvent.TAKEN_UP: (NEW,),
     TurnEvent.HANDED_OVER: (NEW, WAITING, LEFT),
+    TurnEvent.SENT_AGAIN: (WAITING, PLACING, RUNNING, FOLLOWED, LEFT),
 }
 """Events that say something of a turn and leave it where it is."""
 
@@ -131,6 +133,7 @@ WRITES: Final[Mapping[TurnEvent, frozenset[str]]] = {
     TurnEvent.LOCATED: frozenset({"first_offset"}),
     TurnEvent.RESUMED: frozenset({"crashes"}),
     TurnEvent.HANDED_OVER: frozenset({"updated_at_us"}),
+    TurnEvent.SENT_AGAIN: frozenset({"try_offset"}),
 }
 """The fields of the journal's entry that an event brings."""
 

@@ -232,7 +232,7 @@ def test_prompt_that_was_refused_for_now_and_sent_again() -> None:
 
     assert verdicts == [Verdict.EFFECTIVE, Verdict.EFFECTIVE, Verdict.REPEATED, Verdict.EFFECTIVE, Verdict.EFFECTIVE]
     assert (fold.turns["t"].first_offset, fold.turns["t"].try_offset) == (3, 9)
-    assert [fold.is_refused("p", sending) for sending in (-1, 5, 6)] == [False, True, False]
+    assert [fold.is_refused("p", "t", sending) for sending in (-1, 5, 6)] == [False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -281,6 +281,6 @@ def test_refusals_are_forgotten_in_their_order() -> None:
         fold.apply(msgspec.structs.replace(event, prompt_id="p0", try_offset=2_000 + number), 2 * number + 1)
 
     assert len(fold.refused) == REFUSED_KEPT_MAX
-    assert fold.is_refused("p0", 2_000)
-    assert not fold.is_refused("p3", 3)
-    assert fold.is_refused("p4", 4)
+    assert fold.is_refused("p0", "t", 2_000)
+    assert not fold.is_refused("p3", "t", 3)
+    assert fold.is_refused("p4", "t", 4)

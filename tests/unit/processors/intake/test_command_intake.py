@@ -167,18 +167,15 @@ async def test_cancel_as_the_turn_ends(worker: OneWorker) -> None:
 
 @on_virtual_time
 async def test_too_many_prompts_in_a_session(worker: OneWorker) -> None:
-    """Those beyond the line are rejected for now; the others are answered in order."""
+    """Those beyond the line are refused for now; the others are answered in order."""
     worker.provider.script_of = lambda _: Script(first_s=1.0)
     limit = worker.parts.limits.session_queue_max
     await worker.send(*(prompt(f"p{number}") for number in range(limit + 3)))
     await worker.until(lambda: worker.reason(f"p{limit}") != "", 3_000)
 
-    assert [worker.reason(f"p{number}") for number in (0, limit, limit + 1, limit + 2)] == [
-        "complete",
-        "complete",
-        "rejected",
-        "rejected",
-    ]
+    assert [worker.reason(f"p{number}") for number in (0, limit)] == ["complete", "complete"]
+    assert list(worker.fold().refused) == [f"p{limit + 1}", f"p{limit + 2}"]
+    assert len(worker.fold().turns) == limit + 1
 
 
 @pytest.mark.parametrize(

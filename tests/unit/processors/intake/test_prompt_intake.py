@@ -111,13 +111,13 @@ async def test_more_prompts_beside_each_other_than_may_be(worker: OneWorker) -> 
 
 @on_virtual_time
 async def test_prompt_that_is_not_to_wait(worker: OneWorker) -> None:
-    """It ends rejected for now; in a session at rest it is answered."""
+    """It is refused for now; in a session at rest it is answered."""
     slow_first(worker)
     await worker.send(prompt("p2"), prompt("p3", on_busy="reject"))
-    await ended(worker, "p3")
-    error = worker.turn("p3").ended.error  # type: ignore[union-attr]  # it has ended
+    await worker.until(lambda: "p3" in worker.fold().refused)
+    error = worker.fold().refused["p3"].event
     assert error is not None
-    assert (worker.reason("p3"), error.code, error.temporary) == ("rejected", "session_busy", True)
+    assert (error.code, error.temporary) == ("session_busy", True)
     assert error.retry_after_s is not None
     assert error.retry_after_s > 0
     await ended(worker, "p2")
@@ -167,9 +167,9 @@ async def test_line_that_is_full_and_a_prompt_that_ends_it(worker: OneWorker) ->
     limit = worker.parts.limits.session_queue_max
     await worker.send(*(prompt(f"p{number}") for number in range(limit + 1)))
     await worker.send(prompt("full"), prompt("next", on_busy="interrupt"))
-    await ended(worker, "full", "next", limit_s=5.0)
+    await ended(worker, "next", limit_s=5.0)
 
-    assert (worker.reason("full"), worker.reason("next")) == ("rejected", "complete")
+    assert (list(worker.fold().refused), worker.reason("next")) == (["full"], "complete")
     assert {worker.reason(f"p{number}") for number in range(limit + 1)} == {"superseded"}
 
 
@@ -279,11 +279,11 @@ async def test_last_place_taken_by_a_turn_of_the_same_session(worker: OneWorker)
 
 
 def test_worker_dies_while_it_turns_a_comparison_away() -> None:
-    """The next one turns the rest of it away as well, though there is room by now."""
+    """The next one turns the rest of it away as well."""
     loop = VirtualLoop()
 
     async def play() -> OneWorker:
-        worker = OneWorker(LoopClock(loop), session_queue_max=1)
+        worker = OneWorker(LoopClock(loop))
         worker.provider.script_of = lambda _: Script(first_s=1.0)
         worker.owner.start()
         await worker.send(prompt("p0"), prompt("p1"))
@@ -296,7 +296,7 @@ def test_worker_dies_while_it_turns_a_comparison_away() -> None:
             return await settle(lane, turn)
 
         lane.settle = dying
-        compared = prompt("full", models=("model-a", "model-b", "model-c"))
+        compared = prompt("full", models=("model-a", "model-b", "model-c"), input="long" * 9_999)
         await worker.send(compared)
         await worker.until(lambda: sum(turn.ended is not None for turn in worker.fold().turns.values()) >= 2)
         await worker.owner.stop()
@@ -312,6 +312,6 @@ def test_worker_dies_while_it_turns_a_comparison_away() -> None:
     worker = run_virtual(loop, play())
 
     turns = [turn for turn in worker.fold().turns.values() if turn.queued.prompt_id == "full"]
-    assert [turn.ended.error.code for turn in turns if turn.ended and turn.ended.error] == ["queue_full"] * 3
+    assert [turn.ended.error.code for turn in turns if turn.ended and turn.ended.error] == ["prompt_too_large"] * 3
     assert worker.fold().comparisons["full"].turn == ""
     assert not list(worker.owner.journal.open_entries())

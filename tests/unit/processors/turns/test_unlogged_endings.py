@@ -83,9 +83,11 @@ async def test_S22_no_room_for_another_session(worker: OneWorker) -> None:
     await worker.until(lambda: bool(refusals(worker)))
     (word,) = refusals(worker)
     outcomes = [record.outcome for record in worker.records() if record.outcome is not None]
+    runs = [record.run for record in worker.records()]
 
     assert (word.prompt_id, word.retry_after_s) == ("p1", 60.0)
     assert [(outcome.reason, outcome.error_code) for outcome in outcomes] == [("rejected", "unavailable")]
+    assert runs == ["refused-0"]
     assert journalled(worker) == ""
     assert worker.dead_letters() == []
     assert not worker.log.epochs.keys() & {worker.place.topic}
