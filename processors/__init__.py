@@ -18,6 +18,7 @@ ClusterUnavailable        the cluster's: the same is done again later (`infra/ka
 ProviderError             the provider's, or the prompt's: another target, later, or the end (`providers/provider.py`)
 nobody's: somebody else was first, or the turn went another way
 ├── RunVoided             another worker's attempt counts; this one writes no more
+├── TopicUnmade           a prompt's session has no topic yet: it waits apart (`intake/parked_prompts.py`)
 ├── OwnershipLost         the partitions of records are another's
 ├── GateShut              the partition is another worker's: no attempt begins here
 ├── Outpaced              the turn's other call spoke first

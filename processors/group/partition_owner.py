@@ -20,6 +20,7 @@ from processors.intake.command_inbox import CommandInbox
 from processors.intake.command_intake import CommandIntake
 from processors.intake.delivery import DeliveryQueue
 from processors.intake.journal_repair import JournalRepair
+from processors.intake.parked_prompts import ParkedPrompts
 from processors.intake.prompt_intake import PromptIntake
 from processors.sessions.broker_clock import BrokerClock
 from processors.sessions.decisions.turn_life import TurnEvent
@@ -89,6 +90,7 @@ class PartitionOwner:
             stops=stops,
             readers=readers,
             unlogged=unlogged,
+            parked=ParkedPrompts(parts=parts),
         )
         self.inbox = CommandInbox(
             parts=parts,

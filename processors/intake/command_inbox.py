@@ -16,6 +16,7 @@ import structlog
 from processors.intake.command_intake import CommandIntake
 from processors.intake.decisions.ack_window import AckWindow
 from processors.intake.delivery import Delivery, DeliveryQueue
+from processors.intake.parked_prompts import TopicUnmade
 from processors.sessions.partition_tasks import PartitionTasks
 from processors.turns.worker_parts import WorkerParts
 from schemas.permits import is_permit
@@ -92,9 +93,24 @@ class CommandInbox:
         """Take one command in, as often as the cluster fails meanwhile, then let the offset pass."""
         try:
             await self.tasks.until_done("intake", lambda: self.intake.take_in(delivery))
+            unmade = None
+        except TopicUnmade as error:
+            unmade = error.key
         finally:
             self.slots.release()
+        if unmade is not None:
+            again, give_up = partial(self.take_in_parked, delivery), partial(self.end_parked, delivery)
+            await self.intake.parked.wait(unmade, delivery, again=again, give_up=give_up)
         self.finished_with(delivery, window)
+
+    async def take_in_parked(self, delivery: Delivery) -> None:
+        """Take in a prompt whose session's topic is there by now. Raises TopicUnmade."""
+        async with self.slots:  # no lock is held but that of those parked for the same session
+            await self.tasks.until_done("intake", lambda: self.intake.take_in(delivery, is_parked=True))
+
+    async def end_parked(self, delivery: Delivery) -> None:
+        """End a prompt whose session's topic could not be made."""
+        await self.tasks.until_done("unmade", lambda: self.intake.end_parked(delivery))
 
     def finished_with(self, delivery: Delivery, window: AckWindow) -> None:
         """Let the offset pass."""

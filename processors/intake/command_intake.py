@@ -13,8 +13,9 @@ from typing import Final
 import structlog
 
 from infra.kafka.cluster_errors import ClusterUnavailable
-from infra.kafka.session_topics import SessionTopicRefused
+from infra.kafka.session_topics import SessionTopicRefused, SessionTopicsError, SessionTopicsUnavailable
 from processors.intake.delivery import Delivery
+from processors.intake.parked_prompts import ParkedPrompts, TopicUnmade
 from processors.intake.prompt_intake import PromptIntake
 from processors.sessions.decisions.admission import cancelled_entry
 from processors.sessions.partition_sessions import PartitionSessions
@@ -60,15 +61,19 @@ class CommandIntake:
     stops: TurnStops
     readers: SessionReaders
     unlogged: UnloggedEndings
+    parked: ParkedPrompts
 
-    async def take_in(self, delivery: Delivery) -> None:
-        """Do what a command asks; one that our own code fails on becomes a dead letter and ends in `error`."""
+    async def take_in(self, delivery: Delivery, *, is_parked: bool = False) -> None:
+        """Do what a command asks; one that our own code fails on becomes a dead letter and ends in `error`.
+
+        Raises ClusterUnavailable, TopicUnmade.
+        """
         reason = ""
         for failure in range(1, FAILURES_MAX + 1):
             try:
-                await self.take_in_once(delivery)
+                await self.take_in_once(delivery, is_parked=is_parked)
                 return
-            except ClusterUnavailable:
+            except (ClusterUnavailable, TopicUnmade):
                 raise
             except Exception as error:  # whatever a command provokes must not stop its partition
                 log.error("intake_failed", offset=delivery.offset, failures=failure, exc_info=error)
@@ -93,7 +98,7 @@ class CommandIntake:
         if desk is not None:
             desk.take(command, self.tasks.partition)
 
-    async def take_in_once(self, delivery: Delivery) -> None:
+    async def take_in_once(self, delivery: Delivery, *, is_parked: bool) -> None:
         """Do what a command asks, up to the acknowledgement of everything that makes it durable."""
         try:
             command = decode_prompt_command(delivery.value or b"")
@@ -108,6 +113,8 @@ class CommandIntake:
             self.readers.hear(command)
             return
         lane = self.sessions.lane_of(command.user, command.session)
+        if isinstance(command, PromptSubmitted) and not is_parked:
+            await self.parked.see_to_topic(lane)
         async with lane.alone():  # kept while the cluster is away, so that a later command does not overtake this one
             try:
                 await self.tasks.until_done("intake", lambda: self.take_in_alone(lane, command, delivery))
@@ -118,7 +125,7 @@ class CommandIntake:
         """Only a prompt makes a session's log."""
         match command:
             case PromptSubmitted():
-                await self.parts.logs.open(lane)
+                await self.opened(lane)
                 await self.prompts.submit(lane, command, delivery)
             case PromptCancelled():
                 await self.cancel(lane, command)
@@ -129,8 +136,24 @@ class CommandIntake:
                     await self.parts.logs.open(lane)
                     await self.expire(lane, delivery)
 
+    async def opened(self, lane: SessionLane) -> None:
+        """Open the lane's log for a prompt. Raises TopicUnmade: whoever holds the lane does not wait for weather."""
+        try:
+            await self.parts.logs.open(lane)
+        except SessionTopicsUnavailable as error:
+            raise TopicUnmade(lane.key) from error
+
+    async def end_parked(self, delivery: Delivery) -> None:
+        """End a prompt whose session's topic could not be made. Raises ClusterUnavailable."""
+        command = decode_prompt_command(delivery.value or b"")
+        lane = self.sessions.lane_of(command.user, command.session)
+        async with lane.alone():
+            await self.take_in_unlogged(
+                lane, command, delivery, SessionTopicsUnavailable("it could not be made in time")
+            )
+
     async def take_in_unlogged(
-        self, lane: SessionLane, command: PromptCommand, delivery: Delivery, refusal: SessionTopicRefused
+        self, lane: SessionLane, command: PromptCommand, delivery: Delivery, refusal: SessionTopicsError
     ) -> None:
         """Answer a command whose session can have no log: a prompt ends in `error`, all else is void."""
         if not isinstance(command, PromptSubmitted):

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from infra.kafka.session_topics import SessionTopicRefused, SessionTopicsFull
+from infra.kafka.session_topics import SessionTopicsError, SessionTopicsFull, SessionTopicsUnavailable
 from processors.sessions.decisions.recovery import closed
 from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
@@ -26,6 +26,8 @@ __all__ = ["UnloggedEndings"]
 log = structlog.get_logger(__name__)
 
 CODE: Final = "session_refused"
+UNMADE_RETRY_S: Final = 30.0
+"""When a prompt that waited in vain for its log may be sent again."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -35,15 +37,18 @@ class UnloggedEndings:
     parts: WorkerParts
     tasks: PartitionTasks
 
-    async def end(self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicRefused) -> None:
+    async def end(self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicsError) -> None:
         """End a turn in `error`, however often the cluster fails meanwhile.
 
         Cancellation: part of it is done; the next owner finds the turn open and ends it.
         """
         await self.tasks.until_done("refused", lambda: self.end_once(lane, turn, refusal))
 
-    async def end_once(self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicRefused) -> None:
+    async def end_once(self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicsError) -> None:
         if turn.over:
+            return
+        if isinstance(refusal, SessionTopicsUnavailable):
+            await self.give_up(lane, turn, refusal)
             return
         if isinstance(refusal, SessionTopicsFull) and lane.journal.get(turn.turn) is None:
             await self.turn_away(lane, turn, refusal)
@@ -64,6 +69,13 @@ class UnloggedEndings:
         ended = await self.parts.records.record_refused(lane, turn, code="unavailable", at_us=now_us)
         self.tell(lane, turn, ended, retry_after_s=refusal.retry_after_s)
         log.warning("session_turned_away", turn=turn.turn, reason=str(refusal))
+
+    async def give_up(self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicsUnavailable) -> None:
+        """Its log could not be made in all the time that it waited. As of one that is turned away, nothing is kept."""
+        error = TurnError(code="unavailable", message="The session's log could not be made in time.", temporary=True)
+        ended = await self.recorded(lane, turn, "error", error)
+        self.tell(lane, turn, ended, retry_after_s=UNMADE_RETRY_S)
+        log.warning("prompt_given_up", turn=turn.turn, reason=str(refusal))
 
     async def recorded(self, lane: SessionLane, turn: OpenTurn, reason: EndReason, error: TurnError) -> TurnEnded:
         """Put the turn's end on the records. Raises AppendFailed."""

@@ -33,6 +33,8 @@ class OwnerLimits:
 
     inbox_bytes_max: int = 16_777_216
     """Commands waiting to be taken in; beyond it the partition's consumer waits."""
+    parked_bytes_max: int = 4_194_304
+    """Prompts that wait until their sessions' topics can be made; beyond it they end at once."""
     intake_max: int = 64
     """Commands taken in side by side."""
     lanes_max: int = 4_096

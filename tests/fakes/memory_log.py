@@ -18,7 +18,13 @@ from uuid import uuid4
 from infra.clock import Clock
 from infra.kafka.log_client import Fetched, LogClient, LogRecord, LogUnavailable, OffsetOutOfRange, TellLost, UnknownLog
 from infra.kafka.lost_range import LostRange
-from infra.kafka.session_topics import SessionLog, SessionTopicRefused, SessionTopics, SessionTopicsFull
+from infra.kafka.session_topics import (
+    SessionLog,
+    SessionTopicRefused,
+    SessionTopics,
+    SessionTopicsFull,
+    SessionTopicsUnavailable,
+)
 from processors.writing.log_appender import AppendFailed, AppendRefused, IsGone, LogAppender, LogGone, unknown_is_gone
 from schemas.identifiers import SessionKey
 from schemas.topics import PROMPT_CARRIER_BYTES_MAX, Layout
@@ -28,6 +34,8 @@ __all__ = ["CALM", "Fate", "MemoryAppender", "MemoryLog", "MemoryReader", "Memor
 
 EARLIEST = -2
 LATEST = -1
+AWAY_S = 15.0
+"""How long a topic that cannot be made is asked for in vain."""
 
 
 class Fate(enum.Enum):
@@ -240,6 +248,8 @@ class MemoryTopics(SessionTopics):
 
     def __init__(self, log: MemoryLog) -> None:
         self.memory = log
+        self.is_away = False
+        """Whether it cannot make any at the moment."""
         self.refuses = False
         """Whether it creates none any more."""
         self.is_full = False
@@ -254,6 +264,9 @@ class MemoryTopics(SessionTopics):
     async def ensure(self, key: SessionKey) -> SessionLog:
         """The session's log, created if absent."""
         place = session_place(key, self.memory.layout)
+        if self.is_away and place.topic not in self.memory.epochs:
+            await asyncio.sleep(AWAY_S)
+            raise SessionTopicsUnavailable("the cluster did not answer in time")
         if self.refuses and place.topic not in self.memory.epochs:
             raise SessionTopicRefused("The cluster refuses a session's topic: it is full.")
         if self.is_full and place.topic not in self.memory.epochs:

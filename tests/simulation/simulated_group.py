@@ -42,6 +42,8 @@ POLL_S: Final = 0.05
 COMMIT_EVERY_S: Final = 0.3
 PART_LIMITS: Final = PartLimits(text_bytes_max=11, json_bytes_max=60)
 """Two chunks of the scripted answers, so that most records have several parts."""
+MISSED_S: Final = 0.5
+"""The least time after which a group goes on without a member that died: what that had sent has landed by then."""
 USUALLY_S: Final = 0.1
 """What every target is known to take to its first token, so that a slower one is hedged."""
 
@@ -94,6 +96,7 @@ class SimulatedProcess:
         skew_s = group.climate.skew_s_max
         self.clock = LoopClock(group.clock.loop, group.draw.uniform(-skew_s, skew_s)) if skew_s else group.clock
         self.dead = False
+        self.died_s = 0.0
         self.announced: dict[str, TurnStarted | TurnHedged] = {}
         """By turn, the newest call that the log tells of."""
         self.appender = MemoryAppender(group.log, self.weather)
@@ -122,13 +125,14 @@ class SimulatedProcess:
         )
         runner.attempts.first_tokens = dict.fromkeys(group.catalogue.targets, (USUALLY_S,) * OBSERVED_MIN)
         activity = ActivityTeller(self.appender, self.clock)
-        reader, topics = MemoryReader(group.log, self.read_weather), MemoryTopics(group.log)
+        reader, self.topics = MemoryReader(group.log, self.read_weather), MemoryTopics(group.log)
+        self.topics.is_away = group.makes_no_topics
         return WorkerParts(
             appender=self.appender,
             reader=reader,
-            topics=topics,
+            topics=self.topics,
             logs=SessionLogs(
-                topics=topics,
+                topics=self.topics,
                 appender=self.appender,
                 reader=reader,
                 activity=activity,
@@ -259,6 +263,8 @@ class SimulatedGroup:
     """At which of the group's appends a process dies, and whether the append lands all the same."""
     appends: int = 0
     generation: int = 0
+    makes_no_topics: bool = False
+    """Whether the cluster makes no topic at the moment."""
     skipped: int = 0
     """Generations of which some did not hear."""
     committed: dict[int, int] = field(default_factory=dict)
@@ -294,6 +300,8 @@ class SimulatedGroup:
 
     async def handed_out(self, left: set[SimulatedProcess]) -> bool:
         """The next generation; True: some did not hear of it. `left`: those that own nothing since they last heard."""
+        dying_s = max((process.died_s for process in self.members if process.dead), default=0.0)
+        await asyncio.sleep(max(0.0, dying_s + MISSED_S - self.clock.monotonic_s()))
         members = [process for process in self.members if not process.dead]
         await asyncio.gather(*(process.ownership.on_leaving() for process in members if process not in left))
         left.update(members)
@@ -331,10 +339,16 @@ class SimulatedGroup:
         await process.end()
         await self.shuffle()
 
+    def make_topics(self, *, again: bool) -> None:
+        """From now on the cluster makes topics, or none."""
+        self.makes_no_topics = not again
+        for process in self.processes:
+            process.topics.is_away = not again
+
     def kill(self, process: SimulatedProcess) -> None:
         """The process is gone this instant; the group has not noticed."""
         if not process.dead:
-            process.dead = True
+            process.dead, process.died_s = True, self.clock.monotonic_s()
             task = asyncio.get_running_loop().create_task(process.end(), name=f"end-{process.number}")
             self.endings.add(task)
             task.add_done_callback(self.endings.discard)

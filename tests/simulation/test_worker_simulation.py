@@ -70,6 +70,7 @@ SOMETIMES: Final = {
     "merge of several answers",
     "merged",
     "none of several answers",
+    "prompt parked",
     "run voided",
     "stopped by a successor",
     "resumed",
@@ -251,7 +252,7 @@ class Campaign:
                 await group.join()
                 continue
             process = draw.choice(living)
-            match draw.choice(("join", "kill", "zombie", "rejoin", "drain", "notice", "shuffle")):
+            match draw.choice(("join", "kill", "zombie", "rejoin", "drain", "notice", "shuffle", "no topics")):
                 case "join" if len(living) < 4:
                     await group.join()
                 case "kill":
@@ -266,6 +267,8 @@ class Campaign:
                 case "notice":
                     await asyncio.sleep(SESSION_TIMEOUT_S)
                     await group.notice_deaths()
+                case "no topics":
+                    group.make_topics(again=group.makes_no_topics)
                 case _:
                     await group.shuffle()
 
@@ -273,6 +276,7 @@ class Campaign:
         """The weather clears; the dead are noticed, zombies come back, and as many workers as it takes are started."""
         group = self.group
         group.climate = Climate()
+        group.make_topics(again=True)
         for _ in range(10):
             await asyncio.sleep(SESSION_TIMEOUT_S)
             await group.notice_deaths()
@@ -319,6 +323,8 @@ class Campaign:
 
     def note(self, event: MutableMapping[str, Any]) -> None:
         match event["event"]:
+            case "prompt_parked" | "run_voided" as happened:
+                self.seen[happened.replace("_", " ")] += 1
             case "turn_recovered":
                 decisions = {
                     "Close": "closed by a successor",
@@ -332,8 +338,6 @@ class Campaign:
                 self.seen[decisions[str(event["decision"])]] += 1
             case "dead_letter":
                 self.seen[f"dead letter: {event['reason']}"] += 1
-            case "run_voided":
-                self.seen["run voided"] += 1
             case "partition_task_failed":
                 self.faults.append(f"failed task: {event['task']}: {event.get('exc_info')!r}")
             case _:
