@@ -18,7 +18,7 @@ from processors.sessions.decisions.admission import body_hash_of
 from schemas.codec import encode
 from schemas.journal import ENDED_KEPT_S, JournalEntry
 from schemas.prompts import OnBusy, PromptCancelled, PromptCommand
-from schemas.session_events import SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
+from schemas.session_events import PromptRefused, SessionEvent, TokensEmitted, TurnEnded, TurnQueued, TurnStarted
 from schemas.topics import Layout
 from tests.fakes.one_worker import PARTITION, SESSION, USER, OneWorker, prompt, turn_of
 from tests.fakes.topic_names import PROMPTS, TURNS
@@ -255,3 +255,23 @@ def test_whole_journal_is_lost_after_a_pause() -> None:
         lose(worker, leave(worker, "p2", "running"))
 
     assert recovered(scene, later_s=3 * ENDED_KEPT_S).reason("p2") == "complete"
+
+
+def test_prompt_that_was_refused_for_now() -> None:
+    """The log shows its turn taken back: there is nothing to be journalled, and nobody answers it."""
+
+    def scene(worker: OneWorker) -> None:
+        lost = leave(worker, "p0", "ended")
+        put(worker, prompt("p2"))
+        turn = turn_of("p2")
+        worker.write(
+            TurnQueued(turn=turn, prompt_id="p2", input="ask p2", try_offset=1),
+            PromptRefused(prompt_id="p2", code="queue_full", message="m", turns=(turn,), try_offset=1, temporary=True),
+        )
+        lose(worker, lost)
+
+    worker = recovered(scene)
+
+    assert worker.entry("p0") is not None
+    assert worker.entry("p2") is None
+    assert not [record for record in worker.records() if record.prompt_id == "p2"]
