@@ -22,6 +22,7 @@ from infra.clickhouse.notice_writing import leave_notice
 from infra.clock import Clock, SystemClock
 from infra.decisions.backoff import Backoff
 from infra.host_names import known_names
+from infra.kafka.cluster_errors import ClusterUnavailable
 from infra.settings import Settings
 from infra.stop_signals import heed_signals
 from infra.telemetry.metric_names import ANALYTICS_METRICS, WORKER_DEAD_LETTERS
@@ -134,7 +135,7 @@ async def patiently(start: Callable[[], Awaitable[None]], stop: asyncio.Event, e
         try:
             await start()
             return True
-        except (ClickHouseUnavailable, KafkaError) as error:
+        except (ClickHouseUnavailable, KafkaError, ClusterUnavailable) as error:
             log.warning(event, error=type(error).__name__, message=str(error)[:MESSAGE_CHARS_MAX])
         await set_within(stop, START_BACKOFF.pause_s())
     return False

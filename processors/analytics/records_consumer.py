@@ -18,6 +18,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from infra.async_waits import end_tasks
 from infra.decisions.backoff import Backoff
 from infra.kafka.connection import aiokafka_options
 from infra.kafka.lost_range import LostRange
@@ -109,12 +110,16 @@ class RecordsConsumer:
         await self.consumer.start()
 
     async def stop(self) -> None:
-        """Leave the group, as far as that takes no longer than STOP_S."""
-        try:
-            async with asyncio.timeout(STOP_S):
-                await self.consumer.stop()
-        except (TimeoutError, KafkaError) as error:
-            log.warning("consumer_stop_failed", error=type(error).__name__)
+        """Leave the group, as far as that takes no longer than STOP_S.
+
+        In a task of its own: while the broker is away, aiokafka lets the cancels of its own tasks out of its `stop`.
+        """
+        stopping = asyncio.create_task(self.consumer.stop(), name="records-stop")
+        await asyncio.wait({stopping}, timeout=STOP_S)
+        (failure,) = await asyncio.gather(stopping, return_exceptions=True) if stopping.done() else (TimeoutError(),)
+        await end_tasks(stopping)
+        if failure is not None:
+            log.warning("consumer_stop_failed", error=type(failure).__name__)
 
     def note_lost(self, lost: LostRange) -> None:
         """Offsets were passed over. Of more than LOST_MAX at once the newest are told by the log alone."""

@@ -82,8 +82,12 @@ class LogAppender:
         self._replacing = asyncio.Lock()
 
     async def start(self) -> None:
-        """Connect. Raises aiokafka's KafkaConnectionError where no broker answers."""
-        self.producer = await self.connected_producer()
+        """Connect. Raises AppendFailed where no broker answers."""
+        try:
+            self.producer = await self.connected_producer()
+        except KafkaError as error:
+            servers = self._options["bootstrap_servers"]
+            raise AppendFailed(f"no Kafka broker answers at {servers}; TOKENWIRE_KAFKA says where they are") from error
 
     async def stop(self) -> None:
         """Deliver what is pending, as far as that takes no longer than STOP_S, and disconnect."""
