@@ -26,6 +26,7 @@ nobody's: somebody else was first, or the turn went another way
 └── NoTarget              no target can take the call, now or in time
 the operator's, or the prompt's: the same would end the same way
 ├── AppendRefused         records are too large
+├── LimitMet              a limit of the user's leaves no room for it, or for more of it
 └── NotScores             the scorer that the settings name returns no scores
 ours: raised, and nothing changes
 ├── IllegalEvent          a turn's life has no such step

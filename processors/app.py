@@ -127,10 +127,9 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
         activity=activity,
         clock=clock,
         awake=awake,
-        prompt_limits=lambda: PromptLimits(
-            prompt_bytes_max=settings.prompt_bytes_max, models=holder.current.known_models
-        ),
+        prompt_limits=partial(prompt_limits_of, settings, holder),
         limits=limits_of(settings),
+        tiers=lambda: holder.tiers,
         scorer=AnswerScorer(load_scorer(settings.scorer)),
     )
     ownership, prompts = Ownership(parts), parts.names.prompts
@@ -143,6 +142,11 @@ def build_app(settings: Settings, *, provider: ChatProvider | None = None, clock
     ownership.mark_finished = lambda *finished: app.consumer.mark_finished(*finished)
     add_prompt_agent(app, ownership, prompts)
     return Worker(app, ownership, parts, metrics, holder, server, awake)
+
+
+def prompt_limits_of(settings: Settings, holder: CatalogueHolder) -> PromptLimits:
+    """What prompts are accepted at this moment."""
+    return PromptLimits(prompt_bytes_max=settings.prompt_bytes_max, models=holder.current.known_models)
 
 
 def limits_of(settings: Settings) -> OwnerLimits:

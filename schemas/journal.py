@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from schemas.ledger import RunAccount
 from schemas.prompts import PromptSubmitted
 from schemas.session_events import EndReason
 
@@ -65,3 +66,7 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="journal
     """The offset of its TurnEnded."""
     reason: EndReason | None = None
     updated_at_us: int = 0
+    counted_at_us: int = 0
+    """Ledger time at which its prompt was counted as a request; 0: it was not, or another turn of the prompt was."""
+    runs: tuple[RunAccount, ...] = ()
+    """What its runs hold of the user's account and have used, where the user is limited."""

@@ -92,6 +92,11 @@ class TopicNames:
         return f"{self.prefix}.turns"
 
     @property
+    def ledger(self) -> str:
+        """What users have used, by user."""
+        return f"{self.prefix}.ledger"
+
+    @property
     def activity(self) -> str:
         """In which sessions something happens."""
         return f"{self.prefix}.activity"
@@ -138,10 +143,11 @@ class TopicNames:
         """Every topic that must exist before a process starts (dedicated session topics come later, one by one)."""
         topics = (
             TopicSpec(self.prompts, USER_PARTITIONS, retained(7 * DAY_MS, bytes_max=FOREIGN_PROMPT_BYTES_MAX)),
-            TopicSpec(self.turns, USER_PARTITIONS, {"cleanup.policy": "compact", "segment.ms": str(HOUR_MS)} | sized()),
+            TopicSpec(self.turns, USER_PARTITIONS, compacted(HOUR_MS)),
+            TopicSpec(self.ledger, USER_PARTITIONS, compacted(HOUR_MS)),
             TopicSpec(self.activity, RECORD_PARTITIONS, retained(HOUR_MS)),
             TopicSpec(self.records, RECORD_PARTITIONS, retained(7 * DAY_MS)),
-            TopicSpec(self.access, 1, {"cleanup.policy": "compact", "segment.ms": str(DAY_MS)} | sized()),
+            TopicSpec(self.access, 1, compacted(DAY_MS)),
             TopicSpec(self.tickets, 1, retained(HOUR_MS)),
             TopicSpec(self.dead_letters, 1, retained(30 * DAY_MS)),
         )
@@ -169,6 +175,11 @@ def user_partition(user: str) -> int:
 def record_partition(key: SessionKey) -> int:
     """The partition of `tokenwire.records` that holds a session's records, in order."""
     return positive_murmur2(key.encode()) % RECORD_PARTITIONS
+
+
+def compacted(segment_ms: int) -> dict[str, str]:
+    """The newest record of each key; what a woken worker overwrites can still be read for a minute (decision 0089)."""
+    return {"cleanup.policy": "compact", "segment.ms": str(segment_ms), "min.compaction.lag.ms": "60000"} | sized()
 
 
 def retained(retention_ms: int, *, bytes_max: int = RECORD_BYTES_MAX) -> dict[str, str]:

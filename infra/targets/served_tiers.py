@@ -45,7 +45,6 @@ def tiers_of(
     if default is None and path is None and not top.states("default_tier"):
         remedy = f"users whose tokens name no tier are refused; add default_tier to let them in, such as {OPEN.name}"
         findings.warn("the file", f"has neither default_tier nor users: {remedy}")
-    findings.warn("the file", "says what users may use: it is checked, and holds nobody back in this version")
     return Tiers(tiers=tiers, default=default, users=users)
 
 

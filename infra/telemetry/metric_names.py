@@ -40,6 +40,7 @@ __all__ = [
     "WORKER_APPEND_SECONDS",
     "WORKER_CALL_LIMIT",
     "WORKER_DEAD_LETTERS",
+    "WORKER_LIMITS_MET",
     "WORKER_METRICS",
     "WORKER_PROVIDER_TTFT_SECONDS",
     "WORKER_SENT_AGAIN",
@@ -204,6 +205,13 @@ WORKER_TURNS: Final = Metric(
     meaning="Turns ended, by reason.",
     rise="error or incomplete: the provider fails or stalls; rejected or expired: look at who sends.",
 )
+WORKER_LIMITS_MET: Final = Metric(
+    name="tokenwire_worker_limits_met_total",
+    kind="counter",
+    labels=("limit", "effect"),
+    meaning="Prompts and attempts that a user's limit refused (`refused`), or would have (`shadow`), by limit.",
+    rise="Users need more than their tier allows, or one of them sends in a loop.",
+)
 WORKER_TURNS_RUNNING: Final = Metric(
     name="tokenwire_worker_turns_running",
     kind="gauge",
@@ -338,6 +346,7 @@ GATEWAY_METRICS: Final = (
 )
 WORKER_METRICS: Final = (
     WORKER_TURNS,
+    WORKER_LIMITS_MET,
     WORKER_TURNS_RUNNING,
     WORKER_TURNS_QUEUED,
     WORKER_TOKENS,

@@ -130,6 +130,7 @@ class AttemptCalls:
             before_first=before_first,
             may_leave=may_leave,
             leads=leads,
+            meter=attempt.meter,
         )
         return stream
 

@@ -23,6 +23,8 @@ from infra.kafka.cluster_errors import ClusterUnavailable
 from processors.attempts.decisions.answer_text import AnswerText
 from processors.attempts.decisions.answer_watchdog import AnswerWatchdog
 from processors.attempts.token_publisher import TokenPublisher
+from processors.ledger.run_meter import LimitMet, RunMeter
+from processors.providers.decisions.finish_reasons import FinishMeaning, meaning_of
 from processors.providers.decisions.rate_headers import RateHeaders
 from processors.providers.provider import (
     ChatProvider,
@@ -37,7 +39,13 @@ from processors.providers.provider import (
 )
 from processors.sessions.attempt import StreamResult
 from processors.sessions.decisions.token_count import estimated_usage
-from processors.sessions.decisions.turn_ending import Ending, ending_of_failure, ending_of_finish, ending_of_stop
+from processors.sessions.decisions.turn_ending import (
+    Ending,
+    budget_ending,
+    ending_of_failure,
+    ending_of_finish,
+    ending_of_stop,
+)
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_writer import SessionWriter
 from processors.targets.decisions.call_limit import REVIEW_S
@@ -73,6 +81,8 @@ class AttemptStream:
     """Asked while the first token is late: whether somebody else takes the call."""
     leads: bool = True
     """A cancel of the turn ends this call."""
+    meter: RunMeter | None = None
+    """What the answer may use of its user's account."""
     _tell_from_s: float = field(default=0.0, init=False)
     _is_held_back: bool = field(default=False, init=False)
     """Whether a reader's pace may hold the answer back."""
@@ -141,8 +151,10 @@ class AttemptStream:
                 if turn.entry.cancel_requested:
                     return ending_of_stop(turn.entry.stop)
                 async with self.provider.stream(request) as batches:
-                    await self.publish_all(batches, publisher)
-            return ending_of_finish(self._finish_reason)
+                    await self.publish_all(batches, publisher, request.model)
+            return self.finished()
+        except LimitMet as met:
+            return budget_ending(met.refusal)
         except ProviderError as error:
             self._failure = error
             shown = TurnError(
@@ -157,6 +169,15 @@ class AttemptStream:
             if turn.scope is self._scope:
                 turn.scope = None
             await end_tasks(*self._telling)
+
+    def finished(self) -> Ending:
+        """The end of an answer that its provider has ended; one that it cut where we had it cut is not its doing."""
+        reason = self._finish_reason
+        if self.meter is not None and reason is not None and meaning_of(reason) is FinishMeaning.LENGTH:
+            refusal = self.meter.cut_short()
+            if refusal is not None:
+                return budget_ending(refusal)
+        return ending_of_finish(reason)
 
     def on_wait(self, turn: OpenTurn, waits_for: WaitsFor) -> None:
         """Tell the session what the turn waits for, if that is new. The stream owns the task."""
@@ -182,7 +203,9 @@ class AttemptStream:
             if turn.entry.cancel_requested:
                 turn.stop_waiting()
 
-    async def publish_all(self, batches: AsyncIterator[list[ProviderChunk]], publisher: TokenPublisher) -> None:
+    async def publish_all(
+        self, batches: AsyncIterator[list[ProviderChunk]], publisher: TokenPublisher, model: str
+    ) -> None:
         async for batch in batches:
             texts = list(self.texts_of(batch))
             if not texts:
@@ -197,6 +220,8 @@ class AttemptStream:
             await publisher.offer(texts, gaps_us)
             await self.recorder.send_full()
             self.look_at(texts)
+            if self.meter is not None:
+                self.meter.read(texts, partial(self._answer.tokens, model))
 
     def look_at(self, texts: Sequence[str]) -> None:
         """Raise ProviderBabbled where the answer is not worth reading on."""

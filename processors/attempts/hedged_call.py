@@ -24,10 +24,12 @@ import structlog
 from infra.async_waits import end_tasks
 from processors.attempts.attempt_calls import AttemptCalls
 from processors.attempts.attempt_stream import AttemptStream
+from processors.attempts.run_budgets import with_run
 from processors.attempts.token_publisher import RunVoided
 from processors.attempts.turn_calls import TurnCalls
 from processors.attempts.turn_records import TurnRecords
 from processors.attempts.turn_route import TurnRoute
+from processors.ledger.run_meter import LimitMet
 from processors.sessions.attempt import Attempt, StreamResult
 from processors.sessions.decisions.continuation import Restart
 from processors.sessions.decisions.turn_ending import Ending
@@ -181,7 +183,7 @@ class HedgedCall:
                 made = True
                 log.info("turn_hedged", turn=self.turn.turn, attempt=attempt.number, target=call.target.name)
             else:
-                await self.records.record_left(self.turn, attempt, StreamResult(OUTPACED, Usage()), "void")
+                await self.records.record_left(self.lane, self.turn, attempt, StreamResult(OUTPACED, Usage()), "void")
         finally:
             if not made:
                 self.calls.pool.give_back(call)
@@ -199,12 +201,23 @@ class HedgedCall:
             model=call.target.model,
             at_us=self.calls.clock.now_us(),
         )
-        verdicts, _ = await lane.log().append([hedged], since_ms=turn.since_ms)
-        if verdicts[-1] is not Verdict.EFFECTIVE:
-            return None
-        return self.attempts.attempt_of(
+        attempt = self.attempts.attempt_of(
             lane, turn, call, Restart("nothing_said"), history=history, number=number, run=run, cause="hedge"
         )
+        budgets, announced = self.records.budgets, False
+        try:
+            attempt = budgets.metered(lane, turn, attempt)
+            if attempt.meter is not None:  # before the call, as what may be paid for is on the log
+                turn.note(TurnEvent.ACCOUNTED, runs=with_run(turn.held_runs(), attempt.meter.run))
+                await lane.journal.write(turn.entry)
+            verdicts, _ = await lane.log().append([hedged], since_ms=turn.since_ms)
+            announced = verdicts[-1] is Verdict.EFFECTIVE
+        except LimitMet:
+            return None  # nobody is told: the first call goes on
+        finally:
+            if not announced:
+                budgets.release(lane, turn, {run})
+        return attempt if announced else None
 
     async def drop(self, other: Contender, winner: Contender) -> None:
         """End and record the call that is not needed, or has failed."""
@@ -218,7 +231,7 @@ class HedgedCall:
         result = self.left(other)
         if result.failure is not None:
             self.route.failed_beside(other.attempt.call, result.failure)
-        await self.records.record_left(self.turn, other.attempt, result, "void")
+        await self.records.record_left(self.lane, self.turn, other.attempt, result, "void")
 
     def left(self, other: Contender) -> StreamResult:
         """How a call went that did not win."""

@@ -25,7 +25,7 @@ from processors.targets.target_pool import Call, CallWish, TargetPool
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import Usage
 
-__all__ = ["TurnCalls"]
+__all__ = ["TurnCalls", "tokens_of_prompt"]
 
 PREPARING_MAX: Final = 64
 """Conversations read at once for turns that are to wait for a target: any number of them may."""

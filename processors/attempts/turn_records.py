@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from infra.clock import Clock
+from processors.attempts.run_budgets import RunBudgets
 from processors.attempts.turn_calls import TurnCalls
 from processors.sessions.attempt import Attempt, StreamResult
 from processors.sessions.decisions.recovery import closed
@@ -23,6 +24,7 @@ from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.session_lane import SessionLane
 from processors.writing.attempt_recorder import AttemptRecorder, PartLimits
 from processors.writing.log_appender import LogAppender
+from schemas.ledger import Amount
 from schemas.prompts import ChatMessage
 from schemas.records import AttemptOutcome, AttemptReason, refused_run
 from schemas.session_events import PromptRefused, TurnEnded, TurnError, TurnStarted, Usage
@@ -39,13 +41,19 @@ class TurnRecords:
     calls: TurnCalls
     clock: Clock
     part_limits: PartLimits
+    budgets: RunBudgets
 
-    async def finish(self, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult) -> None:
+    async def finish(
+        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult
+    ) -> None:
         """The record of the attempt that has ended its turn. Raises AppendFailed."""
+        self.budgets.settle(lane, turn, attempt.run, used_by(ended.usage, ended.cost_nano_usd))
         await attempt.recorder.finish(self.outcome(turn, attempt, ended, result))
         turn.recorded_runs.add(attempt.run)
 
-    async def record_failed(self, turn: OpenTurn, folded: FoldedRun | None, ended: TurnEnded | None) -> None:
+    async def record_failed(
+        self, lane: SessionLane, turn: OpenTurn, folded: FoldedRun | None, ended: TurnEnded | None
+    ) -> None:
         """The record of the newest call, which failed. Raises AppendFailed.
 
         `folded`: its run as the log shows it, None where it does not; `ended`: the turn's end, where that is its own.
@@ -55,13 +63,16 @@ class TurnRecords:
         if failed is None or failed.attempt.run in turn.recorded_runs:
             return
         if ended is not None:
-            await self.finish(turn, failed.attempt, ended, failed.result)
+            await self.finish(lane, turn, failed.attempt, ended, failed.result)
         else:
-            await self.record_left(turn, failed.attempt, failed.result, reason_of(folded))
+            await self.record_left(lane, turn, failed.attempt, failed.result, reason_of(folded))
 
-    async def record_left(self, turn: OpenTurn, attempt: Attempt, result: StreamResult, reason: AttemptReason) -> None:
+    async def record_left(
+        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, result: StreamResult, reason: AttemptReason
+    ) -> None:
         """The record of a call that another one followed, or was faster than. Raises AppendFailed."""
         price = self.calls.price_of(result.usage, attempt.target)
+        self.budgets.settle(lane, turn, attempt.run, used_by(result.usage, price.cost_nano_usd))
         left = TurnEnded(
             turn=turn.turn,
             attempt=attempt.number,
@@ -120,7 +131,7 @@ class TurnRecords:
             return
         if turn.failed is not None:
             run = next((run for run in folded.void_runs if run.run == turn.failed.run), None)
-            await self.record_failed(turn, run, None)
+            await self.record_failed(lane, turn, run, None)
         called = {run.run for run in folded.void_runs} | {hedge.run for hedge in folded.hedges}
         if called - {folded.run} <= turn.recorded_runs:
             return
@@ -130,6 +141,28 @@ class TurnRecords:
             for run in full.void_runs:
                 await self.record_once(lane, turn, run, None)
             await self.record_hedges(lane, turn, full)
+
+    async def trim_left(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """Have runs that are over hold no more than they have used, as far as is known: what settles them is their
+        record. Raises LogError."""
+        left = {run.run: run for run in lane.accounts.open_runs(turn.entry.user, turn.turn)}
+        if not left:
+            return
+        folded, full = lane.log().folded(turn.turn), None
+        if folded is not None:
+            fold = await lane.log().records_between(folded.first_offset, lane.log().fold.next_offset)
+            full = fold.turns.get(turn.turn)
+        for run in (*full.void_runs, full.current) if full is not None else ():
+            account = left.pop(run.run, None) if run is not None else None
+            if run is None or account is None:
+                continue
+            own = turn.failed if turn.failed is not None and turn.failed.run == run.run else None
+            usage = own.usage if own is not None else await self.estimated(lane, turn, run)
+            target = self.calls.target_called(turn, run.started.provider, run.started.model)
+            cost_nano_usd = self.calls.price_of(usage, target).cost_nano_usd
+            lane.accounts.trim(turn.entry.user, account, used_by(usage, cost_nano_usd))
+        hedges = {hedge.run for hedge in full.hedges} if full is not None else set()
+        self.budgets.release(lane, turn, left.keys() - hedges)  # those that the log does not show
 
     async def record_rest(self, lane: SessionLane, turn: OpenTurn, end: int) -> TurnEnded | None:
         """Records of all runs of a turn that the log shows ended, rebuilt from the log."""
@@ -167,7 +200,7 @@ class TurnRecords:
 
     async def record_once(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun, ended: TurnEnded | None) -> None:
         if turn.failed is not None and turn.failed.run == run.run:
-            await self.record_failed(turn, run, ended)
+            await self.record_failed(lane, turn, run, ended)
         elif run.run not in turn.recorded_runs:
             await self.record_run(lane, turn, run, ended)
             turn.recorded_runs.add(run.run)
@@ -193,6 +226,8 @@ class TurnRecords:
         usage = ended.usage if ended else await self.estimated(lane, turn, run)
         target = self.calls.target_called(turn, run.started.provider, run.started.model) if run else None
         price = self.calls.price_of(usage, target)
+        if run is not None:
+            self.budgets.settle(lane, turn, run.run, used_by(usage, price.cost_nano_usd))
         await recorder.finish(
             AttemptOutcome(
                 reason=ended.reason if ended else reason_of(run),
@@ -225,6 +260,8 @@ class TurnRecords:
         """Journal that the turn is over, once its prompt's comparison is settled. Raises AppendFailed, LogError."""
         if not await lane.settle(lane, turn):
             return
+        left = {run.run for run in lane.accounts.open_runs(turn.entry.user, turn.turn)}
+        self.budgets.release(lane, turn, left)  # all that the log shows are recorded, and settled by that
         folded = lane.log().folded(turn.turn)
         offset = folded.last_offset if folded is not None else -1
         await lane.journal.write(closed(turn.entry, ended.reason, offset, self.clock.now_us()))
@@ -257,6 +294,11 @@ class TurnRecords:
             history_messages_cut=attempt.history.messages_cut,
             metadata=turn.prompt.metadata,
         )
+
+
+def used_by(usage: Usage, cost_nano_usd: int) -> Amount:
+    """What a call has taken of its user's account."""
+    return Amount(usage.input_tokens, usage.output_tokens, cost_nano_usd)
 
 
 def reason_of(run: FoldedRun | None) -> AttemptReason:

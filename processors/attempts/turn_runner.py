@@ -14,7 +14,7 @@ The order, and what a death between two lines leaves behind:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -23,19 +23,27 @@ import structlog
 from infra.clock import Clock
 from infra.settings import LINE_WAIT_S
 from infra.targets.model_catalogue import ModelCatalogue
-from infra.telemetry.metric_names import WORKER_CALL_LIMIT, WORKER_PROVIDER_TTFT_SECONDS, WORKER_TOKENS, WORKER_TURNS
+from infra.telemetry.metric_names import (
+    WORKER_CALL_LIMIT,
+    WORKER_LIMITS_MET,
+    WORKER_PROVIDER_TTFT_SECONDS,
+    WORKER_TOKENS,
+    WORKER_TURNS,
+)
 from infra.telemetry.metrics import Metrics
 from processors.attempts.answer_cache import CACHE_BYTES_MAX, AnswerCache, is_cached
 from processors.attempts.attempt_calls import AttemptCalls
 from processors.attempts.hedged_call import HedgedCall
+from processors.attempts.run_budgets import RunBudgets, with_run
 from processors.attempts.token_publisher import RunVoided
 from processors.attempts.turn_calls import TurnCalls
 from processors.attempts.turn_records import TurnRecords
 from processors.attempts.turn_route import TurnRoute
+from processors.ledger.run_meter import LimitMet
 from processors.sessions.attempt import Attempt, StreamResult
 from processors.sessions.conversation import Conversations
 from processors.sessions.decisions.continuation import Restart, StartDecision, decide_start
-from processors.sessions.decisions.turn_ending import Ending
+from processors.sessions.decisions.turn_ending import Ending, limit_ending, limit_error
 from processors.sessions.decisions.turn_life import TurnEvent, after
 from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.session_lane import SessionLane
@@ -44,13 +52,15 @@ from processors.targets.target_pool import Call, TargetPool
 from processors.targets.target_states import TargetState
 from processors.writing.attempt_recorder import PartLimits
 from processors.writing.log_appender import LogAppender
-from schemas.session_events import SessionEvent, TurnEnded, TurnQueued, Usage
+from schemas.refusals import Refusal
+from schemas.session_events import PromptRefused, SessionEvent, TurnEnded, TurnError, TurnQueued, Usage
 from schemas.turn_fold import FoldedTurn, Verdict
 
 __all__ = ["TurnRunner"]
 
 log = structlog.get_logger(__name__)
 
+REFUSALS_MAX: Final = 2
 APPEND_TRIES_MAX: Final = 5
 """How often a start or an end is appended anew because the log had moved on meanwhile."""
 
@@ -84,9 +94,13 @@ class TurnRunner:
             clock=clock,
             line_wait_s=line_wait_s,
         )
+        self._budgets = RunBudgets(calls=self.calls)
         self.attempts = AttemptCalls(appender=appender, calls=self.calls, metrics=metrics, part_limits=part_limits)
-        self.records = TurnRecords(appender=appender, calls=self.calls, clock=clock, part_limits=part_limits)
+        self.records = TurnRecords(
+            appender=appender, calls=self.calls, clock=clock, part_limits=part_limits, budgets=self._budgets
+        )
         self._turns = metrics.counter(WORKER_TURNS)
+        self._limits_met = metrics.counter(WORKER_LIMITS_MET)
         self._tokens = metrics.counter(WORKER_TOKENS)
         self._ttft = metrics.histogram(WORKER_PROVIDER_TTFT_SECONDS)
         self._call_limit = metrics.gauge(WORKER_CALL_LIMIT)
@@ -98,6 +112,10 @@ class TurnRunner:
         self._call_limit.labels(target=state.target.name).set_function(
             lambda: math.inf if limit.limit is None else limit.limit
         )
+
+    def limit_met(self, limit: str, effect: str) -> None:
+        """Count a limit of a user that was met, and what came of it."""
+        self._limits_met.labels(limit=limit, effect=effect).inc()
 
     async def begin(
         self, lane: SessionLane, turn: OpenTurn, call: Call, *, queued: TurnQueued | None = None
@@ -112,6 +130,7 @@ class TurnRunner:
             return None
         # before the number is chosen: reading may take long, and another's start may come meanwhile
         history = await self.calls.history_of(lane, turn, call)
+        await self.records.trim_left(lane, turn)  # what earlier runs hold must not stand in the way of this one
         start = self.start_of(turn, call)
         for _ in range(APPEND_TRIES_MAX):
             if lane.is_refused(turn):
@@ -122,35 +141,54 @@ class TurnRunner:
                 queued = turn.queued(position=0, at_us=self._clock.now_us())
             leading: list[SessionEvent] = [queued] if queued else []
             number, run = turn.next_run(folded)
-            now_us = self._clock.now_us()
-            entry = after(turn.life, TurnEvent.BEGAN, attempt=number, run=run, updated_at_us=now_us).entry
             attempt = self.attempts.attempt_of(
                 lane, turn, call, start, history=history, number=number, run=run, cause=turn.life.cause
             )
-            started = self.attempts.started_of(turn, attempt)
-            # side by side: one round trip in place of two, and a successor that finds either of them knows enough
-            _, (verdicts, _) = await both(
-                lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
-            )
-            folded = lane.log().folded(turn.turn)
-            first_offset = first_offset_of(turn.entry, folded)
-            # whatever the verdict says: the run is on the log, and is never tried under its number again
-            turn.note(TurnEvent.BEGAN, attempt=number, run=run, first_offset=first_offset)
-            match verdicts[-1]:
-                case Verdict.EFFECTIVE if not attempt.from_seq or goes_on_from_own(turn, folded):
-                    # before the call: what others were paid for is on record even if this worker dies in it
-                    await self.records.record_void_runs(lane, turn)
-                    return attempt
-                case Verdict.AFTER_END:
-                    await self.records.close(lane, turn)
-                    return None
-                case Verdict.EFFECTIVE | Verdict.HOLE:
-                    start = Restart("nothing_said")  # what is on the log is not what this worker said
-                case _:
-                    turn.note(TurnEvent.APPEND_LOST)
+            try:
+                attempt = self._budgets.metered(lane, turn, attempt)
+            except LimitMet as met:
+                await self.refuse_by_limit(lane, turn, met.refusal, queued)
+                return None
+            begun = False
+            try:
+                verdict = await self.start(lane, turn, attempt, leading)
+                folded = lane.log().folded(turn.turn)
+                match verdict:
+                    case Verdict.EFFECTIVE if not attempt.from_seq or goes_on_from_own(turn, folded):
+                        # before the call: what others were paid for is on record even if this worker dies in it
+                        await self.records.record_void_runs(lane, turn)
+                        begun = True
+                        return attempt
+                    case Verdict.AFTER_END:
+                        await self.records.close(lane, turn)
+                        return None
+                    case Verdict.EFFECTIVE | Verdict.HOLE:
+                        start = Restart("nothing_said")  # what is on the log is not what this worker said
+                    case _:
+                        turn.note(TurnEvent.APPEND_LOST)
+            finally:
+                if not begun:  # it is never called
+                    self._budgets.release(lane, turn, {run})
             if folded is not None and folded.run not in turn.runs:
                 raise RunVoided(f"turn {turn.turn}: attempt {folded.attempt} is another worker's")
         raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} starts did not count")
+
+    async def start(
+        self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, leading: Sequence[SessionEvent]
+    ) -> Verdict:
+        """Journal and tell that an attempt begins; says whether it counts. Raises AppendFailed, LogError."""
+        runs = turn.held_runs() if attempt.meter is None else with_run(turn.held_runs(), attempt.meter.run)
+        began = partial(after, turn.life, TurnEvent.BEGAN, attempt=attempt.number, run=attempt.run, runs=runs)
+        entry = began(updated_at_us=self._clock.now_us()).entry
+        started = self.attempts.started_of(turn, attempt)
+        # side by side: one round trip in place of two, and a successor that finds either of them knows enough
+        _, (verdicts, _) = await both(
+            lane.journal.write(entry), lane.log().append([*leading, started], since_ms=turn.since_ms)
+        )
+        first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))
+        # whatever the verdict says: the run is on the log, and is never tried under its number again
+        turn.note(TurnEvent.BEGAN, attempt=attempt.number, run=attempt.run, first_offset=first_offset, runs=runs)
+        return verdicts[-1]
 
     def start_of(self, turn: OpenTurn, call: Call) -> StartDecision:
         """Whether the next attempt goes on from what the one before it has said."""
@@ -211,7 +249,7 @@ class TurnRunner:
         self.conversations.add(lane.log(), turn.turn, turn.prompt, text)
         self.count(ended, None if is_cached(attempt.call) else result.ttft_us)
         self.remember(lane, turn, attempt, result)
-        await self.records.finish(turn, attempt, ended, result)
+        await self.records.finish(lane, turn, attempt, ended, result)
         await self.records.close_entry(lane, turn, ended)
 
     async def end_unstarted(
@@ -236,6 +274,41 @@ class TurnRunner:
             if lane.log().folded(turn.turn) is None:  # the log was lost: tell the turn anew
                 queued = queued or turn.queued(position=0, at_us=self._clock.now_us())
         raise RunVoided(f"turn {turn.turn}: {APPEND_TRIES_MAX} endings did not count")
+
+    async def refuse_by_limit(
+        self, lane: SessionLane, turn: OpenTurn, refusal: Refusal, queued: TurnQueued | None
+    ) -> None:
+        """A turn finds no room when its time comes. One that has not begun may be sent again, where that can help."""
+        if refusal.temporary and not turn.entry.attempt:
+            await self.refuse(lane, [turn], limit_error(refusal))
+        else:
+            await self.end_unstarted(lane, turn, limit_ending(refusal), queued=queued)
+
+    async def refuse(self, lane: SessionLane, turns: Sequence[OpenTurn], error: TurnError) -> None:
+        """Refuse a sending of a prompt that may be sent again (decision 90); of its turns those that another worker has
+        begun are ended. Raises AppendFailed, LogError, RunVoided."""
+        for _ in range(REFUSALS_MAX):  # the first, unless the log shows a later sending by now
+            folded = [lane.log().folded(turn.turn) for turn in turns]
+            newest = max((known.try_offset for known in folded if known is not None), default=-1)
+            refused = PromptRefused(
+                prompt_id=turns[0].prompt.prompt_id,
+                code=error.code,
+                message=error.message,
+                turns=tuple(turn.turn for turn in turns),
+                try_offset=max(newest, turns[0].entry.try_offset),
+                temporary=True,
+                retry_after_s=error.retry_after_s,
+                metadata=turns[0].prompt.metadata,
+                at_us=self._clock.now_us(),
+            )
+            await lane.log().append([refused], since_ms=turns[0].since_ms)
+            if all(map(lane.is_refused, turns)):
+                break
+        for turn in reversed(turns):
+            if lane.is_refused(turn):
+                self.count(await self.records.take_back(lane, turn, refused), None)
+            else:
+                await self.end_unstarted(lane, turn, Ending("rejected", error))
 
     async def ending_of_folded(self, lane: SessionLane, turn: OpenTurn, ending: Ending) -> TurnEnded:
         """The ending of whatever attempt the log shows at this moment.
@@ -287,6 +360,7 @@ class TurnRunner:
         started = folded.current.started if folded is not None and folded.current is not None else None
         if result.ending.reason != "complete" or started is None or started.cached or started.from_seq:
             return
+        self._budgets.learn(attempt, result.usage)
         self.answers.keep(
             turn.prompt,
             attempt.call.served,

@@ -22,6 +22,7 @@ from processors.intake.delivery import DeliveryQueue
 from processors.intake.journal_repair import JournalRepair
 from processors.intake.parked_prompts import ParkedPrompts
 from processors.intake.prompt_intake import PromptIntake
+from processors.ledger.user_accounts import UserAccounts
 from processors.sessions.broker_clock import BrokerClock
 from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
@@ -44,6 +45,8 @@ __all__ = ["PartitionOwner"]
 log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_S: Final = 60.0
+SAVE_EVERY_S: Final = 2.0
+"""How late the snapshot of a user's account may be: after a crash, what a running answer has used since counts anew."""
 
 
 class PartitionOwner:
@@ -59,9 +62,10 @@ class PartitionOwner:
         self.tasks = tasks = PartitionTasks(partition)
         self._gate = gate = BeginGate()
         self.journal = journal = TurnJournal(partition, appender=parts.appender, reader=parts.reader, clock=parts.clock)
+        broker_clock = BrokerClock(partition=partition, appender=parts.appender, reader=parts.reader, clock=parts.clock)
+        self.accounts = accounts = accounts_of(parts, journal, broker_clock)
         self.queue = queue = DeliveryQueue(parts.limits.inbox_bytes_max)
         unlogged = UnloggedEndings(parts=parts, tasks=tasks)
-        broker_clock = BrokerClock(partition=partition, appender=parts.appender, reader=parts.reader, clock=parts.clock)
         loop = AttemptLoop(parts=parts, tasks=tasks, gate=gate, broker_clock=broker_clock)
         self.starter = starter = TurnStarter(parts=parts, tasks=tasks, loop=loop, unlogged=unlogged, gate=gate)
         stops = TurnStops(tasks=tasks, clock=parts.clock, launch=starter.launch)
@@ -69,6 +73,7 @@ class PartitionOwner:
         self.readers = readers = SessionReaders(parts=parts, tasks=tasks, stops=stops, has_heard=queue.has_heard)
         self.sessions = sessions = PartitionSessions(
             journal=journal,
+            accounts=accounts,
             logs=parts.logs,
             clock=parts.clock,
             lanes_max=parts.limits.lanes_max,
@@ -122,6 +127,7 @@ class PartitionOwner:
     async def retire(self) -> None:
         """Take nothing more in, start no further attempt, and let the running ones end on their own."""
         self.tasks.stopping = True
+        self.accounts.is_leased = True  # another owner decides from here on
         self._gate.shut()
         self.queue.clear()
         await self.tasks.end(self.tasks.running - {turn.task for turn in self.sessions.running_turns()})
@@ -151,12 +157,16 @@ class PartitionOwner:
         No attempt begins from here on until the partition is known to be kept.
         """
         await self._gate.close()
+        for turn in self.sessions.running_turns():
+            for meter in turn.meters.values():
+                meter.hold_rest()
+        self.accounts.is_leased = True  # before the entries are written: what they say is all that may be used
         lease_until_us = self.parts.clock.now_us() + self.parts.limits.lease_us
         await asyncio.gather(*(self.lease(turn, lease_until_us) for turn in self.sessions.running_turns()))
 
     async def lease(self, turn: OpenTurn, lease_until_us: int) -> None:
         if turn.entry.phase == "running" and not turn.over:
-            turn.note(TurnEvent.LEASED, lease_until_us=lease_until_us)
+            turn.note(TurnEvent.LEASED, lease_until_us=lease_until_us, runs=turn.held_runs())
             await self.journal.write(turn.entry)
 
     async def end_leases(self) -> None:
@@ -174,6 +184,7 @@ class PartitionOwner:
     def kept(self, generation: int) -> None:
         """The group was shuffled and the partition came back: what was not finished is delivered again."""
         self._gate.open()
+        self.accounts.is_leased = False
         self.tasks.spawn(self.tasks.until_done("lease", self.end_leases), name=f"leases-{self.partition}")
         self.inbox.begin_anew(generation)
 
@@ -181,14 +192,21 @@ class PartitionOwner:
         await self.tasks.until_done("journal", self.find_end)
         await self.tasks.until_done("journal", self.journal.load)
         await self.tasks.until_done("journal", self._repair.repair)
+        await self.tasks.until_done("ledger", lambda: self.accounts.load(self.journal.turn_accounts()))
         await self.recovery.recover_all()
         self.ready.set()
         self.tasks.spawn(self.sweep_now_and_then(), name=f"sweep-{self.partition}")
+        self.tasks.spawn(self.save_now_and_then(), name=f"ledger-{self.partition}")
         await self.inbox.work()
 
     async def find_end(self) -> None:
         """What of the prompts another owner may have seen. Raises LogError."""
         self._prompts.delivered_before = await self.parts.reader.end(self.parts.names.prompts, self.partition)
+
+    async def save_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            await self.tasks.until_done("ledger", self.accounts.save)
 
     async def sweep_now_and_then(self) -> None:
         while True:
@@ -200,6 +218,7 @@ class PartitionOwner:
         forgotten = 0
         while batch := await self.journal.sweep():
             forgotten += batch
+        await self.accounts.sweep()
         if forgotten:
             log.info("turns_forgotten", partition=self.partition, turns=forgotten)
 
@@ -207,3 +226,17 @@ class PartitionOwner:
 def said(asked: asyncio.Task[bool]) -> bool:
     """What came of a question; one that failed, or is not answered yet, counts as no."""
     return asked.done() and not asked.cancelled() and asked.exception() is None and asked.result()
+
+
+def accounts_of(parts: WorkerParts, journal: TurnJournal, broker_clock: BrokerClock) -> UserAccounts:
+    """Of the users whose turns are in this journal."""
+    return UserAccounts(
+        partition=journal.partition,
+        appender=parts.appender,
+        reader=parts.reader,
+        clock=parts.clock,
+        broker_now_us=broker_clock.now_us,
+        tiers=parts.tiers,
+        is_open=journal.is_open,
+        limits_met=parts.runner.limit_met,
+    )

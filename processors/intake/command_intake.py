@@ -40,6 +40,7 @@ from schemas.identifiers import (
 )
 from schemas.permits import check_permit
 from schemas.prompts import ExpireSession, PromptCancelled, PromptCommand, PromptSubmitted, SessionWatched
+from schemas.session_events import PromptRefused
 from schemas.topics import user_partition
 
 __all__ = ["CommandIntake", "check_identifiers"]
@@ -113,6 +114,9 @@ class CommandIntake:
             self.readers.hear(command)
             return
         lane = self.sessions.lane_of(command.user, command.session)
+        if isinstance(command, PromptSubmitted) and lane.accounts.tier_of(command.user) is None:
+            await self.refuse_stranger(lane, command, delivery)
+            return
         if isinstance(command, PromptSubmitted) and not is_parked:
             await self.parked.see_to_topic(lane)
         async with lane.alone():  # kept while the cluster is away, so that a later command does not overtake this one
@@ -151,6 +155,23 @@ class CommandIntake:
             await self.take_in_unlogged(
                 lane, command, delivery, SessionTopicsUnavailable("it could not be made in time")
             )
+
+    async def refuse_stranger(self, lane: SessionLane, prompt: PromptSubmitted, delivery: Delivery) -> None:
+        """Nobody knows the user: no log is made, and a log that is there is told (decision 92)."""
+        message = "neither a token nor the users file knows this user, and there is no default_tier"
+        await self.bury(delivery, code="unknown_user", message=message)
+        if not await self.parts.logs.exists(lane):
+            self.parts.activity.refuse(lane.key, prompt.prompt_id, retry_after_s=0.0)
+            return
+        refused = PromptRefused(
+            prompt_id=prompt.prompt_id,
+            code="unknown_user",
+            message="This user may send no prompts here; ask your operator.",
+            at_us=self.parts.clock.now_us(),
+        )
+        async with lane.alone():
+            await self.parts.logs.open(lane)
+            await lane.log().append([refused], since_ms=delivery.timestamp_ms, certain=False)
 
     async def take_in_unlogged(
         self, lane: SessionLane, command: PromptCommand, delivery: Delivery, refusal: SessionTopicsError

@@ -12,12 +12,14 @@ Whoever finds the refusal on the log, or that it has taken a turn back which it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
 
+from processors.attempts.turn_calls import tokens_of_prompt
 from processors.intake.delivery import Delivery
+from processors.ledger.decisions.verdicts import Refused
 from processors.sessions.decisions.admission import (
     Admit,
     EndAtOnce,
@@ -28,7 +30,7 @@ from processors.sessions.decisions.admission import (
     queued_entry,
 )
 from processors.sessions.decisions.busy_session import Join, Refuse, Supersede, decide_busy
-from processors.sessions.decisions.turn_ending import Ending, busy_error
+from processors.sessions.decisions.turn_ending import Ending, busy_error, limit_ending, limit_error
 from processors.sessions.decisions.turn_life import TurnEvent, TurnLife
 from processors.sessions.open_turn import OpenTurn, first_offset_of
 from processors.sessions.session_lane import SessionLane
@@ -39,15 +41,17 @@ from processors.turns.turn_stops import TurnStops
 from processors.turns.worker_parts import WorkerParts
 from schemas.errors import InvalidField
 from schemas.journal import ENDED_KEPT_S, JournalEntry
-from schemas.prompt_limits import check_prompt
+from schemas.ledger import NOTHING, Amount
+from schemas.prompt_limits import PromptLimits, check_prompt
 from schemas.prompts import PromptSubmitted
+from schemas.refusals import Refusal
 from schemas.session_events import PromptRefused, TurnError
+from schemas.tiers import OPEN, Tier
 
 __all__ = ["PromptIntake"]
 
 SHOWN_CHARS_MAX: Final = 1_024
 SECOND_US: Final = 1_000_000
-REFUSALS_MAX: Final = 2
 """Appends of a refusal."""
 RETRY_BUSY_S: Final = 1.0
 """When a prompt refused for a busy session may be sent again, where nobody knows how long turns take."""
@@ -71,6 +75,8 @@ class PromptIntake:
         if refused is not None:
             await self.take_back(lane, turns, refused)
             return
+        tier = lane.accounts.tier_of(prompt.user) or OPEN
+        queue_max = self.parts.limits.session_queue_max
         known = lane.journal.get(turns[0].turn)
         begun = await self.turning_away(lane, turns)
         if begun is not None:
@@ -82,7 +88,7 @@ class PromptIntake:
             accepted_at_us=delivery.timestamp_ms * 1_000,
             now_us=self.parts.clock.now_us(),
             waiting=prompts_before(lane, prompt),
-            waiting_max=self.parts.limits.session_queue_max,
+            waiting_max=min(queue_max, tier.limits.get("queue_prompts", queue_max)),
         )
         match decision:
             case Repetition():
@@ -95,27 +101,36 @@ class PromptIntake:
             case EndAtOnce(reason, code, message):
                 await self.turn_away(lane, turns, Ending(reason, TurnError(code=code, message=message)))
             case Admit():
-                await self.admit(lane, turns)
+                await self.admit(lane, turns, tier)
 
-    async def admit(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
+    async def admit(self, lane: SessionLane, turns: Sequence[OpenTurn], tier: Tier) -> None:
         """Do to the session's open turns what the prompt asks for, then start its own or put them in the lane."""
         prompt = turns[0].prompt
         try:
-            check_prompt(prompt, self.parts.prompt_limits())
+            check_prompt(prompt, within(self.parts.prompt_limits(), tier))
         except InvalidField as error:
             await self.turn_away(lane, turns, Ending("rejected", TurnError(code=error.code, message=str(error))))
             return
-        match decide_busy(prompt.on_busy, lane.in_order()):
-            case Refuse():
-                await self.refuse_for_now(lane, turns, busy_error(self.starter.eta_s(lane) or RETRY_BUSY_S))
-                return
-            case Supersede(stop):
-                await self.stops.stop(lane, list(lane.turns), stop)
-            case Join():
-                pass
-        started = len(turns) == 1 and await self.starter.start_now(lane, turns[0])
-        if not started:
-            await self.enqueue(lane, turns)
+        busy = decide_busy(prompt.on_busy, lane.in_order())
+        if isinstance(busy, Refuse):
+            await self.refuse_for_now(lane, turns, busy_error(self.starter.eta_s(lane) or RETRY_BUSY_S))
+            return
+        at_least = Amount(tokens_of_prompt(prompt)) if tier.limits else NOTHING
+        counted = lane.accounts.admit(prompt.user, prompt.session, at_least)
+        if isinstance(counted, Refused):
+            await self.refuse_by_limit(lane, turns, counted.refusal)
+            return
+        try:
+            if counted.at_us:
+                turns[0].note(TurnEvent.ACCOUNTED, counted_at_us=counted.at_us)
+            if isinstance(busy, Supersede):
+                await self.stops.stop(lane, list(lane.turns), busy.stop)
+            started = len(turns) == 1 and await self.starter.start_now(lane, turns[0])
+            if not started:
+                await self.enqueue(lane, turns)
+        finally:
+            if lane.journal.get(turns[0].turn) is None:  # it is taken in anew, and counted then
+                lane.accounts.take_back(prompt.user, counted.at_us)
 
     async def enqueue(self, lane: SessionLane, turns: Sequence[OpenTurn]) -> None:
         """Journal the turns and tell the session of them, all at once; then whoever may start is started."""
@@ -164,30 +179,16 @@ class PromptIntake:
         await lane.journal.write(entry)
         return entry
 
+    async def refuse_by_limit(self, lane: SessionLane, turns: Sequence[OpenTurn], refusal: Refusal) -> None:
+        """Refuse a sending for a limit of its user's: for now, or for good."""
+        if refusal.temporary:
+            await self.refuse_for_now(lane, turns, limit_error(refusal))
+        else:
+            await self.turn_away(lane, turns, limit_ending(refusal))
+
     async def refuse_for_now(self, lane: SessionLane, turns: Sequence[OpenTurn], error: TurnError) -> None:
-        """Refuse a sending that may be sent again; turns of it that another worker has begun are ended. Raises
-        AppendFailed, LogError, RunVoided."""
-        for _ in range(REFUSALS_MAX):  # the first, unless the log shows a later sending by now
-            folded = [lane.log().folded(turn.turn) for turn in turns]
-            newest = max((known.try_offset for known in folded if known is not None), default=-1)
-            refused = PromptRefused(
-                prompt_id=turns[0].prompt.prompt_id,
-                code=error.code,
-                message=error.message,
-                turns=tuple(turn.turn for turn in turns),
-                try_offset=max(newest, turns[0].entry.try_offset),
-                temporary=True,
-                retry_after_s=error.retry_after_s,
-                metadata=turns[0].prompt.metadata,
-                at_us=self.parts.clock.now_us(),
-            )
-            await lane.log().append([refused], since_ms=turns[0].since_ms)
-            if all(map(lane.is_refused, turns)):
-                break
-        await self.take_back(lane, [turn for turn in turns if lane.is_refused(turn)], refused)
-        for turn in reversed(turns):
-            if not lane.is_refused(turn):
-                await self.parts.runner.end_unstarted(lane, turn, Ending("rejected", error))
+        """Refuse a sending that may be sent again; see `TurnRunner.refuse`."""
+        await self.parts.runner.refuse(lane, turns, error)
 
     async def refusal_of(
         self, lane: SessionLane, turns: Sequence[OpenTurn], delivery: Delivery
@@ -264,6 +265,13 @@ class PromptIntake:
             for index in range(len(prompt.models[:models_max]) or 1)
         ]
         return [OpenTurn(TurnLife(entry), prompt, delivery.received_at_us) for entry in entries]
+
+
+def within(limits: PromptLimits, tier: Tier) -> PromptLimits:
+    """What a user of this tier may send."""
+    models = tuple(model for model in limits.models if model in tier.models) if tier.models else limits.models
+    bytes_max = min(limits.prompt_bytes_max, tier.limits.get("prompt_bytes", limits.prompt_bytes_max))
+    return replace(limits, models=models, prompt_bytes_max=bytes_max)
 
 
 def prompts_before(lane: SessionLane, prompt: PromptSubmitted) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from infra.targets.model_catalogue import Target
+from processors.ledger.run_meter import RunMeter
 from processors.providers.decisions.answer_room import answer_room
 from processors.providers.decisions.stream_watchdog import StreamDeadlines
 from processors.providers.provider import ChatRequest, ProviderBabbled, ProviderError
@@ -65,6 +66,8 @@ class Attempt:
     """Chunks of earlier attempts that it goes on from."""
     before: str = ""
     """Their text."""
+    meter: RunMeter | None = None
+    """What it may use; None: its user has no limits."""
 
     @property
     def target(self) -> Target:
@@ -82,10 +85,14 @@ class Attempt:
         messages = self.history.messages
         return (*messages, ChatMessage(role="assistant", content=self.before)) if self.from_seq else messages
 
+    @property
+    def input_tokens(self) -> int:
+        """Of what its provider is sent."""
+        return self.history.input_tokens + count_tokens(self.before, self.target.model)
+
     def request(self, *, usual_s: float | None) -> ChatRequest:
         """What its provider is asked. `usual_s`: the target's usual time to its first token, where it is known."""
-        target = self.target
-        input_tokens = self.history.input_tokens + count_tokens(self.before, target.model)
+        target, input_tokens = self.target, self.input_tokens
         return ChatRequest(
             model=target.model,
             messages=self.messages,
@@ -124,6 +131,11 @@ class FailedCall:
     def run(self) -> str:
         """Which run of the turn it was."""
         return self.attempt.run
+
+    @property
+    def usage(self) -> Usage:
+        """What it has used."""
+        return self.result.usage
 
     @cached_property
     def said(self) -> TextSoFar:

@@ -6,11 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from processors.ledger.run_meter import RunMeter
 from processors.sessions.attempt import FailedCall
 from processors.sessions.decisions.busy_session import LaneTurn
 from processors.sessions.decisions.turn_life import TurnEvent, TurnLife, TurnState, after
 from processors.sessions.reader_brake import ReaderBrake
 from schemas.journal import JournalEntry
+from schemas.ledger import RunAccount
 from schemas.prompts import PromptSubmitted, models_of
 from schemas.session_events import StartCause, TurnQueued
 from schemas.turn_fold import FoldedTurn
@@ -39,6 +41,8 @@ class OpenTurn:
     """Around whatever the turn waits for; moving it to now ends the wait."""
     task: asyncio.Task[TurnEvent] | None = None
     """What runs it."""
+    meters: dict[str, RunMeter] = field(default_factory=dict)
+    """By run, of those that hold something of the user's account."""
     brake: ReaderBrake | None = None
     """Holds the read from the provider back while its readers are behind."""
     leased_at_us: int = 0
@@ -99,6 +103,10 @@ class OpenTurn:
             try_offset=self.entry.try_offset,
             at_us=at_us,
         )
+
+    def held_runs(self) -> tuple[RunAccount, ...]:
+        """The accounts of its runs as they are now."""
+        return tuple(self.meters[run.run].run if run.run in self.meters else run for run in self.entry.runs)
 
     def next_run(self, folded: FoldedTurn | None) -> tuple[int, str]:
         """Number and name of its next attempt; `folded`: the turn as the log shows it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from infra.clock import Clock
+from processors.ledger.user_accounts import UserAccounts
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_lane import Joined, SessionLane, Settle
 from processors.sessions.session_logs import SessionLogs
@@ -21,6 +22,7 @@ class PartitionSessions:
     """Lanes by session, the one used last at the end. `settle` and `joined` are every lane's."""
 
     journal: TurnJournal
+    accounts: UserAccounts
     logs: SessionLogs
     clock: Clock
     lanes_max: int
@@ -35,7 +37,9 @@ class PartitionSessions:
         lane = self.lanes.get(key)
         if lane is None:
             self.forget_idle()
-            lane = self.lanes[key] = SessionLane(key, session, self.journal, settle=self.settle, joined=self.joined)
+            lane = self.lanes[key] = SessionLane(
+                key, session, self.journal, self.accounts, settle=self.settle, joined=self.joined
+            )
         self.lanes.move_to_end(key)
         lane.used_s = self.clock.monotonic_s()
         return lane

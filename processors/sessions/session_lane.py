@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from processors.ledger.user_accounts import UserAccounts
 from processors.sessions.decisions.busy_session import LaneTurn, may_start
 from processors.sessions.decisions.turn_life import TurnEvent
 from processors.sessions.open_turn import OpenTurn
@@ -29,10 +30,20 @@ Joined: TypeAlias = Callable[["SessionLane", OpenTurn], None]
 class SessionLane:
     """One session as its single writer sees it."""
 
-    def __init__(self, key: SessionKey, session: str, journal: TurnJournal, *, settle: Settle, joined: Joined) -> None:
+    def __init__(
+        self,
+        key: SessionKey,
+        session: str,
+        journal: TurnJournal,
+        accounts: UserAccounts,
+        *,
+        settle: Settle,
+        joined: Joined,
+    ) -> None:
         self.key = key
         self.session = session
         self.journal = journal
+        self.accounts = accounts
         self.settle = settle
         """Asked about a turn whose records are written, before its journal entry is closed; False: leave it open."""
         self._joined = joined

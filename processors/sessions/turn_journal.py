@@ -26,6 +26,7 @@ from processors.writing.log_appender import LogAppender
 from schemas.codec import decode_journal_entry, encode
 from schemas.errors import MalformedRecord
 from schemas.journal import ENDED_KEPT_S, JournalEntry
+from schemas.ledger import Amount, RunAccount, TurnAccount
 
 __all__ = ["TurnJournal"]
 
@@ -34,6 +35,8 @@ log = structlog.get_logger(__name__)
 SECOND_US: Final = 1_000_000
 SWEEP_BATCH_MAX: Final = 500
 FIELDS: Final = JournalEntry.__struct_fields__
+OF_ACCOUNTS: Final = ("counted_at_us", "runs")
+"""The last of them."""
 ENDED_PHASES: Final = frozenset({"ended", "cancelled_early"})
 
 
@@ -54,6 +57,8 @@ class TurnJournal:
         """When the broker stamped the entries that leave a running turn to another worker, by turn."""
         self.first_offsets: dict[tuple[str, str], array[int]] = {}
         """Per session, where its remembered turns begin, ascending."""
+        self._accounted: set[str] = set()
+        """Turns that say something of their user's account."""
         self.lost = LostEntries()
         """What of the topic could not be read when it was loaded."""
 
@@ -86,6 +91,17 @@ class TurnJournal:
     def leased_at_us(self, turn: str) -> int:
         """When a turn was left to the worker that runs it, by the broker's stamp; 0: it was not, as the topic says."""
         return self.leased.get(turn, 0)
+
+    def is_open(self, turn: str) -> bool:
+        """Whether a turn is known and has not ended."""
+        return turn in self.open
+
+    def turn_accounts(self) -> Iterator[tuple[str, TurnAccount]]:
+        """User by user what turns say of their account."""
+        for turn in self._accounted:
+            entry = self.get(turn)
+            if entry is not None:
+                yield entry.user, TurnAccount(turn=turn, counted_at_us=entry.counted_at_us, runs=entry.runs)
 
     def first_offset_of(self, user: str, session: str) -> int:
         """Where the oldest remembered turn of a session begins on its log; -1: none is remembered."""
@@ -125,6 +141,8 @@ class TurnJournal:
             self.ended[entry.turn] = packed_entry(entry)
         else:
             self.open[entry.turn] = entry
+        if entry.runs or entry.counted_at_us:
+            self._accounted.add(entry.turn)
         if entry.first_offset >= 0:
             insort(self.first_offsets.setdefault((entry.user, entry.session), array("q")), entry.first_offset)
 
@@ -133,6 +151,7 @@ class TurnJournal:
         self.leased.pop(turn, None)
         self.open.pop(turn, None)
         self.ended.pop(turn, None)
+        self._accounted.discard(turn)
         if entry is None or entry.first_offset < 0:
             return
         session = (entry.user, entry.session)
@@ -155,10 +174,36 @@ class TurnJournal:
 
 
 def packed_entry(entry: JournalEntry) -> bytes:
-    """The entry of an ended turn (which has no prompt), without its names and its turn."""
-    return msgspec.msgpack.encode(msgspec.structs.astuple(msgspec.structs.replace(entry, turn="", prompt=None)))
+    """The entry of an ended turn (which has no prompt), without its names, its turn, and what it says of no account."""
+    values = msgspec.structs.astuple(msgspec.structs.replace(entry, turn="", prompt=None))
+    accounted = entry.counted_at_us or entry.runs
+    runs = [packed_run(run) for run in entry.runs]
+    return msgspec.msgpack.encode((*values[: -len(OF_ACCOUNTS)], *((entry.counted_at_us, runs) if accounted else ())))
+
+
+def packed_run(run: RunAccount) -> tuple[object, ...]:
+    return (
+        run.run,
+        run.at_us,
+        run.settled_at_us,
+        *msgspec.structs.astuple(run.held),
+        *msgspec.structs.astuple(run.used),
+    )
 
 
 def unpacked(turn: str, packed: bytes) -> JournalEntry:
-    values = dict(zip(FIELDS, msgspec.msgpack.decode(packed), strict=True))
-    return JournalEntry(**values | {"turn": turn})
+    values = dict(zip(FIELDS, msgspec.msgpack.decode(packed), strict=False)) | {"turn": turn}
+    runs = values.get("runs", ())
+    values["runs"] = tuple(
+        RunAccount(
+            turn=turn,
+            run=run,
+            session=values["session"],
+            at_us=at_us,
+            settled_at_us=settled_at_us,
+            held=Amount(*amounts[:3]),
+            used=Amount(*amounts[3:]),
+        )
+        for run, at_us, settled_at_us, *amounts in runs
+    )
+    return JournalEntry(**values)

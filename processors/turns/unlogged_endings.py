@@ -54,7 +54,7 @@ class UnloggedEndings:
             await self.turn_away(lane, turn, refusal)
             return
         await self.parts.dead_letters.keep_prompt(turn.prompt, self.tasks.partition, reason=CODE, message=str(refusal))
-        await self.parts.records.record_failed(turn, None, None)
+        await self.parts.records.record_failed(lane, turn, None, None)
         error = TurnError(code=CODE, message="The cluster refuses to keep a log for this session.")
         ended = await self.recorded(lane, turn, "error", error)
         await lane.journal.write(closed(turn.entry, ended.reason, -1, ended.at_us))

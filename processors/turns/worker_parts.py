@@ -22,6 +22,7 @@ from processors.writing.activity_teller import ActivityTeller
 from processors.writing.dead_letter_writer import DeadLetterWriter
 from processors.writing.log_appender import LogAppender
 from schemas.prompt_limits import PromptLimits
+from schemas.tiers import Tiers
 from schemas.topics import TopicNames
 
 __all__ = ["OwnerLimits", "WorkerParts"]
@@ -77,6 +78,8 @@ class WorkerParts:
     prompt_limits: Callable[[], PromptLimits]
     """What is accepted at this moment: the models change with the catalogue."""
     limits: OwnerLimits
+    tiers: Callable[[], Tiers] = Tiers
+    """What users may use, as the catalogue's file says at this moment."""
     suspects: SuspectQueue = field(default_factory=SuspectQueue)
     scorer: AnswerScorer = field(default_factory=AnswerScorer)
     """Chooses among the answers of a comparison with `best`."""

@@ -17,7 +17,7 @@ ROW: Final = re.compile(r"[RGS]\d{1,2}")
 DEMANDED: Final = frozenset(
     [
         *(f"G{number}" for number in range(1, 14)),
-        *(f"S{number}" for number in (1, 2, 3, 4, 5, 6, 7, 10, 12, 13, 14, 15, 20, 21, 22, 40, 41, 42, 43)),
+        *(f"S{number}" for number in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 14, 15, 20, 21, 22, 40, 41, 42, 43)),
         *(f"R{number}" for number in (1, 2, 3, 7, 8, 9, 10, 11, 12, 15, 16, 17, 18, 23, 26, 27, 28, 29, 30, 31)),
     ]
 )

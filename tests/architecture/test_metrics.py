@@ -40,6 +40,7 @@ SEEN_BY: Final = {
     "GATEWAY_LOGOUTS_DROPPED": "unit/gateway/access/test_access_desk.py::test_logouts_beyond_the_room_for_them",
     "GATEWAY_RELAY_SECONDS": GATEWAY,
     "WORKER_TURNS": WORKER,
+    "WORKER_LIMITS_MET": "unit/processors/ledger/test_user_accounts.py::test_limit_in_shadow_refuses_nobody",
     "WORKER_TURNS_RUNNING": WORKER,
     "WORKER_TURNS_QUEUED": WORKER,
     "WORKER_TOKENS": WORKER,

@@ -26,6 +26,7 @@ from schemas.prompt_limits import PromptLimits
 from schemas.prompts import PromptCommand, PromptSubmitted
 from schemas.records import TurnRecord
 from schemas.session_events import SessionEvent
+from schemas.tiers import Tiers
 from schemas.topics import Layout, LogPlace, user_partition
 from schemas.turn_fold import FoldedTurn, SessionFold
 from tests.fakes.memory_log import CALM, Fate, MemoryAppender, MemoryLog, MemoryReader, MemoryTopics, Weather
@@ -78,6 +79,7 @@ class OneWorker:
         self.topics = MemoryTopics(self.log)
         self.provider = ScriptedProvider()
         self.conversations = Conversations(bytes_max=1_000_000)
+        self.tiers = Tiers()
         self.calls_max = limits.pop("turns_running_max", 8)
         self.parts = self.build_parts(OwnerLimits(**limits))
         self.finished: list[tuple[int, int, int]] = []
@@ -116,6 +118,7 @@ class OneWorker:
             awake=self.awake,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=limits,
+            tiers=lambda: self.tiers,
         )
 
     def new_owner(self, generation: int = 1) -> PartitionOwner:
@@ -158,10 +161,16 @@ class OneWorker:
     def fold(self) -> SessionFold:
         """The session's log, folded with texts."""
         fold = SessionFold(keep_text=True)
-        if (self.place.topic, self.place.partition) in self.log.partitions:
-            for record in self.log.records(self.place.topic, self.place.partition):
-                fold.apply(decode_session_event(record.value or b""), record.offset)
+        for offset, event in self.told():
+            fold.apply(event, offset)
         return fold
+
+    def told(self) -> list[tuple[int, SessionEvent]]:
+        """Everything on the session's log, with its offset; empty where there is none."""
+        if (self.place.topic, self.place.partition) not in self.log.partitions:
+            return []
+        records = self.log.records(self.place.topic, self.place.partition)
+        return [(record.offset, decode_session_event(record.value or b"")) for record in records]
 
     def turn(self, prompt_id: str = "p1") -> FoldedTurn:
         """A turn as the log shows it."""

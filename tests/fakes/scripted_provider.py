@@ -66,6 +66,8 @@ class ScriptedProvider:
         self.script_of = script_of
         self.on_call = on_call
         self.calls: list[ChatRequest] = []
+        self.words: list[str] | None = None
+        """What it says whatever it is asked; None: what follows from the question."""
         self.open_calls = 0
 
     @property
@@ -85,7 +87,7 @@ class ScriptedProvider:
             self.open_calls -= 1
 
     async def batches(self, request: ChatRequest, script: Script) -> AsyncIterator[list[ProviderChunk]]:
-        for number, chunk in enumerate(chunks_left(request)):
+        for number, chunk in enumerate(chunks_left(request) if self.words is None else self.words):
             if number == script.fails_at and script.failure is not None:
                 await asyncio.sleep(script.fails_s)
                 raise script.failure

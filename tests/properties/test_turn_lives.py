@@ -23,6 +23,7 @@ from processors.sessions.decisions.turn_life import (
     after,
 )
 from schemas.journal import JournalEntry
+from schemas.ledger import RunAccount
 
 __all__: list[str] = []
 
@@ -39,6 +40,8 @@ SAMPLES: dict[str, st.SearchStrategy[Any]] = {
     "alone": st.booleans(),
     "crashes": st.integers(0, 3),
     "try_offset": st.integers(0, 99),
+    "counted_at_us": st.integers(0, 10**9),
+    "runs": st.just((RunAccount(turn="t", run="r", session="s", at_us=1),)),
 }
 
 
@@ -58,13 +61,14 @@ def lives(draw: st.DrawFn) -> list[TurnLife]:
 
 @given(lives())
 def test_an_ending_is_never_taken_back(steps: list[TurnLife]) -> None:
-    """Who is over stays over, gives its place back once, and its entry tells nothing new but where it begins."""
+    """Who is over stays over, gives its place back once, and its entry tells nothing new but where it begins and
+    what it used."""
     for life, following in pairwise(steps):
         if life.over:
             assert following.over
             assert following.placed <= life.placed
             changed = {name for name in FIELDS if getattr(life.entry, name) != getattr(following.entry, name)}
-            assert changed <= {"first_offset", "failures", "alone"}
+            assert changed <= {"first_offset", "failures", "alone", "counted_at_us", "runs"}
 
 
 @given(lives())

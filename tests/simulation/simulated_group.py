@@ -29,6 +29,7 @@ from processors.writing.dead_letter_writer import DeadLetterWriter
 from schemas.codec import decode_session_event
 from schemas.prompt_limits import PromptLimits
 from schemas.session_events import TurnHedged, TurnStarted
+from schemas.tiers import Tiers
 from tests.fakes.memory_log import CALM, Fate, MemoryAppender, MemoryLog, MemoryReader, MemoryTopics, Weather
 from tests.fakes.one_target import one_model, pool_to
 from tests.fakes.scripted_provider import Script, ScriptedProvider, question_of
@@ -149,6 +150,7 @@ class SimulatedProcess:
             awake=self.clock,
             prompt_limits=lambda: PromptLimits(prompt_bytes_max=10_000),
             limits=group.limits,
+            tiers=lambda: group.tiers,
         )
 
     def weather(self, topic: str) -> Weather:
@@ -255,6 +257,7 @@ class SimulatedGroup:
     climate: Climate = field(default_factory=Climate)
     script_of: Callable[[ChatRequest], Script] = lambda _: Script()
     catalogue: ModelCatalogue = field(default_factory=one_model)
+    tiers: Tiers = field(default_factory=Tiers)
     turn_of: Callable[[str, str], str] = lambda *_: ""
     poison_kills: bool = False
     poison_after_s: float = 0.0

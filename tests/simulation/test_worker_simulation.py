@@ -30,6 +30,7 @@ from tests.fakes.one_target import COMPARED, one_model, some_targets
 from tests.fakes.scripted_provider import Script, question_of
 from tests.fakes.topic_names import PROMPTS, session_place
 from tests.fakes.virtual_loop import LoopClock, VirtualLoop, run_virtual
+from tests.simulation.account_check import account_faults, tiers_for
 from tests.simulation.ledger import Accepted, Ledger
 from tests.simulation.simulated_group import Climate, SimulatedGroup
 
@@ -114,6 +115,7 @@ class Campaign:
             catalogue=CATALOGUES[seed % len(CATALOGUES)],
             turn_of=self.turn_of,
             poison_kills=True,
+            tiers=tiers_for(seed),
         )
 
     def run(self) -> None:
@@ -134,6 +136,7 @@ class Campaign:
         self.faults += await self.rest()
         ledger = Ledger(self.group, self.accepted, zombies=self.seen["zombie"] > 0, sent=self.sent)
         self.faults += ledger.check()
+        self.faults += account_faults(self.group, self.users, self.seen)
         self.note_turns(ledger)
         for process in self.group.processes:
             await process.end()
@@ -367,10 +370,8 @@ class Campaign:
             self.seen["refused and answered"] += answered is not None and bool(answered.text)
         for comparison in {id(found): found for found in ledger.comparisons.values()}.values():
             self.seen[f"{comparison.mode} of several answers" if comparison.turn else "none of several answers"] += 1
-        self.seen["generation skipped"] += self.group.skipped
-        self.seen["seeds"] += 1
-        self.seen["turns"] += len(ledger.turns)
-        self.seen["calls"] += len(self.group.calls)
+        self.seen.update({"generation skipped": self.group.skipped, "seeds": 1})
+        self.seen.update({"turns": len(ledger.turns), "calls": len(self.group.calls)})
 
 
 def seeds() -> list[int]:

@@ -1,9 +1,9 @@
 """The AsyncAPI 3.0 document: every topic and the websocket, told from the side of a program that uses Tokenwire.
 
 Messages refer to the JSON Schemas beside it, so a field is described in one place. What a program sends and receives
-are its operations; channels without one are between Tokenwire's own processes. Two topics are left out, for their
-records promise nothing to anybody: `tokenwire.turns`, which only the worker that owns a partition reads, and
-`tokenwire.tickets`, which only gateways read.
+are its operations; channels without one are between Tokenwire's own processes. Three topics are left out, for their
+records promise nothing to anybody: `tokenwire.turns` and `tokenwire.ledger`, which only the worker that owns a
+partition reads, and `tokenwire.tickets`, which only gateways read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMES: Final = TopicNames()
 """Those of a line without a prefix of its own."""
 SESSION_PARAMETER: Final = "{session_key}"
 LISTS: Final = frozenset({"cleanup.policy"})
-NOT_IN_BINDING: Final = frozenset({"segment.ms", "message.timestamp.type"})
+NOT_IN_BINDING: Final = frozenset({"min.compaction.lag.ms", "segment.ms", "message.timestamp.type"})
 """Configuration that version 0.5.0 of the Kafka binding has no place for."""
 
 TOPIC_SCHEMAS: Final = {

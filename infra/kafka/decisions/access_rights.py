@@ -50,12 +50,13 @@ class Right:
 
 
 FIXED_TOPICS: Final = (
-    *("prompts", "turns", "activity", "records", "access", "tickets", "dead_letters", "shared_sessions"),
+    *("prompts", "turns", "ledger", "activity", "records", "access", "tickets", "dead_letters", "shared_sessions"),
 )
 RIGHTS: Final[Mapping[Role, Mapping[str, tuple[Operation, ...]]]] = {
     Role.WORKER: {
         "prompts": ("Read", "Write"),
         "turns": ("Read", "Write"),
+        "ledger": ("Read", "Write"),
         "activity": ("Write",),
         "records": ("Write",),
         "dead_letters": ("Write",),
@@ -70,6 +71,7 @@ RIGHTS: Final[Mapping[Role, Mapping[str, tuple[Operation, ...]]]] = {
         "session logs": ("Read",),
         # /readyz says which topic is missing, of all
         "turns": ("Describe",),
+        "ledger": ("Describe",),
         "records": ("Describe",),
         "dead_letters": ("Describe",),
     },

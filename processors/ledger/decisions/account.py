@@ -182,6 +182,20 @@ class Account:
         self.forget()
         return msgspec.structs.replace(known, used=used, settled_at_us=at_us)
 
+    def release(self, key: RunKey) -> None:
+        """As far as is known a run was never called: it holds nothing any more. `settle` counts it if it was after all;
+        it may have been told on the log."""
+        self.runs.remove(key)
+
+    def trim(self, tier: Tier, key: RunKey, used: Amount, now_us: int) -> None:
+        """A run is over and has used so much, as far as is known yet: it holds no more than that until it is settled.
+
+        Raises UnknownRun.
+        """
+        at_us = self.tick(tier, now_us)
+        known = self.meter(self.runs.known(key), larger(self.runs.known(key).used, used), at_us)
+        self.runs.put(msgspec.structs.replace(known, held=known.used))
+
     # ---- Questions
 
     def headroom(
@@ -291,6 +305,7 @@ class Account:
 
     def take_open(self, tier: Tier, run: RunAccount) -> None:
         """A run is open, by a journal entry; what is known of it already stays, where it is more."""
+        self.at_us = max(self.at_us, run.at_us)  # what it has used is of that day, or a later one
         self.usage.come_to(self.at_us, tier.bucket_tokens_per_s)
         known = self.open.get((run.turn, run.run))
         if known is None:

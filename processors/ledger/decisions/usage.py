@@ -70,6 +70,13 @@ class Usage:
             if month > self.month:
                 self.month, self.month_nano_usd = month, 0
 
+    def forget_aged(self, now_us: int) -> None:
+        """Let go of what counts no more; `come_to` was called."""
+        for minute in (self.requests, self.input_tokens, self.output_tokens):
+            minute.at(now_us)
+        for session in [session for session in self.sessions if not self.session_tokens(session, now_us)]:
+            del self.sessions[session]
+
     def count(self, used: Amount, session: str, now_us: int) -> None:
         """Something was used now; `come_to` was called."""
         self.input_tokens.add(used.input_tokens, now_us)

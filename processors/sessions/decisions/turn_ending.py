@@ -12,11 +12,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from processors.ledger.decisions.limits import sentence_of
 from processors.providers.decisions.finish_reasons import FinishMeaning, clean_word, finish_code, meaning_of
 from schemas.journal import StopKind
+from schemas.refusals import Refusal
 from schemas.session_events import EndReason, TurnError
 
-__all__ = ["Ending", "busy_error", "ending_of_failure", "ending_of_finish", "ending_of_stop", "no_target_ending"]
+__all__ = [
+    "Ending",
+    "budget_ending",
+    "busy_error",
+    "ending_of_failure",
+    "ending_of_finish",
+    "ending_of_stop",
+    "limit_ending",
+    "limit_error",
+    "no_target_ending",
+]
 
 LASTING_REASONS: Final = frozenset({"no_targets", "other_model", "no_ability", "context_too_small", "never_fits"})
 EMPTY: Final = "empty"
@@ -85,6 +97,26 @@ def no_target_ending(reason: str, *, prompt_tokens: int, context_tokens: int) ->
         return Ending("error", TurnError(code=reason, message=message))
     message = f"No provider can take this prompt now ({reason}); send it again later."
     return Ending("error", TurnError(code=reason, message=message, temporary=reason not in LASTING_REASONS))
+
+
+def limit_ending(refusal: Refusal) -> Ending:
+    """The end of a prompt that one of its user's limits refuses."""
+    return Ending("rejected", limit_error(refusal))
+
+
+def budget_ending(refusal: Refusal) -> Ending:
+    """The end of an answer for which no more can be reserved."""
+    return Ending("budget", limit_error(refusal))
+
+
+def limit_error(refusal: Refusal) -> TurnError:
+    """What is told of a limit that was met."""
+    return TurnError(
+        code=refusal.code,
+        message=sentence_of(refusal),
+        temporary=refusal.temporary,
+        retry_after_s=refusal.retry_after_s,
+    )
 
 
 def busy_error(retry_after_s: float) -> TurnError:

@@ -10,9 +10,9 @@ is silent. CLOSING has its ending on the log and its place still, OVER its endin
 left to write, and nothing else may be journalled. LEFT is another owner's.
 
 Invariants: an ending is never taken back; who is claimed is not started again; of a turn that is over nothing changes
-in the entry but where it begins, how often our own code failed on it, and whether it runs alone; an absent pair of
-state and event, and a field that the event does not write, raise and change nothing. Cost: one look-up and, for the
-events that the journal is told of, one copy of the entry.
+in the entry but where it begins, how often our own code failed on it, whether it runs alone, and what its runs used; an
+absent pair of state and event, and a field that the event does not write, raise and change nothing. Cost: one look-up
+and, for the events that the journal is told of, one copy of the entry.
 
 Not flags for each question (is somebody at work on it, has it a place, is it over): those were written at many places,
 and what they say together was nobody's.
@@ -74,6 +74,7 @@ class TurnEvent(enum.Enum):
     TAKEN_UP = "taken_up"
     HANDED_OVER = "handed_over"
     SENT_AGAIN = "sent_again"
+    ACCOUNTED = "accounted"
 
 
 NEW, WAITING, PLACING, RUNNING, FOLLOWED, CLOSING, OVER, LEFT = TurnState
@@ -91,6 +92,7 @@ STAYS: Final[Mapping[TurnEvent, tuple[TurnState, ...]]] = {
     TurnEvent.TAKEN_UP: (NEW,),
     TurnEvent.HANDED_OVER: (NEW, WAITING, LEFT),
     TurnEvent.SENT_AGAIN: (WAITING, PLACING, RUNNING, FOLLOWED, LEFT),
+    TurnEvent.ACCOUNTED: tuple(TurnState),
 }
 """Events that say something of a turn and leave it where it is."""
 
@@ -125,15 +127,16 @@ SETS: Final[Mapping[TurnEvent, Mapping[str, Any]]] = {
     TurnEvent.HANDED_OVER: {"phase": "queued"},
 }
 WRITES: Final[Mapping[TurnEvent, frozenset[str]]] = {
-    TurnEvent.BEGAN: frozenset({"attempt", "run", "first_offset", "updated_at_us"}),
+    TurnEvent.BEGAN: frozenset({"attempt", "run", "first_offset", "updated_at_us", "runs"}),
     TurnEvent.FAULTED: frozenset({"failures"}),
     TurnEvent.STOPPED: frozenset({"stop", "updated_at_us"}),
-    TurnEvent.LEASED: frozenset({"lease_until_us"}),
+    TurnEvent.LEASED: frozenset({"lease_until_us", "runs"}),
     TurnEvent.ISOLATED: frozenset({"alone"}),
     TurnEvent.LOCATED: frozenset({"first_offset"}),
     TurnEvent.RESUMED: frozenset({"crashes"}),
     TurnEvent.HANDED_OVER: frozenset({"updated_at_us"}),
     TurnEvent.SENT_AGAIN: frozenset({"try_offset"}),
+    TurnEvent.ACCOUNTED: frozenset({"runs", "counted_at_us"}),
 }
 """The fields of the journal's entry that an event brings."""
 

@@ -245,6 +245,18 @@ JOURNAL: Final = JournalEntry(
     last_offset=57,
     reason="complete",
     updated_at_us=AT_US + 1,
+    counted_at_us=AT_US + 3,
+    runs=(
+        RunAccount(
+            turn="t1",
+            run="r2",
+            session="s1",
+            at_us=AT_US + 4,
+            held=Amount(10, 512, 2_058_000),
+            used=Amount(10, 20, 90_000),
+            settled_at_us=AT_US + 5,
+        ),
+    ),
 )
 
 RECORD: Final = TurnRecord(

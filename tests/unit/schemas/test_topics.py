@@ -130,6 +130,7 @@ def test_names_without_a_prefix_of_ones_own() -> None:
     assert every_name(TopicNames()) == [
         "tokenwire.prompts",
         "tokenwire.turns",
+        "tokenwire.ledger",
         "tokenwire.activity",
         "tokenwire.records",
         "tokenwire.access",

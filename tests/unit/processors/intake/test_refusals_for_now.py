@@ -1,4 +1,7 @@
-"""A prompt that is refused for now: told, recorded, forgotten, and a new one when it is sent again."""
+"""A prompt that is refused for now: told, recorded, forgotten, and a new one when it is sent again.
+
+Covers: processors.intake.prompt_intake.
+"""
 
 from __future__ import annotations
 

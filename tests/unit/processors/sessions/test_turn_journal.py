@@ -11,6 +11,7 @@ from processors.sessions.turn_journal import SWEEP_BATCH_MAX, TurnJournal
 from processors.writing.log_appender import AppendFailed
 from schemas.codec import encode
 from schemas.journal import ENDED_KEPT_S, JournalEntry
+from schemas.ledger import Amount, RunAccount, TurnAccount
 from tests.fakes.memory_log import Fate, MemoryAppender, MemoryLog, MemoryReader, Weather
 from tests.fakes.topic_names import TURNS
 from tests.fakes.virtual_clock import VirtualClock
@@ -158,9 +159,17 @@ def test_ended_turns_are_kept_whole() -> None:
         updated_at_us=1_790_000_000_000_002,
     )
     journal.remember(entry)
+    held, used = Amount(1_000, 512, 7), Amount(1_000, 20, 3)
+    run = RunAccount(turn="c", run="r2", session="s", at_us=5, held=held, used=used, settled_at_us=9)
+    counted = JournalEntry(
+        turn="c", user="u", session="s", prompt_id="p", phase="ended", counted_at_us=4, runs=(run, run)
+    )
+    journal.remember(counted)
     bare = JournalEntry(turn="b", user="u", session="s", prompt_id="p", phase="cancelled_early")
     journal.remember(bare)
 
     assert journal.get(entry.turn) == entry
     assert journal.get("b") == bare
+    assert journal.get("c") == counted
+    assert list(journal.turn_accounts()) == [("u", TurnAccount(turn="c", counted_at_us=4, runs=(run, run)))]
     assert 2 * len(journal.ended[entry.turn]) < len(encode(entry))

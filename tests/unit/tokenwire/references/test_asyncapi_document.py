@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.topic_names import TICKETS, TURNS, fixed_topics
+from tests.fakes.topic_names import NAMES, TICKETS, TURNS, fixed_topics
 from tokenwire.references.generated_references import ROOT, references
 
 PLACE = Path("docs/reference/asyncapi.json")
@@ -129,5 +129,5 @@ def test_nothing_is_left_out() -> None:
     addresses = {channel["address"] for channel in DOCUMENT["channels"].values()}
     files = {path.stem for path in (ROOT / "schemas" / "json_schema").glob("*.json")}
 
-    assert {topic.name for topic in fixed_topics("shared")} - addresses == {TURNS, TICKETS}
+    assert {topic.name for topic in fixed_topics("shared")} - addresses == {TURNS, NAMES.ledger, TICKETS}
     assert {name.partition(".")[0] for name in DOCUMENT["components"]["messages"]} == files
