@@ -48,10 +48,10 @@ class UnloggedEndings:
         if turn.over:
             return
         if isinstance(refusal, SessionTopicsUnavailable):
-            await self.give_up(lane, turn, refusal)
+            await self.refuse_for_now(lane, turn, refusal, retry_after_s=UNMADE_RETRY_S)
             return
         if isinstance(refusal, SessionTopicsFull) and lane.journal.get(turn.turn) is None:
-            await self.turn_away(lane, turn, refusal)
+            await self.refuse_for_now(lane, turn, refusal, retry_after_s=refusal.retry_after_s)
             return
         await self.parts.dead_letters.keep_prompt(turn.prompt, self.tasks.partition, reason=CODE, message=str(refusal))
         await self.parts.records.record_failed(lane, turn, None, None)
@@ -61,21 +61,16 @@ class UnloggedEndings:
         self.tell(lane, turn, ended)
         log.error("turn_refused", turn=turn.turn, reason=str(refusal))
 
-    async def turn_away(self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicsFull) -> None:
-        """There is no room for another session now. Nothing of it is kept but its record: the same prompt, sent again
-        later, is a new one.
+    async def refuse_for_now(
+        self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicsError, *, retry_after_s: float
+    ) -> None:
+        """There is no room for another session now, or its log could not be made in all the time that it waited.
+        Nothing of it is kept but its record: the same prompt, sent again later, is a new one.
         """
         now_us = self.parts.clock.now_us()
         ended = await self.parts.records.record_refused(lane, turn, code="unavailable", at_us=now_us)
-        self.tell(lane, turn, ended, retry_after_s=refusal.retry_after_s)
+        self.tell(lane, turn, ended, retry_after_s=retry_after_s)
         log.warning("session_turned_away", turn=turn.turn, reason=str(refusal))
-
-    async def give_up(self, lane: SessionLane, turn: OpenTurn, refusal: SessionTopicsUnavailable) -> None:
-        """Its log could not be made in all the time that it waited. As of one that is turned away, nothing is kept."""
-        error = TurnError(code="unavailable", message="The session's log could not be made in time.", temporary=True)
-        ended = await self.recorded(lane, turn, "error", error)
-        self.tell(lane, turn, ended, retry_after_s=UNMADE_RETRY_S)
-        log.warning("prompt_given_up", turn=turn.turn, reason=str(refusal))
 
     async def recorded(self, lane: SessionLane, turn: OpenTurn, reason: EndReason, error: TurnError) -> TurnEnded:
         """Put the turn's end on the records. Raises AppendFailed."""

@@ -62,7 +62,7 @@ async def test_everybody_else_goes_on(worker: OneWorker) -> None:
 
 @on_virtual_time
 async def test_weather_that_stays(worker: OneWorker) -> None:
-    """Each ends as unavailable after its time, with nothing kept; sent again in better weather, it is answered."""
+    """Each is refused as unavailable after its time, with nothing kept; sent again in better weather it is answered."""
     worker.topics.is_away = True
     await worker.send(*(prompt(f"n{number}", session=f"new-{number}") for number in range(NEW)))
     await worker.send(prompt("n0-again", session="new-0"))
@@ -70,7 +70,7 @@ async def test_weather_that_stays(worker: OneWorker) -> None:
     assert outcomes(worker) == {}
     await worker.until(lambda: worker.finished[-1:] != [] and worker.finished[-1][1] == worker.offset)
     assert worker.clock.monotonic_s() < UNMADE_S + 2 * AWAY_S
-    assert set(map(tuple, outcomes(worker).values())) == {(("error", "unavailable"),)}
+    assert set(map(tuple, outcomes(worker).values())) == {(("rejected", "unavailable"),)}
     assert len(outcomes(worker)) == NEW + 1
     assert list(worker.owner.journal.open_entries()) == []
 
