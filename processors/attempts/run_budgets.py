@@ -83,10 +83,18 @@ class RunBudgets:
         turn.meters[attempt.run] = meter
         return replace(attempt, meter=meter, answer_tokens=most_tokens)
 
+    def trim(self, lane: SessionLane, turn: OpenTurn, run: str, used: Amount) -> None:
+        """A run is over and has used so much: it holds no more. What settles it is its record, once that is written."""
+        for account in lane.accounts.open_runs(turn.entry.user, turn.turn):
+            if account.run == run:
+                lane.accounts.trim(turn.entry.user, account, used)
+
     def settle(self, lane: SessionLane, turn: OpenTurn, run: str, used: Amount) -> None:
         """A run has used so much and uses no more; said again, or of one whose user has no limits, it means nothing."""
         turn.meters.pop(run, None)
         known = next((each for each in turn.entry.runs if each.run == run), None)
+        if known is not None and known.settled_at_us:
+            return
         account = known or RunAccount(turn=turn.turn, run=run, session=turn.entry.session, at_us=0)
         settled = lane.accounts.settle(turn.entry.user, account, used)
         if settled is not None:

@@ -30,7 +30,7 @@ from schemas.records import AttemptOutcome, AttemptReason, refused_run
 from schemas.session_events import PromptRefused, TurnEnded, TurnError, TurnStarted, Usage
 from schemas.turn_fold import FoldedRun, FoldedTurn
 
-__all__ = ["TurnRecords"]
+__all__ = ["TurnRecords", "used_by"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -47,9 +47,10 @@ class TurnRecords:
         self, lane: SessionLane, turn: OpenTurn, attempt: Attempt, ended: TurnEnded, result: StreamResult
     ) -> None:
         """The record of the attempt that has ended its turn. Raises AppendFailed."""
-        self.budgets.settle(lane, turn, attempt.run, used_by(ended.usage, ended.cost_nano_usd))
         await attempt.recorder.finish(self.outcome(turn, attempt, ended, result))
         turn.recorded_runs.add(attempt.run)
+        # after the record: one that is not taken is rebuilt from the log, perhaps with another count
+        self.budgets.settle(lane, turn, attempt.run, used_by(ended.usage, ended.cost_nano_usd))
 
     async def record_failed(
         self, lane: SessionLane, turn: OpenTurn, folded: FoldedRun | None, ended: TurnEnded | None
@@ -72,7 +73,8 @@ class TurnRecords:
     ) -> None:
         """The record of a call that another one followed, or was faster than. Raises AppendFailed."""
         price = self.calls.price_of(result.usage, attempt.target)
-        self.budgets.settle(lane, turn, attempt.run, used_by(result.usage, price.cost_nano_usd))
+        used = used_by(result.usage, price.cost_nano_usd)
+        self.budgets.trim(lane, turn, attempt.run, used)
         left = TurnEnded(
             turn=turn.turn,
             attempt=attempt.number,
@@ -87,6 +89,7 @@ class TurnRecords:
         outcome = self.outcome(turn, attempt, left, result)
         await attempt.recorder.finish(msgspec.structs.replace(outcome, reason=reason))
         turn.recorded_runs.add(attempt.run)
+        self.budgets.settle(lane, turn, attempt.run, used)
 
     async def close(self, lane: SessionLane, turn: OpenTurn) -> None:
         """Close a turn that the log shows ended: write what may be missing of its records, then the entry.
@@ -226,8 +229,6 @@ class TurnRecords:
         usage = ended.usage if ended else await self.estimated(lane, turn, run)
         target = self.calls.target_called(turn, run.started.provider, run.started.model) if run else None
         price = self.calls.price_of(usage, target)
-        if run is not None:
-            self.budgets.settle(lane, turn, run.run, used_by(usage, price.cost_nano_usd))
         await recorder.finish(
             AttemptOutcome(
                 reason=ended.reason if ended else reason_of(run),
@@ -246,6 +247,8 @@ class TurnRecords:
                 metadata=turn.prompt.metadata,
             )
         )
+        if run is not None:
+            self.budgets.settle(lane, turn, run.run, used_by(usage, price.cost_nano_usd))
 
     async def estimated(self, lane: SessionLane, turn: OpenTurn, run: FoldedRun | None) -> Usage:
         """What a run used, by our own count. Raises LogError."""

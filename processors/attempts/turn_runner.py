@@ -37,7 +37,7 @@ from processors.attempts.hedged_call import HedgedCall
 from processors.attempts.run_budgets import RunBudgets, with_run
 from processors.attempts.token_publisher import RunVoided
 from processors.attempts.turn_calls import TurnCalls
-from processors.attempts.turn_records import TurnRecords
+from processors.attempts.turn_records import TurnRecords, used_by
 from processors.attempts.turn_route import TurnRoute
 from processors.ledger.run_meter import LimitMet
 from processors.sessions.attempt import Attempt, StreamResult
@@ -236,6 +236,8 @@ class TurnRunner:
             metadata=turn.prompt.metadata,
             at_us=self._clock.now_us(),
         )
+        # before the end is told: who asks next must not find this run in the way
+        self._budgets.trim(lane, turn, attempt.run, used_by(result.usage, price.cost_nano_usd))
         verdict = await self.append_end(lane, turn, ended)
         if verdict is Verdict.AFTER_END:
             await self.records.close(lane, turn)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Literal, TypeAlias
 
+import msgspec
 import structlog
 
 from infra.clock import Clock
@@ -194,13 +195,16 @@ class UserAccounts:
         )
 
     def settle(self, user: str, run: RunAccount, used: Amount) -> RunAccount | None:
-        """A run has ended; its account for the journal, None where nothing is to be said. See `Account.settle`."""
+        """A run has ended; its account for the journal, None for a user without limits. See `Account.settle`.
+
+        One that was settled before is told as settled again: the entry that said so may have been lost.
+        """
         tier, account = self._of(user)
         if account is None:
             return None
         settled = account.settle(tier, run, used, self._now_us())
         self._changed.add(user)
-        return settled
+        return settled or msgspec.structs.replace(run, used=used, settled_at_us=account.at_us)
 
     def release(self, user: str, run: RunAccount) -> None:
         """A run was not called; see `Account.release`."""
