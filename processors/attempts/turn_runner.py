@@ -280,8 +280,11 @@ class TurnRunner:
     async def refuse_by_limit(
         self, lane: SessionLane, turn: OpenTurn, refusal: Refusal, queued: TurnQueued | None
     ) -> None:
-        """A turn finds no room when its time comes. One that has not begun may be sent again, where that can help."""
-        if refusal.temporary and not turn.entry.attempt:
+        """A turn finds no room when its time comes. One that has not begun may be sent again, where that can help.
+
+        Not so one of several of its prompt: the others may be answered, so the prompt's id is used.
+        """
+        if refusal.temporary and not turn.entry.attempt and not turn.prompt.models:
             await self.refuse(lane, [turn], limit_error(refusal))
         else:
             await self.end_unstarted(lane, turn, limit_ending(refusal), queued=queued)

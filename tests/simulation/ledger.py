@@ -230,8 +230,14 @@ class Ledger:
             self.faults += [
                 f"journal: turn of {entry.prompt_id} is {entry.phase}{' once compacted' if compacted else ''}"
                 for entry in entries.values()
-                if entry.phase in ("queued", "running")
+                if entry.phase in ("queued", "running") and not self.is_stale(entry)
             ]
+
+    def is_stale(self, entry: JournalEntry) -> bool:
+        """Whether another worker has refused what this entry is of, which its writer did not live to hear: the next
+        owner finds that on the log."""
+        refused = max((event.try_offset for event in self.refusals.get(entry.turn, ())), default=-1)
+        return (self.zombies or self.group.skipped > 0) and entry.phase == "queued" and entry.try_offset <= refused
 
     def dead_letters(self) -> list[str]:
         """Their reasons."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from processors.ledger.decisions.reservation import FLOOR_TOKENS
 from processors.sessions.decisions.admission import body_hash_of, queued_entry
 from schemas.codec import decode_session_event
 from schemas.journal import JournalEntry
 from schemas.prompts import PromptCancelled, turns_of
 from schemas.session_events import PromptRefused, SessionEvent, TurnQueued, TurnStarted
+from schemas.tiers import Tier, Tiers
 from tests.fakes.memory_log import Fate
+from tests.fakes.one_target import COMPARED
 from tests.fakes.one_worker import PARTITION, SESSION, USER, OneWorker, on_virtual_time, prompt, turn_of
 from tests.fakes.scripted_provider import Script
 from tests.fakes.topic_names import PROMPTS, TURNS
@@ -326,3 +329,20 @@ async def test_started_as_another_worker_refuses_it(worker: OneWorker) -> None:
     assert sum(isinstance(event, TurnStarted) and event.turn == turn_of("p2") for event in on_log(worker)) == 1
     await worker.send(prompt("p2"))
     await worker.until(lambda: worker.reason("p2") == "complete")
+
+
+@on_virtual_time
+async def test_comparison_with_room_for_one_of_its_models(worker: OneWorker) -> None:
+    """The prompt is being answered, so its id is used: what finds no room ends, and the comparison is settled."""
+    small = Tier(name="small", limits={"tokens_per_day": FLOOR_TOKENS + 300})
+    worker.tiers = Tiers(tiers={small.name: small}, default=small.name)
+    worker.provider.script_of = lambda _: Script(pace_s=5.0)
+    compared = prompt("p1", models=COMPARED)
+    await worker.send(compared)
+    await worker.until(lambda: "p1" in worker.fold().comparisons)
+    await worker.until(lambda: worker.owner.sessions.lane_of(USER, SESSION).idle)
+
+    turns = [worker.fold().turns.get(turn) for turn in turns_of(compared)]
+    reasons = [turn.ended.reason for turn in turns if turn is not None and turn.ended is not None]
+    assert sorted(reasons) == ["complete", "rejected", "rejected"]
+    assert not list(worker.owner.journal.open_entries())
