@@ -207,11 +207,11 @@ class HedgedCall:
         budgets, announced = self.records.budgets, False
         try:
             attempt = budgets.metered(lane, turn, attempt)
-            if attempt.meter is not None:  # before the call, as what may be paid for is on the log
-                turn.note(TurnEvent.ACCOUNTED, runs=with_run(turn.held_runs(), attempt.meter.run))
-                await lane.journal.write(turn.entry)
             verdicts, _ = await lane.log().append([hedged], since_ms=turn.since_ms)
             announced = verdicts[-1] is Verdict.EFFECTIVE
+            if announced and attempt.meter is not None:  # after the log: of a turn that has ended nothing is journalled
+                turn.note(TurnEvent.ACCOUNTED, runs=with_run(turn.held_runs(), attempt.meter.run))
+                await lane.journal.write(turn.entry)
         except LimitMet:
             return None  # nobody is told: the first call goes on
         finally:

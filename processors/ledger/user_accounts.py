@@ -25,11 +25,12 @@ from processors.ledger.decisions.account import Account
 from processors.ledger.decisions.calendar import DAY_US
 from processors.ledger.decisions.restored_account import restored
 from processors.ledger.decisions.rolling_minute import SECOND_US
-from processors.ledger.decisions.verdicts import Granted, Verdict
+from processors.ledger.decisions.verdicts import Granted, Refused, Verdict
 from processors.writing.log_appender import LogAppender
 from schemas.codec import decode_ledger_snapshot, encode
 from schemas.errors import SchemaError
 from schemas.ledger import NOTHING, Amount, LedgerSnapshot, RunAccount, TurnAccount
+from schemas.refusals import Refusal
 from schemas.tiers import OPEN, Standing, Tier, Tiers
 
 __all__ = ["UserAccounts"]
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 LimitsMet: TypeAlias = Callable[[str, Literal["refused", "shadow"]], None]
 """Told of each limit that is met, by its name, and of what came of it."""
+ELSEWHERE: Final = Refusal(code="moved", remedy="send it again", temporary=True)
+"""Another owner may be deciding by now."""
 ACCOUNTS_KEPT_MAX: Final = 4_096
 SWEEP_BATCH_MAX: Final = 500
 
@@ -166,6 +169,8 @@ class UserAccounts:
         tier, account = self._of(user)
         if account is None:
             return Granted()
+        if self.is_leased:
+            return Refused(ELSEWHERE)
         now_us = self._now_us()
         return self._noted(user, account.reserve(tier, run, turn_tokens=turn_tokens, priced=priced, now_us=now_us))
 
@@ -174,12 +179,11 @@ class UserAccounts:
         tier, account = self._of(user)
         if account is None:
             return Granted()
-        held = NOTHING if self.is_leased else held
-        now_us = self._now_us()
-        return self._noted(
-            user,
-            account.grow(tier, (run.turn, run.run), used=used, held=held, turn_tokens=turn_tokens, now_us=now_us),
-        )
+        key, now_us = (run.turn, run.run), self._now_us()
+        if self.is_leased:
+            account.grow(tier, key, used=used, held=NOTHING, turn_tokens=turn_tokens, now_us=now_us)
+            return Refused(ELSEWHERE)
+        return self._noted(user, account.grow(tier, key, used=used, held=held, turn_tokens=turn_tokens, now_us=now_us))
 
     def headroom(self, user: str, run: RunAccount, *, turn_tokens: int, output_nano_usd: int) -> int | None:
         """Output tokens that a run may come to hold beyond what it holds; None: no limit says. Raises UnknownRun."""

@@ -170,7 +170,9 @@ class SuspectQueue:
         async with lane.alone():  # so that no attempt is just being journalled
             if turn.over or not turn.entry.alone:
                 return
-            if turn.entry.phase == "running":  # else no attempt has been journalled here
+            # else no attempt has been journalled here, or the journal may be another's by now: who keeps the partition
+            # takes the lease back, and writes the same
+            if turn.entry.phase == "running" and not turn.entry.lease_until_us:
                 await lane.journal.write(after(turn.life, TurnEvent.ISOLATED, alone=False).entry)
             turn.note(TurnEvent.ISOLATED, alone=False)
 

@@ -83,6 +83,15 @@ WORDS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+OTHER_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "blocked": "You may send no prompts now",
+        "unpriced": "Nobody knows what this model costs",
+        "moved": "Another worker has taken over, and nothing more can be reserved here",
+    }
+)
+"""Of refusals that are about no limit."""
+
 BLOCKED: Final = Refusal(code="blocked", remedy="ask your operator")
 UNPRICED: Final = Refusal(
     code="unpriced", remedy="ask for a model that has a price, or have your operator give this one a price"
@@ -159,8 +168,7 @@ def hardest(met: Sequence[Judged]) -> Refusal:
 def sentence_of(refusal: Refusal) -> str:
     """A refusal for people."""
     if refusal.code not in WORDS:
-        words = "You may send no prompts now" if refusal.code == "blocked" else "Nobody knows what this model costs"
-        return f"{words}; {refusal.remedy}."
+        return f"{OTHER_WORDS[refusal.code]}; {refusal.remedy}."
     words = (
         f"{refusal.limit:,} {WORDS[refusal.code]} are allowed, {refusal.used:,} are taken, this needs {refusal.asked:,}"
     )

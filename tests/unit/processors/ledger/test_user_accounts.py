@@ -295,6 +295,27 @@ async def test_prompt_that_was_not_journalled_is_counted_once(worker: OneWorker)
 
 
 @on_virtual_time
+async def test_answer_of_a_worker_that_lost_its_user(worker: OneWorker) -> None:
+    """It goes on within what was reserved for it when it was left to this worker, and no further."""
+    limit(worker, {"tokens_per_day": ONE_CALL + 100})
+    worker.provider.words = ["a few words more, "] * 400
+    worker.provider.script_of = lambda _: Script(pace_s=0.1)
+    await worker.send(prompt("p1"))
+    await worker.until(lambda: bool(worker.fold().turns) and worker.turn().next_seq > 0)
+    await worker.owner.lease_running()
+    entry = worker.entry("p1")
+    assert entry is not None
+    (held,) = (run.held for run in entry.runs)
+    assert held.output_tokens > FLOOR_TOKENS
+    await worker.owner.retire()
+
+    assert await ended(worker, "p1") == ["budget"]
+    usage = worker.turn().ended
+    assert usage is not None
+    assert usage.usage.output_tokens <= held.output_tokens + SLICE_TOKENS
+
+
+@on_virtual_time
 async def test_users_file_is_asked_anew_for_each_decision(worker: OneWorker) -> None:
     """Another tier holds from the next prompt on."""
     limit(worker, {"requests_per_minute": 1})

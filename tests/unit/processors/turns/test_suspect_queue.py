@@ -264,6 +264,28 @@ def test_partition_lost_while_a_suspect_runs_or_waits() -> None:
     run_virtual(loop, scene())
 
 
+def test_suspect_that_is_left_to_its_worker() -> None:
+    """Its partition moved: its time ends without a word on a journal that is another owner's by now."""
+    loop = VirtualLoop()
+
+    async def scene() -> None:
+        worker = OneWorker(LoopClock(loop))
+        watched = Watched(worker, {"one": 3 * HOLD_S})
+        worker.journal(entry_of(worker, "one", crashes=2))
+        worker.owner.start()
+        await worker.until(lambda: "one" in watched.begun)
+        await worker.owner.lease_running()
+        await worker.owner.retire()
+        written = len(worker.log.records(TURNS, PARTITION))
+        await asyncio.sleep(2 * HOLD_S)
+
+        assert watched.journalled("one").phase == "running"
+        assert len(worker.log.records(TURNS, PARTITION)) == written
+        await worker.owner.stop()
+
+    run_virtual(loop, scene())
+
+
 def test_what_the_sessions_are_told() -> None:
     """One start and one end each; whoever waits is told its place in the line."""
     watched = play({"one": 2, "two": 2, "three": 2}, {})
