@@ -147,6 +147,8 @@ class TurnRunner:
             try:
                 attempt = self._budgets.metered(lane, turn, attempt)
             except LimitMet as met:
+                if lane.accounts.is_leased:  # the next owner goes on with it
+                    raise RunVoided(f"turn {turn.turn}: its partition is left") from met
                 await self.refuse_by_limit(lane, turn, met.refusal, queued)
                 return None
             begun = False

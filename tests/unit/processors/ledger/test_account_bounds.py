@@ -1,0 +1,121 @@
+"""Users' limits where a prompt has several turns, the partition is about to go, or something cannot be written.
+
+Covers: processors.ledger.user_accounts, processors.ledger.run_meter, processors.attempts.run_budgets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from processors.ledger.decisions.reservation import FLOOR_TOKENS, SLICE_TOKENS
+from processors.ledger.user_accounts import ACCOUNTS_KEPT_MAX, UserAccounts
+from processors.providers.provider import ProviderUnreachable
+from processors.sessions.decisions.admission import body_hash_of, queued_entry
+from processors.sessions.open_turn import OpenTurn
+from processors.sessions.session_lane import SessionLane
+from schemas.journal import JournalEntry
+from schemas.ledger import NOTHING, Amount, RunAccount
+from schemas.prompts import CompareMode, PromptSubmitted
+from schemas.session_events import PromptRefused
+from schemas.tiers import Tier, Tiers
+from tests.fakes.memory_log import Fate
+from tests.fakes.one_worker import OneWorker, on_virtual_time, prompt
+from tests.fakes.scripted_provider import Script
+from tests.unit.processors.attempts.test_hedged_call import SLOW as SILENT
+from tests.unit.processors.attempts.test_hedged_call import hedged
+from tests.unit.processors.ledger.test_user_accounts import ONE_CALL, SLOW, account, ended, error_code, limit
+from tests.unit.processors.turns.compared_answers import compared, reasons, until_settled
+
+__all__: list[str] = []
+
+
+@pytest.mark.parametrize("mode", ["all", "first", "best", "merge"])
+def test_comparison_with_room_for_one_model(mode: CompareMode) -> None:
+    """The others are refused, each for itself, and what the prompt comes to is told."""
+
+    @on_virtual_time
+    async def play(worker: OneWorker) -> None:
+        limit(worker, {"concurrent_turns": 1})
+        worker.provider.script_of = lambda _: SLOW
+        await worker.send(compared(mode))
+
+        assert await until_settled(worker) == 0
+        assert reasons(worker) == ["complete", "rejected", "rejected"]
+        await worker.until(lambda: not account(worker).open)
+
+    play()
+
+
+@on_virtual_time
+async def test_nothing_more_is_reserved_of_a_partition_that_is_left(worker: OneWorker) -> None:
+    """What did not get all that it may need ends with what it holds."""
+    most = 2 * ONE_CALL
+    limit(worker, {"tokens_per_day": most})
+    worker.provider.words = ["a few words more, "] * 400
+    worker.provider.script_of = lambda _: Script(pace_s=0.05)
+    await worker.send(prompt("p1"), prompt("p2", on_busy="parallel", max_tokens=600))
+    await worker.until(lambda: len(worker.provider.calls) == 2)
+    await worker.owner.lease_running()
+
+    await ended(worker, "p1", "p2")
+    assert worker.reason("p1") == "budget"
+    await worker.until(lambda: not account(worker).open)
+    assert account(worker).usage.day_tokens <= most + SLICE_TOKENS
+
+
+@on_virtual_time
+async def test_provider_that_says_more_than_there_is_as_the_partition_is_left(worker: OneWorker) -> None:
+    """It ends with what it holds."""
+    limit(worker, {"tokens_per_day": ONE_CALL})
+    worker.provider.words = ["a few words more, "] * 400
+    worker.provider.script_of = lambda _: Script(pace_s=0.05)
+    await worker.send(prompt("p1"))
+    await worker.until(lambda: bool(worker.provider.calls))
+    await worker.owner.lease_running()
+
+    assert await ended(worker, "p1") == ["budget"]
+    assert error_code(worker, "p1") == "moved"
+
+
+@on_virtual_time
+async def test_nobody_is_asked_beside_a_silent_one_as_the_partition_is_left(worker: OneWorker) -> None:
+    """It would be reserved where another owner decides."""
+    limit(worker, {"tokens_per_day": 100_000})
+    first, second = hedged(worker, SILENT, Script())
+    await worker.send(prompt("p2"))
+    await worker.until(lambda: len(first.calls) == 1)
+    await worker.owner.lease_running()
+
+    assert await ended(worker, "p2") == ["complete"]
+    assert second.calls == []
+
+
+@on_virtual_time
+async def test_partition_that_is_left_as_an_attempt_begins(worker: OneWorker) -> None:
+    """The next owner goes on with its turn: nothing is refused where nobody decides any more."""
+    limit(worker, {"tokens_per_day": 100_000})
+    scripts = iter([Script(fails_at=0, failure=ProviderUnreachable("gone"))])
+    worker.provider.script_of = lambda _: next(scripts, Script())
+    trim, may_go_on = worker.parts.records.trim_left, asyncio.Event()
+
+    async def trim_slowly(lane: SessionLane, turn: OpenTurn) -> None:
+        await trim(lane, turn)
+        if turn.failed is not None:
+            waiting.set()
+            await may_go_on.wait()
+
+    waiting = asyncio.Event()
+    worker.parts.records.trim_left = trim_slowly  # type: ignore[method-assign]
+    await worker.send(prompt("p1"))
+    await waiting.wait()
+    await worker.owner.retire()
+    may_go_on.set()
+    await asyncio.sleep(5)
+    assert worker.reason("p1") == ""
+
+    worker.owner = worker.new_owner(2)
+    worker.owner.start()
+    assert await ended(worker, "p1") == ["complete"]
