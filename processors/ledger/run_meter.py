@@ -78,11 +78,12 @@ class RunMeter:
         return self.refusal
 
     def _wanted(self) -> Amount | None:
+        is_longer = self.output_tokens > self.asked_tokens  # its provider does not keep to what it was asked for
         return grown(
             self.run.held,
             self.output_tokens,
             output_nano_usd=self.output_nano_usd,
-            most_tokens=self.asked_tokens,
+            most_tokens=None if is_longer else self.asked_tokens,
         )
 
     def _ask(self, held: Amount) -> None:

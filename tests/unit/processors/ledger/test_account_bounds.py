@@ -67,6 +67,19 @@ async def test_nothing_more_is_reserved_of_a_partition_that_is_left(worker: OneW
 
 
 @on_virtual_time
+async def test_provider_that_says_more_than_the_prompt_allows(worker: OneWorker) -> None:
+    """Its answer is counted on, and ends with what the user has."""
+    most = ONE_CALL + 300
+    limit(worker, {"tokens_per_day": most})
+    worker.provider.words = ["a few words more, "] * 400
+    await worker.send(prompt("p1", max_tokens=100))
+
+    assert await ended(worker, "p1") == ["budget"]
+    await worker.until(lambda: not account(worker).open)
+    assert account(worker).usage.day_tokens <= most + SLICE_TOKENS
+
+
+@on_virtual_time
 async def test_provider_that_says_more_than_there_is_as_the_partition_is_left(worker: OneWorker) -> None:
     """It ends with what it holds."""
     limit(worker, {"tokens_per_day": ONE_CALL})
