@@ -115,7 +115,8 @@ class TurnRecords:
         at_us = refused.at_us if refused is not None else turn.entry.accepted_at_us
         ended = await self.record_refused(lane, turn, code=code, at_us=at_us)
         known = lane.journal.get(turn.turn)
-        if known is not None and known.try_offset <= turn.entry.try_offset:
+        if known is not None and known.try_offset <= turn.entry.try_offset:  # else a later sending's is at work
+            self.let_go(lane, turn)
             await lane.journal.remove(turn.turn)
         return ended
 
@@ -263,11 +264,15 @@ class TurnRecords:
         """Journal that the turn is over, once its prompt's comparison is settled. Raises AppendFailed, LogError."""
         if not await lane.settle(lane, turn):
             return
-        left = {run.run for run in lane.accounts.open_runs(turn.entry.user, turn.turn)}
-        self.budgets.release(lane, turn, left)  # all that the log shows are recorded, and settled by that
+        self.let_go(lane, turn)  # all that the log shows are recorded, and settled by that
         folded = lane.log().folded(turn.turn)
         offset = folded.last_offset if folded is not None else -1
         await lane.journal.write(closed(turn.entry, ended.reason, offset, self.clock.now_us()))
+
+    def let_go(self, lane: SessionLane, turn: OpenTurn) -> None:
+        """A turn is over: what its runs still hold is free again."""
+        left = {run.run for run in lane.accounts.open_runs(turn.entry.user, turn.turn)}
+        self.budgets.release(lane, turn, left)
 
     async def start_of(self, lane: SessionLane, turn: OpenTurn) -> int:
         first_offset = first_offset_of(turn.entry, lane.log().folded(turn.turn))

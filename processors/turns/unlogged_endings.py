@@ -57,6 +57,7 @@ class UnloggedEndings:
         await self.parts.records.record_failed(lane, turn, None, None)
         error = TurnError(code=CODE, message="The cluster refuses to keep a log for this session.")
         ended = await self.recorded(lane, turn, "error", error)
+        self.parts.records.let_go(lane, turn)
         await lane.journal.write(closed(turn.entry, ended.reason, -1, ended.at_us))
         self.tell(lane, turn, ended)
         log.error("turn_refused", turn=turn.turn, reason=str(refusal))
@@ -69,6 +70,7 @@ class UnloggedEndings:
         """
         now_us = self.parts.clock.now_us()
         ended = await self.parts.records.record_refused(lane, turn, code="unavailable", at_us=now_us)
+        self.parts.records.let_go(lane, turn)
         self.tell(lane, turn, ended, retry_after_s=retry_after_s)
         log.warning("session_turned_away", turn=turn.turn, reason=str(refusal))
 

@@ -32,6 +32,16 @@ from tests.unit.processors.turns.compared_answers import compared, reasons, unti
 __all__: list[str] = []
 
 
+def begun(worker: OneWorker, asked: PromptSubmitted, *, try_offset: int, age_us: int = 0) -> JournalEntry:
+    """What a worker that died has journalled of a prompt's turn that it was about to begin."""
+    at_us = worker.clock.now_us() - age_us
+    entry = queued_entry(
+        asked, 0, body_hash=body_hash_of(asked), accepted_at_us=at_us, now_us=at_us, try_offset=try_offset
+    )
+    run = RunAccount(turn=entry.turn, run="r1", session=asked.session, at_us=at_us + 1, held=Amount(10, FLOOR_TOKENS))
+    return msgspec.structs.replace(entry, phase="running", attempt=1, run="r1", counted_at_us=at_us, runs=(run,))
+
+
 @pytest.mark.parametrize("mode", ["all", "first", "best", "merge"])
 def test_comparison_with_room_for_one_model(mode: CompareMode) -> None:
     """The others are refused, each for itself, and what the prompt comes to is told."""
@@ -132,3 +142,61 @@ async def test_partition_that_is_left_as_an_attempt_begins(worker: OneWorker) ->
     worker.owner = worker.new_owner(2)
     worker.owner.start()
     assert await ended(worker, "p1") == ["complete"]
+
+
+def test_run_of_a_turn_that_a_refusal_takes_back() -> None:
+    """It holds nothing any more."""
+
+    @on_virtual_time
+    async def play(worker: OneWorker) -> None:
+        limit(worker, {"tokens_per_day": 100_000})
+        await worker.owner.stop()
+        refused = begun(worker, prompt("p1"), try_offset=5)
+        worker.journal(begun(worker, prompt("p0"), try_offset=4, age_us=10_000))
+        worker.journal(refused)
+        worker.write(
+            PromptRefused(prompt_id="p1", code="session_busy", message="", turns=(refused.turn,), try_offset=6, at_us=1)
+        )
+        worker.owner = worker.new_owner(2)
+        asked = worker.owner.recovery.recover_session
+
+        async def first(entries: list[JournalEntry]) -> None:
+            worker.owner.accounts.open_runs(entries[0].user, "")  # another session of the user's asks first
+            await asked(entries)
+
+        worker.owner.recovery.recover_session = first  # type: ignore[method-assign]
+        worker.owner.start()
+        assert await ended(worker, "p0") == ["complete"]
+        await worker.until(lambda: worker.entry("p1") is None)
+        await worker.until(lambda: not account(worker).open, 30)
+
+    play()
+
+
+@on_virtual_time
+async def test_refused_sending_that_comes_again_as_a_later_one_runs(worker: OneWorker) -> None:
+    """What the later one holds stays held."""
+    limit(worker, {"tokens_per_day": 100_000})
+    worker.provider.script_of = lambda _: SLOW
+    await worker.send(prompt("p1"), prompt("p2", on_busy="reject"))
+    assert await ended(worker, "p2", "p1") == ["refused", "complete"]
+    await worker.send(prompt("p2", on_busy="reject"))
+    await worker.until(lambda: len(worker.provider.calls) == 2)
+    await worker.send_to(worker.owner, 1, prompt("p2", on_busy="reject"))
+    await asyncio.sleep(1)
+
+    assert len(account(worker).open) == 1
+    await worker.until(lambda: worker.reason("p2") == "complete")
+
+
+@on_virtual_time
+async def test_log_lost_under_a_running_call(worker: OneWorker) -> None:
+    """It can't be told anew; what it held is free."""
+    limit(worker, {"tokens_per_day": 100_000})
+    worker.provider.script_of = lambda _: Script(first_s=3.0)
+    await worker.send(prompt())
+    await worker.until(lambda: bool(worker.provider.calls))
+    worker.topics.refuses = True
+    worker.log.delete(worker.place.topic)
+    await worker.until(lambda: (entry := worker.entry()) is not None and entry.phase == "ended")
+    await worker.until(lambda: not account(worker).open, 30)
