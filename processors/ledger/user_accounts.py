@@ -113,14 +113,18 @@ class UserAccounts:
         """
         if self._changed and self._ahead_us is None:  # limits that came with a new file
             await self._ask_time()
+        self._put_away()  # first: no more are kept built however long nothing can be written
         for user in list(self._changed):
-            account = self._built[user]
-            snapshot = account.snapshot()
-            value = None if is_empty(snapshot) else encode(snapshot)
-            await self.appender.append(self.appender.names.ledger, self.partition, value, key=user.encode())
-            if account.at_us == snapshot.at_us:  # else it changed meanwhile, and says so again
-                self._changed.discard(user)
-        self._put_away()
+            self._changed.discard(user)  # what changes meanwhile says so again
+            written = False
+            try:
+                await self.appender.append(
+                    self.appender.names.ledger, self.partition, self._said(user), key=user.encode()
+                )
+                written = True
+            finally:
+                if not written:
+                    self._changed.add(user)
 
     async def sweep(self) -> None:
         """Leave a tombstone for accounts that say nothing any more, SWEEP_BATCH_MAX looked at in a call.
@@ -262,14 +266,23 @@ class UserAccounts:
             self.limits_met(verdict.refusal.code, "refused")
         return verdict
 
+    def _said(self, user: str) -> bytes | None:
+        """The user's newest snapshot; None where it says nothing."""
+        account = self._built.get(user)
+        if account is None:
+            return self._snapshots.get(user)
+        snapshot = account.snapshot()
+        return None if is_empty(snapshot) else encode(snapshot)
+
     def _put_away(self) -> None:
         """Keep no more accounts built than may be."""
         surplus = len(self._built) - ACCOUNTS_KEPT_MAX
-        idle = (user for user, account in self._built.items() if user not in self._changed and not account.open)
-        for user in [user for user, _ in zip(idle, range(max(0, surplus)), strict=False)]:
-            snapshot = self._built.pop(user).snapshot()
-            if not is_empty(snapshot):
-                self._snapshots[user] = encode(snapshot)
+        idle = (user for user, account in self._built.items() if not account.open)
+        for user in list(islice(idle, max(0, surplus))):
+            value = self._said(user)
+            del self._built[user]
+            if value is not None:
+                self._snapshots[user] = value
 
     def _now_us(self) -> int:
         return self.clock.now_us() if self._ahead_us is None else self._ahead_us + self._elapsed_us()

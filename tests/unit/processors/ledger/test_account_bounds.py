@@ -200,3 +200,20 @@ async def test_log_lost_under_a_running_call(worker: OneWorker) -> None:
     worker.log.delete(worker.place.topic)
     await worker.until(lambda: (entry := worker.entry()) is not None and entry.phase == "ended")
     await worker.until(lambda: not account(worker).open, 30)
+
+
+@on_virtual_time
+async def test_accounts_are_put_away_while_no_snapshot_can_be_written(worker: OneWorker) -> None:
+    """None is lost, and all are written once it can be."""
+    limit(worker, {"requests_per_minute": 5})
+    await worker.owner.ready.wait()
+    worker.fates["ledger"] = [Fate.FAILS] * 50
+    accounts: UserAccounts = worker.owner.accounts
+    users = [f"user-{number}" for number in range(ACCOUNTS_KEPT_MAX + 5)]
+    for user in users:
+        accounts.admit(user, "s", NOTHING)
+    await worker.until(lambda: len(accounts._built) == ACCOUNTS_KEPT_MAX)
+    assert accounts._changed == set(users)
+    accounts.admit(users[0], "s", NOTHING)
+    await worker.until(lambda: not accounts._changed)
+    assert accounts._built[users[0]].usage.requests.total == 2
