@@ -18,7 +18,7 @@ class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     code: str
     """Which limit, by its name in `tokenwire.toml` (`nano_usd_per_month`: money, in billionths of a dollar); `blocked`;
-    `unpriced`."""
+    `unpriced`; `moved`."""
     limit: int = 0
     used: int = 0
     """Counted against the limit now, with what is reserved."""

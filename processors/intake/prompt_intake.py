@@ -43,7 +43,7 @@ from schemas.errors import InvalidField
 from schemas.journal import ENDED_KEPT_S, JournalEntry
 from schemas.ledger import NOTHING, Amount
 from schemas.prompt_limits import PromptLimits, check_prompt
-from schemas.prompts import PromptSubmitted
+from schemas.prompts import PromptSubmitted, models_of
 from schemas.refusals import Refusal
 from schemas.session_events import PromptRefused, TurnError
 from schemas.tiers import OPEN, Tier
@@ -108,6 +108,7 @@ class PromptIntake:
         prompt = turns[0].prompt
         try:
             check_prompt(prompt, within(self.parts.prompt_limits(), tier))
+            check_tier_models(prompt, tier, default=self.parts.calls.catalogue().default)
         except InvalidField as error:
             await self.turn_away(lane, turns, Ending("rejected", TurnError(code=error.code, message=str(error))))
             return
@@ -272,6 +273,15 @@ def within(limits: PromptLimits, tier: Tier) -> PromptLimits:
     models = tuple(model for model in limits.models if model in tier.models) if tier.models else limits.models
     bytes_max = min(limits.prompt_bytes_max, tier.limits.get("prompt_bytes", limits.prompt_bytes_max))
     return replace(limits, models=models, prompt_bytes_max=bytes_max)
+
+
+def check_tier_models(prompt: PromptSubmitted, tier: Tier, *, default: str) -> None:
+    """Raise InvalidField where a model answers that the tier does not have; `default`: that of a prompt that names
+    none, and who merges where nobody is named."""
+    field = "merge_model" if prompt.models else "model"
+    if tier.models and not {model or default for model in models_of(prompt)} <= set(tier.models):
+        remedy = f"name one of: {', '.join(tier.models)}"
+        raise InvalidField(field, "is not one you may ask", remedy, code="unknown_model")
 
 
 def prompts_before(lane: SessionLane, prompt: PromptSubmitted) -> int:

@@ -217,3 +217,22 @@ async def test_accounts_are_put_away_while_no_snapshot_can_be_written(worker: On
     accounts.admit(users[0], "s", NOTHING)
     await worker.until(lambda: not accounts._changed)
     assert accounts._built[users[0]].usage.requests.total == 2
+
+
+@on_virtual_time
+async def test_models_of_a_tier(worker: OneWorker) -> None:
+    """No other is asked: neither the default one, nor one of several, nor one that merges."""
+    worker.tiers = Tiers(tiers={"small": Tier(name="small", models=("model-a", "model-b"))}, default="small")
+    both = ("model-a", "model-b")
+    await worker.send(
+        prompt("p1"),
+        prompt("p2", model="model-c"),
+        prompt("p3", models=("model-a", "model-c")),
+        prompt("p4", models=both, compare="merge"),
+        prompt("p5", model="model-a"),
+        prompt("p6", models=both, compare="merge", merge_model="model-b"),
+    )
+    assert await ended(worker, *(f"p{number}" for number in range(1, 7))) == [*["rejected"] * 4, "complete", "complete"]
+    assert error_code(worker, "p1") == "unknown_model"
+    await asyncio.sleep(5)
+    assert {call.model for call in worker.provider.calls} == set(both)
