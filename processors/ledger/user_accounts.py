@@ -251,6 +251,7 @@ class UserAccounts:
         value = self._snapshots.pop(user, None)
         snapshot = decode_ledger_snapshot(value) if value is not None else LedgerSnapshot(user=user, at_us=0)
         account = restored(snapshot, self._entries.pop(user, ()), tier)
+        account.follow(self._now_us())
         for run in list(account.open.values()):
             if not self.is_open(run.turn):  # no entry names it, or the turn was closed without it: it was never called
                 account.release((run.turn, run.run))
@@ -289,6 +290,8 @@ class UserAccounts:
 
     async def _ask_time(self) -> None:
         self._ahead_us = await self.broker_now_us() - self._elapsed_us()
+        for account in self._built.values():
+            account.follow(self._now_us())
 
     def _elapsed_us(self) -> int:
         return round(self.clock.monotonic_s() * SECOND_US)

@@ -16,14 +16,12 @@ nothing has to know whether it was read before.
 microsecond after the newest change where that is later. So "up to `at_us`" says exactly which changes a snapshot
 holds, although it is taken from memory while entries are on their way and their offsets are not known.
 
-**What is forgotten.** The newest SETTLED_KEPT_MAX settled runs are kept by name. Of those forgotten the latest time of
-reservation is (`forgotten_at_us`): a run that was reserved up to then is open here, or settled. So an entry that a
-worker wrote before it was frozen for a week opens nothing. A run that is not known at all and is later than that was
-called by somebody else (a worker that had lost the partition): it is counted, as it was paid for.
+**What is forgotten.** The newest SETTLED_KEPT_MAX settled runs are kept by name. Of others the latest time of
+reservation is (`forgotten_at_us`): who was reserved up to then is open here, or settled, whatever a late entry says. A
+run that is later and not known was called by a worker that had lost the partition: it is counted, as it was paid for.
 
-Not a count of balances in a table, changed by deltas: a delta that is read twice counts twice, and which entries a
-balance holds can't be told from the outside. Cost: a decision walks the tier's limits, and the open runs where
-sessions are limited.
+Not a table of balances, changed by deltas: a delta that is read twice counts twice. Cost: a decision walks the tier's
+limits, and the open runs where sessions are limited.
 """
 
 from __future__ import annotations
@@ -60,13 +58,13 @@ SETTLED_KEPT_MAX: Final = 64
 class Account:
     """The account of one user. Owned by one task; the only one to change it."""
 
-    __slots__ = ("_blocked", "_commands_to", "_forgotten_at_us", "_user", "at_us", "runs", "settled", "usage")
-
     def __init__(self, snapshot: LedgerSnapshot) -> None:
         """As it was when the snapshot was taken; for a new user, an empty one."""
         self._user = snapshot.user
         self.at_us = snapshot.at_us
         """Ledger time of the newest change."""
+        self._ahead_us = 0
+        """How far ledger time is ahead of those who ask."""
         self.usage = Usage(snapshot)
         self.runs = OpenRuns()
         self.settled: dict[RunKey, int] = {(run.turn, run.run): run.at_us for run in snapshot.settled}
@@ -315,6 +313,10 @@ class Account:
 
     # ---- Within
 
+    def follow(self, now_us: int) -> None:
+        """Another clock says the time from here on; where it is behind the newest change, time goes on from that."""
+        self._ahead_us = max(0, self.at_us - now_us)
+
     def decide(self, tier: Tier, asked: Asked, now_us: int) -> Refusal | tuple[Refusal, ...]:
         """A refusal, or what limits in shadow would have refused."""
         now_us = self.come_to(tier, now_us)
@@ -368,13 +370,13 @@ class Account:
         return Measure(name, limit, used, flight if asked.beside else 0, need)
 
     def come_to(self, tier: Tier, now_us: int) -> int:
-        now_us = max(now_us, self.at_us)
+        now_us = max(now_us + self._ahead_us, self.at_us)
         self.usage.come_to(now_us, tier.bucket_tokens_per_s)
         return now_us
 
     def tick(self, tier: Tier, now_us: int) -> int:
         """The ledger time of a change that is about to be made."""
-        self.at_us = max(now_us, self.at_us + 1)
+        self.at_us = max(now_us + self._ahead_us, self.at_us + 1)
         self.usage.come_to(self.at_us, tier.bucket_tokens_per_s)
         return self.at_us
 

@@ -6,27 +6,32 @@ Covers: processors.ledger.user_accounts, processors.ledger.run_meter, processors
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import patch
 
 import msgspec
 import pytest
 
+from infra.clock import Clock
 from processors.ledger.decisions.reservation import FLOOR_TOKENS, SLICE_TOKENS
+from processors.ledger.decisions.rolling_minute import SECOND_US
 from processors.ledger.user_accounts import ACCOUNTS_KEPT_MAX, UserAccounts
 from processors.providers.provider import ProviderUnreachable
 from processors.sessions.decisions.admission import body_hash_of, queued_entry
 from processors.sessions.open_turn import OpenTurn
 from processors.sessions.session_lane import SessionLane
+from schemas.codec import encode
 from schemas.journal import JournalEntry
-from schemas.ledger import NOTHING, Amount, RunAccount
+from schemas.ledger import NOTHING, Amount, LedgerSnapshot, RunAccount
 from schemas.prompts import CompareMode, PromptSubmitted
 from schemas.session_events import PromptRefused
 from schemas.tiers import Tier, Tiers
 from tests.fakes.memory_log import Fate
-from tests.fakes.one_worker import OneWorker, on_virtual_time, prompt
+from tests.fakes.one_worker import PARTITION, USER, OneWorker, on_virtual_time, prompt
 from tests.fakes.scripted_provider import Script
+from tests.fakes.topic_names import NAMES
 from tests.unit.processors.attempts.test_hedged_call import SLOW as SILENT
 from tests.unit.processors.attempts.test_hedged_call import hedged
-from tests.unit.processors.ledger.test_user_accounts import ONE_CALL, SLOW, account, ended, error_code, limit
+from tests.unit.processors.ledger.test_user_accounts import ONE_CALL, SLOW, account, ended, error_code, limit, refusal
 from tests.unit.processors.turns.compared_answers import compared, reasons, until_settled
 
 __all__: list[str] = []
@@ -236,3 +241,51 @@ async def test_models_of_a_tier(worker: OneWorker) -> None:
     assert error_code(worker, "p1") == "unknown_model"
     await asyncio.sleep(5)
     assert {call.model for call in worker.provider.calls} == set(both)
+
+
+@pytest.mark.parametrize("ahead_s", [600, 400 * 86_400])
+def test_clock_that_was_ahead(ahead_s: int) -> None:
+    """The broker's was put right since the snapshot: what the user may use comes back in the time that it takes."""
+
+    @on_virtual_time
+    async def play(worker: OneWorker) -> None:
+        limit(worker, {"requests_per_minute": 1, "tokens_per_day": 2 * ONE_CALL})
+        await worker.owner.stop()
+        snapshot = LedgerSnapshot(user=USER, at_us=worker.clock.now_us() + ahead_s * SECOND_US)
+        worker.log.put(NAMES.ledger, PARTITION, encode(snapshot), key=USER.encode())
+        worker.owner = worker.new_owner(2)
+        worker.owner.start()
+        await worker.send(prompt("p1"), prompt("p2"))
+        assert await ended(worker, "p1", "p2") == ["complete", "refused"]
+        await asyncio.sleep(refusal(worker, "p2").retry_after_s or 0)
+        await worker.send(prompt("p2"))
+        await worker.until(lambda: worker.reason("p2") == "complete")
+
+    play()
+
+
+@on_virtual_time
+async def test_clock_of_the_worker_was_ahead_as_limits_came(worker: OneWorker) -> None:
+    """Its own is asked until the broker's is known, and nobody waits for the difference."""
+    await worker.owner.ready.wait()
+    limit(worker, {"requests_per_minute": 1})
+    accounts = worker.owner.accounts
+    with patch.object(accounts, "clock", SkewedClock(worker.clock)):
+        await worker.send(prompt("p1"))
+        assert await ended(worker, "p1") == ["complete"]
+    await worker.until(lambda: accounts._ahead_us is not None)
+    await asyncio.sleep(62)
+    await worker.send(prompt("p2"))
+    assert await ended(worker, "p2") == ["complete"]
+
+
+class SkewedClock:
+    """An hour ahead."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.monotonic_s = clock.monotonic_s
+        self.right = clock
+
+    def now_us(self) -> int:
+        """The wrong time."""
+        return self.right.now_us() + 3_600 * SECOND_US
