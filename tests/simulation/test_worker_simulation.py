@@ -136,7 +136,7 @@ class Campaign:
         self.faults += await self.rest()
         ledger = Ledger(self.group, self.accepted, zombies=self.seen["zombie"] > 0, sent=self.sent)
         self.faults += ledger.check()
-        self.faults += account_faults(self.group, self.users, self.seen)
+        self.faults += account_faults(self.group, self.users, self.seen, zombies=ledger.zombies)
         self.note_turns(ledger)
         for process in self.group.processes:
             await process.end()
