@@ -41,7 +41,8 @@ class RunBudgets:
 
     def metered(self, lane: SessionLane, turn: OpenTurn, attempt: Attempt) -> Attempt:
         """The attempt with what it needs reserved; as it was where its user has no limits. Raises LimitMet."""
-        if is_cached(attempt.call):
+        user = turn.entry.user
+        if is_cached(attempt.call) or not lane.accounts.has_account(user):
             return attempt
         input_tokens, asked_tokens = attempt.input_tokens, attempt.answer_tokens
         expected = self._lengths_of(attempt).expected(input_tokens, asked_tokens)
@@ -51,7 +52,7 @@ class RunBudgets:
             Usage(input_tokens=input_tokens, output_tokens=output_tokens + MANY_TOKENS), attempt.target
         )
         output_nano_usd = -((price.cost_nano_usd - many.cost_nano_usd) // MANY_TOKENS)
-        user, turn_tokens = turn.entry.user, sum(run.used.tokens for run in turn.entry.runs if run.settled_at_us)
+        turn_tokens = sum(run.used.tokens for run in turn.entry.runs if run.settled_at_us)
         verdict = lane.accounts.reserve(
             user,
             RunAccount(

@@ -61,21 +61,21 @@ class RunMeter:
 
     def hold_rest(self) -> None:
         """Reserve what the answer may still need, if there is so much: afterwards nothing more may be."""
-        held, more = self.run.held, max(0, self.most_tokens - self.run.held.output_tokens)
-        if more:
-            cost = held.cost_nano_usd + more * self.output_nano_usd
-            self._ask(Amount(held.input_tokens, held.output_tokens + more, cost))
+        self._hold(self.most_tokens)
 
     def cut_short(self) -> Refusal | None:
         """Why the provider was asked for a shorter answer than the prompt allows, where the user still has no more."""
         if self.most_tokens >= self.asked_tokens:
             return None
-        held = self.run.held
-        more = max(self.output_tokens, self.most_tokens) + 1 - held.output_tokens
+        self._hold(max(self.output_tokens, self.most_tokens) + 1)
+        return self.refusal
+
+    def _hold(self, output_tokens: int) -> None:
+        """Have so many output tokens held in all, where they are not."""
+        held, more = self.run.held, output_tokens - self.run.held.output_tokens
         if more > 0:
             cost = held.cost_nano_usd + more * self.output_nano_usd
-            self._ask(Amount(held.input_tokens, held.output_tokens + more, cost))
-        return self.refusal
+            self._ask(Amount(held.input_tokens, output_tokens, cost))
 
     def _wanted(self) -> Amount | None:
         is_longer = self.output_tokens > self.asked_tokens  # its provider does not keep to what it was asked for

@@ -31,7 +31,7 @@ from schemas.codec import decode_ledger_snapshot, encode
 from schemas.errors import SchemaError
 from schemas.ledger import NOTHING, Amount, LedgerSnapshot, RunAccount, TurnAccount
 from schemas.refusals import Refusal
-from schemas.tiers import OPEN, Standing, Tier, Tiers
+from schemas.tiers import OPEN, Tier, Tiers
 
 __all__ = ["UserAccounts"]
 
@@ -148,11 +148,15 @@ class UserAccounts:
 
     # ---- Decisions
 
-    def tier_of(self, user: str, claimed: Standing | None = None) -> Tier | None:
+    def tier_of(self, user: str) -> Tier | None:
         """The limits that hold for a user now; None: a stranger."""
         tiers = self.tiers()
-        standing = tiers.standing_of(user, claimed)
+        standing = tiers.standing_of(user)
         return None if standing is None else tiers.tier_of(standing) or OPEN
+
+    def has_account(self, user: str) -> bool:
+        """Whether anything is kept of a user: of most nothing is, and nothing has to be found out for it."""
+        return self._of(user)[1] is not None
 
     def admit(self, user: str, session: str, at_least: Amount) -> Verdict:
         """Count a prompt as a request, if it may come in; see `Account.admit`."""
