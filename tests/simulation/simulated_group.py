@@ -362,6 +362,17 @@ class SimulatedGroup:
             self.members = [process for process in self.members if not process.dead]
             await self.shuffle()
 
+    async def replace_dead(self) -> None:
+        """Somebody joins if nobody is left."""
+        await self.notice_deaths()
+        if not self.members:
+            await self.join()
+
+    async def end(self) -> None:
+        """All processes end."""
+        for process in self.processes:
+            await process.end()
+
     def commit(self, process: SimulatedProcess) -> None:
         """Accepted from members of the current generation alone."""
         if process in self.members and not process.dead and process.ownership.generation == self.generation:

@@ -99,8 +99,7 @@ class Household:
         await asyncio.gather(keeper, return_exceptions=True)
         self.ledger = Ledger(self.group, self.accepted, zombies=False)
         self.faults = self.ledger.check()
-        for process in self.group.processes:
-            await process.end()
+        await self.group.end()
 
     def open_turns(self) -> bool:
         ledger = Ledger(self.group, self.accepted, zombies=False)

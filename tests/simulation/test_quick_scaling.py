@@ -57,8 +57,7 @@ def test_r10_r31_from_one_worker_to_four(seed: int, skew_s: float) -> None:
             await group.join()
         accepted = {turn_of(user): accepted_of(user) for user in asked}
         await until(lambda: not Ledger(group, accepted, zombies=False).check())
-        for process in group.processes:
-            await process.end()
+        await group.end()
         return [call.question for call in group.calls]
 
     assert sorted(run_virtual(loop, play())) == sorted(asked)

@@ -72,12 +72,9 @@ class Play:
         )
         self.log.put(PROMPTS, user_partition(USER), encode(asked), key=USER.encode())
         await asyncio.sleep(DEAD_S)
-        await self.group.notice_deaths()
-        if not self.group.members:
-            await self.group.join()
+        await self.group.replace_dead()
         await asyncio.sleep(DEAD_S)
-        for process in self.group.processes:
-            await process.end()
+        await self.group.end()
 
 
 @pytest.mark.parametrize("layout", ["dedicated", "shared"])

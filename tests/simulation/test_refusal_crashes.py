@@ -84,8 +84,7 @@ class Play:
                 await asyncio.sleep(DEAD_S)
             if self.was_refused():
                 self.send(BUSY, "reject")
-        for process in self.group.processes:
-            await process.end()
+        await self.group.end()
 
     def was_refused(self) -> bool:
         """Whether the newest sending was."""

@@ -138,8 +138,7 @@ class Campaign:
         self.faults += ledger.check()
         self.faults += account_faults(self.group, self.users, self.seen, zombies=ledger.zombies)
         self.note_turns(ledger)
-        for process in self.group.processes:
-            await process.end()
+        await self.group.end()
 
     def climate(self) -> Climate:
         draw = self.draw
@@ -296,9 +295,7 @@ class Campaign:
             await asyncio.sleep(1.0)
             if any(process.dead for process in group.members):
                 await asyncio.sleep(SESSION_TIMEOUT_S)
-                await group.notice_deaths()
-            if not group.members:
-                await group.join()
+            await group.replace_dead()
         await asyncio.sleep(5.0)
         return [f"restless: {busy}"] if busy else []
 
